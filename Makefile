@@ -1,0 +1,45 @@
+# `make help` lists the targets. Each installs what it needs into .venv on first use.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python3.11)
+VENV := .venv
+RUN := $(VENV)/bin/python
+REQUIREMENTS := requirements/runtime.txt requirements/jax.txt requirements/dev.txt
+INSTALLED := $(VENV)/.installed
+DEMO ?= demo
+
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+
+.PHONY: help env demo overfit test lint format requirements clean
+
+help:  ## This list.
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## +/\t/' | expand -t 16
+
+env: $(INSTALLED)  ## Install the pinned environment into .venv (once).
+
+$(INSTALLED): $(REQUIREMENTS) requirements/install.py pyproject.toml
+	@$(PYTHON) requirements/install.py --venv=$(VENV) $(REQUIREMENTS)
+	@touch $@
+
+demo: env  ## The main job end to end on generated images: data, training, COCO AP, pushed model.
+	@$(RUN) pipelines/generate_demo_data.py --output=$(DEMO)/data
+	@$(RUN) pipelines/run_pipeline.py --config=configs/demo.py --pipeline_root=$(DEMO)/pipeline
+
+test: env  ## All tests that need nothing but this machine.
+	@$(RUN) -m pytest
+
+lint: env  ## Style and format, as the continuous integration checks them.
+	@$(RUN) -m ruff check .
+	@$(RUN) -m ruff format --check .
+
+format: env  ## Mend style and format.
+	@$(RUN) -m ruff check --fix .
+	@$(RUN) -m ruff format .
+
+requirements:  ## Pin the environment anew from requirements/*.in (needs uv).
+	@for part in runtime jax dev; do \
+	  uv pip compile requirements/$$part.in --override requirements/overrides.txt --upgrade --quiet \
+	    --python-version 3.11 --python-platform x86_64-manylinux_2_28 --no-emit-index-url --no-annotate \
+	    --custom-compile-command "make requirements" -o requirements/$$part.txt; done
+
+clean:  ## Remove the demonstration's data and results (not .venv).
+	rm -rf $(DEMO)

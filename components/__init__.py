@@ -1,0 +1,1 @@
+"""TFX components and Beam transforms: thin, they hand artifact folders to the library."""

@@ -1,0 +1,1 @@
+"""What to train, on what: one file per experiment."""

@@ -1,0 +1,126 @@
+"""Every setting of an experiment; the other configs start here.
+
+The defaults are those of Pix2Seq (Chen et al., arXiv:2109.10852) and of its published checkpoints.
+"""
+
+import dataclasses
+
+from ml_collections import ConfigDict
+
+from pix2seq_model.model_config import ModelConfig
+from pix2seq_model.vocabulary import Vocabulary
+
+# Images of the training splits, from which steps per epoch follow.
+COCO_TRAIN_IMAGES = 118_287
+OBJECTS365_TRAIN_IMAGES = 1_742_289
+
+
+def get_config() -> ConfigDict:
+    config = ConfigDict()
+    config.name = "base"
+    config.seed = 0
+
+    config.vocabulary = ConfigDict(dataclasses.asdict(Vocabulary()))
+    config.model = model("vit_b")
+
+    config.data = ConfigDict()
+    config.data.pretrain = data_source("objects365")
+    config.data.finetune = data_source("coco")
+
+    config.pretrain = stage()
+    config.finetune = stage()
+
+    config.evaluation = evaluation()
+    config.push = ConfigDict({"destination": ""})  # empty: <pipeline_root>/serving_model
+    config.cloud = cloud()
+    return config
+
+
+def model(published_name: str) -> ConfigDict:
+    """A published architecture; the image size belongs to the stages."""
+    fields = dataclasses.asdict(ModelConfig.published(published_name))
+    del fields["image_size"]
+    return ConfigDict(fields)
+
+
+def data_source(data_format: str) -> ConfigDict:
+    """One data set on disk, before conversion."""
+    source = ConfigDict()
+    source.format = data_format  # objects365, coco or coco_format
+    # A split is converted if both its places are given. Folders (or archives) of images ...
+    source.images = ConfigDict({"train": "", "val": ""})
+    # ... and annotation files.
+    source.annotations = ConfigDict({"train": "", "val": ""})
+    source.num_shards = ConfigDict({"train": 0, "val": 0})  # 0: by size, about 128 MB each
+    # Share of a split's images or boxes that may be set aside before the conversion fails.
+    source.max_defect_fraction = 0.2
+    return source
+
+
+def stage() -> ConfigDict:
+    """One training stage."""
+    stage = ConfigDict()
+    stage.enabled = True
+    # Model folder to take the weights from; empty: the stage before, or random weights.
+    stage.start_from = ""
+    stage.split = "train"
+    stage.image_size = (640, 640)  # height, width in pixels
+    stage.batch_size = 128  # over all devices and hosts
+    stage.steps = 100_000
+    stage.learning_rate = 1e-4
+    stage.schedule = "linear"  # after warm-up: linear, cosine or constant
+    stage.warmup_steps = 0
+    stage.end_factor = 0.01  # of the learning rate, at the last step
+    stage.weight_decay = 0.05
+    stage.beta_2 = 0.95
+    stage.clip_norm = 0.0  # 0: off
+    stage.ema_decay = 0.0  # 0: off
+    stage.precision = "float32"  # or mixed_bfloat16
+    stage.jit_compile = "auto"  # auto, on or off
+    stage.steps_per_execution = 1
+    stage.steps_per_log = 100
+    stage.checkpoint_every_steps = 1000
+    stage.keep_checkpoints = 3
+    stage.shuffle_buffer = 2048  # examples
+
+    stage.augmentation = ConfigDict()
+    stage.augmentation.scale_min = 0.3
+    stage.augmentation.scale_max = 2.0
+    stage.augmentation.flip = True
+
+    stage.sequence = ConfigDict()
+    stage.sequence.max_objects = 100
+    stage.sequence.order = "random"
+    stage.sequence.noise_objects = True
+    stage.sequence.class_corruption = "rand_n_fake_cls"
+    stage.sequence.padding_weight = 0.1
+    stage.sequence.near_duplicate_std = 0.05  # of a box's own height and width
+    return stage
+
+
+def evaluation() -> ConfigDict:
+    evaluation = ConfigDict()
+    evaluation.split = "val"
+    evaluation.batch_size = 16
+    evaluation.max_objects = 100
+    evaluation.top_k = 0  # 0: off
+    evaluation.top_p = 0.4
+    evaluation.temperature = 1.0
+    evaluation.end_token_offset = 0.0
+    evaluation.seed = 0
+    # Blessing: every metric named here must be reached ...
+    evaluation.min_metrics = ConfigDict({"AP": 0.0})
+    # ... and AP may fall this far below the model blessed before.
+    evaluation.max_regression = 0.0
+    evaluation.num_pictures = 24  # in the report
+    return evaluation
+
+
+def cloud() -> ConfigDict:
+    """Machines of a Vertex AI run; unused on a laptop."""
+    cloud = ConfigDict()
+    cloud.machine_type = "a2-highgpu-1g"
+    cloud.accelerator_type = "NVIDIA_TESLA_A100"
+    cloud.accelerator_count = 1
+    cloud.worker_count = 1
+    return cloud

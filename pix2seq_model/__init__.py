@@ -1,0 +1,1 @@
+"""Pix2Seq: records, tokens, augmentation, network, training, decoding, metrics, export."""
