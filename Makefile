@@ -6,6 +6,7 @@ RUN := $(VENV)/bin/python
 REQUIREMENTS := requirements/runtime.txt requirements/jax.txt requirements/dev.txt
 INSTALLED := $(VENV)/.installed
 DEMO ?= demo
+COCO_SAMPLE ?= ../shared/coco_sample
 
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
@@ -24,6 +25,17 @@ demo: env  ## The main job end to end on generated images: data, training, COCO 
 	@$(RUN) pipelines/generate_demo_data.py --output=$(DEMO)/data
 	@$(RUN) pipelines/run_pipeline.py --config=configs/demo.py --pipeline_root=$(DEMO)/pipeline
 
+overfit: env  ## Learn eight real photographs by heart (COCO_SAMPLE: a folder in COCO 2017 layout).
+	@$(RUN) pipelines/subset_dataset.py --num_images=8 --max_objects=7 \
+	  --annotations=$(COCO_SAMPLE)/annotations/instances_train2017.json \
+	  --output=$(DEMO)/overfit/instances.json
+	@$(RUN) pipelines/run_pipeline.py --config=configs/overfit.py \
+	  --pipeline_root=$(DEMO)/overfit/pipeline \
+	  --config.data.finetune.images.train=$(COCO_SAMPLE)/images/train2017 \
+	  --config.data.finetune.images.val=$(COCO_SAMPLE)/images/train2017 \
+	  --config.data.finetune.annotations.train=$(DEMO)/overfit/instances.json \
+	  --config.data.finetune.annotations.val=$(DEMO)/overfit/instances.json
+
 test: env  ## All tests that need nothing but this machine.
 	@$(RUN) -m pytest
 
@@ -36,7 +48,7 @@ format: env  ## Mend style and format.
 	@$(RUN) -m ruff format .
 
 requirements:  ## Pin the environment anew from requirements/*.in (needs uv).
-	@for part in runtime jax dev; do \
+	@for part in runtime jax cuda dev; do \
 	  uv pip compile requirements/$$part.in --override requirements/overrides.txt --upgrade --quiet \
 	    --python-version 3.11 --python-platform x86_64-manylinux_2_28 --no-emit-index-url --no-annotate \
 	    --custom-compile-command "make requirements" -o requirements/$$part.txt; done

@@ -1,4 +1,12 @@
-"""The whole pipeline on generated images, small enough for two processor cores."""
+"""The whole pipeline on generated images, small enough for two processor cores.
+
+    make demo
+
+The network is a narrow ResNet-50 (C4) with two transformer layers on each side, at 64 px: on few
+images and in few steps a convolutional stem finds the objects much sooner than a ViT. Objects come
+largest first, which small runs learn sooner than the published random order; all else about the
+sequences is as published.
+"""
 
 from ml_collections import ConfigDict
 
@@ -12,15 +20,16 @@ def get_config() -> ConfigDict:
     config.name = "demo"
     config.seed = 7
 
-    # Two hundred ids for 365 categories would not do for Objects365; the demo's lie below 100.
+    # The demonstration's category ids lie below 100, and at 64 px a bin is a pixel.
     config.vocabulary.coord_shift = 200
-    config.vocabulary.num_bins = 128
-    config.vocabulary.vocab_size = 328
+    config.vocabulary.num_bins = 64
+    config.vocabulary.vocab_size = 264
 
     config.model.update(
-        backbone="vit",
-        patch_size=8,
-        num_encoder_layers=4,
+        backbone="resnet",
+        resnet_variant="c4",
+        resnet_width_multiplier=0.25,
+        num_encoder_layers=2,
         dim_encoder=128,
         mlp_dim_encoder=256,
         num_heads_encoder=4,
@@ -28,13 +37,13 @@ def get_config() -> ConfigDict:
         dim_decoder=128,
         mlp_dim_decoder=256,
         num_heads_decoder=4,
-        max_seq_len=64,
+        max_seq_len=32,
         drop_path=0.0,
         drop_units=0.0,
     )
 
     config.data.pretrain = base.data_source("objects365")
-    config.data.pretrain.images.train = f"{ROOT}/objects365/train"
+    config.data.pretrain.images.train = f"{ROOT}/objects365"
     config.data.pretrain.annotations.train = f"{ROOT}/objects365/zhiyuan_objv2_train.json"
     config.data.finetune = base.data_source("coco")
     for split in ("train", "val"):
@@ -44,21 +53,23 @@ def get_config() -> ConfigDict:
         )
 
     for stage in (config.pretrain, config.finetune):
-        stage.image_size = (96, 96)
+        stage.image_size = (64, 64)
         stage.batch_size = 32
-        stage.learning_rate = 1e-3
         stage.warmup_steps = 100
         stage.weight_decay = 0.02
         stage.clip_norm = 1.0
-        stage.augmentation.scale_min = 0.7
-        stage.augmentation.scale_max = 1.4
-        stage.sequence.max_objects = 8
+        stage.augmentation.scale_min = 1.0
+        stage.augmentation.scale_max = 1.0
+        stage.sequence.max_objects = 5
+        stage.sequence.order = "area"
         stage.steps_per_log = 50
-        stage.checkpoint_every_steps = 250
-    config.pretrain.steps = 2000
-    config.finetune.steps = 1000
+        stage.checkpoint_every_steps = 300
+    config.pretrain.steps = 1500
+    config.pretrain.learning_rate = 1.5e-3
+    config.finetune.steps = 900
+    config.finetune.learning_rate = 1e-3
 
-    config.evaluation.max_objects = 8
+    config.evaluation.max_objects = 5
     config.evaluation.batch_size = 64
     config.evaluation.min_metrics.AP = 0.40
     return config

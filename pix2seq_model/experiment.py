@@ -25,21 +25,31 @@ METRICS = (
     *("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large"),
     *("AR1", "AR10", "AR100", "AR_small", "AR_medium", "AR_large"),
 )
+# Settings of a stage that do not change the weights that come out: a run may continue with others.
+WATCHING_SETTINGS = (
+    *("steps_per_log", "checkpoint_every_steps", "checkpoint_every_minutes", "keep_checkpoints"),
+    *("max_skipped_batches", "steps_per_execution"),
+)
 # Sections whose keys are names of splits or metrics: an override may add one.
 _OPEN_SECTIONS = (
     "evaluation.min_metrics",
+    "evaluation.max_regression",
     *(f"data.{s}.{f}" for s in STAGES for f in ("images", "annotations", "num_shards")),
 )
 _PROJECT_ROOT = Path(__file__).resolve().parents[1]
 
 
-def load_config(name: str, overrides: Sequence[str] = ()) -> ConfigDict:
+def load_config(
+    name: str, overrides: Sequence[str] = (), *, stage: str | None = None
+) -> ConfigDict:
     """Loads, overrides, locks and validates a config.
 
     Args:
       name: path of the file, looked for from here and then from the project's root; with an
         argument behind a colon if its `get_config` takes one.
       overrides: strings like "finetune.steps=10".
+      stage: check only what training this stage reads. A training step is handed the overrides of
+        its own sections alone, lest a change of the evaluation train anew.
 
     Raises:
       ConfigError: the file, the argument, an override or a value is wrong; says what to change.
@@ -49,7 +59,11 @@ def load_config(name: str, overrides: Sequence[str] = ()) -> ConfigDict:
     config.lock()
     for override in overrides:
         _override(config, override, name)
-    validate(config)
+    if stage is None:
+        validate(config)
+    else:
+        vocabulary(config)
+        _validate_stage(config, stage)
     return config
 
 
@@ -142,9 +156,10 @@ def _validate_evaluation(config: ConfigDict) -> None:
     _check_range("evaluation.top_p", section.top_p, 0, 1)
     if section.temperature <= 0:
         raise ConfigError(f"evaluation.temperature={section.temperature} must be positive.")
-    for metric, value in section.min_metrics.items():
-        _check_one_of("evaluation.min_metrics: metric", metric, METRICS)
-        _check_range(f"evaluation.min_metrics.{metric}", value, 0, 1)
+    for field in ("min_metrics", "max_regression"):
+        for metric, value in section[field].items():
+            _check_one_of(f"evaluation.{field}: metric", metric, METRICS)
+            _check_range(f"evaluation.{field}.{metric}", value, 0, 1)
 
 
 def _check_positions(name: str, max_objects: int, model: ModelConfig) -> None:

@@ -102,14 +102,14 @@ class ModelConfig:
             )
         for part in ("encoder", "decoder"):
             dim, heads = getattr(self, f"dim_{part}"), getattr(self, f"num_heads_{part}")
-            if dim % heads:
+            if dim < heads:
                 raise ConfigError(
-                    f"model.dim_{part}={dim} does not divide into model.num_heads_{part}={heads} "
-                    "heads: choose a multiple."
+                    f"model.num_heads_{part}={heads} exceeds model.dim_{part}={dim}: every head "
+                    "needs a channel."
                 )
-            if part == "encoder" and dim % 4:
-                # Half the channels code the row, half the column, each with sines and cosines.
-                raise ConfigError(f"model.dim_{part}={dim} must be a multiple of 4.")
+            if dim % 2:
+                # The position codes give half the channels to the row and half to the column.
+                raise ConfigError(f"model.dim_{part}={dim} must be even.")
         for name in ("drop_path", "drop_units", "drop_attention"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"model.{name}={getattr(self, name)} must lie in [0, 1).")

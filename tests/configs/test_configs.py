@@ -26,6 +26,8 @@ def test_published_recipes_are_arguments(backbone, size):
         ("configs/demo.py", ("pretrain", "finetune")),
         ("configs/full.py:resnet,1024", ("pretrain", "finetune")),
         ("configs/objects365_pretrain.py:vit_l", ("pretrain",)),
+        ("configs/overfit.py", ("finetune",)),
+        ("configs/coco_sample.py:/photographs", ("finetune",)),
     ],
 )
 def test_configs_load_and_are_locked(name, stages):
@@ -65,7 +67,7 @@ def test_overrides_take_the_type_of_the_setting():
         ("finetune", "write section.field=value"),
         ("finetune=3", "is a section"),
         ("finetune.precision=float16", "none of 'float32', 'mixed_bfloat16'"),
-        ("finetune.sequence.max_objects=101", "model.max_seq_len=64"),
+        ("finetune.sequence.max_objects=101", "model.max_seq_len=32"),
         ("finetune.augmentation.scale_min=3", "0 < scale_min <= scale_max"),
         ("finetune.split=test", "data.finetune.annotations.test is empty"),
         ("data.finetune.images.test=x", "images.test is given but"),

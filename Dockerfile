@@ -1,0 +1,64 @@
+# syntax=docker/dockerfile:1.7
+# One image for all of the pipeline in the cloud: the steps on Vertex AI, the training jobs there,
+# and Dataflow's workers.
+#
+#   docker build -t REGION-docker.pkg.dev/PROJECT/REPOSITORY/pix2seq:1 .
+#   docker build --build-arg DEVICE=cuda -t ... .        with CUDA, for JAX and TensorFlow on GPUs
+#   --build-arg REQUIREMENTS=$(sha256sum requirements/runtime.txt | cut -c1-16)   lets the launcher
+#                                                        see that the image has its packages
+#   docker run --rm --user pix2seq IMAGE python pipelines/run_pipeline.py --help
+#
+# TFX's published image will not do: it has lost Beam's boot files and asks for the old Keras.
+
+# Beam's worker program; of exactly the Beam and Python versions of requirements/runtime.txt.
+ARG BEAM_VERSION=2.77.0
+FROM apache/beam_python3.11_sdk:${BEAM_VERSION} AS beam
+
+FROM python:3.11-slim-bookworm AS packages
+ARG DEVICE=cpu
+# One package of the pinned file (pyfarmhash) has no wheel.
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends g++ \
+    && rm -rf /var/lib/apt/lists/*
+COPY requirements/ /tmp/requirements/
+# Installed as pinned, without resolving: the pins override what some packages say of others.
+RUN python -m venv /opt/venv \
+    && extra=/tmp/requirements/$([ "$DEVICE" = cuda ] && echo cuda || echo jax).txt \
+    && /opt/venv/bin/pip install --no-cache-dir --no-deps \
+        -r /tmp/requirements/runtime.txt -r "$extra"
+
+FROM python:3.11-slim-bookworm
+COPY --from=beam /opt/apache/beam /opt/apache/beam
+COPY --from=packages /opt/venv /opt/venv
+# Without a file of commits in the image, the commit that a model came from is told here.
+ARG GIT_COMMIT=""
+ENV PATH=/opt/venv/bin:$PATH \
+    PYTHONPATH=/opt/pix2seq \
+    PYTHONUNBUFFERED=1 \
+    TF_CPP_MIN_LOG_LEVEL=2 \
+    GIT_COMMIT=${GIT_COMMIT} \
+    # Beam's workers run in the environment above, not in one made anew at each start.
+    RUN_PYTHON_SDK_IN_DEFAULT_ENVIRONMENT=1
+# What the launcher compares before it submits a job: the digest of requirements/runtime.txt.
+ARG REQUIREMENTS=""
+LABEL pix2seq.requirements=${REQUIREMENTS}
+# Vertex AI names the command of each step and job itself. A Dataflow worker is started with
+# options alone and must end in Beam's boot program. Everything else is a command of yours.
+COPY --chmod=755 <<'EOF' /usr/local/bin/start
+#!/bin/sh
+case "$1" in
+  --*) exec /opt/apache/beam/boot "$@" ;;
+  *) exec "$@" ;;
+esac
+EOF
+# Dataflow's workers must write to folders of root's, so root is the image's user; give
+# `--user pix2seq` where the image runs elsewhere.
+RUN useradd --create-home --uid 1000 pix2seq
+WORKDIR /opt/pix2seq
+COPY pix2seq_model/ pix2seq_model/
+COPY components/ components/
+COPY configs/ configs/
+COPY pipelines/ pipelines/
+RUN python -m compileall -q pix2seq_model components configs pipelines
+ENTRYPOINT ["/usr/local/bin/start"]
+CMD ["python", "pipelines/run_pipeline.py", "--help"]

@@ -1,0 +1,232 @@
+"""How long a training step takes, and what of the machine it uses. Prints one line of JSON.
+
+    python benchmarks/train_step.py --config=configs/coco_finetune.py:vit_b,640 \\
+        --config.finetune.batch_size=32 --config.finetune.precision=mixed_bfloat16 \\
+        --accelerator=h100
+
+The step is the one that training takes: the same network, loss, optimizer and compilation, fed by
+`fit`. Synthetic input is one batch over and over; `--examples` names an examples folder instead.
+With synthetic input it needs keras, a backend, numpy, ml-collections and etils, no TensorFlow where
+the backend is JAX.
+"""
+
+import argparse
+import json
+import os
+import platform
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import keras
+import numpy as np
+
+from benchmarks.operations import training_step_operations
+from pix2seq_model import experiment
+from pix2seq_model.optimizer import make_optimizer
+from pix2seq_model.pix2seq import build_model
+from pix2seq_model.train_step import TrainedNetwork
+
+# Dense bfloat16 products, TFLOP/s, as the makers state them.
+PEAK_TFLOPS = {
+    "a100": 312.0,
+    "h100": 989.4,
+    "h200": 989.4,
+    "l4": 121.0,
+    "tpu-v4": 275.0,
+    "tpu-v5e": 197.0,
+    "tpu-v5p": 459.0,
+}
+
+
+def main(arguments: list[str]) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--config", required=True, help="as for run_pipeline.py")
+    parser.add_argument("--stage", default="finetune", choices=experiment.STAGES)
+    parser.add_argument("--warmup", type=int, default=3, help="steps before the clock starts")
+    parser.add_argument("--steps", type=int, default=20, help="steps that are timed")
+    parser.add_argument("--examples", help="examples folder; synthetic input if absent")
+    parser.add_argument("--accelerator", choices=sorted(PEAK_TFLOPS), help="for the utilisation")
+    given, rest = parser.parse_known_args(arguments)
+    overrides = [_override(argument) for argument in rest]
+    config = experiment.load_config(given.config, overrides, stage=given.stage)
+    print(json.dumps(measure(config, given)))
+
+
+def measure(config, given: argparse.Namespace) -> dict:
+    """Times the step; see the keys of the result."""
+    settings = config[given.stage]
+    vocabulary = experiment.vocabulary(config)
+    model_config = experiment.model_config(config, given.stage)
+    keras.config.set_dtype_policy(settings.precision)
+    model = TrainedNetwork(
+        build_model(model_config, vocabulary, seed=config.seed),
+        vocabulary,
+        label_smoothing=settings.label_smoothing,
+    )
+    model.compile(
+        optimizer=make_optimizer(settings, model.trainable_variables),
+        jit_compile={"auto": "auto", "on": True, "off": False}[settings.jit_compile],
+    )
+    batch_size = settings.batch_size // settings.accumulation_steps
+    num_tokens = 5 * settings.sequence.max_objects
+    if given.examples:
+        batches = _real_batches(config, given, batch_size)
+    else:
+        batches = _synthetic_batches(model_config, vocabulary, batch_size, num_tokens)
+    clock = _Clock(warmup=given.warmup)
+    model.fit(
+        batches,
+        steps_per_epoch=given.warmup + given.steps,
+        epochs=1,
+        verbose=0,
+        shuffle=False,
+        callbacks=[clock],
+    )
+    seconds = clock.seconds / given.steps
+    operations = training_step_operations(
+        model_config,
+        vocab_size=vocabulary.vocab_size,
+        batch_size=batch_size,
+        num_tokens=num_tokens,
+    )
+    tflops = operations / seconds / 1e12
+    result = {
+        "config": given.config,
+        "backend": keras.backend.backend(),
+        "device": _device(),
+        "precision": settings.precision,
+        "image_size": list(settings.image_size),
+        "batch_size": batch_size,
+        "tokens": num_tokens,
+        "input": given.examples or "synthetic",
+        "first_step_s": round(clock.first_s, 2),
+        "step_s": round(seconds, 5),
+        "images_per_s": round(batch_size / seconds, 2),
+        "model_tflop_per_step": round(operations / 1e12, 4),
+        "model_tflops": round(tflops, 3),
+        "utilisation": None,
+        "peak_memory_gib": round(_peak_memory() / 2**30, 2),
+        "loss": round(clock.loss, 4),
+    }
+    if given.accelerator:
+        result["utilisation"] = round(tflops / PEAK_TFLOPS[given.accelerator], 4)
+    return result
+
+
+class _Clock(keras.callbacks.Callback):
+    """Times the steps after the warm-up. Reading the loss waits for the steps before it."""
+
+    def __init__(self, *, warmup: int) -> None:
+        super().__init__()
+        self._warmup = max(1, warmup)
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if batch == 0:
+            self._start = time.perf_counter()
+
+    def on_train_batch_end(self, batch, logs=None):
+        if batch == 0:
+            self._wait(logs)
+            self.first_s = time.perf_counter() - self._start
+        if batch == self._warmup - 1:
+            self._wait(logs)
+            self._begin = time.perf_counter()
+        self._logs = logs
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._wait(self._logs)
+        self.seconds = time.perf_counter() - self._begin
+
+    def _wait(self, logs) -> None:
+        self.loss = float(logs["loss"])
+
+
+def _synthetic_batches(model_config, vocabulary, batch_size: int, num_tokens: int):
+    random = np.random.default_rng(0)
+    height, width = model_config.image_size
+    tokens = random.integers(
+        vocabulary.coord_shift, vocabulary.vocab_size, (batch_size, num_tokens)
+    )
+    batch = (
+        {
+            "image": random.random((batch_size, height, width, 3), np.float32),
+            "tokens": tokens.astype(np.int32),
+        },
+        tokens.astype(np.int32),
+        np.ones((batch_size, num_tokens), np.float32),
+    )
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.data.Dataset.from_tensors(batch).repeat()
+    return _endlessly(batch)
+
+
+def _endlessly(batch) -> Iterator:
+    while True:
+        yield batch
+
+
+def _real_batches(config, given: argparse.Namespace, batch_size: int):
+    # Only here: this needs TensorFlow.
+    from pix2seq_model.augmentation import Augmentation
+    from pix2seq_model.input_pipeline import training_dataset
+    from pix2seq_model.sequences import SequenceSettings
+
+    settings = config[given.stage]
+    return training_dataset(
+        given.examples,
+        split=settings.split,
+        vocabulary=experiment.vocabulary(config),
+        image_size=tuple(settings.image_size),
+        batch_size=batch_size,
+        seed=config.seed,
+        augmentation=Augmentation(**settings.augmentation.to_dict()),
+        sequence=SequenceSettings(**settings.sequence.to_dict()),
+        shuffle_buffer=settings.shuffle_buffer,
+    )
+
+
+def _override(argument: str) -> str:
+    if not argument.startswith("--config."):
+        raise SystemExit(f"unknown argument {argument}")
+    return argument.removeprefix("--config.")
+
+
+def _device() -> str:
+    if keras.backend.backend() == "jax":
+        import jax
+
+        kind = jax.devices()[0].device_kind
+        return f"{kind}, {platform.processor() or platform.machine()}" if kind == "cpu" else kind
+    import tensorflow as tf
+
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus:
+        return tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU")
+    return f"cpu, {os.cpu_count()} cores"
+
+
+def _peak_memory() -> float:
+    """Bytes: of the accelerator, or of this process where there is none."""
+    if keras.backend.backend() == "jax":
+        import jax
+
+        statistics = jax.devices()[0].memory_stats() or {}
+        if "peak_bytes_in_use" in statistics:
+            return statistics["peak_bytes_in_use"]
+    else:
+        import tensorflow as tf
+
+        if tf.config.list_physical_devices("GPU"):
+            return tf.config.experimental.get_memory_info("GPU:0")["peak"]
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,207 @@
+"""Evaluates a model by the COCO rules and decides whether it is blessed.
+
+The executor is a subclass of TFX's Evaluator executor and its output is named `blessing`: on
+Vertex AI that alone makes TFX write the blessing in the form in which its resolver of the latest
+blessed model can find it.
+"""
+
+import hashlib
+import json
+import os
+from typing import Any, ClassVar
+
+from etils import epath
+from tfx import types
+from tfx.components.evaluator import constants
+from tfx.components.evaluator import executor as evaluator_executor
+from tfx.dsl.components.base import base_beam_component, executor_spec
+from tfx.types import artifact_utils, component_spec, standard_artifacts
+from tfx.utils import io_utils
+
+from components.blessing import DECISION_FILE, Decision, decide
+from pix2seq_model.dataset_info import read_dataset_info
+from pix2seq_model.errors import UserError
+from pix2seq_model.evaluation import (
+    METRICS_FILE,
+    EvaluationSettings,
+    evaluate_model,
+    read_metrics,
+)
+from pix2seq_model.model_folder import read_model_info, write_atomically
+
+
+class CocoEvaluatorSpec(component_spec.ComponentSpec):
+    """Inputs, outputs and settings of `CocoEvaluator`."""
+
+    PARAMETERS: ClassVar = {
+        "settings": component_spec.ExecutionParameter(type=str),
+        "cache_dir": component_spec.ExecutionParameter(type=str),
+        "code_version": component_spec.ExecutionParameter(type=str),
+    }
+    INPUTS: ClassVar = {
+        "examples": component_spec.ChannelParameter(type=standard_artifacts.Examples),
+        "model": component_spec.ChannelParameter(type=standard_artifacts.Model),
+        "baseline_model": component_spec.ChannelParameter(
+            type=standard_artifacts.Model, optional=True
+        ),
+    }
+    OUTPUTS: ClassVar = {
+        "evaluation": component_spec.ChannelParameter(type=standard_artifacts.ModelEvaluation),
+        "blessing": component_spec.ChannelParameter(type=standard_artifacts.ModelBlessing),
+    }
+
+
+class Executor(evaluator_executor.Executor):
+    """Evaluates the model, and on the same images the model that was blessed before."""
+
+    def Do(  # noqa: N802
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        examples_dir = artifact_utils.get_single_uri(input_dict["examples"])
+        model = artifact_utils.get_single_instance(input_dict["model"])
+        settings = json.loads(exec_properties["settings"])
+        finished = _Evaluations(
+            examples_dir,
+            settings,
+            cache_dir=exec_properties["cache_dir"],
+            code_version=exec_properties["code_version"],
+        )
+        folder = finished.folder_of(model.uri)
+        metrics = read_metrics(folder)
+        baseline = next(iter(input_dict.get("baseline_model") or []), None)
+        decision = _decision(metrics, settings, baseline, finished)
+
+        evaluation = artifact_utils.get_single_instance(output_dict["evaluation"])
+        io_utils.copy_dir(folder, evaluation.uri)
+        blessing = artifact_utils.get_single_instance(output_dict["blessing"])
+        _write_blessing(blessing, decision, model=model, baseline=baseline)
+
+
+class _Evaluations:
+    """Evaluation folders, kept by what decides their content.
+
+    Once a model is blessed it is the one to compare with, and TFX runs the evaluation again:
+    nothing is decoded twice then.
+    """
+
+    def __init__(
+        self, examples_dir: str, settings: dict[str, Any], *, cache_dir: str, code_version: str
+    ) -> None:
+        self._examples_dir, self._split = examples_dir, settings["split"]
+        self._settings = EvaluationSettings.from_config(settings)
+        self._cache_dir, self._code_version = cache_dir, code_version
+        self._data = read_dataset_info(examples_dir).fingerprint()
+
+    def folder_of(self, model_dir: str) -> str:
+        """The finished evaluation folder of a model."""
+        parts = (
+            read_model_info(model_dir).weights_sha256,
+            self._data,
+            self._split,
+            repr(self._settings),
+            self._code_version,
+        )
+        key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+        folder = epath.Path(self._cache_dir) / key
+        if not (folder / METRICS_FILE).exists():
+            evaluate_model(
+                model_dir,
+                self._examples_dir,
+                split=self._split,
+                settings=self._settings,
+                output_dir=folder,
+            )
+        return os.fspath(folder)
+
+
+def _decision(
+    metrics: dict[str, Any],
+    settings: dict[str, Any],
+    baseline: types.Artifact | None,
+    finished: _Evaluations,
+) -> Decision:
+    thresholds = {name: settings[name] for name in ("min_metrics", "max_regression")}
+    if baseline is None:
+        return decide(metrics, **thresholds, blessed_metrics=None)
+    try:
+        before = read_metrics(finished.folder_of(baseline.uri))
+    except UserError as error:
+        return decide(
+            metrics,
+            **thresholds,
+            blessed_metrics=None,
+            not_compared=f"not compared with the model blessed before, {baseline.uri}: {error}",
+        )
+    return decide(metrics, **thresholds, blessed_metrics=before)
+
+
+def _write_blessing(
+    blessing: types.Artifact,
+    decision: Decision,
+    *,
+    model: types.Artifact,
+    baseline: types.Artifact | None,
+) -> None:
+    """Writes the decision as TFX's Evaluator does, and with its reasons."""
+    folder = epath.Path(blessing.uri)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / DECISION_FILE, json.dumps(decision.to_json(), indent=1) + "\n")
+    name = constants.BLESSED_FILE_NAME if decision.blessed else constants.NOT_BLESSED_FILE_NAME
+    write_atomically(folder / name, "")
+    blessing.set_int_custom_property(
+        constants.ARTIFACT_PROPERTY_BLESSED_KEY,
+        constants.BLESSED_VALUE if decision.blessed else constants.NOT_BLESSED_VALUE,
+    )
+    blessing.set_string_custom_property(
+        constants.ARTIFACT_PROPERTY_CURRENT_MODEL_URI_KEY, model.uri
+    )
+    blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_CURRENT_MODEL_ID_KEY, model.id)
+    if baseline is not None:
+        blessing.set_string_custom_property(
+            constants.ARTIFACT_PROPERTY_BASELINE_MODEL_URI_KEY, baseline.uri
+        )
+        blessing.set_int_custom_property(
+            constants.ARTIFACT_PROPERTY_BASELINE_MODEL_ID_KEY, baseline.id
+        )
+
+
+class CocoEvaluator(base_beam_component.BaseBeamComponent):
+    """Evaluates `model` on a split of `examples`; compares it with `baseline_model` if any."""
+
+    SPEC_CLASS = CocoEvaluatorSpec
+    EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
+
+    def __init__(
+        self,
+        *,
+        examples: types.BaseChannel,
+        model: types.BaseChannel,
+        baseline_model: types.BaseChannel | None,
+        settings: dict[str, Any],
+        cache_dir: str,
+        code_version: str,
+    ) -> None:
+        """
+        Args:
+          examples: examples folder.
+          model: model folder.
+          baseline_model: the latest blessed model's folder; None compares with nothing.
+          settings: the config's `evaluation` section.
+          cache_dir: where finished and unfinished evaluations are kept.
+          code_version: makes the stage run again when it changes.
+        """
+        super().__init__(
+            spec=CocoEvaluatorSpec(
+                examples=examples,
+                model=model,
+                baseline_model=baseline_model,
+                settings=json.dumps(settings, sort_keys=True),
+                cache_dir=cache_dir,
+                code_version=code_version,
+                evaluation=types.Channel(type=standard_artifacts.ModelEvaluation),
+                blessing=types.Channel(type=standard_artifacts.ModelBlessing),
+            )
+        )

@@ -1,0 +1,70 @@
+"""Rows of metadata packed into small compressed batches: what the shuffle carries.
+
+A runner spends hundreds of bytes on each element that it shuffles, whatever its size, and a row of
+an annotation file has some fifty. So rows travel some hundreds at a time, as one byte string: a
+shuffle of Objects365's 30 million boxes is then a few GB, and its elements are few.
+
+Rows are spread by the hash of their image's id. The hash says all about an image's place: its
+bucket (a fixed, large number of them, for joining images with their annotations before the number
+of shards is known), its shard, and its position inside.
+"""
+
+import collections
+import hashlib
+import zlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import orjson
+
+NUM_BUCKETS = 512
+_HASH_BITS = 64
+# Held by one worker while it packs, over all buckets: some 30 MB of rows.
+_ROWS_HELD = 65_536
+_FASTEST = 1
+
+
+def image_hash(image_id: str, *, split: str, seed: int) -> int:
+    """Returns the 64-bit number that decides an image's place among the records."""
+    digest = hashlib.blake2b(f"{seed}/{split}/{image_id}".encode(), digest_size=8)
+    return int.from_bytes(digest.digest())
+
+
+def part_of(image_hash_: int, num_parts: int) -> int:
+    """Returns which of `num_parts` equal ranges of hashes an image falls into."""
+    return image_hash_ * num_parts >> _HASH_BITS
+
+
+def pack(kind: str, rows: Sequence[Sequence[Any]]) -> bytes:
+    """Packs rows of JSON values; `kind` says what they are. NaN comes back as None."""
+    return zlib.compress(orjson.dumps([kind, rows]), _FASTEST)
+
+
+def unpack(batch: bytes) -> tuple[str, list[list[Any]]]:
+    """Returns the kind and the rows of a batch."""
+    kind, rows = orjson.loads(zlib.decompress(batch))
+    return kind, rows
+
+
+class BatchPacker:
+    """Collects rows by key and gives them out as packed batches, holding a bounded number."""
+
+    def __init__(self, kind: str):
+        self._kind = kind
+        self._rows: dict[str, list] = collections.defaultdict(list)
+        self._num_rows = 0
+
+    def add(self, key: str, row: Sequence[Any]) -> Iterator[tuple[str, bytes]]:
+        """Adds a row; yields (key, batch) for all rows held once they are many."""
+        # orjson takes lists, not named tuples.
+        self._rows[key].append([*row])
+        self._num_rows += 1
+        if self._num_rows >= _ROWS_HELD:
+            yield from self.flush()
+
+    def flush(self) -> Iterator[tuple[str, bytes]]:
+        """Yields (key, batch) for all rows held."""
+        for key, rows in self._rows.items():
+            yield key, pack(self._kind, rows)
+        self._rows.clear()
+        self._num_rows = 0

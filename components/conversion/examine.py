@@ -1,0 +1,193 @@
+"""One image with its annotations: read, checked, and brought to its record or its defects."""
+
+import dataclasses
+import zipfile
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from apache_beam.io.filesystem import BeamIOError
+
+from components.conversion.image_store import ImageStore, read_with_retries
+from components.conversion.join_images import JoinedImage
+from components.conversion.options import ConversionOptions
+from pix2seq_model.box_statistics import BoxStatistics
+from pix2seq_model.coco_annotations import AnnotationRow, ImageRow
+from pix2seq_model.defects import (
+    DROPPED_ANNOTATIONS,
+    DROPPED_IMAGES,
+    Defect,
+    RowCounts,
+)
+from pix2seq_model.image_check import CheckedImage, ImageDefect, check_image
+from pix2seq_model.label_rules import apply_label_rules
+from pix2seq_model.records import ObjectRecord, encode_example
+
+# Counted, but one line for each box of a file without areas would tell nobody anything.
+_WITHOUT_LINES = ("area_from_box",)
+
+
+@dataclasses.dataclass(frozen=True)
+class ExaminedImage:
+    """What became of one image id.
+
+    Attributes:
+      record: Serialized example, or None if the image was dropped.
+      size: Height and width in pixels, of an image that was kept.
+      objects: In the record.
+      num_image_rows, num_annotation_rows: Rows with this id.
+      defects: Of the image and its annotations.
+    """
+
+    record: bytes | None
+    size: tuple[int, int]
+    objects: Sequence[ObjectRecord]
+    num_image_rows: int
+    num_annotation_rows: int
+    defects: Sequence[Defect]
+
+
+def _owner(row: ImageRow | AnnotationRow) -> str:
+    return row.image_id or f"row {row.ordinal}"
+
+
+def _load(row: ImageRow, image: JoinedImage, store: ImageStore, options: ConversionOptions):
+    """Returns the checked image. Raises ImageDefect."""
+    if row.problem:
+        raise ImageDefect("image_row_invalid", row.problem)
+    if image.repeats:
+        raise ImageDefect(
+            "image_duplicate_file", f"{row.file_name} is image {image.repeats} already"
+        )
+    if image.location is None:
+        raise ImageDefect("image_missing", row.file_name)
+    try:
+        data = read_with_retries(store, image.location.path)
+    except FileNotFoundError:
+        raise ImageDefect("image_missing", row.file_name) from None
+    except (OSError, BeamIOError, zipfile.BadZipFile) as error:
+        raise ImageDefect("image_unreadable", f"{row.file_name}: {error}"[:300]) from None
+    return check_image(
+        data,
+        file_name=row.file_name,
+        expected_size=(row.height, row.width) if row.height else None,
+        max_pixels=options.max_pixels,
+        decode=options.check_pixels,
+    )
+
+
+def _lost_annotations(rows: Sequence[AnnotationRow], rule: str, detail: str) -> list[Defect]:
+    return [
+        Defect(
+            "annotation_row_invalid" if row.problem else rule,
+            _owner(row),
+            row.annotation_id,
+            row.problem or detail,
+            row.bbox,
+        )
+        for row in rows
+    ]
+
+
+def examine_image(
+    image: JoinedImage,
+    *,
+    store: ImageStore,
+    categories: Mapping[str, tuple[int, str]],
+    options: ConversionOptions,
+) -> ExaminedImage:
+    """Reads and checks one image and its annotations.
+
+    Args:
+      image: Metadata.
+      store: Where its split's images are.
+      categories: Category key to (stored id, name), of its split.
+      options: Of the conversion.
+    """
+    rows, annotations = image.image_rows, image.annotation_rows
+    if not rows:
+        defects = _lost_annotations(
+            annotations, "annotation_without_image", f"image_id {image.image_id}"
+        )
+        return ExaminedImage(None, (0, 0), (), 0, len(annotations), defects)
+    first = rows[0]
+    defects = [
+        Defect("image_duplicate_id", _owner(row), "", f"{row.file_name} has the id again")
+        for row in rows[1:]
+    ]
+    try:
+        checked: CheckedImage = _load(first, image, store, options)
+    except ImageDefect as defect:
+        defects.append(Defect(defect.rule, _owner(first), "", defect.detail))
+        defects += _lost_annotations(annotations, "annotation_of_dropped_image", defect.rule)
+        return ExaminedImage(None, (0, 0), (), len(rows), len(annotations), defects)
+    defects += [Defect(rule, first.image_id, "", detail) for rule, detail in checked.changes]
+    if image.leaks:
+        detail = f"{first.file_name} is in {image.leaks} too"
+        defects.append(Defect("image_in_several_splits", first.image_id, "", detail))
+    objects, label_defects = apply_label_rules(
+        annotations,
+        image_id=first.image_id,
+        height=checked.height,
+        width=checked.width,
+        categories=categories,
+        seed=options.seed,
+        drop_fake=options.drop_fake,
+        drop_reflected=options.drop_reflected,
+    )
+    record = encode_example(
+        image_encoded=checked.encoded,
+        image_format=checked.image_format,
+        height=checked.height,
+        width=checked.width,
+        filename=first.file_name,
+        image_id=first.image_id,
+        objects=objects,
+    )
+    defects += label_defects
+    size = (checked.height, checked.width)
+    return ExaminedImage(record, size, objects, len(rows), len(annotations), defects)
+
+
+class Tally:
+    """Adds up what became of the images of a shard."""
+
+    def __init__(self) -> None:
+        self.images, self.annotations = RowCounts(), RowCounts()
+        self.statistics = BoxStatistics()
+        self.dead_letters: list[dict[str, Any]] = []
+
+    def add(self, examined: ExaminedImage) -> None:
+        self.images.rows_in += examined.num_image_rows
+        self.images.written += examined.record is not None
+        self.annotations.rows_in += examined.num_annotation_rows
+        self.annotations.written += len(examined.objects)
+        if examined.record is not None:
+            self._add_statistics(examined)
+        for defect in examined.defects:
+            if defect.rule in DROPPED_IMAGES:
+                self.images.dropped[defect.rule] += 1
+            elif defect.rule in DROPPED_ANNOTATIONS:
+                self.annotations.dropped[defect.rule] += 1
+            else:
+                kind = self.annotations if defect.annotation else self.images
+                kind.changed[defect.rule] += 1
+            if defect.rule not in _WITHOUT_LINES:
+                self.dead_letters.append(defect._asdict())
+
+    def _add_statistics(self, examined: ExaminedImage) -> None:
+        objects = examined.objects
+        self.statistics.add_image(
+            height=examined.size[0],
+            width=examined.size[1],
+            boxes_yxyx=[o.box_yxyx for o in objects],
+            labels=[o.label for o in objects],
+            areas=[o.area for o in objects],
+            is_crowd=[o.is_crowd for o in objects],
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "images": self.images.to_json(),
+            "annotations": self.annotations.to_json(),
+            "statistics": self.statistics.to_json(),
+        }

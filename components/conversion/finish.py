@@ -1,0 +1,166 @@
+"""What follows the Beam job: the books are balanced, old files removed, the manifest written."""
+
+import collections
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+from apache_beam.io.filesystem import BeamIOError
+from apache_beam.io.filesystems import FileSystems
+
+from components.conversion.folder import (
+    PLAN,
+    STATISTICS,
+    SUMMARY,
+    dead_letter_file,
+    progress_file,
+    read_file,
+    shard_file,
+    write_file,
+)
+from components.conversion.options import ConversionOptions
+from components.conversion.plan_shards import find_categories
+from pix2seq_model.box_statistics import BoxStatistics
+from pix2seq_model.dataset_info import DatasetInfo, ShardInfo, SplitInfo, write_dataset_info
+from pix2seq_model.defects import RowCounts, counts_table, exceeded_limits
+from pix2seq_model.errors import DataError
+
+_OUR_FILES = ("Split-*/*", "dead_letter/*", "progress/*")
+_EXAMPLES_SHOWN = 3
+
+
+class LostRowsError(AssertionError):
+    """The job's own books do not balance: a defect of this code, never of the data."""
+
+
+def _add_up(split: str, shards: Sequence[Mapping[str, Any]], rows: Mapping[str, int]) -> dict:
+    """Sums the shards' counts and holds them against the rows that were read."""
+    counts = {}
+    for kind in ("images", "annotations"):
+        total = RowCounts()
+        for shard in shards:
+            total.add(shard[kind])
+        if not total.is_balanced() or total.rows_in != rows[kind]:
+            raise LostRowsError(
+                f"split {split!r}: {rows[kind]} {kind} were read, {total.rows_in} reached a shard, "
+                f"{total.written} were written and {total.dropped.total()} dropped"
+            )
+        counts[kind] = total.to_json()
+    return counts
+
+
+def _add_up_statistics(shards: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    total = BoxStatistics()
+    for shard in shards:
+        total.add(shard["statistics"])
+    return total.to_json()
+
+
+def _shards_of(split: str, summary: Mapping[str, Any]) -> list[dict[str, Any]]:
+    shards = sorted(
+        (shard for shard in summary["shards"] if shard["split"] == split),
+        key=lambda shard: shard["shard"],
+    )
+    planned = summary["plan"]["splits"][split]["num_shards"]
+    if [shard["shard"] for shard in shards] != list(range(planned)):
+        raise LostRowsError(f"split {split!r}: {planned} shards planned, {len(shards)} written")
+    return shards
+
+
+def _read_summary(output: str) -> dict[str, Any]:
+    summary = orjson.loads(read_file(output, SUMMARY) or b"{}")
+    if not summary:
+        raise BeamIOError(f"{output}/{SUMMARY} was not written: the Beam job did not finish")
+    return summary
+
+
+def defect_examples(output: str) -> str:
+    """Returns a few dead-letter lines of each rule, for people."""
+    lines: dict[str, list[str]] = collections.defaultdict(list)
+    for shard in _read_summary(output)["shards"]:
+        if shard["num_dead_letters"]:
+            name = dead_letter_file(shard["split"], shard["shard"], shard["num_shards"])
+            for line in (read_file(output, name) or b"").splitlines():
+                row = orjson.loads(line)
+                if len(lines[row["rule"]]) < _EXAMPLES_SHOWN:
+                    at = f"{shard['split']} image {row['image']}"
+                    at += f", annotation {row['annotation']}" if row["annotation"] else ""
+                    lines[row["rule"]].append(f"  {row['rule']}: {at}: {row['detail']}")
+    return "\n".join(line for rule in sorted(lines) for line in lines[rule])
+
+
+def _remove_others(output: str, kept: set[str]) -> None:
+    """Removes what an earlier run, another number of shards or a killed worker left behind."""
+    found = FileSystems.match([f"{output}/{pattern}" for pattern in _OUR_FILES])
+    others = [
+        file.path
+        for match in found
+        for file in match.metadata_list
+        if file.path.removeprefix(f"{output}/") not in kept
+    ]
+    if others:
+        FileSystems.delete(others)
+
+
+def finish_conversion(
+    options: ConversionOptions, output: str, *, write_manifest: bool = True
+) -> DatasetInfo:
+    """Checks the job's result and writes the manifest.
+
+    Args:
+      options: As given to the job.
+      output: Examples folder.
+      write_manifest: False after a job that wrote no records.
+
+    Raises:
+      DataError: the input could not be used, or exceeds the limits on defects.
+    """
+    output = output.rstrip("/")
+    summary = _read_summary(output)
+    if summary["plan"]["problem"]:
+        raise DataError(summary["plan"]["problem"])
+    categories = find_categories(summary["files"])
+    splits, statistics, kept, excesses = {}, {}, {PLAN, SUMMARY}, []
+    for split in sorted(options.splits):
+        shards = _shards_of(split, summary)
+        counts = _add_up(split, shards, summary["plan"]["splits"][split]["rows"])
+        excesses += [f"{split}: {text}" for text in exceeded_limits(counts, options.limits)]
+        for shard in shards:
+            place = (split, shard["shard"], shard["num_shards"])
+            kept |= {shard_file(*place), dead_letter_file(*place), progress_file(*place)}
+        statistics[split] = _add_up_statistics(shards)
+        splits[split] = SplitInfo(
+            num_examples=counts["images"]["written"],
+            num_objects=counts["annotations"]["written"],
+            num_bytes=sum(shard["num_bytes"] for shard in shards),
+            shards=tuple(
+                ShardInfo(
+                    file=shard_file(split, shard["shard"], shard["num_shards"]),
+                    num_examples=shard["images"]["written"],
+                    num_bytes=shard["num_bytes"],
+                    sha256=shard["sha256"],
+                )
+                for shard in shards
+            ),
+            counts=counts,
+        )
+    _remove_others(output, kept)
+    write_file(output, STATISTICS, orjson.dumps(statistics))
+    if excesses:
+        table = counts_table({split: info.counts for split, info in splits.items()})
+        raise DataError(
+            f"too many defects in {options.name}:\n"
+            + "\n".join(excesses)
+            + f"\n\n{table}\n\n{defect_examples(output)}\n\n"
+            f"every row is in {output}/dead_letter; mend the data, or raise the limits: what is "
+            "written already is kept"
+        )
+    for split, info in splits.items():
+        if not info.num_examples:
+            raise DataError(f"split {split!r} of {options.name} has no images left")
+    info = DatasetInfo(
+        name=options.name, seed=options.seed, categories=categories.categories, splits=splits
+    )
+    if write_manifest:
+        write_dataset_info(output, info)
+    return info

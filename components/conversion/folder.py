@@ -1,0 +1,117 @@
+"""Where a conversion's files lie in the examples folder, and how one of them is put there whole.
+
+Split-train/examples-00000-of-00008.tfrecord    what the manifest names
+dead_letter/train-00000-of-00008.jsonl          rows dropped or changed, where there are any
+progress/train-00000-of-00008.json              says that a shard is complete, and its content
+progress/summary.json                           of the Beam job, for the step after it
+progress/tmp-...                                being written
+dataset_info.json                               written last
+"""
+
+import contextlib
+import os
+import uuid
+
+from apache_beam.io.filesystem import BeamIOError, CompressionTypes, FileMetadata
+from apache_beam.io.filesystems import FileSystems
+
+PLAN = "progress/plan.json"
+SUMMARY = "progress/summary.json"
+_TEMPORARY = "progress/tmp-"
+STATISTICS = "statistics.json"
+
+
+def shard_file(split: str, shard: int, num_shards: int) -> str:
+    return f"Split-{split}/examples-{shard:05d}-of-{num_shards:05d}.tfrecord"
+
+
+def dead_letter_file(split: str, shard: int, num_shards: int) -> str:
+    return f"dead_letter/{split}-{shard:05d}-of-{num_shards:05d}.jsonl"
+
+
+def progress_file(split: str, shard: int, num_shards: int) -> str:
+    return f"progress/{split}-{shard:05d}-of-{num_shards:05d}.json"
+
+
+def _make_folder_of(path: str) -> None:
+    folder = path.rpartition("/")[0]
+    if not FileSystems.exists(folder):
+        # Another worker may have made it meanwhile; if it is not that, writing says what.
+        with contextlib.suppress(OSError, BeamIOError):
+            FileSystems.mkdirs(folder)
+
+
+class NewFile:
+    """A file written under a temporary name; it gets its own when the `with` block succeeds.
+
+    Whoever dies while writing leaves a temporary file, never half of one that is read.
+    """
+
+    def __init__(self, output: str, name: str):
+        self._path = f"{output}/{name}"
+        self._temporary = f"{output}/{_TEMPORARY}{uuid.uuid4().hex}"
+
+    def __enter__(self):
+        _make_folder_of(self._temporary)
+        self._file = FileSystems.create(
+            self._temporary, compression_type=CompressionTypes.UNCOMPRESSED
+        )
+        return self._file
+
+    def __exit__(self, error_type, *_) -> None:
+        self._file.close()
+        if error_type is not None:
+            FileSystems.delete([self._temporary])
+            return
+        _make_folder_of(self._path)
+        FileSystems.rename([self._temporary], [self._path])
+
+
+def write_file(output: str, name: str, content: bytes) -> None:
+    """Writes a small file whole or not at all."""
+    with NewFile(output, name) as file:
+        file.write(content)
+
+
+def read_file(output: str, name: str) -> bytes | None:
+    """Returns a file's content, or None if there is none."""
+    try:
+        with FileSystems.open(
+            f"{output}/{name}", compression_type=CompressionTypes.UNCOMPRESSED
+        ) as file:
+            return file.read()
+    except (FileNotFoundError, BeamIOError):
+        return None
+
+
+def file_size(output: str, name: str) -> int | None:
+    """Returns a file's size in bytes, or None if there is none."""
+    found = file_metadata(f"{output}/{name}")
+    return found.size_in_bytes if found else None
+
+
+def file_metadata(path: str) -> FileMetadata | None:
+    """Returns a file's size and time, or None if there is none.
+
+    Unlike `FileSystems.match` it takes names with brackets and asterisks as they are.
+    """
+    if "://" not in path:
+        try:
+            status = os.stat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return FileMetadata(path, status.st_size, status.st_mtime)
+    try:
+        return FileSystems.get_filesystem(path).metadata(path)
+    except BeamIOError:
+        # The same error for "not there" and "no answer": only the first is one.
+        if FileSystems.exists(path):
+            raise
+        return None
+
+
+def remove_temporary_files(output: str) -> None:
+    """Removes what killed workers left behind."""
+    found = FileSystems.match([f"{output}/{_TEMPORARY}*"])[0].metadata_list
+    if found:
+        FileSystems.delete([file.path for file in found])

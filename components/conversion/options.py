@@ -1,0 +1,81 @@
+"""What a conversion reads and how; plain values that travel to the workers."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from pix2seq_model.defects import DefectLimits
+from pix2seq_model.errors import ConfigError
+
+DATASET_FORMATS = ("objects365", "coco", "coco_format")
+AUTOMATIC = 0
+_MEGABYTE = 1_000_000
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SplitSource:
+    """Where a split comes from.
+
+    Attributes:
+      images: Folder of images, or a zip archive of them, which is read in place.
+      annotations: JSON file in COCO's format.
+    """
+
+    images: str
+    annotations: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ConversionOptions:
+    """A conversion.
+
+    Attributes:
+      name: Of the data set, for people; in the manifest.
+      splits: Split name to its source.
+      seed: Orders the images over the shards and the objects inside each image.
+      num_shards: Split name to number of shards; 0 or absent chooses them near `shard_bytes`.
+      shard_bytes: Wanted size of a shard.
+      check_pixels: Decode every image wholly, to find damage behind the header.
+      max_pixels: Larger images are dropped, before they are decoded.
+      drop_fake, drop_reflected: Drop Objects365's pictures of objects, mirrored objects.
+      limits: How much may be dropped before the conversion fails.
+    """
+
+    name: str
+    splits: Mapping[str, SplitSource]
+    seed: int = 0
+    num_shards: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    shard_bytes: int = 128 * _MEGABYTE
+    check_pixels: bool = False
+    max_pixels: int = 100_000_000
+    drop_fake: bool = False
+    drop_reflected: bool = False
+    limits: DefectLimits = dataclasses.field(default_factory=DefectLimits)
+
+    def __post_init__(self) -> None:
+        if not self.splits:
+            raise ConfigError("no split to convert; give at least one annotation file")
+        for split in self.splits:
+            if not split.isidentifier():
+                raise ConfigError(f"split name {split!r} is not a plain word such as 'train'")
+        for split, count in self.num_shards.items():
+            if split not in self.splits:
+                raise ConfigError(
+                    f"num_shards names split {split!r}; there are {sorted(self.splits)}"
+                )
+            if not 0 <= count <= 99_999:
+                raise ConfigError(f"num_shards of {split!r} is {count}; give 1 to 99999, or 0")
+        if self.shard_bytes < 1:
+            raise ConfigError(f"shard_bytes is {self.shard_bytes}; give a size in bytes")
+        if self.max_pixels < 1:
+            raise ConfigError(f"max_pixels is {self.max_pixels}; give a number of pixels")
+
+    def content(self) -> dict[str, Any]:
+        """The options that decide what is in a record (not: how many, where from, limits)."""
+        return {
+            "seed": self.seed,
+            "check_pixels": self.check_pixels,
+            "max_pixels": self.max_pixels,
+            "drop_fake": self.drop_fake,
+            "drop_reflected": self.drop_reflected,
+        }

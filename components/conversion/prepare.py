@@ -1,0 +1,94 @@
+"""What is checked before the Beam job starts: the things that make a whole run pointless."""
+
+import itertools
+import zipfile
+
+from apache_beam.io.filesystem import BeamIOError
+from apache_beam.io.filesystems import FileSystems
+
+from components.conversion.folder import PLAN, SUMMARY, write_file
+from components.conversion.image_store import candidate_paths, open_store
+from components.conversion.options import ConversionOptions, SplitSource
+from pix2seq_model import dataset_info
+from pix2seq_model.coco_annotations import parse_image_row, read_array
+from pix2seq_model.errors import DataError
+
+_IMAGES_TRIED = 40
+_TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
+
+
+def _exists(path: str) -> bool:
+    try:
+        return FileSystems.exists(path)
+    except (ValueError, BeamIOError) as error:
+        raise DataError(f"{path} cannot be read: {error}") from None
+
+
+def _check_annotations(split: str, path: str) -> None:
+    if not _exists(path):
+        raise DataError(f"annotation file of split {split!r} does not exist: {path}")
+    try:
+        with FileSystems.open(path) as file:
+            start = file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n")
+    except IsADirectoryError:
+        raise DataError(f"{path} is a folder; give the JSON file of split {split!r}") from None
+    except (OSError, BeamIOError) as error:
+        raise DataError(f"{path} cannot be read: {error}") from None
+    if not start.startswith(b"{"):
+        what = "is empty" if not start else f"begins with {start[:20]!r}"
+        raise DataError(
+            f"{path} {what}; COCO's format is one JSON object with the lists 'images', "
+            "'annotations' and 'categories'"
+        )
+
+
+def _check_images(split: str, source: SplitSource) -> None:
+    if not _exists(source.images):
+        raise DataError(f"folder of images of split {split!r} does not exist: {source.images}")
+    if source.images.endswith(_TAR_SUFFIXES):
+        raise DataError(
+            f"{source.images} is a tar archive, which cannot be read in place; unpack it with "
+            "`python pipelines/unpack_archives.py`"
+        )
+    try:
+        store = open_store(source.images)
+    except (zipfile.BadZipFile, OSError, BeamIOError) as error:
+        raise DataError(f"{source.images} is not a zip archive that can be read: {error}") from None
+    with FileSystems.open(source.annotations) as file:
+        rows = read_array(file, "images", path=source.annotations)
+        tried = [parse_image_row(raw, 0) for raw in itertools.islice(rows, _IMAGES_TRIED)]
+    names = [row.file_name for row in tried if not row.problem]
+    if names and not any(store.locate(name) for name in names):
+        places = ", ".join(candidate_paths(names[0]))
+        raise DataError(
+            f"{source.images} has none of the first {len(names)} images of {source.annotations}; "
+            f"the first was looked for as {places}; give the folder (or zip archive) from which "
+            "one of these is reached"
+        )
+
+
+def prepare_conversion(options: ConversionOptions, output: str) -> None:
+    """Checks what can be checked at once, and takes an old manifest out of the way.
+
+    Raises:
+      DataError: a file or folder is missing or is not what it should be, or `output` cannot be
+        written.
+    """
+    for split, source in options.splits.items():
+        _check_annotations(split, source.annotations)
+        _check_images(split, source)
+    output = output.rstrip("/")
+    try:
+        # The old data set ends here: its shards are about to be replaced.
+        old = [
+            path
+            for path in (f"{output}/{dataset_info.FILE_NAME}", f"{output}/{PLAN}")
+            if FileSystems.exists(path)
+        ]
+        if old:
+            FileSystems.delete(old)
+        write_file(output, SUMMARY, b"{}")
+    except (OSError, BeamIOError, ValueError) as error:
+        raise DataError(
+            f"{output} cannot be written ({error}); give another output folder"
+        ) from None

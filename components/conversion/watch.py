@@ -1,0 +1,65 @@
+"""A progress bar of a conversion, from the notes that its workers leave in the output folder."""
+
+import threading
+from types import TracebackType
+
+import orjson
+from apache_beam.io.filesystems import FileSystems
+from tqdm import tqdm
+
+from components.conversion.folder import PLAN, read_file
+
+_LOCAL_SECONDS, _REMOTE_SECONDS = 0.5, 5.0
+
+
+class ShardBar:
+    """Shows, inside a `with` block, how many shards are complete; works with every runner.
+
+    Before the annotations are read nobody knows how many there will be; until then the bar says
+    so and counts the time.
+    """
+
+    def __init__(self, output: str):
+        self._output = output.rstrip("/")
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> "ShardBar":
+        self._bar = tqdm(desc="reading annotations", bar_format="{desc} {elapsed}", leave=False)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+        if error_type is None:
+            self._look()
+        self._bar.close()
+
+    def _watch(self) -> None:
+        seconds = _REMOTE_SECONDS if "://" in self._output else _LOCAL_SECONDS
+        while not self._stop.wait(seconds):
+            self._look()
+
+    def _look(self) -> None:
+        plan = orjson.loads(read_file(self._output, PLAN) or b"{}")
+        if not plan or plan["problem"]:
+            self._bar.refresh()
+            return
+        counts = {split: planned["num_shards"] for split, planned in plan["splits"].items()}
+        patterns = [
+            f"{self._output}/progress/{split}-*-of-{count:05d}.json"
+            for split, count in counts.items()
+        ]
+        found = FileSystems.match(patterns)
+        self._bar.bar_format = None
+        self._bar.unit = "shard"
+        self._bar.total = sum(counts.values())
+        self._bar.set_description_str("writing records", refresh=False)
+        self._bar.n = sum(len(match.metadata_list) for match in found)
+        self._bar.refresh()

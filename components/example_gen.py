@@ -1,0 +1,138 @@
+"""Converts a data set to an examples folder: TFX's ExampleGen for Objects365 and COCO."""
+
+import json
+import os
+from typing import Any, ClassVar
+
+from apache_beam.io.filesystems import FileSystems
+from tfx import types
+from tfx.components.util import examples_utils
+from tfx.dsl.components.base import base_beam_component, base_beam_executor, executor_spec
+from tfx.proto import example_gen_pb2
+from tfx.types import artifact_utils, component_spec, standard_artifacts
+
+from components.conversion.convert import convert_dataset
+from components.conversion.options import ConversionOptions, SplitSource
+from components.conversion.watch import ShardBar
+from pix2seq_model.defects import DefectLimits
+
+
+class ExampleGenSpec(component_spec.ComponentSpec):
+    """Output and settings of `ExampleGen`."""
+
+    PARAMETERS: ClassVar = {
+        "source": component_spec.ExecutionParameter(type=str),
+        "name": component_spec.ExecutionParameter(type=str),
+        "seed": component_spec.ExecutionParameter(type=int),
+        "work_dir": component_spec.ExecutionParameter(type=str),
+        "fingerprint": component_spec.ExecutionParameter(type=str),
+        "code_version": component_spec.ExecutionParameter(type=str),
+    }
+    INPUTS: ClassVar = {}
+    OUTPUTS: ClassVar = {
+        "examples": component_spec.ChannelParameter(type=standard_artifacts.Examples)
+    }
+
+
+class Executor(base_beam_executor.BaseBeamExecutor):
+    """Runs the conversion, in a folder of its own until it is finished.
+
+    TFX gives every attempt a new folder and removes that of a failed one. A conversion goes on
+    where it was killed, and its dead-letter files explain why it failed, so it works elsewhere.
+    """
+
+    def __init__(self, context: base_beam_executor.BaseBeamExecutor.Context | None = None) -> None:
+        # Given any argument for Beam, TFX's own constructor packs up TFX's sources for the
+        # workers, which takes many seconds; ours are in the image or in this process.
+        beam_args = list((context and context.beam_pipeline_args) or [])
+        if context is not None:
+            context.beam_pipeline_args = None
+        super().__init__(context)
+        self._beam_pipeline_args = beam_args
+
+    def Do(  # noqa: N802
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        examples = artifact_utils.get_single_instance(output_dict["examples"])
+        options = conversion_options(
+            json.loads(exec_properties["source"]),
+            name=exec_properties["name"],
+            seed=exec_properties["seed"],
+        )
+        work_dir = exec_properties["work_dir"].rstrip("/")
+        with ShardBar(work_dir):
+            convert_dataset(options, work_dir, make_pipeline=self._make_beam_pipeline)
+        _move_folder(work_dir, examples.uri.rstrip("/"))
+        examples.split_names = artifact_utils.encode_split_names(sorted(options.splits))
+        examples_utils.set_payload_format(examples, example_gen_pb2.PayloadFormat.FORMAT_TF_EXAMPLE)
+
+
+def conversion_options(source: dict[str, Any], *, name: str, seed: int) -> ConversionOptions:
+    """What to convert, from a `data` section of the config."""
+    splits = {
+        split: SplitSource(images=source["images"][split], annotations=annotations)
+        for split, annotations in source["annotations"].items()
+        if annotations
+    }
+    limit = source["max_defect_fraction"]
+    return ConversionOptions(
+        name=name,
+        splits=splits,
+        seed=seed,
+        num_shards={split: source["num_shards"].get(split, 0) for split in splits},
+        limits=DefectLimits(max_dropped_images=limit, max_dropped_annotations=limit),
+    )
+
+
+def _move_folder(source: str, target: str) -> None:
+    if "://" not in target:
+        if os.path.isdir(target):  # TFX makes it beforehand.
+            os.rmdir(target)
+        os.rename(source, target)
+        return
+    files = [file.path for file in FileSystems.match([f"{source}/**"])[0].metadata_list]
+    # The manifest goes last: with it the folder is complete.
+    files.sort(key=lambda path: (path.endswith("/dataset_info.json"), path))
+    for path in files:
+        FileSystems.rename([path], [f"{target}{path.removeprefix(source)}"])
+
+
+class ExampleGen(base_beam_component.BaseBeamComponent):
+    """Converts the data set that a `data` section of the config describes."""
+
+    SPEC_CLASS = ExampleGenSpec
+    EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
+
+    def __init__(
+        self,
+        *,
+        source: dict[str, Any],
+        name: str,
+        seed: int,
+        work_dir: str,
+        fingerprint: str,
+        code_version: str,
+    ) -> None:
+        """
+        Args:
+          source: the section: format, images and annotations by split, limits.
+          name: of the data set, for people.
+          seed: orders the images and the objects in them.
+          work_dir: where the conversion works; the same folder continues it.
+          fingerprint: of the data, which makes the stage run again when it changes.
+          code_version: of the code, likewise.
+        """
+        super().__init__(
+            spec=ExampleGenSpec(
+                source=json.dumps(source, sort_keys=True),
+                name=name,
+                seed=seed,
+                work_dir=work_dir,
+                fingerprint=fingerprint,
+                code_version=code_version,
+                examples=types.Channel(type=standard_artifacts.Examples),
+            )
+        )

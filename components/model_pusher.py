@@ -1,0 +1,168 @@
+"""Pushes a blessed model to a folder of numbered versions, as TensorFlow Serving reads it.
+
+    <destination>/20260314150926535/saved_model.pb, variables/, ...
+    <destination>/20260314150926535/pushed.json      what was pushed, from where, when
+
+TFX's own Pusher names a version by the second, so that two pushes within one second collide, and
+pushes the same model again whenever its blessing is renewed. Here a version is a number above all
+others, and the model that is the newest version already stays where it is.
+"""
+
+import hashlib
+import json
+import os
+from datetime import UTC, datetime
+from typing import Any, ClassVar
+
+from etils import epath
+from tfx import types
+from tfx.components.util import model_utils
+from tfx.dsl.components.base import base_component, base_executor, executor_spec
+from tfx.types import artifact_utils, component_spec, standard_artifacts
+from tfx.utils import io_utils
+
+from pix2seq_model.errors import ModelError
+from pix2seq_model.model_folder import MODEL_FILE, SERVING_FOLDER, write_atomically
+
+PUSHED_FILE = "pushed.json"
+_ATTEMPTS = 100
+
+
+def push_model(model_folder: str, destination: str) -> dict[str, Any]:
+    """Copies the SavedModel of a model folder to a new version of `destination`.
+
+    The copy is made under a hidden name and renamed, so that a server never loads half a model.
+
+    Args:
+      model_folder: with `model.json` and `Format-Serving/`; local or gs://.
+      destination: folder of the versions; made if absent.
+
+    Returns:
+      What `pushed.json` of the newest version says: `version`, `path`, `model_digest`,
+      `model_folder`, `pushed_at`; and `already_there`, true if this model was that version.
+
+    Raises:
+      ModelError: the folder holds no SavedModel, or the destination cannot be written.
+    """
+    serving = epath.Path(model_folder) / SERVING_FOLDER
+    if not (serving / "saved_model.pb").exists():
+        raise ModelError(f"{serving} holds no SavedModel: train or export the model again.")
+    digest = model_digest(model_folder)
+    target = epath.Path(destination)
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        newest = _newest(target)
+        if newest and newest["model_digest"] == digest:
+            return {**newest, "already_there": True}
+        return {**_push(serving, target, digest, model_folder), "already_there": False}
+    except OSError as error:
+        raise ModelError(
+            f"push.destination {destination} cannot be written ({error}): give a folder that can, "
+            "with --config.push.destination=…"
+        ) from error
+
+
+def model_digest(model_folder: str) -> str:
+    """The identity of a servable model: its description, weights' digest included, and graph."""
+    folder = epath.Path(model_folder)
+    digest = hashlib.sha256()
+    for path in (folder / MODEL_FILE, folder / SERVING_FOLDER / "saved_model.pb"):
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def _push(
+    serving: epath.Path, target: epath.Path, digest: str, model_folder: str
+) -> dict[str, Any]:
+    now = datetime.now(UTC)
+    stamp = int(now.strftime("%Y%m%d%H%M%S") + f"{now.microsecond // 1000:03d}")
+    version = max([stamp, *(number + 1 for number in _versions(target))])
+    hidden = target / f".{version}-{os.getpid()}.partial"
+    io_utils.copy_dir(os.fspath(serving), os.fspath(hidden))
+    for _ in range(_ATTEMPTS):
+        record = {
+            "version": version,
+            "path": os.fspath(target / str(version)),
+            "model_digest": digest,
+            "model_folder": model_folder,
+            "pushed_at": now.isoformat(timespec="milliseconds"),
+        }
+        write_atomically(hidden / PUSHED_FILE, json.dumps(record, indent=1) + "\n")
+        if not (target / str(version)).exists():
+            try:
+                hidden.rename(target / str(version))
+                return record
+            except OSError:
+                if not (target / str(version)).exists():
+                    raise
+        version += 1  # Another push took this number in the meantime.
+    raise ModelError(f"{target}: {_ATTEMPTS} other pushes took every version; push again.")
+
+
+def _versions(target: epath.Path) -> list[int]:
+    return sorted(int(path.name) for path in target.iterdir() if path.name.isdigit())
+
+
+def _newest(target: epath.Path) -> dict[str, Any] | None:
+    versions = _versions(target)
+    if not versions:
+        return None
+    path = target / str(versions[-1]) / PUSHED_FILE
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+class ModelPusherSpec(component_spec.ComponentSpec):
+    """Inputs, outputs and settings of `ModelPusher`."""
+
+    PARAMETERS: ClassVar = {"destination": component_spec.ExecutionParameter(type=str)}
+    INPUTS: ClassVar = {
+        "model": component_spec.ChannelParameter(type=standard_artifacts.Model),
+        "model_blessing": component_spec.ChannelParameter(type=standard_artifacts.ModelBlessing),
+    }
+    OUTPUTS: ClassVar = {
+        "pushed_model": component_spec.ChannelParameter(type=standard_artifacts.PushedModel)
+    }
+
+
+class Executor(base_executor.BaseExecutor):
+    """Pushes if the model is blessed; says in the artifact what was done."""
+
+    def Do(  # noqa: N802
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        model = artifact_utils.get_single_instance(input_dict["model"])
+        blessing = artifact_utils.get_single_instance(input_dict["model_blessing"])
+        pushed = artifact_utils.get_single_instance(output_dict["pushed_model"])
+        if not model_utils.is_model_blessed(blessing):
+            pushed.set_int_custom_property("pushed", 0)
+            return
+        record = push_model(model.uri, exec_properties["destination"])
+        folder = epath.Path(pushed.uri)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / PUSHED_FILE, json.dumps(record, indent=1) + "\n")
+        # The properties TFX's Pusher sets.
+        pushed.set_int_custom_property("pushed", 1)
+        pushed.set_string_custom_property("pushed_destination", record["path"])
+        pushed.set_string_custom_property("pushed_version", str(record["version"]))
+
+
+class ModelPusher(base_component.BaseComponent):
+    """Pushes `model` to `destination` if `model_blessing` allows it."""
+
+    SPEC_CLASS = ModelPusherSpec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
+
+    def __init__(
+        self, *, model: types.BaseChannel, model_blessing: types.BaseChannel, destination: str
+    ) -> None:
+        super().__init__(
+            spec=ModelPusherSpec(
+                model=model,
+                model_blessing=model_blessing,
+                destination=destination,
+                pushed_model=types.Channel(type=standard_artifacts.PushedModel),
+            )
+        )

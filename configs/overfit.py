@@ -1,0 +1,35 @@
+"""Learns eight photographs by heart: the whole chain is right together, or AP stays low.
+
+    make overfit
+
+Trained and evaluated on the same images, from random weights, without augmentation. The images and
+annotations are given on the command line, as the Makefile does.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import base, demo
+
+
+def get_config() -> ConfigDict:
+    config = demo.get_config()
+    config.name = "overfit"
+    config.vocabulary = base.get_config().vocabulary
+    config.model.max_seq_len = 64
+    config.pretrain.enabled = False
+    config.data.finetune = base.data_source("coco")
+    for split in ("train", "val"):
+        config.data.finetune.images[split] = "demo/overfit/images"
+        config.data.finetune.annotations[split] = "demo/overfit/instances.json"
+
+    stage = config.finetune
+    stage.batch_size = 8
+    stage.steps = 1500
+    stage.learning_rate = 1e-3
+    stage.weight_decay = 0.0
+    stage.augmentation.flip = False
+    stage.sequence.max_objects = 10
+
+    config.evaluation.max_objects = 10
+    config.evaluation.min_metrics.AP = 0.70
+    return config

@@ -1,0 +1,187 @@
+"""What decides whether a stage of the pipeline runs again: digests of data, settings and code.
+
+A stage whose inputs, settings, data and code are those of an earlier run is taken from the cache.
+Code counts as what it does: comments, docstrings and layout may change without training anew.
+"""
+
+import ast
+import functools
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from pix2seq_model.errors import DataError
+from pix2seq_model.experiment import WATCHING_SETTINGS
+
+_PROJECT_ROOT = Path(__file__).resolve().parents[1]
+_PACKAGES = ("components", "pix2seq_model")
+# Up to this size a file counts by its content, so that a fresh copy of a small data set is known
+# again; above it by size and time of change.
+_READ_WHOLE_BYTES = 64 << 20
+_READ_FOLDER_BYTES = 256 << 20
+
+
+def settings_digest(config: ConfigDict, sections: Sequence[str], *, watching: bool = True) -> str:
+    """Digest of some sections of a config, named like "seed" or "data.pretrain".
+
+    Args:
+      config: the experiment's.
+      sections: what to take of it.
+      watching: False leaves out how a training run is logged and saved.
+    """
+    chosen = {}
+    for name in sections:
+        value = config
+        for part in name.split("."):
+            value = value[part]
+        if isinstance(value, ConfigDict):
+            value = value.to_dict()
+            if not watching:
+                value = {k: v for k, v in value.items() if k not in WATCHING_SETTINGS}
+        chosen[name] = value
+    return _digest(json.dumps(chosen, sort_keys=True))
+
+
+def source_digest(source: ConfigDict, name: str, *, look: bool = True) -> str:
+    """Digest of a data set on disk: its annotation files and the files of its image folders.
+
+    Addresses in a bucket count by their name alone, since nothing goes to the network here; say
+    `--data_version` when their content changed.
+
+    Args:
+      source: a `data` section of the config: `images` and `annotations` by split.
+      name: of the section, for messages.
+      look: False takes all places by name, for a run elsewhere.
+
+    Raises:
+      DataError: a file or folder is missing; the message names the setting.
+    """
+    places = sorted((s, source.images[s], a) for s, a in source.annotations.items() if a)
+    return _places_digest(tuple(places), name) if look else _digest(json.dumps(places))
+
+
+def model_digest(folder: str, name: str, *, look: bool = True) -> str:
+    """Digest of a model folder's description, in which its weights' digest stands.
+
+    Args:
+      folder: the model folder.
+      name: of the setting, for messages.
+      look: False takes it by name, for a run elsewhere; so do addresses in a bucket.
+
+    Raises:
+      DataError: the folder is no model folder; the message names the setting.
+    """
+    if not look or "://" in folder:
+        return _digest(folder)
+    path = Path(folder) / "model.json"
+    if not path.exists():
+        raise DataError(
+            f"{name}={folder} is no model folder: it has no model.json. Give the folder that "
+            "training or import_checkpoint.py wrote."
+        )
+    return _digest(path.read_text())
+
+
+def code_digest(module: str) -> str:
+    """Digest of a module of this project and of all modules of this project that it imports.
+
+    Args:
+      module: dotted name, such as "components.trainer_module".
+    """
+    trees: dict[str, ast.Module] = {}
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        path = _module_path(name)
+        if path is None or name in trees:
+            continue
+        trees[name] = ast.parse(path.read_text())
+        for imported in _imports(trees[name]):
+            parents = imported.split(".")
+            waiting.extend(".".join(parents[: end + 1]) for end in range(len(parents)))
+    return _digest("".join(f"{n}\n{ast.dump(_bare(trees[n]))}\n" for n in sorted(trees)))
+
+
+def digest_of(*parts: str) -> str:
+    """Digest of several texts."""
+    return _digest("\n".join(parts))
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@functools.cache  # Asked for before and while the pipeline is assembled.
+def _places_digest(places: tuple[tuple[str, str, str], ...], name: str) -> str:
+    parts = []
+    for split, images, annotations in places:
+        parts.append([split, _file_token(annotations, f"{name}.annotations.{split}")])
+        parts.append([split, _images_token(images, f"{name}.images.{split}")])
+    return _digest(json.dumps(parts))
+
+
+def _file_token(address: str, name: str) -> list:
+    if "://" in address:
+        return [address]
+    path = Path(address)
+    if not path.is_file():
+        raise DataError(f"{name}={address}: there is no such file. Give the annotation file.")
+    stat = path.stat()
+    if stat.st_size <= _READ_WHOLE_BYTES:
+        return [path.name, hashlib.sha256(path.read_bytes()).hexdigest()]
+    return [path.name, stat.st_size, stat.st_mtime_ns]
+
+
+def _images_token(address: str, name: str) -> list:
+    if "://" in address:
+        return [address]
+    path = Path(address)
+    if path.is_file():  # An archive.
+        stat = path.stat()
+        return [path.name, stat.st_size, stat.st_mtime_ns]
+    if not path.is_dir():
+        raise DataError(f"{name}={address}: there is no such folder. Give the folder of images.")
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    stats = [file.stat() for file in files]
+    by_content = sum(stat.st_size for stat in stats) <= _READ_FOLDER_BYTES
+    return [
+        [
+            file.relative_to(path).as_posix(),
+            stat.st_size,
+            hashlib.sha256(file.read_bytes()).hexdigest() if by_content else stat.st_mtime_ns,
+        ]
+        for file, stat in zip(files, stats)
+    ]
+
+
+def _module_path(name: str) -> Path | None:
+    if name.split(".")[0] not in _PACKAGES:
+        return None
+    base = _PROJECT_ROOT.joinpath(*name.split("."))
+    for path in (base.with_suffix(".py"), base / "__init__.py"):
+        if path.is_file():
+            return path
+    return None
+
+
+def _imports(tree: ast.Module) -> list[str]:
+    names = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return names
+
+
+def _bare(tree: ast.Module) -> ast.Module:
+    """Without docstrings; comments and layout are not in a syntax tree at all."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            first = node.body[0] if node.body else None
+            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
+                node.body = node.body[1:]
+    return tree

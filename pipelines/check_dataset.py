@@ -1,0 +1,113 @@
+"""Checks a data set as a conversion would, and writes no records.
+
+    python pipelines/check_dataset.py --dataset=coco_format --images=train=photos \\
+        --annotations=train=train.json --report=check --check_pixels
+
+Prints the counts of every rule, examples of each defect, and what the boxes are like. With
+--report the dead-letter files (every row that would be dropped or changed) stay there. The exit
+status is 1 if a conversion with the same flags would fail.
+"""
+
+import dataclasses
+import tempfile
+from collections.abc import Mapping
+from typing import Any
+
+import apache_beam as beam
+import orjson
+from absl import flags
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from components.conversion.convert import ConvertDataset
+from components.conversion.finish import defect_examples, finish_conversion
+from components.conversion.folder import STATISTICS, read_file
+from components.conversion.options import ConversionOptions
+from components.conversion.prepare import prepare_conversion
+from components.conversion.watch import ShardBar
+from pipelines.command_line import local_beam_args, run_command
+from pipelines.dataset_flags import conversion_options
+from pix2seq_model.box_statistics import AREA_NAMES
+from pix2seq_model.dataset_info import DatasetInfo
+from pix2seq_model.defects import DefectLimits, counts_table, exceeded_limits
+from pix2seq_model.errors import ConfigError
+from pix2seq_model.vocabulary import Vocabulary
+
+_REPORT = flags.DEFINE_string(
+    "report", "", "Folder for the dead-letter files; empty: they are not kept."
+)
+_SEQUENCE_LIMIT = 100
+
+
+def _box_lines(split: str, statistics: Mapping[str, Any], names: Mapping[int, str]) -> list[str]:
+    per_image = {int(count): n for count, n in statistics["objects_per_image"].items()}
+    num_images, num_boxes = sum(per_image.values()), sum(c * n for c, n in per_image.items())
+    if not num_images:
+        return [f"{split}: no images"]
+    over = sum(n for count, n in per_image.items() if count > _SEQUENCE_LIMIT)
+    areas = ", ".join(
+        f"{n:,} {name}" for name, n in zip(AREA_NAMES, statistics["areas"], strict=True)
+    )
+    absent = [name for number, name in names.items() if str(number) not in statistics["classes"]]
+    lines = [
+        f"{split}: {num_boxes:,} boxes ({areas}) and {statistics['crowd']:,} crowd boxes; "
+        f"{num_boxes / num_images:.1f} boxes an image, at most {max(per_image)}",
+        f"{split}: {per_image.get(0, 0):,} images without boxes, {over:,} with more than the "
+        f"{_SEQUENCE_LIMIT} that one sequence holds",
+    ]
+    if absent:
+        lines.append(f"{split}: {len(absent)} of {len(names)} categories unused: {absent[:5]}")
+    return lines
+
+
+def _check(options: ConversionOptions, output: str, beam_arguments: tuple[str, ...]) -> DatasetInfo:
+    # Told to a person below, not raised.
+    tolerant = dataclasses.replace(
+        options, limits=DefectLimits(max_dropped_images=1.0, max_dropped_annotations=1.0)
+    )
+    prepare_conversion(tolerant, output)
+    with (
+        ShardBar(output),
+        beam.Pipeline(options=PipelineOptions(list(beam_arguments))) as pipeline,
+    ):
+        _ = pipeline | ConvertDataset(tolerant, output=output, write_records=False)
+    return finish_conversion(tolerant, output, write_manifest=False)
+
+
+def _report(options: ConversionOptions, info: DatasetInfo, output: str) -> int:
+    counts = {name: split.counts for name, split in info.splits.items()}
+    print(counts_table(counts))
+    if examples := defect_examples(output):
+        print(f"\n{examples}")
+    print()
+    for split, statistics in orjson.loads(read_file(output, STATISTICS)).items():
+        print("\n".join(_box_lines(split, statistics, info.category_names())))
+    highest = max(info.category_names())
+    print(f"{len(info.categories)} categories, the highest id is {highest}")
+    limit = Vocabulary().max_class_id
+    if highest > limit:
+        print(f"  ids above {limit} need a larger vocabulary than the published one")
+    problems = [
+        f"{split}: {text}"
+        for split, of_split in counts.items()
+        for text in exceeded_limits(of_split, options.limits)
+    ]
+    if problems:
+        print("\na conversion would fail:\n" + "\n".join(problems))
+    return 1 if problems else 0
+
+
+def main(beam_arguments: list[str]) -> int:
+    options = conversion_options()
+    arguments = local_beam_args(beam_arguments)
+    is_local = "--runner=FnApiRunner" in arguments
+    if _REPORT.value:
+        output = _REPORT.value.rstrip("/")
+        return _report(options, _check(options, output, arguments), output)
+    if not is_local:
+        raise ConfigError("on this runner give --report, a folder that its workers reach")
+    with tempfile.TemporaryDirectory() as output:
+        return _report(options, _check(options, output, arguments), output)
+
+
+if __name__ == "__main__":
+    run_command(main)

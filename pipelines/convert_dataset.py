@@ -1,0 +1,52 @@
+"""Converts a data set with boxes to TFRecords, on any Beam runner.
+
+    python pipelines/convert_dataset.py --dataset=objects365 --images=/data/objects365 \\
+        --annotations=/data/objects365 --output=/data/objects365_records
+    python pipelines/convert_dataset.py --dataset=coco --images=/data/coco \\
+        --annotations=/data/coco/annotations --output=/data/coco_records --direct_num_workers=8
+    python pipelines/convert_dataset.py --dataset=coco_format --images=train=photos,val=photos \\
+        --annotations=train=train.json,val=val.json --output=records
+    python pipelines/convert_dataset.py ... --output=gs://bucket/records --runner=DataflowRunner \\
+        --project=... --region=... --temp_location=gs://bucket/tmp
+
+The output folder gets shards, the manifest dataset_info.json, and a dead-letter file with every
+row that was dropped or changed. A run that was interrupted goes on with the same command.
+"""
+
+import time
+
+import apache_beam as beam
+from absl import flags
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from components.conversion.convert import convert_dataset
+from components.conversion.watch import ShardBar
+from pipelines.command_line import local_beam_args, run_command
+from pipelines.dataset_flags import conversion_options
+from pix2seq_model.defects import counts_table
+
+_OUTPUT = flags.DEFINE_string("output", None, "Folder to write.", required=True)
+
+
+def main(beam_arguments: list[str]) -> None:
+    options = conversion_options()
+    output = _OUTPUT.value.rstrip("/")
+    arguments = local_beam_args(beam_arguments)
+    start = time.monotonic()
+    with ShardBar(output):
+        info = convert_dataset(
+            options,
+            output,
+            make_pipeline=lambda: beam.Pipeline(options=PipelineOptions(list(arguments))),
+        )
+    print(counts_table({name: split.counts for name, split in info.splits.items()}))
+    for name, split in info.splits.items():
+        print(
+            f"{name}: {split.num_examples:,} images, {split.num_objects:,} boxes, "
+            f"{split.num_bytes / 1e6:,.1f} MB in {len(split.shards)} shards"
+        )
+    print(f"{output}: complete after {time.monotonic() - start:.1f} s")
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,127 @@
+"""COCO numbers of any detector's results: the 12 numbers, per-class numbers, a report.
+
+    python pipelines/evaluate_detections.py --ground_truth=instances_val2017.json \\
+        --detections=results.json --output=evaluation --images=val2017
+
+Writes metrics.json and report.html into the output folder. The numbers are pycocotools' to every
+digit that counts; --engine=pycocotools computes them with pycocotools itself.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from absl import flags
+from etils import epath
+
+from pipelines.command_line import run_command
+from pix2seq_model.coco_files import read_detections, read_ground_truth, write_json
+from pix2seq_model.coco_metrics import ENGINES, evaluate_detections, metrics_table
+from pix2seq_model.errors import ConfigError, DataError
+from pix2seq_model.model_folder import write_atomically
+from pix2seq_model.report import ReportInput, render_report
+
+_GROUND_TRUTH = flags.DEFINE_string(
+    "ground_truth", None, "Annotation file in COCO's format.", required=True
+)
+_DETECTIONS = flags.DEFINE_string("detections", None, "COCO results file.", required=True)
+_OUTPUT = flags.DEFINE_string("output", None, "Folder to write.", required=True)
+_IMAGE_IDS = flags.DEFINE_list(
+    "image_ids", [], "Evaluate these images only: ids, or one file with an id on each line."
+)
+_ENGINE = flags.DEFINE_enum("engine", "faster", ENGINES, "What computes the numbers.")
+_IMAGES = flags.DEFINE_string("images", "", "Folder of the images, for pictures in the report.")
+_PICTURES = flags.DEFINE_integer("num_pictures", 24, "Pictures in the report.", lower_bound=0)
+
+
+def main(beam_arguments: list[str]) -> None:
+    if beam_arguments:
+        raise ConfigError(f"there is no flag {beam_arguments[0]}")
+    truth = read_ground_truth(_GROUND_TRUTH.value)
+    known = [row["id"] for row in truth["images"]]
+    detections = read_detections(_DETECTIONS.value, image_ids=known)
+    image_ids = read_image_ids(_IMAGE_IDS.value)
+    result = evaluate_detections(truth, detections, image_ids=image_ids, engine=_ENGINE.value)
+    if image_ids is not None:
+        truth, detections = _restricted(truth, detections, set(image_ids))
+    metrics = {
+        **result.to_json(),
+        "engine": _ENGINE.value,
+        "ground_truth": _GROUND_TRUTH.value,
+        "detections": _DETECTIONS.value,
+    }
+    output = epath.Path(_OUTPUT.value)
+    write_json(output / "metrics.json", metrics)
+    page = render_report(
+        ReportInput(
+            title=epath.Path(_DETECTIONS.value).name,
+            facts={
+                "Ground truth": _GROUND_TRUTH.value,
+                "Detections": _DETECTIONS.value,
+                "Engine": _ENGINE.value,
+            },
+            ground_truth=truth,
+            detections=detections,
+            result=result,
+            read_images=_reader(_IMAGES.value, truth) if _IMAGES.value else None,
+            num_pictures=_PICTURES.value,
+        )
+    )
+    write_atomically(output / "report.html", page)
+    print(metrics_table(metrics))
+    for category_id, count in result.ignored_categories.items():
+        print(f"{count} detections of category {category_id}, which the truth does not list")
+    print(f"\nmetrics: {output / 'metrics.json'}\nreport:  {output / 'report.html'}")
+
+
+def read_image_ids(words: list[str]) -> list[int] | None:
+    """Ids given on the command line, or in one file; None where none are given."""
+    if not words:
+        return None
+    source = "--image_ids"
+    if len(words) == 1 and not words[0].strip().isdecimal():
+        source = words[0]
+        try:
+            words = epath.Path(words[0]).read_text().split()
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(f"--image_ids={source}: neither an id nor a file ({error})") from None
+    try:
+        return [int(word) for word in words]
+    except ValueError as error:
+        raise DataError(f"{source}: ids are whole numbers ({error})") from None
+
+
+def _restricted(
+    truth: Mapping[str, Any], detections: list[dict[str, Any]], image_ids: set[int]
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Truth and detections of some images alone."""
+    return (
+        {
+            **truth,
+            "images": [row for row in truth["images"] if row["id"] in image_ids],
+            "annotations": [row for row in truth["annotations"] if row["image_id"] in image_ids],
+        },
+        [row for row in detections if row["image_id"] in image_ids],
+    )
+
+
+def _reader(folder: str, truth: Mapping[str, Any]):
+    """Reads images of a folder by id; one that is not there is left out of the report."""
+    root = epath.Path(folder)
+    if not root.is_dir():
+        raise DataError(f"--images={folder}: no such folder")
+    names = {row["id"]: row.get("file_name", "") for row in truth["images"]}
+
+    def read(image_ids: Iterable[int]) -> dict[int, bytes]:
+        found = {}
+        for image_id in image_ids:
+            for path in (root / names[image_id], root / names[image_id].rsplit("/", 1)[-1]):
+                if names[image_id] and path.is_file():
+                    found[image_id] = path.read_bytes()
+                    break
+        return found
+
+    return read
+
+
+if __name__ == "__main__":
+    run_command(main)

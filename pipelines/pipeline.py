@@ -1,0 +1,211 @@
+"""The pipeline: which stages there are, what each is given, and whose output it takes.
+
+    PretrainExamples -> Pretrain -+
+                                  v
+    FinetuneExamples ---------> Finetune -> CocoEvaluator -> ModelPusher
+            +-------------------------------^   ^
+                                  LatestBlessedModel
+
+Fine-tuning starts from what this pipeline pretrained, or from the model folder that the config
+names, never from "the latest model". The same graph runs here and on Vertex AI.
+"""
+
+import dataclasses
+import os
+
+from tfx import types
+from tfx.components.trainer.component import Trainer
+from tfx.dsl.components.base import base_node
+from tfx.dsl.components.common.importer import Importer
+from tfx.dsl.components.common.resolver import Resolver
+from tfx.dsl.input_resolution.strategies.latest_blessed_model_strategy import (
+    LatestBlessedModelStrategy,
+)
+from tfx.orchestration import metadata
+from tfx.orchestration.pipeline import Pipeline
+from tfx.proto import trainer_pb2
+from tfx.types import standard_artifacts
+
+from components.coco_evaluator import CocoEvaluator
+from components.example_gen import ExampleGen
+from components.model_pusher import ModelPusher
+from pipelines import cache_keys
+from pipelines.request import Request
+
+RUN_FN = "components.trainer_module.run_fn"
+
+# How the exported model decodes: changing it exports the trained weights anew, no more.
+_EXPORT_SETTINGS = tuple(
+    f"evaluation.{name}"
+    for name in ("max_objects", "top_k", "top_p", "temperature", "end_token_offset", "seed")
+)
+
+# Node ids, and the stage each belongs to; other nodes only look something up.
+STAGE_OF_NODE = {
+    "PretrainExamples": "convert",
+    "FinetuneExamples": "convert",
+    "Pretrain": "pretrain",
+    "Finetune": "finetune",
+    "CocoEvaluator": "evaluate",
+    "ModelPusher": "push",
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Trained:
+    """A model, and the digest of all that it came from."""
+
+    model: types.BaseChannel
+    lineage: str
+
+
+def create_pipeline(request: Request) -> Pipeline:
+    """Assembles the stages that were asked for and those they build on.
+
+    Raises:
+      DataError: data or a model that the config names is not there.
+    """
+    nodes: list[base_node.BaseNode] = []
+    examples = {stage: _examples(request, stage) for stage in request.converted}
+    nodes += examples.values()
+    trained = None
+    for stage in request.training_stages:
+        if stage in request.needed:
+            if request.config[stage].start_from:
+                start, trained = _imported(request, stage)
+                nodes.append(start)
+            trainer, trained = _training(request, stage, examples[stage], trained)
+            nodes.append(trainer)
+    if "evaluate" in request.needed:
+        latest = _latest_blessed_model()
+        evaluator = _evaluation(request, examples[request.training_stages[-1]], trained, latest)
+        nodes += [latest, evaluator]
+        if "push" in request.needed:
+            nodes.append(_push(request, trained, evaluator))
+    store = None
+    if request.cloud is None:
+        store = metadata.sqlite_metadata_connection_config(request.metadata_path)
+    return Pipeline(
+        pipeline_name=request.pipeline_name,
+        pipeline_root=request.pipeline_root,
+        components=nodes,
+        enable_cache=request.use_cache,
+        metadata_connection_config=store,
+    )
+
+
+def _examples(request: Request, stage: str) -> ExampleGen:
+    fingerprint = _data_digest(request, stage)
+    code_version = _code_version(request, "components.example_gen")
+    settings = cache_keys.settings_digest(request.config, ["seed", f"data.{stage}.num_shards"])
+    lineage = cache_keys.digest_of(fingerprint, code_version, settings)
+    return (
+        ExampleGen(
+            source=request.config.data[stage].to_dict(),
+            name=f"{request.config.name} {stage}",
+            seed=request.config.seed,
+            work_dir=f"{request.pipeline_root}/conversion/{stage}-{lineage}",
+            fingerprint=fingerprint,
+            code_version=code_version,
+        )
+        .with_beam_pipeline_args(list(request.beam_args))
+        .with_id(f"{stage.capitalize()}Examples")
+    )
+
+
+def _imported(request: Request, stage: str) -> tuple[Importer, _Trained]:
+    folder = request.config[stage].start_from
+    digest = cache_keys.model_digest(folder, f"{stage}.start_from", look=request.cloud is None)
+    node = Importer(
+        source_uri=folder,
+        artifact_type=standard_artifacts.Model,
+        # Another model in the same folder is another artifact.
+        custom_properties={"model_digest": digest},
+    ).with_id(f"{stage.capitalize()}Start")
+    return node, _Trained(model=node.outputs["result"], lineage=digest)
+
+
+def _training(
+    request: Request, stage: str, examples: ExampleGen, before: _Trained | None
+) -> tuple[Trainer, _Trained]:
+    sections = ["seed", "vocabulary", "model", stage]
+    code_version = _code_version(request, "components.trainer_module")
+    # The backends' random numbers differ, so a run does not go over from one to the other.
+    backend = os.environ.get("KERAS_BACKEND", "tensorflow")
+    lineage = cache_keys.digest_of(
+        backend,
+        cache_keys.settings_digest(request.config, sections, watching=False),
+        _data_digest(request, stage),
+        code_version,
+        before.lineage if before else "random weights",
+    )
+    custom_config = {
+        "config": request.config_name,
+        "overrides": request.overrides_of([*sections, *_EXPORT_SETTINGS, f"data.{stage}"]),
+        "stage": stage,
+        # The same for the same training: an interrupted one goes on from its checkpoints.
+        "work_dir": f"{request.pipeline_root}/training/{stage}-{lineage}",
+        # Not read by the trainer: it runs again when they change.
+        "settings_digest": cache_keys.settings_digest(
+            request.config, [*sections, *_EXPORT_SETTINGS]
+        ),
+        "code_version": code_version,
+        "backend": backend,
+    }
+    trainer_class = Trainer
+    if request.cloud is not None:
+        trainer_class = request.cloud.trainer_class()
+        custom_config |= request.cloud.training_job(stage)
+    split = request.config[stage].split
+    node = trainer_class(
+        examples=examples.outputs["examples"],
+        base_model=before.model if before else None,
+        run_fn=RUN_FN,
+        train_args=trainer_pb2.TrainArgs(splits=[split]),
+        eval_args=trainer_pb2.EvalArgs(splits=[split]),  # Not read, but must exist.
+        custom_config=custom_config,
+    ).with_id(stage.capitalize())
+    return node, _Trained(model=node.outputs["model"], lineage=lineage)
+
+
+def _latest_blessed_model() -> Resolver:
+    return Resolver(
+        strategy_class=LatestBlessedModelStrategy,
+        model=types.Channel(type=standard_artifacts.Model),
+        model_blessing=types.Channel(type=standard_artifacts.ModelBlessing),
+    ).with_id("LatestBlessedModel")
+
+
+def _evaluation(
+    request: Request, examples: ExampleGen, trained: _Trained, latest: Resolver
+) -> CocoEvaluator:
+    node = CocoEvaluator(
+        examples=examples.outputs["examples"],
+        model=trained.model,
+        baseline_model=latest.outputs["model"],
+        settings=request.config.evaluation.to_dict(),
+        cache_dir=f"{request.pipeline_root}/evaluation_cache",
+        code_version=_code_version(request, "components.coco_evaluator"),
+    )
+    if request.cloud is not None:
+        node.with_platform_config(request.cloud.evaluation_resources())
+    return node.with_id("CocoEvaluator")
+
+
+def _push(request: Request, trained: _Trained, evaluator: CocoEvaluator) -> ModelPusher:
+    return ModelPusher(
+        model=trained.model,
+        model_blessing=evaluator.outputs["blessing"],
+        destination=request.config.push.destination or f"{request.pipeline_root}/serving_model",
+    ).with_id("ModelPusher")
+
+
+def _data_digest(request: Request, stage: str) -> str:
+    source = cache_keys.source_digest(
+        request.config.data[stage], f"data.{stage}", look=request.cloud is None
+    )
+    return f"{source}{request.data_version}"
+
+
+def _code_version(request: Request, module: str) -> str:
+    return request.code_version or cache_keys.code_digest(module)

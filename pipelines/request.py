@@ -1,0 +1,124 @@
+"""What was asked for: the experiment, the stages, the places. Knows nothing of TFX."""
+
+import dataclasses
+import functools
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ml_collections import ConfigDict
+
+from pix2seq_model.errors import ConfigError
+from pix2seq_model.experiment import enabled_stages
+
+if TYPE_CHECKING:
+    from pipelines.vertex_job import CloudTarget
+
+STAGES = ("convert", "pretrain", "finetune", "evaluate", "push")
+_PROJECT_ROOT = Path(__file__).resolve().parents[1]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Request:
+    """One run of the pipeline.
+
+    Attributes:
+      config: the experiment, overrides applied.
+      config_name: as a remote step loads it: path of the file, inside the project relative to it,
+        with its argument behind a colon.
+      overrides: like "finetune.steps=10".
+      pipeline_root: folder or gs:// address of all outputs.
+      stages: what to run, of `STAGES`.
+      beam_args: for the conversion.
+      data_version: counts as part of the data; for data whose change cannot be seen from here.
+      code_version: counts as the code's version; empty: a digest of the code itself.
+      use_cache: take stages from earlier runs.
+      cloud: where on Google Cloud; None runs here.
+    """
+
+    config: ConfigDict
+    config_name: str
+    overrides: tuple[str, ...] = ()
+    pipeline_root: str
+    stages: tuple[str, ...] = STAGES
+    beam_args: tuple[str, ...] = ()
+    data_version: str = ""
+    code_version: str = ""
+    use_cache: bool = True
+    cloud: "CloudTarget | None" = None
+
+    @functools.cached_property
+    def training_stages(self) -> tuple[str, ...]:
+        """The enabled ones; pretraining falls away where fine-tuning starts from a given model."""
+        stages = enabled_stages(self.config)
+        if "finetune" in stages and self.config.finetune.start_from:
+            return ("finetune",)
+        return stages
+
+    @functools.cached_property
+    def needed(self) -> frozenset[str]:
+        """The stages that were asked for and all that these build on."""
+        order = [
+            s for s in STAGES if s not in ("pretrain", "finetune") or s in self.training_stages
+        ]
+        last = max((order.index(stage) for stage in self.stages), default=-1)
+        return frozenset(order[: last + 1])
+
+    @functools.cached_property
+    def converted(self) -> tuple[str, ...]:
+        """The training stages whose data are converted."""
+        return tuple(
+            s for s in self.training_stages if s in self.needed or "convert" in self.stages
+        )
+
+    @property
+    def metadata_path(self) -> str:
+        """The file of TFX's records of what ran."""
+        return f"{self.pipeline_root}/metadata.sqlite"
+
+    @property
+    def pipeline_name(self) -> str:
+        """The config's name as Vertex AI takes it: lower case letters, digits and dashes."""
+        return "pix2seq-" + re.sub(r"[^a-z0-9]+", "-", self.config.name.lower()).strip("-")
+
+    def overrides_of(self, sections: Sequence[str]) -> list[str]:
+        """The overrides of settings in some sections."""
+        return [
+            override
+            for override in self.overrides
+            if any(f"{override.partition('=')[0]}.".startswith(f"{s}.") for s in sections)
+        ]
+
+
+def parse_stages(names: Sequence[str], config: ConfigDict) -> tuple[str, ...]:
+    """Checks names of stages; none named means all that the config enables.
+
+    Raises:
+      ConfigError: an unknown name, or a training stage that the config leaves out.
+    """
+    for name in names:
+        if name not in STAGES:
+            raise ConfigError(f"--stages: {name!r} is none of {', '.join(STAGES)}.")
+    request = Request(config=config, config_name="", pipeline_root="")
+    left_out = {"pretrain", "finetune"} - set(request.training_stages)
+    for name in names:
+        if name in left_out:
+            reason = (
+                f"{name}.enabled is false"
+                if not config[name].enabled
+                else "finetune.start_from names the model to start from"
+            )
+            raise ConfigError(f"--stages: {name} is not part of this config ({reason}).")
+    chosen = names or STAGES
+    return tuple(stage for stage in STAGES if stage in chosen and stage not in left_out)
+
+
+def portable_config_name(name: str) -> str:
+    """`configs/demo.py` for any way of writing the path of that file; other files stay absolute."""
+    path, colon, argument = name.partition(":")
+    found = Path(path) if Path(path).is_file() else _PROJECT_ROOT / path
+    resolved = found.resolve()
+    if resolved.is_relative_to(_PROJECT_ROOT):
+        resolved = resolved.relative_to(_PROJECT_ROOT)
+    return f"{resolved.as_posix()}{colon}{argument}"

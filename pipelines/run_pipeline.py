@@ -1,0 +1,192 @@
+"""Runs the pipeline: convert the data, pretrain, fine-tune, evaluate, push if good enough.
+
+    python pipelines/run_pipeline.py --config=configs/demo.py
+    python pipelines/run_pipeline.py --config=configs/coco_finetune.py:vit_b,640 \\
+        --config.finetune.steps=1000 --stages=convert,finetune
+    python pipelines/run_pipeline.py --config=configs/full.py:vit_b,640 --orchestrator=vertex \\
+        --pipeline_root=gs://bucket/full --image=europe-docker.pkg.dev/p/r/pix2seq:1 \\
+        --project=p --region=europe-west4 --runner=DataflowRunner
+
+--config.section.field=value changes one setting. The same command again takes what is done from
+the cache and continues what was interrupted.
+"""
+
+import dataclasses
+import fcntl
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from absl import flags
+
+from pipelines import cache_keys
+from pipelines.command_line import local_beam_args, run_command
+from pipelines.request import STAGES, Request, parse_stages, portable_config_name
+from pipelines.run_log import run_log
+from pipelines.stage_errors import StageError
+from pix2seq_model.errors import ConfigError
+from pix2seq_model.experiment import load_config
+
+FLAGS = flags.FLAGS
+
+flags.DEFINE_string("config", "", "file of the experiment, such as configs/demo.py")
+flags.DEFINE_enum("orchestrator", "local", ["local", "vertex"], "run here, or write a Vertex job")
+flags.DEFINE_string("pipeline_root", "", "folder of all outputs; empty: runs/<name of the config>")
+flags.DEFINE_list("stages", [], f"which to run, of {','.join(STAGES)}; empty: all")
+flags.DEFINE_boolean("cache", True, "take finished stages from earlier runs")
+flags.DEFINE_string("code_version", "", "names the version of the code; empty: its digest")
+flags.DEFINE_string("data_version", "", "names the version of data whose change cannot be seen")
+flags.DEFINE_boolean("verbose", False, "show what TensorFlow, TFX and Beam say")
+flags.DEFINE_string("image", "", "vertex: container image of all steps")
+flags.DEFINE_string("job_file", "", "vertex: where to write the job; empty: <name>.json here")
+flags.DEFINE_boolean("submit", False, "vertex: check the project and submit the job")
+flags.DEFINE_boolean("follow", True, "vertex: after submitting, show the run until it ends")
+
+
+def main(arguments: list[str]) -> int:
+    if not FLAGS.config:
+        raise ConfigError("--config is missing: name an experiment, such as configs/demo.py.")
+    overrides, beam_args = split_overrides(arguments)
+    config = load_config(FLAGS.config, overrides)
+    root = FLAGS.pipeline_root or f"runs/{config.name}"
+    request = Request(
+        config=config,
+        config_name=portable_config_name(FLAGS.config),
+        overrides=tuple(overrides),
+        pipeline_root=root.rstrip("/"),
+        stages=parse_stages(FLAGS.stages, config),
+        beam_args=tuple(beam_args),
+        data_version=FLAGS.data_version,
+        code_version=FLAGS.code_version,
+        use_cache=FLAGS.cache,
+    )
+    if FLAGS.orchestrator == "vertex":
+        return _run_on_vertex(request)
+    return _run_here(request)
+
+
+def split_overrides(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Parts `--config.x.y=value` (or `--config.x.y value`) from the arguments for Beam."""
+    overrides, rest = [], []
+    waiting = iter(arguments)
+    for argument in waiting:
+        if not argument.lstrip("-").startswith("config."):
+            rest.append(argument)
+            continue
+        key, equals, value = argument.lstrip("-").removeprefix("config.").partition("=")
+        if not equals:
+            value = next(waiting, "--")
+            if value.startswith("--"):
+                raise ConfigError(f"{argument} needs a value: write {argument}=value.")
+        overrides.append(f"{key}={value}")
+    return overrides, rest
+
+
+def _run_here(request: Request) -> int:
+    if "://" in request.pipeline_root:
+        raise ConfigError(
+            f"--pipeline_root={request.pipeline_root}: a run on this machine keeps its records in "
+            "a local folder. Give one, or --orchestrator=vertex."
+        )
+    root = Path(request.pipeline_root).absolute()
+    request = dataclasses.replace(request, pipeline_root=str(root))
+    try:
+        with run_log(root / "logs", verbose=FLAGS.verbose) as log, _only_run_in(root):
+            _run_stages(request)
+    except StageError as error:
+        sys.stdout.flush()
+        print(f"error: {error}\nThe whole story is in {log}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _run_stages(request: Request) -> None:
+    started = time.monotonic()
+    for stage in request.converted:  # What is missing is said now, not after the imports.
+        cache_keys.source_digest(request.config.data[stage], f"data.{stage}")
+    print("Loading TensorFlow, TFX and Beam ...", flush=True)
+
+    from rich.console import Console
+
+    from pipelines import summary
+    from pipelines.local_run import NodeRun, run_locally
+    from pipelines.pipeline import STAGE_OF_NODE, create_pipeline
+
+    request = dataclasses.replace(request, beam_args=local_beam_args(request.beam_args))
+    pipeline = create_pipeline(request)
+    shown = [node.id for node in pipeline.components if node.id in STAGE_OF_NODE]
+
+    def banner(node_id: str, note: str = "") -> None:
+        place = f"[{shown.index(node_id) + 1}/{len(shown)}]"
+        print(f"\n{place} {summary.TITLES[node_id]}{note}", flush=True)
+
+    def done(run: NodeRun) -> None:
+        if run.cached:
+            banner(run.node_id, ": from the cache")
+
+    runs = run_locally(
+        pipeline,
+        selected=[node for node in shown if STAGE_OF_NODE[node] in request.stages],
+        on_start=banner,
+        on_end=done,
+    )
+    result = summary.summarize(request, runs, seconds=time.monotonic() - started)
+    path = summary.write_summary(result, request.pipeline_root)
+    summary.print_summary(result, Console())
+    print(f"Summary      {path}")
+
+
+@contextmanager
+def _only_run_in(root: Path) -> Iterator[None]:
+    """Two runs in one folder would write over each other."""
+    with (root / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ConfigError(
+                f"another run works in {root}: wait for its end, or give another --pipeline_root."
+            ) from None
+        yield
+
+
+def _run_on_vertex(request: Request) -> int:
+    from pipelines import vertex_job
+
+    with run_log(Path(f"runs/{request.config.name}/logs"), verbose=FLAGS.verbose):
+        request = vertex_job.on_cloud(request, image=FLAGS.image)
+        path = vertex_job.write_job(request, job_file=FLAGS.job_file)
+        print(f"Wrote {path}")
+        local = vertex_job.places_on_this_machine(request)
+        if local:
+            message = (
+                "these places are on this machine, where a step on Vertex AI cannot read. Copy "
+                "them to a bucket and name that:\n  " + "\n  ".join(local)
+            )
+            if FLAGS.submit:
+                raise ConfigError(message)
+            print(f"Before you submit it: {message}")
+        return _submit(request, path) if FLAGS.submit else 0
+
+
+def _submit(request: Request, job_file: Path) -> int:
+    from rich.console import Console
+
+    from pipelines import vertex_submit
+    from pipelines.preflight import preflight
+
+    print("Checking the project, the bucket, the image, quotas and roles ...", flush=True)
+    findings = preflight(request)
+    if findings:
+        raise ConfigError(
+            "nothing was submitted; first mend this:\n"
+            + "\n".join(f"  {finding.what}\n    {finding.mend}" for finding in findings)
+        )
+    job = vertex_submit.submit(request, job_file)
+    print(f"Submitted: {vertex_submit.console_link(job, request)}", flush=True)
+    return vertex_submit.follow(job, Console()) if FLAGS.follow else 0
+
+
+if __name__ == "__main__":
+    run_command(main)

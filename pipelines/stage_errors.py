@@ -1,0 +1,74 @@
+"""Finds what a user can mend in an error of a stage, under all that TFX and Beam wrapped it in."""
+
+import builtins
+import re
+
+from pix2seq_model import errors
+from pix2seq_model.errors import UserError
+
+_KINDS = {
+    name: kind
+    for name, kind in vars(errors).items()
+    if isinstance(kind, type) and issubclass(kind, UserError)
+}
+# Beam's workers hand an error over as text: a traceback, the last line "module.Kind: message",
+# the step's name, and possibly more tracebacks.
+_AS_TEXT = re.compile(rf"^(?:pix2seq_model\.errors\.)?({'|'.join(_KINDS)}): ", re.MULTILINE)
+_END_OF_MESSAGE = re.compile(r" \[while running |\n\n(?:During|The above|Traceback)|\nTraceback ")
+
+
+def find_user_error(error: BaseException) -> UserError | None:
+    """The `UserError` behind an error, or None if there is none.
+
+    Looks through the chain of causes, then through the texts of what Beam's workers reported.
+    """
+    chain = _chain(error)
+    for link in chain:
+        if isinstance(link, UserError):
+            return _without_beam(link)
+    for link in chain:
+        found = _in_text(str(link))
+        if found:
+            return found
+    return None
+
+
+class StageError(Exception):
+    """A stage stopped for a reason that is no fault of the user's, as far as we can tell."""
+
+    def __init__(self, stage: str, error: BaseException) -> None:
+        super().__init__(f"{stage} failed: {_one_line(error)}")
+
+
+def _one_line(error: BaseException) -> str:
+    last = str(error).strip().splitlines()[-1:] or [""]
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.strerror}: {error.filename}"
+    name = type(error).__name__
+    plain = getattr(builtins, name, None) is type(error)
+    return f"{name if plain else f'{type(error).__module__}.{name}'}: {last[0]}"
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    chain: list[BaseException] = []
+    waiting = [error]
+    while waiting:
+        link = waiting.pop(0)
+        if link is not None and link not in chain:
+            chain.append(link)
+            waiting += [link.__cause__, link.__context__]
+    return chain
+
+
+def _without_beam(error: UserError) -> UserError:
+    message = _END_OF_MESSAGE.split(str(error), maxsplit=1)[0]
+    return error if message == str(error) else type(error)(message)
+
+
+def _in_text(text: str) -> UserError | None:
+    matches = list(_AS_TEXT.finditer(text))
+    if not matches:
+        return None
+    match = matches[-1]
+    message = _END_OF_MESSAGE.split(text[match.end() :], maxsplit=1)[0]
+    return _KINDS[match.group(1)](message.strip())

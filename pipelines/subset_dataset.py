@@ -1,0 +1,46 @@
+"""Writes the annotation file of a few images of a data set, for a trial that ends in minutes.
+
+    python pipelines/subset_dataset.py --annotations=instances_train2017.json --output=few.json \\
+        --num_images=8 --max_objects=7
+"""
+
+import json
+
+from absl import flags
+from etils import epath
+
+from pipelines.command_line import run_command
+from pix2seq_model.coco_files import read_ground_truth
+from pix2seq_model.coco_subset import choose_images
+from pix2seq_model.errors import ConfigError
+from pix2seq_model.model_folder import write_atomically
+
+FLAGS = flags.FLAGS
+
+flags.DEFINE_string("annotations", "", "COCO annotation file to choose from")
+flags.DEFINE_string("output", "", "annotation file to write")
+flags.DEFINE_integer("num_images", 8, "how many images", lower_bound=1)
+flags.DEFINE_integer("max_objects", 7, "most objects of an image", lower_bound=1)
+
+
+def main(arguments: list[str]) -> None:
+    if arguments:
+        raise ConfigError(f"unknown arguments {arguments}.")
+    for name in ("annotations", "output"):
+        if not FLAGS[name].value:
+            raise ConfigError(f"--{name} is missing.")
+    content = read_ground_truth(FLAGS.annotations)
+    few = choose_images(
+        content,
+        num_images=FLAGS.num_images,
+        max_objects=FLAGS.max_objects,
+        source=FLAGS.annotations,
+    )
+    target = epath.Path(FLAGS.output)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(target, json.dumps(few))
+    print(f"{target}: {len(few['images'])} images, {len(few['annotations'])} objects")
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,119 @@
+"""What a data set's boxes are like, as histograms that add up over shards.
+
+They are counted while the records are written, so that a report on millions of images reads no
+image again.
+"""
+
+import collections
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+# Box sizes, the square root of the area in pixels: four bins for each doubling, 1 to 4096.
+SIZE_EDGES = 2.0 ** np.arange(0, 12.25, 0.25)
+# Width over height, two to the power of -4 to 4.
+ASPECT_EDGES = 2.0 ** np.arange(-4, 4.25, 0.25)
+GRID = 16
+# Longer side of images, pixels.
+SIDE_EDGES = np.arange(0, 4160, 64)
+# COCO's borders between small, medium and large, on the annotation's area in pixels.
+_AREA_EDGES = (0.0, 32.0**2, 96.0**2, float("inf"))
+AREA_NAMES = ("small", "medium", "large")
+_BOXES_HELD = 50_000
+
+
+def _histogram(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """Counts into bins; what lies beyond the first or last edge goes to the first or last bin."""
+    bins = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, len(edges) - 2)
+    return np.bincount(bins, minlength=len(edges) - 1)
+
+
+class BoxStatistics:
+    """Counts of images and boxes. Crowd boxes count as `crowd` only."""
+
+    def __init__(self) -> None:
+        self.objects_per_image: collections.Counter[int] = collections.Counter()
+        self.classes: collections.Counter[int] = collections.Counter()
+        self.images_with_class: collections.Counter[int] = collections.Counter()
+        self.crowd = 0
+        self._histograms = {
+            "sizes": np.zeros(len(SIZE_EDGES) - 1, np.int64),
+            "aspects": np.zeros(len(ASPECT_EDGES) - 1, np.int64),
+            "centers": np.zeros(GRID * GRID, np.int64),
+            "areas": np.zeros(len(AREA_NAMES), np.int64),
+            "sides": np.zeros(len(SIDE_EDGES) - 1, np.int64),
+        }
+        self._boxes: list[tuple[float, ...]] = []
+        self._sides: list[int] = []
+
+    def add_image(
+        self,
+        *,
+        height: int,
+        width: int,
+        boxes_yxyx: Sequence[Sequence[float]],
+        labels: Sequence[int],
+        areas: Sequence[float],
+        is_crowd: Sequence[bool],
+    ) -> None:
+        """Adds an image; `boxes_yxyx` are 0 to 1, `areas`, `height` and `width` in pixels."""
+        seen = []
+        for box, label, area, crowd in zip(boxes_yxyx, labels, areas, is_crowd, strict=True):
+            if crowd:
+                self.crowd += 1
+                continue
+            seen.append(label)
+            ymin, xmin, ymax, xmax = box
+            self._boxes.append(
+                (
+                    (ymin + ymax) / 2,
+                    (xmin + xmax) / 2,
+                    (ymax - ymin) * height,
+                    (xmax - xmin) * width,
+                    area,
+                )
+            )
+        self.objects_per_image[len(seen)] += 1
+        self.classes.update(seen)
+        self.images_with_class.update(set(seen))
+        self._sides.append(max(height, width))
+        if len(self._boxes) >= _BOXES_HELD:
+            self._count()
+
+    def _count(self) -> None:
+        """Moves the boxes held into the histograms."""
+        self._histograms["sides"] += _histogram(np.array(self._sides, np.float64), SIDE_EDGES)
+        self._sides.clear()
+        if not self._boxes:
+            return
+        y, x, height, width, area = np.array(self._boxes, np.float64).T
+        self._boxes.clear()
+        cell = [np.clip((v * GRID).astype(int), 0, GRID - 1) for v in (y, x)]
+        counted = {
+            "sizes": _histogram(np.sqrt(height * width), SIZE_EDGES),
+            "aspects": _histogram(width / np.maximum(height, 1e-9), ASPECT_EDGES),
+            "centers": np.bincount(cell[0] * GRID + cell[1], minlength=GRID * GRID),
+            "areas": _histogram(area, np.array(_AREA_EDGES)),
+        }
+        for name, counts in counted.items():
+            self._histograms[name] += counts
+
+    def add(self, other: Mapping[str, Any]) -> None:
+        """Adds statistics as `to_json` gives them."""
+        self._count()
+        self.crowd += other["crowd"]
+        for name in ("objects_per_image", "classes", "images_with_class"):
+            getattr(self, name).update({int(key): n for key, n in other[name].items()})
+        for name, counts in self._histograms.items():
+            counts += np.array(other[name], np.int64)
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns plain numbers; see the attributes, and `sizes` and so on by their edges above."""
+        self._count()
+        counters = {
+            name: {str(key): n for key, n in sorted(getattr(self, name).items())}
+            for name in ("objects_per_image", "classes", "images_with_class")
+        }
+        histograms = {name: counts.tolist() for name, counts in self._histograms.items()}
+        return {"crowd": self.crowd, **counters, **histograms}

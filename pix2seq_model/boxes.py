@@ -1,0 +1,68 @@
+"""Boxes: area, validity, clipping, flips and changes of frame.
+
+Every function is pure and takes boxes of shape (..., 4), any leading axes, with the format in its
+name: `yxyx` is (ymin, xmin, ymax, xmax).
+`xp` is the array module that does the arithmetic: `numpy`, `keras.ops` or `tensorflow`.
+"""
+
+from typing import Any
+
+import numpy as np
+
+
+def box_yxyx_area(boxes: Any) -> Any:
+    """Height times width, shape (...); negative where one of them is."""
+    ymin, xmin, ymax, xmax = _split(boxes)
+    return (ymax - ymin) * (xmax - xmin)
+
+
+def box_yxyx_is_valid(boxes: Any, *, xp: Any = np) -> Any:
+    """Whether height and width are positive, bool of shape (...)."""
+    ymin, xmin, ymax, xmax = _split(boxes)
+    return xp.logical_and(ymax > ymin, xmax > xmin)
+
+
+def clip_box_yxyx(boxes: Any, *, xp: Any = np) -> Any:
+    """Normalised boxes cut off at the image's border."""
+    return xp.minimum(xp.maximum(boxes, 0.0), 1.0)
+
+
+def flip_box_yxyx_left_right(boxes: Any, *, xp: Any = np) -> Any:
+    """Normalised boxes in the image mirrored left to right."""
+    ymin, xmin, ymax, xmax = _split(boxes)
+    return xp.stack([ymin, 1.0 - xmax, ymax, 1.0 - xmin], axis=-1)
+
+
+def scale_box_yxyx(boxes: Any, scale: Any, *, xp: Any = np) -> Any:
+    """Multiplies the y's and the x's by their own factor.
+
+    Args:
+      boxes: (..., 4).
+      scale: (..., 2), vertical and horizontal; its leading axes broadcast with the boxes'.
+      xp: array module.
+    """
+    return boxes * _twice(scale, xp)
+
+
+def move_box_yxyx_to_window(boxes: Any, *, offset: Any, size: Any, xp: Any = np) -> Any:
+    """Expresses boxes relative to a window of their frame, not clipped.
+
+    Args:
+      boxes: (..., 4).
+      offset: (..., 2), the window's top and left edge in the boxes' units.
+      size: (..., 2), the window's height and width in the boxes' units.
+      xp: array module.
+
+    Returns:
+      (..., 4): boxes in whose units the window reaches from 0 to 1.
+    """
+    return (boxes - _twice(offset, xp)) / _twice(size, xp)
+
+
+def _twice(pair: Any, xp: Any) -> Any:
+    y, x = pair[..., 0], pair[..., 1]
+    return xp.stack([y, x, y, x], axis=-1)
+
+
+def _split(boxes: Any) -> tuple[Any, Any, Any, Any]:
+    return boxes[..., 0], boxes[..., 1], boxes[..., 2], boxes[..., 3]

@@ -1,0 +1,126 @@
+"""The categories of a data set whose splits come from several annotation files.
+
+Stored ids are the annotation files' own wherever they can be. Ids must be integers from 1 on to
+become class tokens, so ids that start at 0 are raised by one and ids that are text are numbered;
+the manifest then keeps the source's id beside the stored one. Files that number the same names
+differently (Objects365 v1's train and val) are joined by name, never by position.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pix2seq_model.errors import DataError
+
+
+def category_key(source_id: Any) -> str:
+    """Returns a category id as text: 3, 3.0 and "3" are the same category; empty if it is none."""
+    if isinstance(source_id, bool):
+        return ""
+    if isinstance(source_id, int):
+        return str(source_id)
+    if isinstance(source_id, float):
+        return str(int(source_id)) if source_id.is_integer() else ""
+    return source_id if isinstance(source_id, str) else ""
+
+
+@dataclasses.dataclass(frozen=True)
+class CategoryTable:
+    """Categories of a data set.
+
+    Attributes:
+      categories: As in the manifest: `{"id", "name"}` and, where it differs, `"source_id"`.
+      by_source: Split to category key of its annotation file to (stored id, name).
+    """
+
+    categories: tuple[dict[str, Any], ...]
+    by_source: Mapping[str, Mapping[str, tuple[int, str]]]
+
+
+def _names_of_file(rows: Sequence[Any], path: str) -> dict[str, str]:
+    if not rows:
+        raise DataError(
+            f"{path}: no categories; the file needs a list 'categories' of "
+            '{"id": 1, "name": "person"}'
+        )
+    names: dict[str, str] = {}
+    for position, row in enumerate(rows):
+        key = category_key(row.get("id")) if isinstance(row, Mapping) else ""
+        name = row.get("name") if isinstance(row, Mapping) else None
+        if not key or not isinstance(name, str):
+            raise DataError(
+                f"{path}: categories[{position}] is {row!r}; it needs an 'id' (number or text) "
+                "and a 'name' (text)"
+            )
+        if names.setdefault(key, name) != name:
+            raise DataError(
+                f"{path}: category id {key} is both {names[key]!r} and {name!r}; give each "
+                "category an id of its own"
+            )
+    return names
+
+
+def _stored_ids(keys: Sequence[str]) -> dict[str, int]:
+    try:
+        numbers = {key: int(key) for key in keys}
+    except ValueError:
+        return {key: number for number, key in enumerate(sorted(keys), start=1)}
+    lowest = min(numbers.values())
+    if lowest >= 1:
+        return numbers
+    return {key: number - lowest + 1 for key, number in numbers.items()}
+
+
+def _join_by_name(
+    reference: Mapping[str, str], other: Mapping[str, str], *, paths: tuple[str, str]
+) -> dict[str, str]:
+    """Maps the keys of `other` to those of `reference` that have the same name."""
+    key_of = {name: key for key, name in reference.items()}
+    unknown = sorted(set(other.values()) - set(key_of))
+    if unknown or len(key_of) < len(reference):
+        clash = next(key for key in other if reference.get(key, other[key]) != other[key])
+        raise DataError(
+            f"{paths[1]}: category id {clash} is {other[clash]!r}, but {reference[clash]!r} in "
+            f"{paths[0]}, and the files cannot be joined by name"
+            + (f" ({unknown[0]!r} is in the one only)" if unknown else "")
+            + "; give both files the same categories"
+        )
+    return {key: key_of[name] for key, name in other.items()}
+
+
+def merge_categories(files: Mapping[str, tuple[str, Sequence[Any]]]) -> CategoryTable:
+    """Joins the categories of the annotation files of a data set.
+
+    Args:
+      files: Split to (path, for messages; the file's `categories` rows).
+
+    Raises:
+      DataError: a file has none, a row is unusable, or the files contradict each other.
+    """
+    names: dict[str, str] = {}
+    reference_path = ""
+    canonical: dict[str, dict[str, str]] = {}
+    # Train first, so that its ids are the ones that stay; then by name, for a stable result.
+    for split in sorted(files, key=lambda name: (name != "train", name)):
+        path, rows = files[split]
+        own = _names_of_file(rows, path)
+        if all(names.get(key, name) == name for key, name in own.items()):
+            canonical[split] = {key: key for key in own}
+            names.update(own)
+        else:
+            canonical[split] = _join_by_name(names, own, paths=(reference_path, path))
+        reference_path = reference_path or path
+    stored = _stored_ids(list(names))
+    categories = []
+    for key, number in sorted(stored.items(), key=lambda item: item[1]):
+        category: dict[str, Any] = {"id": number, "name": names[key]}
+        if str(number) != key:
+            category["source_id"] = key
+        categories.append(category)
+    return CategoryTable(
+        categories=tuple(categories),
+        by_source={
+            split: {key: (stored[own], names[own]) for key, own in keys.items()}
+            for split, keys in canonical.items()
+        },
+    )

@@ -1,0 +1,154 @@
+"""Charts as SVG text for the report: small enough for a phone, no file or network beside them."""
+
+import dataclasses
+import io
+import re
+from collections.abc import Sequence
+
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+INK, MUTED, GRID = "#262624", "#75756f", "#e4e4df"
+COLORS = ("#2f6fde", "#e0632b", "#2a9d63", "#8b5bd1", "#c9357f", "#8a7a1f", "#2aa3b8", "#75756f")
+
+_STYLE = {
+    "svg.fonttype": "none",  # letters stay letters, in the page's own font
+    "svg.hashsalt": "pix2seq",  # the same chart gives the same bytes
+    "font.size": 9,
+    "text.color": INK,
+    "axes.edgecolor": GRID,
+    "axes.labelcolor": MUTED,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.7,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "xtick.minor.size": 0,
+    "ytick.minor.size": 0,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+}
+# What matplotlib writes for a file of its own, turned into what a page of many charts needs.
+_FOR_A_PAGE = (
+    (r"<metadata>.*?</metadata>", ""),
+    (r"<style.*?</style>", ""),  # it would apply to the whole page
+    (r'^<svg([^>]*?) width="[^"]*"', r"<svg\1"),  # the page sets the size ...
+    (r'^<svg([^>]*?) height="[^"]*"', r"<svg\1"),
+    (r"font-family: [^;\"]*; ?", ""),  # ... and the font
+    (r' id="[A-Za-z.0-9]+_\d+"', ""),  # names of groups, the same in every chart
+    (r"(\d\.\d\d)\d{4}(?!\d)", r"\1"),  # coordinates are written with six digits
+    (r"\s*\n\s*", " "),
+    (r"^<svg", '<svg role="img"'),
+)
+_INCHES = (4.6, 2.9)  # on a phone's 360 points the letters come out at about their size
+
+
+@dataclasses.dataclass(frozen=True)
+class Line:
+    """A line of a chart; an empty name keeps it out of the legend."""
+
+    name: str
+    x: Sequence[float]
+    y: Sequence[float]
+    color: str = COLORS[0]
+    dashed: bool = False
+    faint: bool = False
+
+
+def line_chart(
+    lines: Sequence[Line],
+    *,
+    title: str,
+    x_label: str,
+    y_label: str,
+    x_range: tuple[float, float] | None = None,
+    y_range: tuple[float, float] | None = None,
+    log_y: bool = False,
+    markers: bool = False,
+) -> str:
+    """Lines over a common axis.
+
+    Args:
+      lines: drawn in this order.
+      title: read aloud by screen readers; the page shows its own heading.
+      x_label: what and in which unit.
+      y_label: likewise.
+      x_range: limits; by the data where None.
+      y_range: limits; by the data where None.
+      log_y: logarithmic values.
+      markers: a dot at each point.
+    """
+    with rc_context(_STYLE):
+        figure = Figure(figsize=_INCHES, layout="constrained")
+        axes = figure.subplots()
+        for line in lines:
+            axes.plot(
+                line.x,
+                line.y,
+                label=line.name or "_",
+                color=line.color,
+                linestyle="--" if line.dashed else "-",
+                linewidth=1.0 if line.faint or line.dashed else 1.8,
+                alpha=0.35 if line.faint else 1.0,
+                marker="o" if markers and not line.dashed else None,
+                markersize=3,
+            )
+        if log_y:
+            axes.set_yscale("log")
+        if x_range is not None:
+            axes.set_xlim(*x_range)
+        if y_range is not None:
+            axes.set_ylim(*y_range)
+        axes.set_xlabel(x_label)
+        axes.set_ylabel(y_label)
+        if sum(bool(line.name) for line in lines) > 1:
+            axes.legend(handlelength=1.4, labelspacing=0.3)
+        return _svg(figure, title)
+
+
+def bar_chart(
+    labels: Sequence[str],
+    values: Sequence[float],
+    *,
+    title: str,
+    y_label: str,
+    texts: Sequence[str] | None = None,
+    x_label: str = "",
+    y_range: tuple[float, float] | None = None,
+    color: str = COLORS[0],
+) -> str:
+    """Upright bars with a text over each (its value, or what `texts` says)."""
+    with rc_context(_STYLE):
+        figure = Figure(figsize=_INCHES, layout="constrained")
+        axes = figure.subplots()
+        bars = axes.bar(range(len(labels)), values, color=color, width=0.68)
+        axes.bar_label(
+            bars,
+            labels=texts if texts is not None else [f"{value:.3f}" for value in values],
+            padding=2,
+            fontsize=8,
+            color=INK,
+        )
+        axes.set_xticks(range(len(labels)), labels, fontsize=8 if len(labels) > 4 else 9)
+        axes.grid(False, axis="x")
+        axes.margins(y=0.12)
+        if y_range is not None:
+            axes.set_ylim(*y_range)
+        axes.set_ylabel(y_label)
+        axes.set_xlabel(x_label)
+        return _svg(figure, title)
+
+
+def _svg(figure: Figure, title: str) -> str:
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None, "Title": title}, transparent=True)
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]  # the XML declaration has no place inside a page
+    for pattern, replacement in _FOR_A_PAGE:
+        text = re.sub(pattern, replacement, text, flags=re.DOTALL)
+    return text

@@ -1,0 +1,34 @@
+"""Compiles a function of tensors that uses a network's weights, on the backend that runs."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+
+def compiled(function: Callable[..., Any], network: keras.Model) -> Callable[..., Any]:
+    """`function` compiled by XLA.
+
+    Args:
+      function: takes arrays, returns a structure of tensors and reads the weights of `network`,
+        which it does not change.
+      network: the network; its weights may change between calls.
+
+    Returns:
+      A function of the same arguments. Each new shape of an argument compiles anew.
+    """
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        return tf.function(function, jit_compile=True, reduce_retracing=False)
+    if backend == "jax":
+        import jax
+
+        def stateless(values, *arguments):
+            with keras.StatelessScope(state_mapping=zip(network.variables, values, strict=True)):
+                return function(*arguments)
+
+        jitted = jax.jit(stateless)
+        return lambda *arguments: jitted([v.value for v in network.variables], *arguments)
+    raise NotImplementedError(f"Pix2Seq runs on TensorFlow and JAX, not on {backend}.")

@@ -1,0 +1,219 @@
+"""Detects the objects of a person's own images and shows them.
+
+<output>/detections.json     COCO results; `images.json` says which image an id is
+<output>/images.json         {"images": [{id, file_name, width, height}], "categories": [...]}
+<output>/unreadable.json     [{"file", "reason"}] of what could not be read
+<output>/pictures/...        the images with boxes, names and scores
+<output>/contact_sheet.jpg   the first of them on one sheet
+"""
+
+import concurrent.futures
+import dataclasses
+import itertools
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import PurePosixPath
+from typing import Any, TextIO
+
+import numpy as np
+import tensorflow as tf
+from etils import epath
+from PIL import Image
+
+from pix2seq_model import drawing
+from pix2seq_model.coco_files import write_json
+from pix2seq_model.detection_progress import DetectionProgress
+from pix2seq_model.detector import Detector
+from pix2seq_model.errors import DataError
+from pix2seq_model.evaluation_image import decode_image, preprocess_for_evaluation
+from pix2seq_model.ground_truth import category_numbers
+from pix2seq_model.image_sources import ImageSource
+from pix2seq_model.model_folder import load_model_folder, write_atomically
+
+_SHEET_PICTURES = 60
+_THREADS = 8  # reading may wait for a network
+
+
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+    """What was done.
+
+    Attributes:
+      num_images: images that were read.
+      num_detections: detections written.
+      unreadable: (location, reason) of images that could not be read.
+    """
+
+    num_images: int
+    num_detections: int
+    unreadable: tuple[tuple[str, str], ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Loaded:
+    source: ImageSource
+    image_id: int
+    pixels: np.ndarray  # uint8 (height, width, 3)
+    prepared: np.ndarray  # float32, of the model's size
+    content_size: np.ndarray  # (2,)
+
+
+def predict(
+    model_dir: epath.PathLike,
+    sources: Sequence[ImageSource],
+    *,
+    output_dir: epath.PathLike,
+    score_threshold: float = 0.3,
+    max_objects: int | None = None,
+    batch_size: int = 8,
+    draw: bool = True,
+    stream: TextIO | None = None,
+    **decoding: Any,
+) -> Prediction:
+    """Runs a model folder on images and writes what it finds.
+
+    Args:
+      model_dir: model folder.
+      sources: the images.
+      output_dir: folder to write.
+      score_threshold: detections of a lower score are neither written nor drawn.
+      max_objects: of an image; as many as the model was trained with if None.
+      batch_size: images decoded together.
+      draw: write pictures and the contact sheet too.
+      stream: where to show progress; standard error if None.
+      **decoding: further settings, see `Detector`.
+
+    Raises:
+      ModelError: the model folder cannot be used.
+      DataError: not one image can be read.
+    """
+    network, info = load_model_folder(str(model_dir))
+    numbers = category_numbers(info.categories)
+    names = {numbers[class_id]: name for class_id, name in info.category_names.items()}
+    detector = Detector(
+        network, batch_size=batch_size, max_objects=max_objects or info.max_objects, **decoding
+    )
+    output = epath.Path(output_dir)
+    output.mkdir(parents=True, exist_ok=True)
+    images: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = []
+    unreadable: list[tuple[str, str]] = []
+    sheet: list[tuple[str, Image.Image]] = []
+    progress = DetectionProgress("detecting", total=len(sources), stream=stream or sys.stderr)
+    done = 0
+    for batch, failed, count in _batches(sources, info.model.image_size, batch_size):
+        unreadable += failed
+        if batch:
+            found = detector.detect(
+                np.stack([loaded.prepared for loaded in batch]),
+                image_ids=[loaded.image_id for loaded in batch],
+                source_size=np.array([loaded.pixels.shape[:2] for loaded in batch]),
+                content_size=np.stack([loaded.content_size for loaded in batch]),
+                category_numbers=numbers,
+            )
+            found = [row for row in found if row["score"] >= score_threshold]
+            rows += found
+            for loaded in batch:
+                images.append(_image_row(loaded))
+                if draw:
+                    own = [row for row in found if row["image_id"] == loaded.image_id]
+                    picture = _write_picture(output, loaded, own, names)
+                    if len(sheet) < _SHEET_PICTURES:
+                        picture.thumbnail((480, 480))
+                        sheet.append((loaded.source.name, picture))
+        done += count
+        progress.update(done)
+    progress.close()
+
+    listed = [{"file": location, "reason": reason} for location, reason in unreadable]
+    write_json(output / "unreadable.json", listed)
+    if not images:
+        location, reason = unreadable[0]
+        raise DataError(
+            f"none of {len(sources)} images can be read, see {output / 'unreadable.json'}; "
+            f"the first: {location}: {reason}"
+        )
+    categories = [{"id": class_id, "name": name} for class_id, name in sorted(names.items())]
+    write_json(output / "images.json", {"images": images, "categories": categories})
+    write_json(output / "detections.json", rows)
+    if sheet:
+        captions, pictures = zip(*sheet)
+        page = drawing.contact_sheet(pictures, captions=captions)
+        write_atomically(output / "contact_sheet.jpg", drawing.jpeg_bytes(page))
+    return Prediction(len(images), len(rows), tuple(unreadable))
+
+
+def image_numbers(sources: Sequence[ImageSource]) -> list[int]:
+    """Ids for COCO's formats: the files' own numbers (000000397133.jpg) if all have one, else 1...
+
+    With COCO's own file names the results can be evaluated against COCO's annotations.
+    """
+    stems = [PurePosixPath(source.name).stem for source in sources]
+    if all(stem.isascii() and stem.isdecimal() for stem in stems):
+        numbers = [int(stem) for stem in stems]
+        if len(set(numbers)) == len(numbers):
+            return numbers
+    return list(range(1, len(sources) + 1))
+
+
+def _batches(
+    sources: Sequence[ImageSource], image_size: tuple[int, int], batch_size: int
+) -> Iterator[tuple[list[_Loaded], list[tuple[str, str]], int]]:
+    """Yields images read and prepared, those that failed, and how many sources that were."""
+    numbered = zip(sources, image_numbers(sources))
+    with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
+
+        def start() -> list[tuple[ImageSource, concurrent.futures.Future]]:
+            chunk = itertools.islice(numbered, batch_size)
+            return [(s, pool.submit(_load, s, number, image_size)) for s, number in chunk]
+
+        coming = start()
+        while coming:
+            # The next images are read while this batch is decoded.
+            current, coming = coming, start()
+            loaded, failed = [], []
+            for source, future in current:
+                try:
+                    loaded.append(future.result())
+                except (OSError, ValueError, tf.errors.OpError) as error:
+                    failed.append((source.location, _reason(error)))
+            yield loaded, failed, len(current)
+
+
+def _load(source: ImageSource, image_id: int, image_size: tuple[int, int]) -> _Loaded:
+    encoded = source.read()
+    if not encoded:
+        raise ValueError("the file is empty")
+    with tf.device("CPU"):
+        pixels = decode_image(encoded)
+        prepared, content_size = preprocess_for_evaluation(pixels, image_size)
+    return _Loaded(source, image_id, pixels.numpy(), prepared.numpy(), content_size.numpy())
+
+
+def _reason(error: Exception) -> str:
+    """The first sentence of an error; TensorFlow's carry the whole graph's state behind it."""
+    if isinstance(error, tf.errors.InvalidArgumentError):
+        return "not a JPEG, PNG, BMP or GIF that can be decoded"
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def _image_row(loaded: _Loaded) -> dict[str, Any]:
+    height, width = loaded.pixels.shape[:2]
+    return {
+        "id": loaded.image_id,
+        "file_name": loaded.source.name,
+        "width": width,
+        "height": height,
+    }
+
+
+def _write_picture(
+    output: epath.Path, loaded: _Loaded, rows: list[dict[str, Any]], names: dict[int, str]
+) -> Image.Image:
+    picture = drawing.draw_boxes(
+        Image.fromarray(loaded.pixels), drawing.detection_boxes(rows, names)
+    )
+    path = output / "pictures" / f"{loaded.source.name}.jpg"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, drawing.jpeg_bytes(picture, quality=90))
+    return picture

@@ -1,0 +1,86 @@
+"""Batches whose loss or gradient was not finite: noted with their images, up to a limit."""
+
+import json
+import os
+from collections.abc import Callable
+
+import keras
+from etils import epath
+
+from pix2seq_model.errors import UserError
+from pix2seq_model.model_folder import write_atomically
+from pix2seq_model.progress import ProgressLine
+from pix2seq_model.training_state import synchronize
+
+FILE_NAME = "skipped_batches.json"
+
+
+class TrainingDivergedError(UserError):
+    """Too many batches had a loss or gradient that is not finite."""
+
+
+class SkippedBatches(keras.callbacks.Callback):
+    """Looks at every log interval whether batches were skipped (by TrainedNetwork).
+
+    The images of the skipped batches are written to `<folder>/skipped_batches.json`, as
+    [{"batch": 17, "image_ids": ["42", ...]}, ...]. Their number is part of the training state.
+    """
+
+    def __init__(
+        self,
+        *,
+        first_batch: int,
+        total_batches: int,
+        every_batches: int,
+        limit: int,
+        folder: str | os.PathLike,
+        image_ids: Callable[[int], list[str]],
+        progress: ProgressLine,
+    ) -> None:
+        """
+        Args:
+          first_batch: batches before this `fit`.
+          total_batches: batches of the run.
+          every_batches: batches of a log interval.
+          limit: training stops when more are skipped.
+          folder: where the file goes.
+          image_ids: ids of the images of a batch, by its number from 0.
+          progress: told of skipped batches.
+        """
+        super().__init__()
+        self._first_batch, self._total_batches = first_batch, total_batches
+        self._every_batches, self._limit = every_batches, limit
+        self._path = epath.Path(folder) / FILE_NAME
+        self._image_ids, self._progress = image_ids, progress
+
+    def on_train_begin(self, logs=None):
+        self._seen = int(self.model.skipped.value)
+        self._rows = json.loads(self._path.read_text()) if self._path.exists() else []
+        self._rows = [row for row in self._rows if row["batch"] < self._first_batch]
+
+    def on_train_batch_end(self, batch, logs=None):
+        batch = self._first_batch + batch + 1
+        if batch % self._every_batches and batch != self._total_batches:
+            return
+        synchronize(self.model)
+        skipped = int(self.model.skipped.value)
+        if skipped > self._seen:
+            self._note(batch, skipped)
+            self._seen = skipped
+
+    def _note(self, batch: int, skipped: int) -> None:
+        numbers = sorted(keras.ops.convert_to_numpy(self.model.skipped_batches.value).tolist())
+        noted = {row["batch"] for row in self._rows}
+        new = [number for number in numbers if number >= 0 and number not in noted]
+        self._rows += [{"batch": n, "image_ids": self._image_ids(n)} for n in new]
+        write_atomically(self._path, json.dumps(self._rows, indent=1) + "\n")
+        text = (
+            f"{skipped} of {batch} batches had a loss or gradient that is not finite and were "
+            f"skipped; their images are listed in {self._path}"
+        )
+        if skipped > self._limit:
+            raise TrainingDivergedError(
+                f"{text}. That is more than max_skipped_batches={self._limit}: look at these "
+                "images, lower learning_rate or set clip_norm, and train in a new work folder."
+            )
+        self._progress.message(f"{text}.")

@@ -1,0 +1,62 @@
+"""TensorBoard logs."""
+
+import os
+from collections.abc import Mapping
+
+import tensorflow as tf
+
+from pix2seq_model.errors import UserError
+
+# Rows of the log that TensorBoard shows under one heading.
+_GROUPS = {
+    "loss": "loss/all",
+    "loss_coordinates": "loss/coordinates",
+    "loss_classes": "loss/classes",
+    "loss_noise": "loss/noise",
+    "token_accuracy": "accuracy/tokens",
+    "learning_rate": "optimizer/learning_rate",
+    "gradient_norm": "optimizer/gradient_norm",
+    "weight_norm": "optimizer/weight_norm",
+    "images_per_second": "speed/images_per_second",
+    "input_wait": "speed/share_of_time_waiting_for_input",
+}
+
+
+class Summaries:
+    """Writes event files to a folder, local or gs://.
+
+    Raises:
+      UserError: the folder cannot be written.
+    """
+
+    def __init__(self, folder: str | os.PathLike) -> None:
+        try:
+            self._writer = tf.summary.create_file_writer(os.fspath(folder))
+            self._writer.init()
+        except (OSError, tf.errors.OpError) as error:
+            raise UserError(
+                f"The TensorBoard logs {folder} cannot be written ({error}): name another folder."
+            ) from error
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Writes the values that have a place in TensorBoard."""
+        with self._writer.as_default(step=step):
+            for name, value in values.items():
+                if name in _GROUPS:
+                    tf.summary.scalar(_GROUPS[name], value)
+        self._writer.flush()
+
+    def images(self, step: int, name: str, images) -> None:
+        """Writes pictures.
+
+        Args:
+          step: where they stand on the axis of steps.
+          name: their heading.
+          images: (B, height, width, 3), uint8 or float in [0, 1].
+        """
+        with self._writer.as_default(step=step):
+            tf.summary.image(name, images, max_outputs=len(images))
+        self._writer.flush()
+
+    def close(self) -> None:
+        self._writer.close()

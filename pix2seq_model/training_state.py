@@ -1,0 +1,222 @@
+"""Resumable training: everything a run needs to go on as if it had never stopped.
+
+A checkpoint is one file, `step-000001200.npz`: the model's variables (weights, batch statistics
+and the states of its random generators), the optimizer's (moments, moving average, accumulated
+gradients, iteration) and the running sums of the log line in the making. The input needs no state
+of its own: it is a function of its seed and the number of batches taken from it.
+
+One file, because a file can be put in place at once (written under a temporary name, then
+renamed) and because the zip format keeps a checksum of every array: a truncated or altered file
+is noticed when it is read, and the checkpoint before it serves.
+"""
+
+import dataclasses
+import io
+import json
+import os
+import re
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+from etils import epath
+
+from pix2seq_model.errors import CheckpointError
+
+_FORMAT = 1
+_META = "checkpoint.json"
+_NAME = re.compile(r"^step-(\d{9})\.npz$")
+_TEMPORARY = re.compile(r"^step-\d{9}\.npz\.tmp-")
+# What reading a damaged zip file, or an array in it, can raise.
+_DAMAGE = (zipfile.BadZipFile, zlib.error, ValueError, KeyError, OSError, EOFError, IndexError)
+_DAMAGE = (*_DAMAGE, NotImplementedError, RuntimeError, MemoryError, SyntaxError)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingState:
+    """A moment of a training run.
+
+    Attributes:
+      step: batches taken from the input so far.
+      groups: for "model", "optimizer" and "metrics" the variables' values, in their own order.
+      record: JSON values that go on as well: the log so far, the time spent.
+    """
+
+    step: int
+    groups: dict[str, list[np.ndarray]]
+    record: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+def take_state(
+    model: keras.Model, *, step: int, record: dict[str, Any] | None = None
+) -> TrainingState:
+    """Copies the state of a compiled model to the host; allowed between two steps of `fit`."""
+    synchronize(model)
+    groups = {
+        name: [np.array(keras.ops.convert_to_numpy(variable.value)) for variable in variables]
+        for name, variables in _variables(model).items()
+    }
+    return TrainingState(step=step, groups=groups, record=record or {})
+
+
+def put_state(model: keras.Model, state: TrainingState) -> None:
+    """Sets every variable of a compiled model whose optimizer is built.
+
+    Raises:
+      CheckpointError: the state is of another network or optimizer.
+    """
+    for name, variables in _variables(model).items():
+        values = state.groups.get(name, [])
+        if len(values) != len(variables):
+            raise CheckpointError(
+                f"The checkpoint holds {len(values)} {name} variables, this run has "
+                f"{len(variables)}: it is of another network or another optimizer. "
+                "Train in another work folder."
+            )
+        for variable, value in zip(variables, values):
+            if tuple(variable.shape) != value.shape:
+                raise CheckpointError(
+                    f"The checkpoint's {name} variable {variable.path} has shape {value.shape}, "
+                    f"this run's {tuple(variable.shape)}: it is of another network. "
+                    "Train in another work folder."
+                )
+    for name, variables in _variables(model).items():
+        for variable, value in zip(variables, state.groups[name]):
+            variable.assign(value)
+
+
+class CheckpointFolder:
+    """The checkpoints of one run: written whole or not at all, the last few kept."""
+
+    def __init__(self, folder: str | os.PathLike, *, keep: int = 3) -> None:
+        """Makes the folder.
+
+        Args:
+          folder: local or gs://.
+          keep: how many of the latest checkpoints stay.
+
+        Raises:
+          CheckpointError: the folder cannot be made.
+        """
+        self._folder = epath.Path(folder)
+        self._keep = max(1, keep)
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CheckpointError(
+                f"The folder for checkpoints {self._folder} cannot be made ({error}): "
+                "name a folder that can be written."
+            ) from error
+
+    def steps(self) -> list[int]:
+        """The steps of the checkpoints that are there, in order."""
+        matches = (_NAME.match(path.name) for path in self._folder.iterdir())
+        return sorted(int(match[1]) for match in matches if match)
+
+    def save(self, state: TrainingState) -> epath.Path:
+        """Writes a checkpoint, then removes the oldest beyond `keep`.
+
+        Raises:
+          CheckpointError: it could not be written; the ones before it are untouched.
+        """
+        path = self._path(state.step)
+        temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
+        try:
+            self._remove_unfinished()
+            _write(temporary, state)
+            temporary.replace(path)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise CheckpointError(
+                f"The checkpoint {path} could not be written ({error}). The earlier ones "
+                f"({', '.join(map(str, self.steps())) or 'none'}) are intact: free some space or "
+                "mend the folder and run the same command to continue."
+            ) from error
+        for step in self.steps()[: -self._keep]:
+            self._path(step).unlink(missing_ok=True)
+        return path
+
+    def restore(self, *, warn: Callable[[str], None]) -> TrainingState | None:
+        """The latest checkpoint that can be read; None where there is none.
+
+        Args:
+          warn: told of each damaged checkpoint that was passed over.
+        """
+        for step in reversed(self.steps()):
+            path = self._path(step)
+            try:
+                return _read(path)
+            except _DAMAGE as error:
+                warn(
+                    f"The checkpoint {path} is damaged ({type(error).__name__}: {error}): "
+                    "it is passed over for the one before it."
+                )
+        return None
+
+    def _path(self, step: int) -> epath.Path:
+        return self._folder / f"step-{step:09d}.npz"
+
+    def _remove_unfinished(self) -> None:
+        """Removes what a killed process left half-written."""
+        for path in self._folder.iterdir():
+            if _TEMPORARY.match(path.name):
+                path.unlink(missing_ok=True)
+
+
+def _variables(model: keras.Model) -> dict[str, list]:
+    """Every variable that training changes; the paths differ between runs, the order does not."""
+    return {
+        "model": list(model.variables),
+        "optimizer": list(model.optimizer.variables),
+        "metrics": list(model.metrics_variables),
+    }
+
+
+def synchronize(model: keras.Model) -> None:
+    """Brings the state of a running `fit` into the model's variables, to be read or changed.
+
+    On JAX `fit` carries it outside of them from step to step.
+    """
+    if keras.backend.backend() == "jax":
+        model.jax_state_sync()
+
+
+def _write(path: epath.Path, state: TrainingState) -> None:
+    meta = {
+        "format": _FORMAT,
+        "step": state.step,
+        "variables": {name: len(values) for name, values in state.groups.items()},
+        "record": state.record,
+    }
+    arrays = {_META: np.frombuffer(json.dumps(meta).encode(), np.uint8)}
+    for name, values in state.groups.items():
+        arrays.update({f"{name}/{i}": value for i, value in enumerate(values)})
+    if os.fspath(path).startswith("gs://"):
+        # A remote file cannot be written at random positions, as zip does: write it here first.
+        with tempfile.NamedTemporaryFile(suffix=".npz") as local:
+            np.savez(local, **arrays)
+            local.flush()
+            epath.Path(local.name).copy(path, overwrite=True)
+        return
+    with open(path, "wb") as file:
+        np.savez(file, **arrays)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _read(path: epath.Path) -> TrainingState:
+    """Reads a checkpoint; every array's checksum is verified as it is read."""
+    source = io.BytesIO(path.read_bytes()) if os.fspath(path).startswith("gs://") else path
+    with np.load(source, allow_pickle=False) as arrays:
+        meta = json.loads(arrays[_META].tobytes())
+        if meta["format"] != _FORMAT:
+            raise ValueError(f"its format is {meta['format']}, this program reads {_FORMAT}")
+        groups = {
+            name: [arrays[f"{name}/{i}"] for i in range(count)]
+            for name, count in meta["variables"].items()
+        }
+        return TrainingState(step=meta["step"], groups=groups, record=meta["record"])

@@ -1,0 +1,131 @@
+"""Killed and started again: the same result, finished shards kept, nothing stray left or read."""
+
+import hashlib
+import os
+import signal
+import time
+
+import apache_beam as beam
+import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from components.conversion.convert import convert_dataset
+from pix2seq_model.dataset_info import read_dataset_info
+from tests.commands import PROCESSES
+from tests.small_dataset import SmallDataset, image_bytes, options
+
+NUM_SHARDS = 16
+NUM_IMAGES = 160
+
+
+def convert(source, output):
+    return convert_dataset(
+        options({"train": source}, num_shards={"train": NUM_SHARDS}),
+        str(output),
+        make_pipeline=lambda: beam.Pipeline(options=PipelineOptions(["--runner=FnApiRunner"])),
+    )
+
+
+def content(output):
+    """Every file but the notes for reruns: path to digest."""
+    return {
+        str(path.relative_to(output)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in output.rglob("*")
+        if path.is_file() and path.parent.name != "progress"
+    }
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A data set with a defect, and its conversion without an interruption."""
+    folder = tmp_path_factory.mktemp("whole")
+    data = SmallDataset(NUM_IMAGES)
+    del data.files["pictures/117.jpg"]
+    source = data.write(folder)
+    convert(source, folder / "out")
+    return source, folder / "out"
+
+
+def finished_shards(output):
+    return {path.name for path in output.glob("progress/train-*-of-*.json")}
+
+
+def kill_when(source, output, condition):
+    child = PROCESSES.Process(target=convert, args=(source, output))
+    child.start()
+    deadline = time.monotonic() + 120
+    while child.is_alive() and not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.0005)
+    os.kill(child.pid, signal.SIGKILL)
+    child.join()
+    return child.exitcode
+
+
+def test_three_kills(whole, tmp_path):
+    source, expected = whole
+    output = tmp_path / "out"
+    kept: dict[str, int] = {}
+    moments = [
+        lambda: (output / "progress/plan.json").exists(),
+        lambda: len(finished_shards(output)) >= 3,
+        lambda: len(finished_shards(output)) >= 9,
+    ]
+    for condition in moments:
+        assert kill_when(source, output, condition) == -signal.SIGKILL
+        assert not (output / "dataset_info.json").exists()
+        for shard, modified in kept.items():
+            assert (output / "Split-train" / shard).stat().st_mtime_ns == modified
+        kept = {
+            name: (output / "Split-train" / name).stat().st_mtime_ns
+            for name in (
+                f"examples-{note[6:20]}.tfrecord" for note in sorted(finished_shards(output))
+            )
+        }
+    assert len(kept) >= 9
+    (output / "Split-train/examples-00000-of-00003.tfrecord").write_bytes(b"stray")
+    (output / "progress/tmp-1234").write_bytes(b"half")
+    convert(source, output)
+    for shard, modified in kept.items():
+        assert (output / "Split-train" / shard).stat().st_mtime_ns == modified
+    assert content(output) == content(expected)
+    assert not list(output.glob("progress/tmp-*"))
+
+
+def rewritten(output, change):
+    """Names of the shards that a second run writes anew after `change`."""
+    before = {p.name: p.stat().st_mtime_ns for p in output.glob("Split-train/*")}
+    source = change()
+    convert(source, output)
+    after = {p.name: p.stat().st_mtime_ns for p in output.glob("Split-train/*")}
+    return {name for name, modified in after.items() if before.get(name) != modified}
+
+
+def test_what_a_rerun_writes_anew(tmp_path):
+    data = SmallDataset(NUM_IMAGES)
+    source, output = data.write(tmp_path), tmp_path / "out"
+    convert(source, output)
+    fingerprint = read_dataset_info(output).fingerprint()
+    assert rewritten(output, lambda: source) == set()
+
+    def mend_an_image():
+        (tmp_path / "images/pictures/120.jpg").write_bytes(image_bytes(7))
+        return source
+
+    assert len(rewritten(output, mend_an_image)) == 1
+    assert read_dataset_info(output).fingerprint() != fingerprint
+
+    def move_a_box():
+        data.files["pictures/120.jpg"] = image_bytes(7)
+        data.boxes(130)[0]["bbox"] = [1, 1, 3, 3]
+        (tmp_path / "labels.json").unlink()
+        return data.write(tmp_path / "moved")
+
+    anew = rewritten(output, move_a_box)
+    assert len(anew) >= 1
+
+    def lose_a_shard():
+        (output / "Split-train/examples-00002-of-00016.tfrecord").write_bytes(b"short")
+        return data.write(tmp_path / "moved")
+
+    assert "examples-00002-of-00016.tfrecord" in rewritten(output, lose_a_shard)

@@ -1,0 +1,109 @@
+"""Archives unpacked in parallel; what is refused; a second run."""
+
+import io
+import tarfile
+
+import apache_beam as beam
+import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from components.conversion.unpack_archives import (
+    UnpackArchives,
+    check_unpacked,
+    find_archives,
+    refusal,
+)
+from pix2seq_model.errors import DataError
+
+
+def member(name, *, kind=tarfile.REGTYPE, link=""):
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname = kind, link
+    return info
+
+
+def make_archive(path, files, *, mode="w:gz"):
+    with tarfile.open(path, mode) as archive:
+        for info, content in files:
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return path
+
+
+def unpack(folder, **options):
+    archives = find_archives(f"{folder}/*.tar*")
+    output = str(folder / "out")
+    with beam.Pipeline(options=PipelineOptions(["--runner=FnApiRunner"])) as pipeline:
+        _ = pipeline | UnpackArchives(archives, output=output, **options)
+    return check_unpacked(output)
+
+
+def test_archives_of_both_kinds(tmp_path):
+    make_archive(tmp_path / "patch0.tar.gz", [(member("patch0/a.jpg"), b"abc")])
+    make_archive(
+        tmp_path / "patch1.tar",
+        [(member("./patch1", kind=tarfile.DIRTYPE), b""), (member("./patch1/b.jpg"), b"")],
+        mode="w",
+    )
+    assert unpack(tmp_path) == 2
+    assert (tmp_path / "out/patch0/a.jpg").read_bytes() == b"abc"
+    assert (tmp_path / "out/patch1/b.jpg").read_bytes() == b""
+
+
+def test_a_second_run_leaves_what_is_done(tmp_path):
+    make_archive(tmp_path / "a.tar", [(member("x.jpg"), b"abc"), (member("y.jpg"), b"d")], mode="w")
+    unpack(tmp_path)
+    before = (tmp_path / "out/x.jpg").stat().st_mtime_ns
+    (tmp_path / "out/progress/tmp-1").write_bytes(b"half")
+    assert unpack(tmp_path) == 2
+    # Without the note only what is missing or short is written.
+    (tmp_path / "out/progress/a.tar.json").unlink()
+    (tmp_path / "out/y.jpg").write_bytes(b"")
+    assert unpack(tmp_path) == 2
+    assert (tmp_path / "out/x.jpg").stat().st_mtime_ns == before
+    assert (tmp_path / "out/y.jpg").read_bytes() == b"d"
+    assert not list(tmp_path.glob("out/progress/tmp-*"))
+
+
+@pytest.mark.parametrize(
+    ("bad", "why"),
+    [
+        (member("/etc/cron.d/x"), "absolute"),
+        (member("patch0/../../x"), "leaves the folder"),
+        (member("link", kind=tarfile.SYMTYPE, link="/etc"), "is a link"),
+        (member("link", kind=tarfile.LNKTYPE, link="x"), "is a link"),
+        (member("fifo", kind=tarfile.FIFOTYPE), "neither a file nor a folder"),
+    ],
+)
+def test_dangerous_members_are_refused(tmp_path, bad, why):
+    archive = tmp_path / "a.tar"
+    make_archive(archive, [(member("good.jpg"), b"abc"), (bad, b"")], mode="w")
+    with pytest.raises(DataError, match=f"a.tar: member .* is refused: .*{why}"):
+        unpack(tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.tar", "out"]
+
+
+def test_oversized_members_are_refused(tmp_path):
+    make_archive(tmp_path / "a.tar", [(member("x.jpg"), bytes(101))], mode="w")
+    with pytest.raises(DataError, match="it has 101 bytes, the limit is 100"):
+        unpack(tmp_path, max_member_bytes=100)
+
+
+def test_windows_paths_are_refused():
+    assert refusal(member("C:\\x"), max_member_bytes=9) == "its path is absolute"
+    assert refusal(member("a\\..\\..\\x"), max_member_bytes=9) == "its path leaves the folder"
+
+
+@pytest.mark.parametrize("name", ["a.tar", "a.tar.gz"])
+def test_cut_off_archive(tmp_path, name):
+    mode = "w:gz" if name.endswith("gz") else "w"
+    noise = bytes(range(256)) * 80
+    path = make_archive(tmp_path / name, [(member(f"{i}"), noise) for i in range(3)], mode=mode)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(DataError, match=f"{name}: damaged or cut off.*download it again"):
+        unpack(tmp_path)
+
+
+def test_no_archive(tmp_path):
+    with pytest.raises(DataError, match="no archive matches"):
+        find_archives(f"{tmp_path}/*.tar")

@@ -1,0 +1,93 @@
+"""The executor with TFX's artifacts, on a tiny untrained model."""
+
+import json
+from pathlib import Path
+
+import pytest
+from tfx.types import standard_artifacts
+
+from components import coco_evaluator
+from components.coco_evaluator import Executor
+from configs import base
+from tests.evaluated_model import MAX_OBJECTS, write_examples, write_model
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """Examples, a model, and a place for finished evaluations."""
+    folder = tmp_path_factory.mktemp("evaluator")
+    return write_examples(folder / "examples"), write_model(folder / "model"), folder / "cache"
+
+
+def artifact(kind, uri, number=0):
+    made = kind()
+    made.uri, made.id = str(uri), number
+    return made
+
+
+def evaluate(folders, output: Path, *, baseline=None, **settings):
+    """Runs the executor; returns the blessing artifact."""
+    examples, model, cache = folders
+    section = base.evaluation().to_dict()
+    section.update(max_objects=MAX_OBJECTS, batch_size=2, num_pictures=1)
+    section.update(settings)
+    blessing = artifact(standard_artifacts.ModelBlessing, output / "blessing")
+    Executor().Do(
+        {
+            "examples": [artifact(standard_artifacts.Examples, examples)],
+            "model": [artifact(standard_artifacts.Model, model, 7)],
+            "baseline_model": [baseline] if baseline else [],
+        },
+        {
+            "evaluation": [artifact(standard_artifacts.ModelEvaluation, output / "evaluation")],
+            "blessing": [blessing],
+        },
+        {"settings": json.dumps(section), "cache_dir": str(cache), "code_version": "1"},
+    )
+    return blessing
+
+
+def reasons(blessing) -> str:
+    return " ".join(json.loads((Path(blessing.uri) / "decision.json").read_text())["reasons"])
+
+
+def test_a_blessing_as_tfx_writes_it(folders, tmp_path):
+    blessing = evaluate(folders, tmp_path)
+    assert blessing.get_int_custom_property("blessed") == 1
+    assert blessing.get_int_custom_property("current_model_id") == 7
+    assert blessing.get_string_custom_property("current_model") == str(folders[1])
+    assert (tmp_path / "blessing" / "BLESSED").exists()
+    metrics = json.loads((tmp_path / "evaluation" / "metrics.json").read_text())
+    assert metrics["num_images"] == 5
+    assert (tmp_path / "evaluation" / "report.html").exists()
+
+
+def test_below_a_threshold(folders, tmp_path):
+    blessing = evaluate(folders, tmp_path, min_metrics={"AR100": 0.999})
+    assert blessing.get_int_custom_property("blessed") == 0
+    assert (tmp_path / "blessing" / "NOT_BLESSED").exists()
+    assert not (tmp_path / "blessing" / "BLESSED").exists()
+    assert "below the least value 0.9990" in reasons(blessing)
+
+
+def test_compared_with_itself_it_is_not_decoded_again(folders, tmp_path, monkeypatch):
+    evaluate(folders, tmp_path / "first")
+    monkeypatch.setattr(coco_evaluator, "evaluate_model", None)
+    baseline = artifact(standard_artifacts.Model, folders[1], 7)
+    blessing = evaluate(folders, tmp_path / "second", baseline=baseline)
+    assert blessing.get_int_custom_property("blessed") == 1
+    assert blessing.get_int_custom_property("baseline_model_id") == 7
+    assert "of the blessed model" in reasons(blessing)
+
+
+def test_a_baseline_that_is_gone_is_said(folders, tmp_path):
+    baseline = artifact(standard_artifacts.Model, tmp_path / "gone", 3)
+    blessing = evaluate(folders, tmp_path, baseline=baseline)
+    assert blessing.get_int_custom_property("blessed") == 1
+    assert f"not compared with the model blessed before, {tmp_path}/gone" in reasons(blessing)
+
+
+def test_a_baseline_of_other_categories_is_not_compared(folders, tmp_path):
+    other = write_model(tmp_path / "model", categories=({"id": 2, "name": "otter"},))
+    blessing = evaluate(folders, tmp_path, baseline=artifact(standard_artifacts.Model, other, 3))
+    assert "category 2 is 'otter'" in reasons(blessing)

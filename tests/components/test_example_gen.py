@@ -1,0 +1,67 @@
+"""The executor with TFX's artifacts, on a few drawn images."""
+
+import json
+
+import pytest
+from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
+from tfx.types import artifact_utils, standard_artifacts
+
+from components.example_gen import Executor, conversion_options
+from pix2seq_model.dataset_info import check_shards, read_dataset_info
+from pix2seq_model.errors import DataError
+from tests.pipelines.tiny_config import make_config
+from tests.pipelines.tiny_pipeline import write_data
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    return make_config(str(write_data(tmp_path_factory.mktemp("data")))).data.finetune.to_dict()
+
+
+def convert(source, folder):
+    """Runs the executor; returns the examples artifact."""
+    examples = standard_artifacts.Examples()
+    examples.uri = str(folder / "artifact")
+    (folder / "artifact").mkdir(parents=True)  # As TFX does.
+    context = BaseBeamExecutor.Context(beam_pipeline_args=["--runner=FnApiRunner"])
+    Executor(context).Do(
+        {},
+        {"examples": [examples]},
+        {
+            "source": json.dumps(source),
+            "name": "drawn",
+            "seed": 1,
+            "work_dir": str(folder / "work"),
+        },
+    )
+    return examples
+
+
+def test_examples_with_their_splits(source, tmp_path):
+    examples = convert(source, tmp_path)
+    assert artifact_utils.decode_split_names(examples.split_names) == ["train", "val"]
+    info = read_dataset_info(examples.uri)
+    check_shards(examples.uri, info)
+    assert info.split("val").num_examples == 8
+    assert not (tmp_path / "work").exists()
+
+
+def test_a_failed_conversion_leaves_its_dead_letters(source, tmp_path):
+    missing = {**source, "images": {**source["images"], "val": source["images"]["train"]}}
+    with pytest.raises(DataError):
+        convert(missing, tmp_path)
+    assert not (tmp_path / "artifact" / "dataset_info.json").exists()
+
+
+def test_only_splits_with_annotations_are_converted():
+    source = make_config("/data").data.pretrain.to_dict()
+    source["max_defect_fraction"] = 0.5
+    options = conversion_options(source, name="n", seed=3)
+    assert list(options.splits) == ["train"]
+    assert options.splits["train"].images == "/data/objects365"
+    assert options.limits.max_dropped_images == options.limits.max_dropped_annotations == 0.5
+
+
+def test_tfx_is_not_packed_up_for_the_workers():
+    context = BaseBeamExecutor.Context(beam_pipeline_args=["--runner=FnApiRunner"])
+    assert Executor(context)._beam_pipeline_args == ["--runner=FnApiRunner"]

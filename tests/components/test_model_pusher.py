@@ -1,0 +1,112 @@
+"""Versions, identity and half-made copies; the executor with TFX's artifacts."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from tfx.types import standard_artifacts
+
+from components import model_pusher
+from components.model_pusher import Executor, push_model
+from pix2seq_model.errors import ModelError
+
+
+def write_model(folder: Path, content: str = "a") -> str:
+    serving = folder / "Format-Serving"
+    (serving / "variables").mkdir(parents=True)
+    (serving / "saved_model.pb").write_text(content)
+    (serving / "variables" / "variables.index").write_text("v")
+    (folder / "model.json").write_text(json.dumps({"weights_sha256": content}))
+    return str(folder)
+
+
+def test_push_copies_the_saved_model_to_a_numbered_version(tmp_path):
+    record = push_model(write_model(tmp_path / "model"), str(tmp_path / "served"))
+    version = tmp_path / "served" / str(record["version"])
+    assert re.fullmatch(r"\d{17}", version.name)
+    assert (version / "saved_model.pb").read_text() == "a"
+    assert (version / "variables" / "variables.index").read_text() == "v"
+    assert json.loads((version / "pushed.json").read_text())["path"] == str(version)
+    assert not record["already_there"]
+
+
+def test_a_pushed_model_stays_where_it_is(tmp_path):
+    model = write_model(tmp_path / "model")
+    first = push_model(model, str(tmp_path / "served"))
+    again = push_model(model, str(tmp_path / "served"))
+    assert again["already_there"]
+    assert again["version"] == first["version"]
+    assert len(list((tmp_path / "served").iterdir())) == 1
+
+
+def test_pushes_within_one_moment_get_rising_versions(tmp_path):
+    versions = [
+        push_model(write_model(tmp_path / name, name), str(tmp_path / "served"))["version"]
+        for name in "abcde"
+    ]
+    assert versions == sorted(set(versions))
+    assert {p.name for p in (tmp_path / "served").iterdir()} == {str(v) for v in versions}
+
+
+def test_an_earlier_model_is_pushed_again_above_the_newest(tmp_path):
+    first, second = (write_model(tmp_path / name, name) for name in "ab")
+    versions = [push_model(m, str(tmp_path / "served"))["version"] for m in (first, second, first)]
+    assert versions == sorted(set(versions))
+
+
+def test_versions_of_another_program_are_respected(tmp_path):
+    (tmp_path / "served" / "99999999999999999").mkdir(parents=True)
+    record = push_model(write_model(tmp_path / "model"), str(tmp_path / "served"))
+    assert record["version"] == 100000000000000000
+
+
+def test_a_version_taken_meanwhile_is_not_overwritten(tmp_path, monkeypatch):
+    """Another push finishes while this one copies."""
+    copy_dir = model_pusher.io_utils.copy_dir
+
+    def slow_copy(source, target):
+        copy_dir(source, target)
+        taken = Path(target).name.lstrip(".").partition("-")[0]
+        (tmp_path / "served" / taken).mkdir()
+        (tmp_path / "served" / taken / "saved_model.pb").write_text("other")
+
+    monkeypatch.setattr(model_pusher.io_utils, "copy_dir", slow_copy)
+    record = push_model(write_model(tmp_path / "model"), str(tmp_path / "served"))
+    other = tmp_path / "served" / str(record["version"] - 1)
+    assert (other / "saved_model.pb").read_text() == "other"
+    pushed = json.loads((Path(record["path"]) / "pushed.json").read_text())
+    assert pushed["version"] == record["version"]
+
+
+def test_folder_without_saved_model_is_refused(tmp_path):
+    with pytest.raises(ModelError, match="holds no SavedModel"):
+        push_model(str(tmp_path), str(tmp_path / "served"))
+
+
+def test_destination_that_cannot_be_written_names_the_setting(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ModelError, match=r"push\.destination .*/file/served cannot be written"):
+        push_model(write_model(tmp_path / "model"), str(tmp_path / "file" / "served"))
+
+
+@pytest.mark.parametrize("blessed", [True, False])
+def test_executor_pushes_what_is_blessed(tmp_path, blessed):
+    model, blessing, pushed = (
+        standard_artifacts.Model(),
+        standard_artifacts.ModelBlessing(),
+        standard_artifacts.PushedModel(),
+    )
+    model.uri = write_model(tmp_path / "model")
+    pushed.uri = str(tmp_path / "pushed")
+    blessing.set_int_custom_property("blessed", int(blessed))
+    Executor().Do(
+        {"model": [model], "model_blessing": [blessing]},
+        {"pushed_model": [pushed]},
+        {"destination": str(tmp_path / "served")},
+    )
+    assert pushed.get_int_custom_property("pushed") == int(blessed)
+    assert (tmp_path / "served").exists() == blessed
+    if blessed:
+        record = json.loads((tmp_path / "pushed" / "pushed.json").read_text())
+        assert pushed.get_string_custom_property("pushed_destination") == record["path"]

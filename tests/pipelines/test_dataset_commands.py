@@ -1,0 +1,135 @@
+"""The commands on data: generate_demo_data, check_dataset, convert_dataset, unpack_archives."""
+
+import pytest
+
+from pix2seq_model.dataset_info import read_dataset_info
+from tests.commands import run_command as run
+from tests.shared_material import SHARED, needs_shared
+from tests.small_dataset import SmallDataset
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("demo")
+    counts = "--objects365_train=30", "--objects365_val=8", "--coco_train=24", "--coco_val=8"
+    run("generate_demo_data", f"--output={folder}", *counts)
+    again = run("generate_demo_data", f"--output={folder}", *counts)
+    assert "is already there" in again.stdout
+    return folder
+
+
+def test_both_layouts_convert(demo, tmp_path):
+    done = run(
+        "convert_dataset",
+        "--dataset=objects365",
+        f"--images={demo}/objects365",
+        f"--annotations={demo}/objects365",
+        f"--output={tmp_path}/o",
+        "--num_shards=train=3",
+    )
+    assert "train: 30 images" in done.stdout
+    info = read_dataset_info(tmp_path / "o")
+    assert {name: split.num_examples for name, split in info.splits.items()} == {
+        "train": 30,
+        "val": 8,
+    }
+    assert len(info.splits["train"].shards) == 3
+    assert [category["id"] for category in info.categories] == [3, 7, 12, 24, 41]
+    run(
+        "convert_dataset",
+        "--dataset=coco",
+        f"--images={demo}/coco",
+        f"--annotations={demo}/coco/annotations",
+        f"--output={tmp_path}/c",
+        "--runner=DirectRunner",
+    )
+    assert read_dataset_info(tmp_path / "c").splits["val"].num_examples == 8
+
+
+def test_two_processes_give_the_same_bytes(demo, tmp_path):
+    """Also seen with the command's own flags: the number of workers is Beam's."""
+    for name, extra in (("one", ()), ("two", ("--direct_num_workers=2",))):
+        run(
+            "convert_dataset",
+            "--dataset=coco",
+            f"--images={demo}/coco",
+            f"--annotations={demo}/coco",
+            f"--output={tmp_path}/{name}",
+            "--num_shards=4",
+            *extra,
+        )
+    fingerprints = {read_dataset_info(tmp_path / n).fingerprint() for n in ("one", "two")}
+    assert len(fingerprints) == 1
+
+
+@needs_shared
+def test_real_coco_sample(tmp_path):
+    sample = SHARED / "coco_sample"
+    run(
+        "convert_dataset",
+        "--dataset=coco",
+        f"--images={sample}/images",
+        f"--annotations={sample}/annotations",
+        f"--output={tmp_path}",
+        "--check_pixels",
+    )
+    info = read_dataset_info(tmp_path)
+    train, val = info.splits["train"], info.splits["val"]
+    assert (train.num_examples, train.num_objects) == (32, 288)
+    assert (val.num_examples, val.num_objects) == (6, 136)
+    assert len(info.categories) == 80
+    for split in (train, val):
+        for kind in split.counts.values():
+            assert kind["dropped"] == {}
+
+
+def test_check_dataset(tmp_path):
+    data = SmallDataset(20)
+    data.boxes(103)[0]["bbox"] = [1, 1, 0, 5]
+    del data.files["pictures/104.jpg"], data.files["pictures/105.jpg"]
+    data.write(tmp_path)
+    arguments = (
+        "--dataset=coco_format",
+        f"--images={tmp_path}/images",
+        f"--annotations={tmp_path}/labels.json",
+    )
+    done = run("check_dataset", *arguments, f"--report={tmp_path}/report", status=1)
+    assert "2 dropped image_missing" in done.stdout
+    assert "image_missing: train image 104: pictures/104.jpg" in done.stdout
+    assert "train: 35 boxes" in done.stdout
+    assert "a conversion would fail:\ntrain: 2 of 20 images dropped (10.00%)" in done.stdout
+    assert not list((tmp_path / "report").rglob("*.tfrecord"))
+    assert (tmp_path / "report/dead_letter/train-00000-of-00001.jsonl").read_text().count("\n") == 7
+    tolerant = run("check_dataset", *arguments, "--max_dropped_images=0.1")
+    assert "would fail" not in tolerant.stdout
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"--images": "/nowhere"}, "folder of images of split 'train' does not exist: /nowhere"),
+        ({"--annotations": "/nowhere/x.json"}, "annotation file of split 'train' does not exist"),
+        ({"--annotations": "{tmp}"}, "is not a JSON file; with --dataset=coco_format name"),
+        ({"--dataset": "coco", "--annotations": "{tmp}"}, "no annotation file of coco: looked for"),
+        ({"--images": "train=a,b"}, "name the split of each value"),
+        ({"--images": "val=a"}, "--images says nothing of split 'train'"),
+        ({"--num_shards": "many"}, "--num_shards=many: not numbers"),
+        ({"--num_shards": "test=3"}, "num_shards names split 'test'"),
+        ({"--max_by_rule": "box_odd=0.1"}, "no rule 'box_odd'"),
+        ({"--datset": "coco"}, "did you mean --dataset?"),
+        ({"--dataset": "voc"}, "--dataset=voc"),
+        ({"--output": "/proc/nothing"}, "/proc/nothing cannot be written"),
+    ],
+)
+def test_wrong_flags_are_explained(tmp_path, change, message):
+    SmallDataset(2).write(tmp_path)
+    arguments = {
+        "--dataset": "coco_format",
+        "--images": f"{tmp_path}/images",
+        "--annotations": f"{tmp_path}/labels.json",
+        "--output": f"{tmp_path}/out",
+        **{name: value.format(tmp=tmp_path) for name, value in change.items()},
+    }
+    done = run("convert_dataset", *(f"{k}={v}" for k, v in arguments.items()), status=2)
+    assert message in done.stderr
+    assert done.stderr.splitlines()[-1].startswith(("error: ", "reading"))

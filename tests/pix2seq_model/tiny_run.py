@@ -1,0 +1,119 @@
+"""The smallest training run that has every part: a dozen drawn images and a config to match."""
+
+import hashlib
+import io
+from pathlib import Path
+
+import numpy as np
+from ml_collections import ConfigDict
+from PIL import Image
+
+from configs import base
+from pix2seq_model import dataset_info, records, tfrecord
+
+CATEGORIES = ({"id": 2, "name": "square"}, {"id": 7, "name": "bar"})
+NUM_EXAMPLES = 12
+
+
+def write_examples(folder: Path, *, split: str = "train", seed: int = 0) -> Path:
+    """Coloured rectangles on grey, one or two per image, in two shards; returns the folder."""
+    random = np.random.default_rng(seed)
+    shards = [b"", b""]
+    num_objects = 0
+    for index in range(NUM_EXAMPLES):
+        encoded, objects = _draw(random)
+        num_objects += len(objects)
+        shards[index % 2] += tfrecord.frame_record(
+            records.encode_example(
+                image_encoded=encoded,
+                image_format="jpeg",
+                height=48,
+                width=64,
+                filename=f"{index}.jpg",
+                image_id=str(100 + index),
+                objects=objects,
+            )
+        )
+    (folder / f"Split-{split}").mkdir(parents=True)
+    infos = []
+    for index, content in enumerate(shards):
+        name = f"Split-{split}/examples-{index:05d}-of-00002.tfrecord"
+        (folder / name).write_bytes(content)
+        infos.append(
+            dataset_info.ShardInfo(
+                file=name,
+                num_examples=NUM_EXAMPLES // 2,
+                num_bytes=len(content),
+                sha256=hashlib.sha256(content).hexdigest(),
+            )
+        )
+    split_info = dataset_info.SplitInfo(
+        num_examples=NUM_EXAMPLES,
+        num_objects=num_objects,
+        num_bytes=sum(map(len, shards)),
+        shards=tuple(infos),
+        counts={},
+    )
+    dataset_info.write_dataset_info(
+        folder,
+        dataset_info.DatasetInfo(
+            name="rectangles", seed=0, categories=CATEGORIES, splits={split: split_info}
+        ),
+    )
+    return folder
+
+
+def _draw(random: np.random.Generator) -> tuple[bytes, list[records.ObjectRecord]]:
+    image = np.full((48, 64, 3), 128, np.uint8)
+    objects = []
+    for _ in range(random.integers(1, 3)):
+        top, left = random.integers(0, 24, 2)
+        category = CATEGORIES[random.integers(0, 2)]
+        height, width = (20, 20) if category["name"] == "square" else (8, 36)
+        image[top : top + height, left : left + width] = random.integers(0, 255, 3)
+        objects.append(
+            records.ObjectRecord(
+                box_yxyx=(top / 48, left / 64, (top + height) / 48, (left + width) / 64),
+                label=category["id"],
+                text=category["name"],
+                area=float(height * width),
+            )
+        )
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "JPEG", quality=90)
+    return file.getvalue(), objects
+
+
+def config(**finetune) -> ConfigDict:
+    """A config that trains in seconds; keyword arguments are settings of its stages."""
+    config = base.get_config()
+    config.name = "tiny"
+    config.seed = 3
+    config.vocabulary.update(coord_shift=120, num_bins=32, vocab_size=160)
+    config.model.update(
+        backbone="vit",
+        patch_size=16,
+        num_encoder_layers=1,
+        dim_encoder=16,
+        mlp_dim_encoder=32,
+        num_heads_encoder=2,
+        num_decoder_layers=1,
+        dim_decoder=16,
+        mlp_dim_decoder=32,
+        num_heads_decoder=2,
+        max_seq_len=16,
+    )
+    for stage in (config.pretrain, config.finetune):
+        stage.image_size = (32, 48)
+        stage.batch_size = 4
+        stage.steps = 10
+        stage.steps_per_log = 4
+        stage.checkpoint_every_steps = 3
+        stage.learning_rate = 1e-3
+        stage.warmup_steps = 2
+        stage.shuffle_buffer = 8
+        stage.sequence.max_objects = 3
+        stage.update(finetune)
+    config.evaluation.max_objects = 3
+    config.lock()
+    return config
