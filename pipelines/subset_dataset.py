@@ -4,16 +4,12 @@
         --num_images=8 --max_objects=7
 """
 
-import json
-
 from absl import flags
-from etils import epath
 
 from pipelines.command_line import run_command
-from pix2seq_model.coco_files import read_ground_truth
+from pix2seq_model.coco_files import read_ground_truth, write_json
 from pix2seq_model.coco_subset import choose_images
 from pix2seq_model.errors import ConfigError
-from pix2seq_model.model_folder import write_atomically
 
 FLAGS = flags.FLAGS
 
@@ -36,10 +32,8 @@ def main(arguments: list[str]) -> None:
         max_objects=FLAGS.max_objects,
         source=FLAGS.annotations,
     )
-    target = epath.Path(FLAGS.output)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(target, json.dumps(few))
-    print(f"{target}: {len(few['images'])} images, {len(few['annotations'])} objects")
+    write_json(FLAGS.output, few)
+    print(f"{FLAGS.output}: {len(few['images'])} images, {len(few['annotations'])} objects")
 
 
 if __name__ == "__main__":

@@ -63,6 +63,7 @@ def choose_galleries(
     shown: set[int] = set()
 
     def take(image_ids: Iterable[int], number: int) -> tuple[int, ...]:
+        number = min(number, num_pictures - len(shown))
         taken = [i for i in dict.fromkeys(image_ids) if i not in shown][:number]
         shown.update(taken)
         return tuple(taken)
@@ -94,10 +95,9 @@ def choose_galleries(
         "alarms": take((int(matching.dt_image[i]) for i in alarms), per_gallery),
     }
     # What is left goes to images that nobody chose: every so many-th of the data set.
-    left = max(1, num_pictures - len(shown))
     rest = [i for i in matching.image_ids if i not in shown]
-    spread = [rest[k * len(rest) // left] for k in range(min(left, len(rest)))]
-    chosen["sample"] = take(spread, left)
+    left = min(num_pictures - len(shown), len(rest))
+    chosen["sample"] = take((rest[k * len(rest) // left] for k in range(left)), left)
     order = ("sample", "best", "worst", "crowded", "missed", "alarms")
     return [Gallery(key, chosen[key]) for key in order if chosen[key]]
 

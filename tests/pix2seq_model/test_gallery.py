@@ -32,6 +32,8 @@ def test_an_image_is_shown_once_and_no_more_than_asked():
     galleries = choose_galleries(matching, errors, threshold=0.5, num_pictures=6)
     chosen = {gallery.key: gallery.image_ids for gallery in galleries}
     assert chosen == {"worst": (2,), "best": (1,), "alarms": (3,)}
+    few = choose_galleries(matching, errors, threshold=0.5, num_pictures=2)
+    assert sum(len(gallery.image_ids) for gallery in few) == 2
     two = choose_galleries(matching, errors, threshold=0.5, num_pictures=12)
     shown = [image for gallery in two for image in gallery.image_ids]
     assert sorted(shown) == [1, 2, 3]
