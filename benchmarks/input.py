@@ -25,9 +25,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import tensorflow as tf
 
 from pix2seq_model import dataset_info, records, tfrecord
-from pix2seq_model.augmentation import PADDING_GREY, Augmentation
+from pix2seq_model.augmentation import PADDING_GREY
 from pix2seq_model.input_pipeline import training_dataset
-from pix2seq_model.sequences import SequenceSettings
+from pix2seq_model.input_settings import Augmentation, SequenceSettings
 from pix2seq_model.vocabulary import Vocabulary
 
 _NUM_SHARDS = 8
@@ -62,31 +62,40 @@ def main(arguments: list[str]) -> int:
             "plain": plain_dataset(Path(folder), image_size, given.batch_size),
         }
         rates = {name: [] for name in ways}
+        cpu_ms = {name: [] for name in ways}
         # In turns, so that a busy moment of the machine does not fall on one of them alone.
         for _, name in itertools.product(range(_ROUNDS), ways):
-            rates[name].append(images_per_second(ways[name], given.batch_size, given.batches))
-            print(f"{name:<8} {rates[name][-1]:8.0f} images/s", flush=True)
+            wall, cpu = seconds_per_image(ways[name], given.batch_size, given.batches)
+            rates[name].append(1 / wall)
+            cpu_ms[name].append(1000 * cpu)
+            print(
+                f"{name:<6} {1 / wall:7.0f} images/s {1000 * cpu:7.2f} ms of CPU each", flush=True
+            )
     best = {name: max(values) for name, values in rates.items()}
     report = {
         "image_size": given.image_size,
         "batch_size": given.batch_size,
         "cpus": os.cpu_count(),
         "images_per_s": {name: round(value, 1) for name, value in best.items()},
+        "cpu_ms_per_image": {name: round(min(values), 2) for name, values in cpu_ms.items()},
         "times_the_plain_way": round(best["ours"] / best["plain"], 2),
     }
     print(json.dumps(report))
     return 0
 
 
-def images_per_second(dataset: tf.data.Dataset, batch_size: int, num_batches: int) -> float:
-    """Rate after three batches, in which buffers fill and threads settle."""
+def seconds_per_image(
+    dataset: tf.data.Dataset, batch_size: int, num_batches: int
+) -> tuple[float, float]:
+    """Wall and CPU time after three batches, in which buffers fill and threads settle."""
     batches = iter(dataset)
     for _ in range(3):
         next(batches)
-    start = time.perf_counter()
+    wall, cpu = time.perf_counter(), time.process_time()
     for _ in range(num_batches):
         next(batches)
-    return num_batches * batch_size / (time.perf_counter() - start)
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    return wall / (num_batches * batch_size), cpu / (num_batches * batch_size)
 
 
 def plain_dataset(folder: Path, image_size: tuple[int, int], batch_size: int) -> tf.data.Dataset:

@@ -98,7 +98,7 @@ class _Evaluations:
     def folder_of(self, model_dir: str) -> str:
         """The finished evaluation folder of a model."""
         parts = (
-            read_model_info(model_dir).weights_sha256,
+            repr(read_model_info(model_dir)),  # The digest of the weights is part of it.
             self._data,
             self._split,
             repr(self._settings),

@@ -89,6 +89,10 @@ def stage() -> ConfigDict:
     stage.checkpoint_every_steps = 1000
     stage.checkpoint_every_minutes = 15.0  # 0: off
     stage.keep_checkpoints = 3
+    # Short evaluations while training, on images of evaluation.split; a multiple of steps_per_log.
+    stage.evaluate_every_steps = 0  # 0: off
+    stage.evaluate_images = 64
+    stage.keep_best = False  # the weights of the best of them instead of the last
     stage.shuffle_buffer = 2048  # examples
 
     stage.augmentation = ConfigDict()

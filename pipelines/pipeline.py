@@ -114,7 +114,7 @@ def _examples(request: Request, stage: str) -> ExampleGen:
 
 
 def _imported(request: Request, stage: str) -> tuple[Importer, _Trained]:
-    folder = request.config[stage].start_from
+    folder = request.place(request.config[stage].start_from)
     digest = cache_keys.model_digest(folder, f"{stage}.start_from", look=request.cloud is None)
     node = Importer(
         source_uri=folder,
@@ -196,7 +196,9 @@ def _push(request: Request, trained: _Trained, evaluator: CocoEvaluator) -> Mode
     return ModelPusher(
         model=trained.model,
         model_blessing=evaluator.outputs["blessing"],
-        destination=request.config.push.destination or f"{request.pipeline_root}/serving_model",
+        destination=request.place(
+            request.config.push.destination or f"{request.pipeline_root}/serving_model"
+        ),
     ).with_id("ModelPusher")
 
 

@@ -51,13 +51,18 @@ def main(beam_arguments: list[str]) -> None:
         end_token_offset=_END_OFFSET.value,
         seed=_SEED.value,
     )
-    print(f"{done.num_images:,} images, {done.num_detections:,} detections: {_OUTPUT.value}")
+    detections = f"{done.num_detections:,} detection{'s' * (done.num_detections != 1)}"
+    print(f"{_images(done.num_images)}, {detections}: {_OUTPUT.value}")
     if done.unreadable:
-        print(f"{len(done.unreadable)} images could not be read:")
+        print(f"{_images(len(done.unreadable))} could not be read:")
         for location, reason in done.unreadable[:10]:
             print(f"  {location}: {reason}")
         if len(done.unreadable) > 10:
             print(f"  ... all of them in {_OUTPUT.value}/unreadable.json")
+
+
+def _images(number: int) -> str:
+    return "1 image" if number == 1 else f"{number:,} images"
 
 
 if __name__ == "__main__":

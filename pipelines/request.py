@@ -82,6 +82,12 @@ class Request:
         """The config's name as Vertex AI takes it: lower case letters, digits and dashes."""
         return "pix2seq-" + re.sub(r"[^a-z0-9]+", "-", self.config.name.lower()).strip("-")
 
+    def place(self, address: str) -> str:
+        """An address as it is written down: on this machine the absolute path."""
+        if self.cloud is not None or "://" in address:
+            return address
+        return str(Path(address).absolute())
+
     def overrides_of(self, sections: Sequence[str]) -> list[str]:
         """The overrides of settings in some sections."""
         return [

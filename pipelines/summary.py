@@ -98,12 +98,9 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
         console.print(_data_table(summary))
     if "evaluation" in summary:
         console.print(_metric_table(summary))
-    places = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    places.add_column(style="bold", no_wrap=True)
-    places.add_column(overflow="fold")
     for name, text in _places(summary):
-        places.add_row(name, text)
-    console.print(places)
+        # Not folded by us, so that a place can be copied.
+        console.print(f"{name:<12} {text}", soft_wrap=True, markup=False, highlight=False)
 
 
 def duration(seconds: float) -> str:

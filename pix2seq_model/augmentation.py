@@ -5,42 +5,16 @@ image's size alone, so that only its pixels are decoded and resized: the result 
 for the crop's edges, which lie on whole pixels of the source instead of the resized image.
 """
 
-import dataclasses
 from typing import NamedTuple
 
 import tensorflow as tf
 
 from pix2seq_model.boxes import clip_box_yxyx, flip_box_yxyx_left_right, move_box_yxyx_to_window
-from pix2seq_model.errors import ConfigError
+from pix2seq_model.input_settings import Augmentation
 
 PADDING_GREY = 0.3
 # Uniform random numbers that `choose_window` takes: scale, two offsets, flip.
 NUM_DRAWS = 4
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Augmentation:
-    """Settings; the published ones by default.
-
-    Attributes:
-      scale_min, scale_max: the image is resized so that it would just fit into the target times
-        a factor drawn uniformly between these.
-      flip: mirror left to right half of the time.
-
-    Raises:
-      ConfigError: a value that cannot work.
-    """
-
-    scale_min: float = 0.3
-    scale_max: float = 2.0
-    flip: bool = True
-
-    def __post_init__(self) -> None:
-        if not 0 < self.scale_min <= self.scale_max:
-            raise ConfigError(
-                f"augmentation.scale_min={self.scale_min} and scale_max={self.scale_max}: they "
-                "must satisfy 0 < scale_min <= scale_max."
-            )
 
 
 class Window(NamedTuple):

@@ -5,6 +5,7 @@ run, which a run that was interrupted continues, so that its log and its checkpo
 run that was not. A step of the optimizer takes one batch or several.
 """
 
+import dataclasses
 import time
 from typing import Any
 
@@ -17,6 +18,42 @@ from pix2seq_model.summaries import Summaries
 from pix2seq_model.training_state import CheckpointFolder, synchronize, take_state
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunSpan:
+    """Where one `fit` lies in a run. Batches are counted from 1 once they are done.
+
+    Attributes:
+      steps: optimizer steps of the run.
+      batches_per_step: batches whose gradients are accumulated for a step.
+      batch_size: images of a batch.
+      first_batch: batches done before this `fit`.
+    """
+
+    steps: int
+    batches_per_step: int
+    batch_size: int
+    first_batch: int
+
+    @property
+    def total_batches(self) -> int:
+        return self.steps * self.batches_per_step
+
+    def batch(self, index: int) -> int:
+        """Number in the run of the batch that `fit` calls `index`."""
+        return self.first_batch + index + 1
+
+    def step(self, batch: int) -> int:
+        """Optimizer steps done after a batch."""
+        return batch // self.batches_per_step
+
+    def is_last(self, batch: int) -> bool:
+        return batch >= self.total_batches
+
+    def is_due(self, batch: int, every_steps: int) -> bool:
+        """Whether something that happens every few steps and at the end happens after a batch."""
+        return batch % (every_steps * self.batches_per_step) == 0 or self.is_last(batch)
+
+
 class IntervalLog(keras.callbacks.Callback):
     """Closes a log interval every few steps: progress line, TensorBoard, history.
 
@@ -27,31 +64,23 @@ class IntervalLog(keras.callbacks.Callback):
 
     def __init__(
         self,
+        span: RunSpan,
         *,
-        first_batch: int,
-        total_batches: int,
-        every_batches: int,
-        batches_per_step: int,
-        batch_size: int,
+        every_steps: int,
         progress: ProgressLine,
         summaries: Summaries,
         history: list[dict[str, Any]],
     ) -> None:
         """
         Args:
-          first_batch: batches before this `fit`.
-          total_batches: batches of the run.
-          every_batches: batches of a log interval.
-          batches_per_step: batches of an optimizer step.
-          batch_size: images of a batch.
+          span: of this `fit`.
+          every_steps: steps of a log interval.
           progress, summaries: where the log goes.
           history: rows so far; rows are added to it.
         """
         super().__init__()
         self.history = history
-        self._first_batch, self._total_batches = first_batch, total_batches
-        self._every_batches, self._batches_per_step = every_batches, batches_per_step
-        self._batch_size = batch_size
+        self._span, self._every_steps = span, every_steps
         self._progress, self._summaries = progress, summaries
         self._interval: tuple[int, float] | None = None
 
@@ -65,38 +94,48 @@ class IntervalLog(keras.callbacks.Callback):
         for variable, value in zip(self.model.metrics_variables, self._means, strict=True):
             variable.assign(value)
 
-    def on_train_batch_end(self, batch, logs=None):
-        batch = self._first_batch + batch + 1
-        step = batch // self._batches_per_step
+    def on_train_batch_end(self, index, logs=None):
+        batch = self._span.batch(index)
         if self._interval is None:
             # The first batch compiles: the clock starts behind it.
-            self._progress.start(step)
+            self._progress.start(self._span.step(batch))
             self._interval = (batch, time.monotonic())
-        self._progress.step(step)
-        if batch % self._every_batches == 0 or batch == self._total_batches:
-            self._close_interval(batch, step, logs)
+            self.model.input_wait_s = 0.0
+        self._progress.step(self._span.step(batch))
+        if self._span.is_due(batch, self._every_steps):
+            self._close_interval(batch, logs)
 
-    def _close_interval(self, batch: int, step: int, logs: dict) -> None:
+    def _close_interval(self, batch: int, logs: dict) -> None:
+        step = self._span.step(batch)
         values = {name: float(value) for name, value in logs.items()}
         # The rate that the last batch was taken with.
         learning_rate = float(self.model.optimizer._learning_rate(batch - 1))
         row = {"step": step, "learning_rate": learning_rate, **values}
         self.history.append(row)
         self._progress.values(step, row)
-        first, begin_time = self._interval
-        now = time.monotonic()
-        speed = {}
-        if batch > first:
-            images = (batch - first) * self._batch_size
-            speed["images_per_second"] = images / max(now - begin_time, 1e-9)
-        self._interval = (batch, now)
-        self._summaries.scalars(step, {**row, **speed})
         synchronize(self.model)
+        self._summaries.scalars(
+            step, {**row, **self._speed(batch), "weight_norm": self.model.weight_norm()}
+        )
         self.model.reset_metrics()
+
+    def _speed(self, batch: int) -> dict[str, float]:
+        """Speed since the last interval; nothing right after the start."""
+        first, begin = self._interval
+        now = time.monotonic()
+        waited, self.model.input_wait_s = self.model.input_wait_s, 0.0
+        self._interval = (batch, now)
+        if batch == first:
+            return {}
+        seconds = max(now - begin, 1e-9)
+        return {
+            "images_per_second": (batch - first) * self._span.batch_size / seconds,
+            "input_wait": waited / seconds,
+        }
 
 
 class Checkpointing(keras.callbacks.Callback):
-    """Saves the state every few batches, at the end, and when asked to stop; then stops.
+    """Saves the state every few steps, at the end, and when asked to stop; then stops.
 
     Attributes:
       batch: batches of the run so far.
@@ -105,10 +144,9 @@ class Checkpointing(keras.callbacks.Callback):
 
     def __init__(
         self,
+        span: RunSpan,
         *,
-        first_batch: int,
-        total_batches: int,
-        every_batches: int,
+        every_steps: int,
         every_minutes: float,
         folder: CheckpointFolder,
         stop: StopRequest,
@@ -117,9 +155,8 @@ class Checkpointing(keras.callbacks.Callback):
     ) -> None:
         """
         Args:
-          first_batch: batches before this `fit`.
-          total_batches: batches of the run.
-          every_batches: batches between two checkpoints.
+          span: of this `fit`.
+          every_steps: steps between two checkpoints.
           every_minutes: minutes after which one is due even so; 0 for never.
           folder: where they go.
           stop: looked at after every batch.
@@ -128,19 +165,17 @@ class Checkpointing(keras.callbacks.Callback):
         """
         super().__init__()
         self.stopped = False
-        self.batch = first_batch
-        self._first_batch, self._total_batches = first_batch, total_batches
-        self._every_batches, self._every_s = every_batches, 60 * every_minutes
+        self.batch = span.first_batch
+        self._span, self._every_steps, self._every_s = span, every_steps, 60 * every_minutes
         self._folder, self._stop, self._record, self._lock = folder, stop, record, lock
         self._clock = self._saved_at = time.monotonic()
 
-    def on_train_batch_end(self, batch, logs=None):
-        self.batch = self._first_batch + batch + 1
-        late = self._every_s and time.monotonic() - self._saved_at >= self._every_s
-        last = self.batch >= self._total_batches
-        if self._stop.received and not last:
+    def on_train_batch_end(self, index, logs=None):
+        self.batch = self._span.batch(index)
+        if self._stop.received and not self._span.is_last(self.batch):
             self.stopped = self.model.stop_training = True
-        if self.stopped or last or late or self.batch % self._every_batches == 0:
+        late = self._every_s and time.monotonic() - self._saved_at >= self._every_s
+        if self.stopped or late or self._span.is_due(self.batch, self._every_steps):
             self._save()
 
     def _save(self) -> None:

@@ -63,9 +63,9 @@ class DemoSettings:
     """
 
     seed: int = 0
-    objects365_train: int = 2000
+    objects365_train: int = 3000
     objects365_val: int = 100
-    coco_train: int = 1200
+    coco_train: int = 3000
     coco_val: int = 150
     image_size: tuple[int, int] = (128, 160)
 

@@ -10,11 +10,11 @@ from PIL import Image, ImageDraw
 
 from pix2seq_model.demo_shapes import SHAPES, outline_xy, surface
 
-_NUM_OBJECTS_PROBABILITIES = (0.06, 0.40, 0.30, 0.16, 0.08)
+_NUM_OBJECTS_PROBABILITIES = (0.06, 0.48, 0.31, 0.15)
 _CROWD_PROBABILITY = 0.04
 _GRAYSCALE_PROBABILITY = 0.05
 # An object that hides more of another than this is placed elsewhere.
-_MAX_HIDDEN = 0.35
+_MAX_HIDDEN = 0.25
 _OVERSAMPLING = 3
 
 
@@ -125,14 +125,14 @@ def _hidden_fraction(box: Sequence[float], other: Sequence[float]) -> float:
 
 
 def _object_side(short_side: int, rng: np.random.Generator) -> float:
-    """Side of an object in pixels: mostly 35 to 70 % of the image, a few tiny or larger."""
+    """Side of an object in pixels: mostly 40 to 75 % of the image, a few tiny or larger."""
     kind = rng.uniform()
-    if kind < 0.05:
+    if kind < 0.04:
         fraction = rng.uniform(0.06, 0.15)
     elif kind < 0.85:
-        fraction = rng.uniform(0.35, 0.7)
+        fraction = rng.uniform(0.4, 0.75)
     else:
-        fraction = rng.uniform(0.7, 0.95)
+        fraction = rng.uniform(0.75, 0.95)
     return max(4.0, fraction * short_side)
 
 

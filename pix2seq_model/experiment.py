@@ -16,6 +16,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from pix2seq_model.errors import ConfigError
+from pix2seq_model.input_settings import Augmentation, SequenceSettings
 from pix2seq_model.model_config import ModelConfig
 from pix2seq_model.vocabulary import Vocabulary
 
@@ -123,16 +124,12 @@ def _validate_stage(config: ConfigDict, stage: str) -> None:
     _check_one_of(f"{stage}.schedule", section.schedule, ("linear", "cosine", "constant"))
     _check_one_of(f"{stage}.precision", section.precision, ("float32", "mixed_bfloat16"))
     _check_one_of(f"{stage}.jit_compile", section.jit_compile, ("auto", "on", "off"))
-    scale = section.augmentation
-    if not 0 < scale.scale_min <= scale.scale_max:
-        raise ConfigError(
-            f"{stage}.augmentation.scale_min={scale.scale_min} and scale_max={scale.scale_max}: "
-            "they must satisfy 0 < scale_min <= scale_max."
-        )
-    sequence = section.sequence
-    _check_range(f"{stage}.sequence.max_objects", sequence.max_objects, 1, None)
-    _check_positions(f"{stage}.sequence.max_objects", sequence.max_objects, model)
-    _check_range(f"{stage}.sequence.padding_weight", sequence.padding_weight, 0, None)
+    try:
+        Augmentation(**section.augmentation.to_dict())
+        SequenceSettings(**section.sequence.to_dict())
+    except ConfigError as error:
+        raise ConfigError(f"{stage}.{error}") from None
+    _check_positions(f"{stage}.sequence.max_objects", section.sequence.max_objects, model)
     if not config.data[stage].annotations.get(section.split, ""):
         raise ConfigError(
             f"{stage}.split={section.split!r} names no split: data.{stage}.annotations."

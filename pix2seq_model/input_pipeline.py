@@ -15,15 +15,15 @@ import numpy as np
 import tensorflow as tf
 
 from pix2seq_model import augmentation as augment
-from pix2seq_model.augmentation import Augmentation
 from pix2seq_model.boxes import box_yxyx_is_valid
 from pix2seq_model.dataset_info import check_shards, read_dataset_info
 from pix2seq_model.errors import ConfigError
 from pix2seq_model.evaluation_image import decode_image, preprocess_for_evaluation
+from pix2seq_model.input_settings import Augmentation, SequenceSettings
 from pix2seq_model.object_order import order_objects
 from pix2seq_model.record_stream import training_stream
 from pix2seq_model.records import parse_example
-from pix2seq_model.sequences import SequenceSettings, training_sequences
+from pix2seq_model.sequences import num_draws, training_sequences
 from pix2seq_model.vocabulary import Vocabulary
 
 
@@ -184,8 +184,9 @@ def _prepare_training_example(
 ) -> dict[str, Any]:
     """What is done to one example before it joins a batch: all of its pixels' work."""
     example = parse_example(serialized)
-    num_draws = augment.NUM_DRAWS + sequence.num_draws
-    draws = tf.random.stateless_uniform([num_draws], seed=tf.stack([image_seed, position]))
+    draws = tf.random.stateless_uniform(
+        [augment.NUM_DRAWS + num_draws(sequence)], seed=tf.stack([image_seed, position])
+    )
     source_size = tf.cast(tf.stack([example["height"], example["width"]]), tf.int32)
     window = augment.choose_window(
         source_size,

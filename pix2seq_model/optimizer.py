@@ -57,7 +57,7 @@ def make_optimizer(
         epsilon=1e-8,
         global_clipnorm=settings.clip_norm or None,
         use_ema=settings.ema_decay > 0,
-        # Keras moves the average with every batch, ours is per optimizer step.
+        # Keras moves the average with every batch; the decay is that of a step.
         ema_momentum=settings.ema_decay ** (1 / batches_per_step),
         gradient_accumulation_steps=batches_per_step if batches_per_step > 1 else None,
         name="adamw",

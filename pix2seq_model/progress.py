@@ -13,7 +13,7 @@ class ProgressLine:
     """Writes step, loss, learning rate, images/s and the time left.
 
     On a terminal one line is rewritten in place; elsewhere (a log file, a cloud job) a line is
-    added for a log interval, but no more often than every five seconds.
+    added for a log interval, but no more often than every five seconds. A context manager.
     """
 
     def __init__(
@@ -74,8 +74,11 @@ class ProgressLine:
         self._clear()
         print(text, file=self._stream, flush=True)
 
-    def close(self) -> None:
-        """Leaves the last live line standing."""
+    def __enter__(self) -> "ProgressLine":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # The last live line stays.
         if self._live and self._width:
             print(file=self._stream, flush=True)
             self._width = 0

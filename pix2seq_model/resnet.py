@@ -42,7 +42,11 @@ class ConvolutionNorm(keras.layers.Layer):
             name="convolution",
         )
         self.norm = keras.layers.BatchNormalization(
-            gamma_initializer="zeros" if zero_scale else "ones", name="norm", **_BATCH_NORM
+            gamma_initializer="zeros" if zero_scale else "ones",
+            # Statistics of the whole batch on several devices; JAX computes them so by itself.
+            synchronized=keras.backend.backend() == "tensorflow",
+            name="norm",
+            **_BATCH_NORM,
         )
         self.out_filters, self._relu = filters, relu
         border = (kernel_size - 1) // 2

@@ -6,73 +6,26 @@ arXiv:2109.10852 and its published training configuration.
 Shapes: B examples, N objects of a sequence, L = 5 N tokens.
 """
 
-import dataclasses
-
 import tensorflow as tf
 
 from pix2seq_model.boxes import scale_box_yxyx
-from pix2seq_model.errors import ConfigError
+from pix2seq_model.input_settings import SequenceSettings
 from pix2seq_model.noise_objects import (
     DRAWS_PER_EXAMPLE,
     DRAWS_PER_OBJECT,
     NOISE_LABEL,
     append_noise_objects,
 )
-from pix2seq_model.object_order import ORDERS
 from pix2seq_model.vocabulary import CLASS_SHIFT, DETECTION_PROMPT, NOISE_CLASS, PADDING, Vocabulary
 
 TOKENS_PER_OBJECT = 5
 
-# What stands in the input in place of an object's class; named as in the published code.
-CLASS_CORRUPTIONS = (
-    "none",
-    "rand_cls",  # a random class
-    "real_n_fake_cls",  # the true class or the noise class, one as often as the other
-    "rand_n_fake_cls",  # a random class or the noise class (published default)
-    "real_n_rand_n_fake_cls",  # the true class, or else as rand_n_fake_cls
-)
 _CORRUPTION_DRAWS = 3
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class SequenceSettings:
-    """How the objects of an image become a training sequence.
-
-    Attributes:
-      max_objects: objects of a sequence; further ones are left out.
-      order: one of object_order.ORDERS.
-      noise_objects: fill the sequence with noise objects; if false it ends in padding.
-      class_corruption: one of CLASS_CORRUPTIONS.
-      padding_weight: weight of a padding target in the loss.
-      near_duplicate_std: see noise_objects.append_noise_objects.
-
-    Raises:
-      ConfigError: a value that cannot work.
-    """
-
-    max_objects: int = 100
-    order: str = "random"
-    noise_objects: bool = True
-    class_corruption: str = "rand_n_fake_cls"
-    padding_weight: float = 0.1
-    near_duplicate_std: float = 0.05
-
-    def __post_init__(self) -> None:
-        if self.max_objects < 1:
-            raise ConfigError(f"sequence.max_objects={self.max_objects} must be at least 1.")
-        for field, allowed in (("order", ORDERS), ("class_corruption", CLASS_CORRUPTIONS)):
-            if getattr(self, field) not in allowed:
-                raise ConfigError(
-                    f"sequence.{field}={getattr(self, field)!r} is none of {', '.join(allowed)}."
-                )
-        for field in ("padding_weight", "near_duplicate_std"):
-            if not getattr(self, field) >= 0:
-                raise ConfigError(f"sequence.{field}={getattr(self, field)} must be at least 0.")
-
-    @property
-    def num_draws(self) -> int:
-        """Uniform random numbers that one sequence takes."""
-        return DRAWS_PER_EXAMPLE + self.max_objects * (DRAWS_PER_OBJECT + _CORRUPTION_DRAWS)
+def num_draws(settings: SequenceSettings) -> int:
+    """Uniform random numbers that `training_sequences` takes for one example."""
+    return DRAWS_PER_EXAMPLE + settings.max_objects * (DRAWS_PER_OBJECT + _CORRUPTION_DRAWS)
 
 
 def training_sequences(
@@ -90,7 +43,7 @@ def training_sequences(
       boxes_BN4: float32 yxyx, normalised to the image's content, N = settings.max_objects.
       labels_BN: int32 category ids, the objects first, then 0.
       content_fraction_B2: float32, height and width of the content in the padded image, in (0, 1].
-      draws_BD: float32 uniform in [0, 1), D = settings.num_draws.
+      draws_BD: float32 uniform in [0, 1), D = num_draws(settings).
       vocabulary: tokens.
       settings: which noise, corruption and weights.
 
@@ -187,7 +140,7 @@ def corrupt_classes(
     Args:
       labels_BN: int32 category ids or NOISE_LABEL.
       draws_BN3: float32 uniform in [0, 1).
-      corruption: one of CLASS_CORRUPTIONS.
+      corruption: one of input_settings.CLASS_CORRUPTIONS.
       vocabulary: random classes are drawn from all ids below its coordinates.
 
     Returns:

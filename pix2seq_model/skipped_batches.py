@@ -7,6 +7,7 @@ from collections.abc import Callable
 import keras
 from etils import epath
 
+from pix2seq_model.callbacks import RunSpan
 from pix2seq_model.errors import UserError
 from pix2seq_model.model_folder import write_atomically
 from pix2seq_model.progress import ProgressLine
@@ -28,10 +29,9 @@ class SkippedBatches(keras.callbacks.Callback):
 
     def __init__(
         self,
+        span: RunSpan,
         *,
-        first_batch: int,
-        total_batches: int,
-        every_batches: int,
+        every_steps: int,
         limit: int,
         folder: str | os.PathLike,
         image_ids: Callable[[int], list[str]],
@@ -39,28 +39,26 @@ class SkippedBatches(keras.callbacks.Callback):
     ) -> None:
         """
         Args:
-          first_batch: batches before this `fit`.
-          total_batches: batches of the run.
-          every_batches: batches of a log interval.
+          span: of this `fit`.
+          every_steps: steps between two looks.
           limit: training stops when more are skipped.
           folder: where the file goes.
           image_ids: ids of the images of a batch, by its number from 0.
           progress: told of skipped batches.
         """
         super().__init__()
-        self._first_batch, self._total_batches = first_batch, total_batches
-        self._every_batches, self._limit = every_batches, limit
+        self._span, self._every_steps, self._limit = span, every_steps, limit
         self._path = epath.Path(folder) / FILE_NAME
         self._image_ids, self._progress = image_ids, progress
 
     def on_train_begin(self, logs=None):
         self._seen = int(self.model.skipped.value)
         self._rows = json.loads(self._path.read_text()) if self._path.exists() else []
-        self._rows = [row for row in self._rows if row["batch"] < self._first_batch]
+        self._rows = [row for row in self._rows if row["batch"] < self._span.first_batch]
 
-    def on_train_batch_end(self, batch, logs=None):
-        batch = self._first_batch + batch + 1
-        if batch % self._every_batches and batch != self._total_batches:
+    def on_train_batch_end(self, index, logs=None):
+        batch = self._span.batch(index)
+        if not self._span.is_due(batch, self._every_steps):
             return
         synchronize(self.model)
         skipped = int(self.model.skipped.value)

@@ -14,6 +14,8 @@ _GROUPS = {
     "loss_classes": "loss/classes",
     "loss_noise": "loss/noise",
     "token_accuracy": "accuracy/tokens",
+    "AP": "evaluation/AP",
+    "AP50": "evaluation/AP50",
     "learning_rate": "optimizer/learning_rate",
     "gradient_norm": "optimizer/gradient_norm",
     "weight_norm": "optimizer/weight_norm",
@@ -23,7 +25,7 @@ _GROUPS = {
 
 
 class Summaries:
-    """Writes event files to a folder, local or gs://.
+    """Writes event files to a folder, local or gs://; a context manager, which closes them.
 
     Raises:
       UserError: the folder cannot be written.
@@ -58,5 +60,8 @@ class Summaries:
             tf.summary.image(name, images, max_outputs=len(images))
         self._writer.flush()
 
-    def close(self) -> None:
+    def __enter__(self) -> "Summaries":
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self._writer.close()

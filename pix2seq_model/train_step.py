@@ -7,6 +7,8 @@ finite changes nothing but the count of skipped batches.
 Shape suffixes: B batch, L tokens, V vocabulary.
 """
 
+import time
+
 import keras
 from keras import ops
 
@@ -25,6 +27,9 @@ class TrainedNetwork(keras.Model):
     forcing; `gradient_norm`, before clipping.
 
     Attributes:
+      input_wait_s: seconds spent waiting for batches; to be set back by who reads it.
+      waiting_since: on `time.monotonic`, since when the next batch is waited for; None while a step
+        is computed.
       network: the network itself, whose weights are saved.
       batches: int32 variable, batches seen.
       skipped: int32 variable, how many of them were not finite.
@@ -48,7 +53,33 @@ class TrainedNetwork(keras.Model):
         self.batches = self._counter("batches", (), 0)
         self.skipped = self._counter("skipped", (), 0)
         self.skipped_batches = self._counter("skipped_batches", (REMEMBERED_BATCHES,), -1)
+        self.input_wait_s = 0.0
+        self.waiting_since: float | None = None
         self.built = True
+
+    def make_train_function(self, force=False):
+        """Keras' function of a step, with the wait for its batch timed."""
+        made_anew = force or self.train_function is None
+        super().make_train_function(force)
+        if not made_anew or self.steps_per_execution > 1:
+            return
+        run = self.train_function
+
+        def timed(*arguments):
+            # TensorFlow: (iterator,); JAX: (state, iterator).
+            *state, iterator = arguments
+            self.waiting_since = time.monotonic()
+            batch = next(iterator)
+            self.input_wait_s += time.monotonic() - self.waiting_since
+            self.waiting_since = None
+            return run(*state, iter([batch]))
+
+        self.train_function = timed
+
+    def weight_norm(self) -> float:
+        """Global norm of the trainable weights; between two steps only what was synchronized."""
+        squares = [ops.sum(ops.square(variable)) for variable in self.trainable_variables]
+        return float(ops.sqrt(ops.sum(ops.stack(squares))))
 
     def call(self, inputs, training=False):
         return self.network(inputs, training=training)

@@ -5,6 +5,7 @@ A step is an update of the weights; it takes one batch, or several whose gradien
 """
 
 import contextlib
+import dataclasses
 import functools
 import json
 import os
@@ -19,10 +20,11 @@ from ml_collections import ConfigDict
 from pix2seq_model import experiment
 from pix2seq_model.augmentation import Augmentation
 from pix2seq_model.base_weights import take_base_weights
-from pix2seq_model.callbacks import Checkpointing, IntervalLog
+from pix2seq_model.callbacks import Checkpointing, IntervalLog, RunSpan
 from pix2seq_model.dataset_info import read_dataset_info
 from pix2seq_model.decoding import DecodeSettings
 from pix2seq_model.errors import ConfigError, ModelError
+from pix2seq_model.evaluation import EvaluationSettings
 from pix2seq_model.export import export_model_folder
 from pix2seq_model.folder_lock import FolderLock
 from pix2seq_model.input_pipeline import training_dataset, training_image_ids
@@ -31,6 +33,7 @@ from pix2seq_model.model_folder import (
     HISTORY_FOLDER,
     SERVING_FOLDER,
     ModelInfo,
+    load_weights,
     read_model_info,
     save_model_folder,
     write_atomically,
@@ -42,8 +45,10 @@ from pix2seq_model.run_identity import check_same_run, run_identity
 from pix2seq_model.run_record import RUN_FILE, read_run_record, run_record
 from pix2seq_model.sequences import SequenceSettings
 from pix2seq_model.skipped_batches import SkippedBatches
+from pix2seq_model.stall_watch import StallWatch
 from pix2seq_model.summaries import Summaries
 from pix2seq_model.train_step import TrainedNetwork
+from pix2seq_model.training_evaluation import SplitEvaluator, TrainingEvaluation
 from pix2seq_model.training_pictures import training_pictures
 from pix2seq_model.training_state import CheckpointFolder, put_state
 
@@ -81,23 +86,16 @@ def train(
       TrainingInterruptedError: stopped by a signal, with the state saved.
     """
     settings = config[stage]
+    _check_multiples(settings, stage)
     if keras.backend.backend() == "jax":
         # TensorFlow reads the images; the accelerators' memory is JAX's.
         tf.config.set_visible_devices([], "GPU")
 
     # ---- What is trained on what. ----------------------------------------------------------------
     vocabulary = experiment.vocabulary(config)
+    split = split or settings.split
     data = read_dataset_info(examples_dir)
     base_info = read_model_info(os.fspath(base_model_dir)) if base_model_dir else None
-    batches_per_step = settings.accumulation_steps
-    if settings.batch_size % batches_per_step:
-        raise ConfigError(
-            f"{stage}.batch_size={settings.batch_size} does not divide into {stage}."
-            f"accumulation_steps={batches_per_step} batches: choose a multiple."
-        )
-    batch_size = settings.batch_size // batches_per_step
-    total_batches = settings.steps * batches_per_step
-    _check_steps_per_execution(settings, stage)
 
     with contextlib.ExitStack() as stack:
         stop = stack.enter_context(StopRequest())
@@ -112,10 +110,12 @@ def train(
             ),
         )
         _make_model_folder(model_dir)
-        progress = ProgressLine(stage, total_steps=settings.steps, batch_size=settings.batch_size)
-        stack.callback(progress.close)
+        summaries = stack.enter_context(Summaries(epath.Path(logs_dir) / stage))
+        progress = stack.enter_context(
+            ProgressLine(stage, total_steps=settings.steps, batch_size=settings.batch_size)
+        )
 
-        # ---- The network, with the base model's weights. -----------------------------------------
+        # ---- The network, with the base model's weights, and what trains it. ---------------------
         with _precision(settings.precision):
             network = build_model(
                 experiment.model_config(config, stage), vocabulary, seed=config.seed
@@ -134,22 +134,26 @@ def train(
         checkpoints = CheckpointFolder(
             epath.Path(work_dir) / "checkpoints", keep=settings.keep_checkpoints
         )
-        record: dict[str, Any] = {"history": [], "wall_time_s": 0.0, "restarts": 0}
-        first_batch = 0
+        first_batch, record = 0, {"history": [], "wall_time_s": 0.0, "restarts": 0, "best": None}
         state = checkpoints.restore(warn=progress.message)
         if state is not None:
             put_state(model, state)
             first_batch, record = state.step, state.record
             record["restarts"] += 1
-            progress.message(
-                f"{stage} continues at step {first_batch // batches_per_step} of {settings.steps}."
-            )
+        span = RunSpan(
+            steps=settings.steps,
+            batches_per_step=settings.accumulation_steps,
+            batch_size=settings.batch_size // settings.accumulation_steps,
+            first_batch=first_batch,
+        )
+        if first_batch:
+            progress.message(f"{stage} continues at step {span.step(first_batch)} of {span.steps}.")
 
         # ---- The input. --------------------------------------------------------------------------
         stream = {
             "examples_dir": examples_dir,
-            "split": split or settings.split,
-            "batch_size": batch_size,
+            "split": split,
+            "batch_size": span.batch_size,
             "seed": config.seed,
         }
         make_batches = functools.partial(
@@ -160,10 +164,8 @@ def train(
             augmentation=Augmentation(**settings.augmentation.to_dict()),
             sequence=SequenceSettings(**settings.sequence.to_dict()),
         )
-        summaries = Summaries(epath.Path(logs_dir) / stage)
-        stack.callback(summaries.close)
-        if first_batch == 0:
-            (inputs, targets, _) = next(iter(make_batches(shuffle_buffer=batch_size)))
+        if not first_batch:
+            (inputs, targets, _) = next(iter(make_batches(shuffle_buffer=span.batch_size)))
             sheet = training_pictures(
                 inputs["image"].numpy(),
                 targets.numpy(),
@@ -173,21 +175,16 @@ def train(
             summaries.images(0, "training examples", sheet[None])
 
         # ---- Training. ---------------------------------------------------------------------------
-        interval = settings.steps_per_log * batches_per_step
         log = IntervalLog(
-            first_batch=first_batch,
-            total_batches=total_batches,
-            every_batches=interval,
-            batches_per_step=batches_per_step,
-            batch_size=batch_size,
+            span,
+            every_steps=settings.steps_per_log,
             progress=progress,
             summaries=summaries,
             history=record["history"],
         )
         skipping = SkippedBatches(
-            first_batch=first_batch,
-            total_batches=total_batches,
-            every_batches=interval,
+            span,
+            every_steps=settings.steps_per_log,
             limit=settings.max_skipped_batches,
             folder=work_dir,
             image_ids=lambda batch: training_image_ids(
@@ -195,37 +192,7 @@ def train(
             ),
             progress=progress,
         )
-        checkpointing = Checkpointing(
-            first_batch=first_batch,
-            total_batches=total_batches,
-            every_batches=settings.checkpoint_every_steps * batches_per_step,
-            every_minutes=settings.checkpoint_every_minutes,
-            folder=checkpoints,
-            stop=stop,
-            record=record,
-            lock=lock,
-        )
-        if first_batch < total_batches:
-            model.fit(
-                make_batches(start_step=first_batch, shuffle_buffer=settings.shuffle_buffer),
-                steps_per_epoch=total_batches - first_batch,
-                epochs=1,
-                shuffle=False,
-                verbose=0,
-                callbacks=[log, skipping, checkpointing],
-            )
-        else:
-            # What `fit` does at its end: the moving average, if any, becomes the weights.
-            model.optimizer.finalize_variable_values(model.trainable_variables)
-        if checkpointing.stopped:
-            raise TrainingInterruptedError(
-                f"{stage} was stopped by {stop.received} at step "
-                f"{checkpointing.batch // batches_per_step} of {settings.steps}; its state is in "
-                f"{work_dir}. Run the same command to continue."
-            )
-
-        # ---- The model folder. -------------------------------------------------------------------
-        progress.message(f"{stage} is done; writing the model to {model_dir}")
+        best_dir = epath.Path(work_dir) / "best"
         info = ModelInfo(
             model=network.model_config,
             vocabulary=vocabulary,
@@ -233,37 +200,94 @@ def train(
             max_objects=settings.sequence.max_objects,
             source=f"{config.name}, {stage}, {settings.steps} steps",
         )
+        evaluation = []
+        if settings.evaluate_every_steps:
+            evaluator = SplitEvaluator(
+                network,
+                examples_dir,
+                split=config.evaluation.split,
+                max_images=settings.evaluate_images,
+                settings=EvaluationSettings.from_config(config.evaluation),
+            )
+            save_best = functools.partial(
+                save_model_folder, os.fspath(best_dir), network, info=info
+            )
+            evaluation.append(
+                TrainingEvaluation(
+                    span,
+                    evaluator,
+                    every_steps=settings.evaluate_every_steps,
+                    record=record,
+                    progress=progress,
+                    summaries=summaries,
+                    save_best=save_best if settings.keep_best else None,
+                )
+            )
+        checkpointing = Checkpointing(
+            span,
+            every_steps=settings.checkpoint_every_steps,
+            every_minutes=settings.checkpoint_every_minutes,
+            folder=checkpoints,
+            stop=stop,
+            record=record,
+            lock=lock,
+        )
+        if first_batch < span.total_batches:
+            with StallWatch(model, f"split {split!r} of {examples_dir}", say=progress.message):
+                model.fit(
+                    make_batches(start_step=first_batch, shuffle_buffer=settings.shuffle_buffer),
+                    steps_per_epoch=span.total_batches - first_batch,
+                    epochs=1,
+                    shuffle=False,
+                    verbose=0,
+                    # A checkpoint holds what the others did before it.
+                    callbacks=[log, skipping, *evaluation, checkpointing],
+                )
+        else:
+            # What `fit` does at its end: the moving average, if any, becomes the weights.
+            model.optimizer.finalize_variable_values(model.trainable_variables)
+        if checkpointing.stopped:
+            raise TrainingInterruptedError(
+                f"{stage} was stopped by {stop.received} at step "
+                f"{span.step(checkpointing.batch)} of {span.steps}; its state is in {work_dir}. "
+                "Run the same command to continue."
+            )
+
+        # ---- The model folder. -------------------------------------------------------------------
+        if settings.keep_best and record["best"]:
+            load_weights(network, os.fspath(best_dir))
+            info = dataclasses.replace(
+                info, source=f"{info.source}, best of step {record['best']['step']}"
+            )
+        progress.message(f"{stage} is done; writing the model to {model_dir}")
         _write_history(model_dir, stage, record["history"], base_model_dir=base_model_dir)
+        base_record = None
+        if base_info:
+            base_record = {
+                "folder": os.fspath(base_model_dir),
+                "weights_sha256": base_info.weights_sha256,
+                "run": read_run_record(base_model_dir),
+            }
         content = run_record(
             config=config.to_dict(),
             stage=stage,
             data={
                 "folder": os.fspath(examples_dir),
-                "split": split or settings.split,
+                "split": split,
                 "fingerprint": data.fingerprint(),
             },
-            base_model=base_info
-            and {
-                "folder": os.fspath(base_model_dir),
-                "weights_sha256": base_info.weights_sha256,
-                "run": read_run_record(base_model_dir),
-            },
+            base_model=base_record,
             steps=settings.steps,
             restarts=record["restarts"],
             wall_time_s=record["wall_time_s"],
         )
         write_atomically(epath.Path(model_dir) / RUN_FILE, json.dumps(content, indent=1) + "\n")
         info = save_model_folder(os.fspath(model_dir), network, info=info)
+        decoding = EvaluationSettings.from_config(config.evaluation).decoding()
         export_model_folder(
             model_dir,
             epath.Path(model_dir) / SERVING_FOLDER,
-            settings=DecodeSettings(
-                max_objects=config.evaluation.max_objects,
-                top_k=config.evaluation.top_k,
-                top_p=config.evaluation.top_p,
-                temperature=config.evaluation.temperature,
-                end_token_offset=config.evaluation.end_token_offset,
-            ),
+            settings=DecodeSettings(**decoding),
             seed=config.evaluation.seed,
         )
         return info
@@ -280,15 +304,32 @@ def _precision(name: str) -> Iterator[None]:
         keras.config.set_dtype_policy(before)
 
 
-def _check_steps_per_execution(settings: ConfigDict, stage: str) -> None:
+def _check_multiples(settings: ConfigDict, stage: str) -> None:
+    """Raises ConfigError where one count must divide into another and does not."""
+    batches_per_step = settings.accumulation_steps
+    if settings.batch_size % batches_per_step:
+        raise ConfigError(
+            f"{stage}.batch_size={settings.batch_size} does not divide into {stage}."
+            f"accumulation_steps={batches_per_step} batches: choose a multiple."
+        )
     together = settings.steps_per_execution
     for name in ("steps", "steps_per_log", "checkpoint_every_steps"):
-        batches = settings[name] * settings.accumulation_steps
-        if batches % together:
+        if settings[name] * batches_per_step % together:
             raise ConfigError(
                 f"{stage}.{name}={settings[name]} is no multiple of {stage}.steps_per_execution="
                 f"{together}: choose {max(1, settings[name] // together) * together}."
             )
+    interval = settings.steps_per_log
+    if settings.evaluate_every_steps % interval:
+        raise ConfigError(
+            f"{stage}.evaluate_every_steps={settings.evaluate_every_steps} is no multiple of "
+            f"{stage}.steps_per_log={interval}: choose "
+            f"{max(1, settings.evaluate_every_steps // interval) * interval}."
+        )
+    if settings.keep_best and not settings.evaluate_every_steps:
+        raise ConfigError(
+            f"{stage}.keep_best needs evaluations while training: set {stage}.evaluate_every_steps."
+        )
 
 
 def _make_model_folder(model_dir: str | os.PathLike) -> None:

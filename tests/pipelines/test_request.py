@@ -92,3 +92,9 @@ def test_config_names(tmp_path, monkeypatch):
 
 def test_pipeline_name_is_one_for_vertex():
     assert request("name=My demo_2").pipeline_name == "pix2seq-my-demo-2"
+
+
+def test_places_are_written_down_absolute(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert request().place("models/a") == f"{tmp_path}/models/a"
+    assert request().place("gs://bucket/a") == "gs://bucket/a"

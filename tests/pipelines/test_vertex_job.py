@@ -39,13 +39,15 @@ def request(*overrides, beam_args=DATAFLOW, stages=(), **changed):
     return Request(**{**wanted, **changed})
 
 
-@pytest.fixture(autouse=True)
-def _no_network(monkeypatch):
+@pytest.fixture(autouse=True, scope="module")
+def _no_network():
     def refuse(*_):
         raise AssertionError("the job is made without network")
 
-    monkeypatch.setattr(socket.socket, "connect", refuse)
-    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", refuse)
+        patch.setattr(socket, "getaddrinfo", refuse)
+        yield
 
 
 def written(folder: Path, wanted: Request) -> dict:
@@ -54,9 +56,9 @@ def written(folder: Path, wanted: Request) -> dict:
     return json.loads(path.read_text())
 
 
-@pytest.fixture
-def job(tmp_path):
-    return written(tmp_path, request())
+@pytest.fixture(scope="module")
+def job(tmp_path_factory):
+    return written(tmp_path_factory.mktemp("job"), request())
 
 
 def container(job, step):
@@ -90,7 +92,7 @@ def test_steps_and_their_order(job):
         "Pretrain": {"PretrainExamples"},
         "Finetune": {"FinetuneExamples", "Pretrain"},
         "LatestBlessedModel-model-blessing-resolver": set(),
-        "LatestBlessedModel-model-resolver": {"LatestBlessedModel-model-blessing-resolver"},
+        "LatestBlessedModel-model-resolver": set(),  # It takes the other one's output.
         "CocoEvaluator": {"FinetuneExamples", "Finetune", "LatestBlessedModel-model-resolver"},
         "ModelPusher": {"Finetune", "CocoEvaluator"},
     }
@@ -217,10 +219,10 @@ def test_machines_come_from_the_config(tmp_path):
 
 
 def test_a_step_gets_the_overrides_of_its_own_sections(tmp_path):
-    job = written(tmp_path, request("finetune.steps=7000", "evaluation.min_metrics.AP=0.3"))
+    job = written(tmp_path, request("finetune.steps=9000", "evaluation.min_metrics.AP=0.3"))
     pretrain, finetune = (custom_config(job, step) for step in ("Pretrain", "Finetune"))
-    assert "finetune.steps=7000" in finetune["overrides"]
-    assert "finetune.steps=7000" not in pretrain["overrides"]
+    assert "finetune.steps=9000" in finetune["overrides"]
+    assert "finetune.steps=9000" not in pretrain["overrides"]
     assert not [o for o in finetune["overrides"] if o.startswith("evaluation.min_metrics")]
     settings = json.loads(parameters(job, "CocoEvaluator")["settings"])
     assert settings["min_metrics"] == {"AP": 0.3}

@@ -5,14 +5,13 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from pix2seq_model.augmentation import (
-    Augmentation,
     Window,
     boxes_in_window,
     choose_window,
     decode_window,
     resize_window,
 )
-from pix2seq_model.errors import ConfigError
+from pix2seq_model.input_settings import Augmentation
 from tests.examples_folder import encode_image, smooth_image
 from tests.shared_material import SHARED, needs_shared
 
@@ -196,8 +195,3 @@ def test_cropping_first_is_exact_where_the_edges_meet_whole_pixels():
     # But for the outermost pixels, which the published order blends with what was cut off.
     np.testing.assert_allclose(image[1:-1, 1:-1], expected[1:-1, 1:-1], atol=1e-6)
     np.testing.assert_allclose(image, expected, atol=0.02)
-
-
-def test_wrong_scales_are_refused():
-    with pytest.raises(ConfigError, match="scale_min=2"):
-        Augmentation(scale_min=2.0, scale_max=1.0)

@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pix2seq_model.augmentation import Augmentation
 from pix2seq_model.errors import ConfigError, DataError
 from pix2seq_model.input_pipeline import evaluation_dataset, training_dataset
-from pix2seq_model.sequences import SequenceSettings
+from pix2seq_model.input_settings import Augmentation, SequenceSettings
 from pix2seq_model.vocabulary import Vocabulary
 from tests.examples_folder import example, smooth_image, write_examples
 from tests.shared_material import SHARED, needs_shared

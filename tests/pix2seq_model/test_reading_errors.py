@@ -1,12 +1,11 @@
 import pytest
 import tensorflow as tf
 
-from pix2seq_model.augmentation import Augmentation
 from pix2seq_model.errors import DataError
 from pix2seq_model.input_pipeline import evaluation_dataset, training_dataset
+from pix2seq_model.input_settings import Augmentation, SequenceSettings
 from pix2seq_model.reading_errors import find_damage, reading_errors_named
 from pix2seq_model.records import encode_example
-from pix2seq_model.sequences import SequenceSettings
 from pix2seq_model.vocabulary import Vocabulary
 from tests.examples_folder import encode_image, example, smooth_image, write_examples
 

@@ -4,14 +4,13 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pix2seq_model.errors import ConfigError
+from pix2seq_model.input_settings import CLASS_CORRUPTIONS, ORDERS, SequenceSettings
 from pix2seq_model.noise_objects import NOISE_LABEL
-from pix2seq_model.object_order import ORDERS, order_objects
+from pix2seq_model.object_order import order_objects
 from pix2seq_model.sequences import (
-    CLASS_CORRUPTIONS,
-    SequenceSettings,
     build_sequences,
     corrupt_classes,
+    num_draws,
     training_sequences,
 )
 from pix2seq_model.vocabulary import Vocabulary
@@ -118,21 +117,6 @@ def test_noise_objects_are_corrupted_like_real_ones():
     np.testing.assert_allclose([true_or_noise, random], [0.5, 0.5], atol=0.015)
 
 
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        ("max_objects", 0),
-        ("order", "size"),
-        ("class_corruption", "rand_n_fake"),
-        ("padding_weight", -0.1),
-        ("near_duplicate_std", float("nan")),
-    ],
-)
-def test_wrong_settings_are_refused_by_name(field, value):
-    with pytest.raises(ConfigError, match=f"sequence.{field}"):
-        SequenceSettings(**{field: value})
-
-
 # Any mixture of images: empty, over-full, with boxes that touch the border.
 edge = st.sampled_from([0.0, 1.0]) | st.floats(0, 1, width=32)
 box = st.tuples(edge, edge, edge, edge).map(
@@ -179,7 +163,7 @@ def test_properties_of_any_batch(
         ordered_boxes,
         ordered_labels,
         content_fraction_B2=tf.ones([len(images), 2]),
-        draws_BD=tf.random.stateless_uniform([len(images), sequence.num_draws], seed=[seed, 1]),
+        draws_BD=tf.random.stateless_uniform([len(images), num_draws(sequence)], seed=[seed, 1]),
         vocabulary=vocabulary,
         settings=sequence,
     )
@@ -220,7 +204,7 @@ def test_boxes_are_scaled_to_the_padded_image_and_noise_stays_out_of_the_padding
         tf.constant(boxes),
         tf.constant([[5] + [0] * 49]),
         content_fraction_B2=tf.constant([[0.5, 0.8]]),
-        draws_BD=tf.random.stateless_uniform([1, sequence.num_draws], seed=[1, 2]),
+        draws_BD=tf.random.stateless_uniform([1, num_draws(sequence)], seed=[1, 2]),
         vocabulary=vocabulary,
         settings=sequence,
     )

@@ -53,7 +53,7 @@ def _kill_at(monkeypatch, batch):
     original = callbacks.Checkpointing.on_train_batch_end
 
     def dies(self, index, logs=None):
-        if self._first_batch + index + 1 == batch:
+        if self._span.batch(index) == batch:
             raise _KilledError
         original(self, index, logs)
 
@@ -146,7 +146,7 @@ def test_a_signal_stops_in_the_middle_of_a_log_interval(
 
     def signals(self, index, logs=None):
         original(self, index, logs)
-        if self._first_batch + index + 1 == 5:
+        if self._span.batch(index) == 5:
             os.kill(os.getpid(), signal.SIGTERM)
 
     with monkeypatch.context() as patch:

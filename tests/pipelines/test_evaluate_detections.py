@@ -1,0 +1,57 @@
+"""The command as a person runs it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.commands import run_command
+
+DATA = Path(__file__).parents[1] / "data" / "evaluation"
+TRUTH = DATA / "instances_val2014_100.json"
+DETECTIONS = DATA / "instances_val2014_fakebbox100_results.json"
+
+
+@pytest.mark.parametrize("engine", ["faster", "pycocotools"])
+def test_numbers_table_and_report(engine, tmp_path):
+    done = run_command(
+        "evaluate_detections",
+        f"--ground_truth={TRUTH}",
+        f"--detections={DETECTIONS}",
+        f"--output={tmp_path / 'out'}",
+        f"--engine={engine}",
+    )
+    assert "AP         0.505" in done.stdout
+    assert "person" in done.stdout
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert metrics["AP"] == pytest.approx(0.504581, abs=5e-7)
+    assert metrics["AR_large"] == pytest.approx(0.564291, abs=5e-7)
+    assert len(metrics["per_class"]) == 80
+    assert "0.505" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_some_images_only(tmp_path):
+    (tmp_path / "ids.txt").write_text("42\n73\n74\n")
+    flags = (f"--ground_truth={TRUTH}", f"--detections={DETECTIONS}", f"--output={tmp_path}")
+    run_command("evaluate_detections", *flags, f"--image_ids={tmp_path / 'ids.txt'}")
+    from_file = json.loads((tmp_path / "metrics.json").read_text())
+    assert from_file["num_images"] == 3
+    run_command("evaluate_detections", *flags, "--image_ids=74,42,73")
+    assert json.loads((tmp_path / "metrics.json").read_text()) == from_file
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ((f"--ground_truth={DATA}/none.json",), "none.json: no such file"),
+        ((f"--ground_truth={DETECTIONS}",), "this one is a list"),
+        ((f"--ground_truth={TRUTH}", "--image_ids=1"), "[1]"),
+        ((f"--ground_truth={TRUTH}", "--image_ids=here.txt"), "neither an id nor a file"),
+        ((f"--ground_truth={TRUTH}", "--engine=slow"), "engine"),
+        ((f"--ground_truth={TRUTH}", "--images=nowhere"), "--images=nowhere: no such folder"),
+        ((f"--ground-truth={TRUTH}",), "did you mean --ground_truth?"),
+    ],
+)
+def test_what_cannot_work_ends_in_one_line(flags, message, tmp_path):
+    rest = (f"--detections={DETECTIONS}", f"--output={tmp_path}")
+    assert message in run_command("evaluate_detections", *flags, *rest, status=2).stderr

@@ -1,0 +1,39 @@
+"""The command as a person runs it."""
+
+import json
+
+from tests.commands import run_command
+from tests.evaluated_model import jpeg, write_model
+
+
+def test_a_folder_of_photos(tmp_path):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    (photos / "000017.jpg").write_bytes(jpeg(80, 50, seed=1))
+    (photos / "000018.jpg").write_bytes(b"broken")
+    done = run_command(
+        "predict",
+        f"--model={write_model(tmp_path / 'model')}",
+        f"--images={photos}",
+        f"--output={tmp_path / 'out'}",
+        "--score_threshold=0",
+        "--max_objects=2",
+        "--end_token_offset=-100",
+    )
+    assert "1 image, " in done.stdout
+    assert "1 image could not be read:" in done.stdout
+    assert "000018.jpg: not a JPEG" in done.stdout
+    assert "detecting: 2/2 (100%)" in done.stderr
+    detections = json.loads((tmp_path / "out" / "detections.json").read_text())
+    assert len(detections) <= 2
+    assert {row["image_id"] for row in detections} <= {17}
+
+
+def test_what_cannot_work_ends_in_one_line(tmp_path):
+    (tmp_path / "x.jpg").write_bytes(jpeg(8, 8, seed=1))
+    for images, message in (
+        (tmp_path / "x.jpg", "nowhere is not a model folder"),
+        (tmp_path / "none", "no such file or folder"),
+    ):
+        flags = ("--model=nowhere", f"--images={images}", f"--output={tmp_path / 'out'}")
+        assert message in run_command("predict", *flags, status=2).stderr
