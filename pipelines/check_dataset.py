@@ -20,14 +20,14 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from components.conversion.convert import ConvertDataset
 from components.conversion.finish import defect_examples, finish_conversion
-from components.conversion.folder import STATISTICS, read_file
+from components.conversion.folder import read_file
 from components.conversion.options import ConversionOptions
 from components.conversion.prepare import prepare_conversion
 from components.conversion.watch import ShardBar
 from pipelines.command_line import local_beam_args, run_command
 from pipelines.dataset_flags import conversion_options
 from pix2seq_model.box_statistics import AREA_NAMES
-from pix2seq_model.dataset_info import DatasetInfo
+from pix2seq_model.dataset_info import STATISTICS_FILE, DatasetInfo
 from pix2seq_model.defects import DefectLimits, counts_table, exceeded_limits
 from pix2seq_model.errors import ConfigError
 from pix2seq_model.vocabulary import Vocabulary
@@ -79,7 +79,7 @@ def _report(options: ConversionOptions, info: DatasetInfo, output: str) -> int:
     if examples := defect_examples(output):
         print(f"\n{examples}")
     print()
-    for split, statistics in orjson.loads(read_file(output, STATISTICS)).items():
+    for split, statistics in orjson.loads(read_file(output, STATISTICS_FILE)).items():
         print("\n".join(_box_lines(split, statistics, info.category_names())))
     highest = max(info.category_names())
     print(f"{len(info.categories)} categories, the highest id is {highest}")

@@ -9,8 +9,9 @@
     python pipelines/convert_dataset.py ... --output=gs://bucket/records --runner=DataflowRunner \\
         --project=... --region=... --temp_location=gs://bucket/tmp
 
-The output folder gets shards, the manifest dataset_info.json, and a dead-letter file with every
-row that was dropped or changed. A run that was interrupted goes on with the same command.
+The output folder gets shards, the manifest dataset_info.json, dead-letter files with every row that
+was dropped or changed, and data_report.html. A run that was interrupted goes on with the same
+command.
 """
 
 import time
@@ -23,6 +24,7 @@ from components.conversion.convert import convert_dataset
 from components.conversion.watch import ShardBar
 from pipelines.command_line import local_beam_args, run_command
 from pipelines.dataset_flags import conversion_options
+from pix2seq_model.data_report import write_data_report
 from pix2seq_model.defects import counts_table
 
 _OUTPUT = flags.DEFINE_string("output", None, "Folder to write.", required=True)
@@ -45,6 +47,7 @@ def main(beam_arguments: list[str]) -> None:
             f"{name}: {split.num_examples:,} images, {split.num_objects:,} boxes, "
             f"{split.num_bytes / 1e6:,.1f} MB in {len(split.shards)} shards"
         )
+    print(f"report: {write_data_report(output)}")
     print(f"{output}: complete after {time.monotonic() - start:.1f} s")
 
 

@@ -2,11 +2,13 @@
 
 import dataclasses
 import io
+import itertools
 import re
 from collections.abc import Sequence
 
 from matplotlib import rc_context
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 INK, MUTED, GRID = "#262624", "#75756f", "#e4e4df"
 COLORS = ("#2f6fde", "#e0632b", "#2a9d63", "#8b5bd1", "#c9357f", "#8a7a1f", "#2aa3b8", "#75756f")
@@ -141,6 +143,67 @@ def bar_chart(
             axes.set_ylim(*y_range)
         axes.set_ylabel(y_label)
         axes.set_xlabel(x_label)
+        return _svg(figure, title)
+
+
+def histogram_chart(
+    edges: Sequence[float],
+    counts: Sequence[float],
+    *,
+    title: str,
+    x_label: str,
+    y_label: str,
+    log_x: bool = False,
+    marks: Sequence[tuple[float, str]] = (),
+    color: str = COLORS[0],
+) -> str:
+    """Bars between edges, one fewer than these; `marks` are upright lines with a text.
+
+    With `log_x` the axis is logarithmic and its numbers are written out.
+    """
+    with rc_context(_STYLE):
+        figure = Figure(figsize=_INCHES, layout="constrained")
+        axes = figure.subplots()
+        widths = [right - left for left, right in itertools.pairwise(edges)]
+        axes.bar(edges[:-1], counts, width=widths, align="edge", color=color, linewidth=0)
+        if log_x:
+            axes.set_xscale("log", base=2)
+            axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        for place, text in marks:
+            axes.axvline(place, color=MUTED, linewidth=1.0, linestyle="--")
+            axes.annotate(
+                text,
+                (place, 1.0),
+                xycoords=("data", "axes fraction"),
+                xytext=(3, -9),
+                textcoords="offset points",
+                fontsize=8,
+                color=MUTED,
+            )
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+        axes.set_xlabel(x_label)
+        axes.set_ylabel(y_label)
+        return _svg(figure, title)
+
+
+def heat_map(values: Sequence[Sequence[float]], *, title: str, color: str = COLORS[0]) -> str:
+    """A grid of cells, first row on top; the fullest cell has the full colour."""
+    highest = max((value for row in values for value in row), default=0) or 1
+    with rc_context({**_STYLE, "axes.grid": False}):
+        figure = Figure(figsize=_INCHES, layout="constrained")
+        axes = figure.subplots()
+        for y, row in enumerate(values):
+            for x, value in enumerate(row):
+                axes.add_patch(
+                    Rectangle((x, y), 1, 1, facecolor=color, alpha=value / highest, linewidth=0)
+                )
+        axes.set_xlim(0, len(values[0]))
+        axes.set_ylim(len(values), 0)
+        axes.set_aspect("equal")
+        axes.set_xticks([])
+        axes.set_yticks([])
+        for spine in axes.spines.values():
+            spine.set_visible(True)
         return _svg(figure, title)
 
 

@@ -1,8 +1,9 @@
 """The manifest of an examples folder, `dataset_info.json`: written last, and all readers go by it.
 
     <dir>/Split-train/examples-00000-of-00008.tfrecord
+    <dir>/dead_letter/train-00000-of-00008.jsonl    rows dropped or changed; not for every shard
+    <dir>/statistics.json                           histograms of the boxes, by split
     <dir>/dataset_info.json
-    <dir>/dead_letter/train-00000-of-00008.jsonl
 
 A shard that the manifest does not name is not part of the data set.
 """
@@ -21,6 +22,17 @@ from pix2seq_model.errors import DataError
 from pix2seq_model.records import SCHEMA_VERSION
 
 FILE_NAME = "dataset_info.json"
+STATISTICS_FILE = "statistics.json"
+
+
+def shard_file(split: str, shard: int, num_shards: int) -> str:
+    """Returns a shard's path inside the examples folder."""
+    return f"Split-{split}/examples-{shard:05d}-of-{num_shards:05d}.tfrecord"
+
+
+def dead_letter_file(split: str, shard: int, num_shards: int) -> str:
+    """Returns the path of the rows that were dropped or changed on the way to a shard."""
+    return f"dead_letter/{split}-{shard:05d}-of-{num_shards:05d}.jsonl"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

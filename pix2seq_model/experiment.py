@@ -222,10 +222,10 @@ def _override(config: ConfigDict, override: str, source: str) -> None:
     *parents, field = key.split(".")
     for part in parents:
         section = section.get(part) if isinstance(section, ConfigDict) else None
-    if isinstance(section, ConfigDict) and ".".join(parents) in _OPEN_SECTIONS:
-        if field not in section:
-            with section.unlocked():
-                section[field] = type(next(iter(section.values())))()
+    is_open = isinstance(section, ConfigDict) and ".".join(parents) in _OPEN_SECTIONS
+    if is_open and field not in section:
+        with section.unlocked():
+            section[field] = type(next(iter(section.values())))()
     if not isinstance(section, ConfigDict) or field not in section:
         near = difflib.get_close_matches(key, _keys(config), n=1)
         hint = f"; did you mean {near[0]}?" if near else "."

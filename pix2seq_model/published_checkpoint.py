@@ -253,7 +253,7 @@ def _read_off(checkpoint: ObjectGraphCheckpoint) -> dict[str, Any]:
         "shared_decoder_embedding": not shape("decoder", "inp_token_embedding"),
         "decoder_output_bias": bool(shape("decoder", "outp_bias")),
     }
-    groups = [name for name in checkpoint.names("model", "encoder", "resnet", "block_groups")]
+    groups = list(checkpoint.names("model", "encoder", "resnet", "block_groups"))
     if groups:
         fields["resnet_variant"] = "standard" if len(groups) == 4 else "c4"
         blocks = checkpoint.names("model", "encoder", "resnet", "block_groups", "2", "layers")

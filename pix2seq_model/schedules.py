@@ -45,7 +45,7 @@ def scaled_learning_rate(rate: float, *, batch_size: int, rule: str) -> float:
 class WarmUpAndDecay(keras.optimizers.schedules.LearningRateSchedule):
     """Linear warm-up from 0 to the base rate, then a decay over the remaining steps.
 
-    With d steps since the warm-up, T = total_steps - warmup_steps - tail_steps and progress = d / T:
+    With d steps since the warm-up, T = total_steps - warmup_steps - tail_steps, progress = d / T:
 
         linear        from the base rate to base * end_factor
         cosine        base * (end_factor + (1 - end_factor) * (1 + cos(pi * progress)) / 2)

@@ -10,18 +10,23 @@ from apache_beam.io.filesystems import FileSystems
 
 from components.conversion.folder import (
     PLAN,
-    STATISTICS,
     SUMMARY,
-    dead_letter_file,
     progress_file,
     read_file,
-    shard_file,
     write_file,
 )
 from components.conversion.options import ConversionOptions
 from components.conversion.plan_shards import find_categories
 from pix2seq_model.box_statistics import BoxStatistics
-from pix2seq_model.dataset_info import DatasetInfo, ShardInfo, SplitInfo, write_dataset_info
+from pix2seq_model.dataset_info import (
+    STATISTICS_FILE,
+    DatasetInfo,
+    ShardInfo,
+    SplitInfo,
+    dead_letter_file,
+    shard_file,
+    write_dataset_info,
+)
 from pix2seq_model.defects import RowCounts, counts_table, exceeded_limits
 from pix2seq_model.errors import DataError
 
@@ -145,7 +150,7 @@ def finish_conversion(
             counts=counts,
         )
     _remove_others(output, kept)
-    write_file(output, STATISTICS, orjson.dumps(statistics))
+    write_file(output, STATISTICS_FILE, orjson.dumps(statistics))
     if excesses:
         table = counts_table({split: info.counts for split, info in splits.items()})
         raise DataError(

@@ -1,8 +1,8 @@
 """Where a conversion's files lie in the examples folder, and how one of them is put there whole.
 
-Split-train/examples-00000-of-00008.tfrecord    what the manifest names
-dead_letter/train-00000-of-00008.jsonl          rows dropped or changed, where there are any
+Split-, dead_letter/, statistics.json           see `pix2seq_model.dataset_info`
 progress/train-00000-of-00008.json              says that a shard is complete, and its content
+progress/plan.json                              how many shards there will be
 progress/summary.json                           of the Beam job, for the step after it
 progress/tmp-...                                being written
 dataset_info.json                               written last
@@ -18,15 +18,6 @@ from apache_beam.io.filesystems import FileSystems
 PLAN = "progress/plan.json"
 SUMMARY = "progress/summary.json"
 _TEMPORARY = "progress/tmp-"
-STATISTICS = "statistics.json"
-
-
-def shard_file(split: str, shard: int, num_shards: int) -> str:
-    return f"Split-{split}/examples-{shard:05d}-of-{num_shards:05d}.tfrecord"
-
-
-def dead_letter_file(split: str, shard: int, num_shards: int) -> str:
-    return f"dead_letter/{split}-{shard:05d}-of-{num_shards:05d}.jsonl"
 
 
 def progress_file(split: str, shard: int, num_shards: int) -> str:

@@ -13,17 +13,16 @@ from components.conversion.batches import unpack
 from components.conversion.examine import ExaminedImage, Tally, examine_image
 from components.conversion.folder import (
     NewFile,
-    dead_letter_file,
     file_size,
     progress_file,
     read_file,
-    shard_file,
     write_file,
 )
 from components.conversion.image_store import open_store
 from components.conversion.join_images import JoinedImage
 from components.conversion.options import ConversionOptions
 from components.conversion.plan_shards import find_categories
+from pix2seq_model.dataset_info import dead_letter_file, shard_file
 from pix2seq_model.records import SCHEMA_VERSION
 from pix2seq_model.tfrecord import frame_record
 

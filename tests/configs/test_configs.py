@@ -73,7 +73,7 @@ def test_overrides_take_the_type_of_the_setting():
         ("data.finetune.images.test=x", "images.test is given but"),
         ("vocabulary.num_bins=300", "set vocab_size to at least 500"),
         ("vocabulary.coord_shift=100", "leaves no room for classes"),
-        ("model.num_heads_decoder=5", "model.dim_decoder=128 does not divide"),
+        ("model.num_heads_decoder=0", "model.num_heads_decoder=0 must be at least 1"),
         ("model.backbone=swin", "none of 'vit', 'resnet'"),
         ("evaluation.min_metrics.AP60=0.1", "'AP60' is none of"),
         ("evaluation.top_p=2", "must be between 0 and 1"),

@@ -121,7 +121,7 @@ def test_folder_prefix_and_latest(copied):
 
 
 def test_no_checkpoint(tmp_path):
-    with pytest.raises(CheckpointError, match="no file ending in .index"):
+    with pytest.raises(CheckpointError, match=r"no file ending in .index"):
         load_published_checkpoint(str(tmp_path))
     with pytest.raises(CheckpointError, match="neither a folder nor the prefix"):
         load_published_checkpoint(str(tmp_path / "ckpt"))
@@ -154,7 +154,7 @@ def test_damaged_values(copied):
     middle = len(content) // 2
     content[middle : middle + 4] = b"\x00\xff\x00\xff"
     data.write_bytes(content)
-    with pytest.raises(CheckpointError, match="values of model/.* cannot be read"):
+    with pytest.raises(CheckpointError, match=r"values of model/.* cannot be read"):
         load_published_checkpoint(str(copied))
 
 
@@ -178,10 +178,10 @@ def test_a_weight_without_a_place_is_named(tmp_path):
 
 def test_another_architecture(copied):
     write_config(copied, dim_att=32, dim_mlp=64)
-    with pytest.raises(CheckpointError, match="another architecture.*has shape"):
+    with pytest.raises(CheckpointError, match=r"another architecture.*has shape"):
         load_published_checkpoint(str(copied))
     write_config(copied, dim_att=24, dim_mlp=48, resnet_variant="standard")
-    with pytest.raises(CheckpointError, match="another architecture.*it lacks"):
+    with pytest.raises(CheckpointError, match=r"another architecture.*it lacks"):
         load_published_checkpoint(str(copied))
 
 
@@ -203,7 +203,7 @@ def test_other_kinds_of_network_are_refused(field, value, copied):
 
 def test_no_config(copied):
     (copied / "config.json").unlink()
-    with pytest.raises(CheckpointError, match="has no config.json"):
+    with pytest.raises(CheckpointError, match=r"has no config\.json"):
         load_published_checkpoint(str(copied))
 
 
