@@ -5,6 +5,7 @@ import os
 from absl import flags
 from apache_beam.io.filesystems import FileSystems
 
+from components.conversion.folder import folder_exists
 from components.conversion.options import (
     AUTOMATIC,
     DATASET_FORMATS,
@@ -82,7 +83,7 @@ def _by_split(flag: str, values: list[str]) -> dict[str, str]:
 def _find(folder: str, candidates: tuple[str, ...], split: str) -> str | None:
     for candidate in candidates:
         path = f"{folder}/{candidate.format(split=split)}".rstrip("/")
-        if FileSystems.exists(path):
+        if FileSystems.exists(path) or folder_exists(path):
             return path
     return None
 
@@ -111,7 +112,7 @@ def _sources(dataset: str) -> dict[str, SplitSource]:
                 f"--annotations={only} is not a JSON file; with --dataset=coco_format name the "
                 "files: --annotations=train=FILE,val=FILE"
             )
-        elif not FileSystems.exists(only):
+        elif not folder_exists(only):
             raise DataError(f"folder of annotations does not exist: {only}")
         else:
             annotations = _find_annotations(only, dataset)

@@ -106,6 +106,9 @@ def _run_stages(request: Request) -> None:
     started = time.monotonic()
     for stage in request.converted:  # What is missing is said now, not after the imports.
         cache_keys.source_digest(request.config.data[stage], f"data.{stage}")
+    for stage in request.training_stages:
+        if request.config[stage].start_from:
+            cache_keys.model_digest(request.config[stage].start_from, f"{stage}.start_from")
     print("Loading TensorFlow, TFX and Beam ...", flush=True)
 
     from rich.console import Console

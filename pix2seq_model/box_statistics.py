@@ -15,8 +15,8 @@ SIZE_EDGES = 2.0 ** np.arange(0, 12.25, 0.25)
 # Width over height, two to the power of -4 to 4.
 ASPECT_EDGES = 2.0 ** np.arange(-4, 4.25, 0.25)
 GRID = 16
-# Longer side of images, pixels.
-SIDE_EDGES = np.arange(0, 4160, 64)
+# Longer side of images, pixels: eight bins for each doubling, 16 to 16384.
+SIDE_EDGES = 2.0 ** np.arange(4, 14.125, 0.125)
 # COCO's borders between small, medium and large, on the annotation's area in pixels.
 _AREA_EDGES = (0.0, 32.0**2, 96.0**2, float("inf"))
 AREA_NAMES = ("small", "medium", "large")

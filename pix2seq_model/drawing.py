@@ -87,7 +87,11 @@ def detection_boxes(
 
 
 def draw_boxes(
-    image: Image.Image, boxes: Sequence[LabelledBox], *, longer_side: int | None = None
+    image: Image.Image,
+    boxes: Sequence[LabelledBox],
+    *,
+    longer_side: int | None = None,
+    font_size: int | None = None,
 ) -> Image.Image:
     """A copy of `image` with boxes and tags, sharp at the size it is returned in.
 
@@ -95,13 +99,15 @@ def draw_boxes(
       image: the photograph that the boxes' pixels refer to.
       boxes: drawn in this order, so the last lies on top; tags lie over all outlines.
       longer_side: shrink or grow to this many pixels before drawing; None keeps the size.
+      font_size: of the tags, in pixels; by the size of the picture if None.
     """
     scale = 1.0 if longer_side is None else longer_side / max(image.size)
     picture = (image.copy() if scale == 1.0 else _fitted(image, longer_side)).convert("RGB")
     draw = ImageDraw.Draw(picture)
     line = max(1, round(min(picture.size) / 180))
     crowded = len(boxes) > 15  # smaller tags hide less of the picture
-    font = _font(max(9, min(28, round(max(picture.size) / (56 if crowded else 42)))))
+    by_size = max(9, min(28, round(max(picture.size) / (56 if crowded else 42))))
+    font = _font(font_size or by_size)
     corners = [_corners(item.box, scale, picture.size) for item in boxes]
     for item, (left, top, right, bottom) in zip(boxes, corners):
         if item.dashed:

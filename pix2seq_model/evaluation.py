@@ -266,6 +266,7 @@ def _detect(
     # TensorFlow and Keras take seconds to import; what was finished before needs neither.
     from pix2seq_model.detector import Detector
     from pix2seq_model.input_pipeline import evaluation_dataset
+    from pix2seq_model.reading_errors import reading_errors_named
 
     network, info = load_model_folder(str(model_dir))
     detector = Detector(
@@ -276,18 +277,19 @@ def _detect(
         split=split,
         image_size=info.model.image_size,
         batch_size=settings.batch_size,
+        start=done,
     )
-    # Whole batches were kept, but for the last.
-    for batch in batches.skip(done // settings.batch_size).as_numpy_iterator():
-        image_ids = [image_id.decode() for image_id in batch["image_id"]]
-        rows = detector.detect(
-            batch["image"],
-            image_ids=[truth.image_numbers[image_id] for image_id in image_ids],
-            source_size=batch["source_size"],
-            content_size=batch["content_size"],
-            category_numbers=truth.category_numbers,
-        )
-        yield rows, image_ids
+    with reading_errors_named(examples_dir, split):
+        for batch in batches.as_numpy_iterator():
+            image_ids = [image_id.decode() for image_id in batch["image_id"]]
+            rows = detector.detect(
+                batch["image"],
+                image_ids=[truth.image_numbers[image_id] for image_id in image_ids],
+                source_size=batch["source_size"],
+                content_size=batch["content_size"],
+                category_numbers=truth.category_numbers,
+            )
+            yield rows, image_ids
 
 
 def _check_categories(

@@ -135,6 +135,7 @@ def evaluation_dataset(
     split: str,
     image_size: tuple[int, int],
     batch_size: int,
+    start: int = 0,
 ) -> tf.data.Dataset:
     """Every image of a split once, in the order of the records; the last batch may be smaller.
 
@@ -143,6 +144,7 @@ def evaluation_dataset(
       split: name of the split.
       image_size: height and width in pixels.
       batch_size: B.
+      start: number of images to leave out at the beginning, without decoding them.
 
     Returns:
       Data set of dicts: `image` float32 (B, H, W, 3) in [0, 1]; `image_id` string (B,);
@@ -166,7 +168,7 @@ def evaluation_dataset(
 
     info = read_dataset_info(examples_dir)
     check_shards(examples_dir, info, splits=[split])
-    dataset = tf.data.TFRecordDataset(info.shard_paths(examples_dir, split))
+    dataset = tf.data.TFRecordDataset(info.shard_paths(examples_dir, split)).skip(start)
     dataset = dataset.map(prepare_example, num_parallel_calls=tf.data.AUTOTUNE)
     dataset = dataset.batch(batch_size)
     return dataset.prefetch(tf.data.AUTOTUNE).with_options(_options())

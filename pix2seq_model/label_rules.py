@@ -46,7 +46,7 @@ def _drop_rule(
         return "annotation_fake", "isfake 1"
     if drop_reflected and row.is_reflected:
         return "annotation_reflected", "isreflected 1"
-    box = f"bbox {row.bbox}"
+    box = f"bbox [{', '.join(f'{v:g}' if _is_number(v) else 'not a number' for v in row.bbox)}]"
     if not all(_is_number(value) for value in row.bbox):
         return "box_not_finite", box
     x, y, box_width, box_height = row.bbox

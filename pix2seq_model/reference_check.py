@@ -36,6 +36,7 @@ _INPUTS = ("image", "bbox", "label")
 _TRAINING = ("train_losses", "train_grad_norms")
 # Runs from moved weights, and how much further than the furthest of them rounding may lead.
 _ROUNDING_RUNS, _ROUNDING_FACTOR = 4, 3.0
+_ROUNDING_UNIT = np.finfo(np.float32).eps
 _NO_DROPPING = {"drop_path": 0.0, "drop_units": 0.0, "drop_attention": 0.0}
 
 
@@ -281,8 +282,7 @@ def _train(loaded, batch, *, num_steps, config, moved_runs=0):
     for run in range(1 + moved_runs):
         for variable, value in zip(variables, start, strict=True):
             if run and id(variable) in weights:
-                unit = np.finfo(np.float32).eps
-                value = value * (1 + unit * random.normal(size=value.shape))
+                value = value * (1 + _ROUNDING_UNIT * random.normal(size=value.shape))
             variable.assign(value)
         logs = []
         for _ in range(num_steps):

@@ -31,11 +31,12 @@ _GALLERIES = {
     "best": ("Best", "Nearly everything found, little else."),
     "worst": ("Worst", "Most objects missed or much found that is not there."),
     "crowded": ("Crowded", "The images with the most objects."),
-    "missed": ("Missed", "Left: only the objects that nothing found."),
-    "alarms": ("False alarms", "Right: only detections of nothing, the surest first."),
+    "missed": ("Missed", "Of the truth only the objects that nothing found."),
+    "alarms": ("False alarms", "Of the detections only those of nothing, the surest first."),
 }
 _CROWDING = ((1, 2), (3, 5), (6, 10), (11, 20), (21, None))  # objects in an image, inclusive
-_PICTURE_PIXELS = 480
+_PICTURE_PIXELS = 480  # shown at about half of that
+_PICTURE_FONT = 16
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -150,15 +151,18 @@ def _galleries(
             except (KeyError, DataError):
                 continue  # the report can do without one picture
             truth, found = _boxes(report, matching, errors, gallery.key, image_id, point.threshold)
-            pair = drawing.side_by_side(
-                drawing.draw_boxes(image, truth, longer_side=_PICTURE_PIXELS),
-                drawing.draw_boxes(image, found, longer_side=_PICTURE_PIXELS),
-            )
+            pair = [
+                drawing.draw_boxes(
+                    image, boxes, longer_side=_PICTURE_PIXELS, font_size=_PICTURE_FONT
+                )
+                for boxes in (truth, found)
+            ]
             pictures.append(
                 {
-                    "uri": drawing.data_uri(pair),
-                    "width": pair.width,
-                    "height": pair.height,
+                    "truth": drawing.data_uri(pair[0]),
+                    "detections": drawing.data_uri(pair[1]),
+                    "width": pair[0].width,
+                    "height": pair[0].height,
                     "caption": _caption(files[image_id] or str(image_id), results[image_id]),
                 }
             )
@@ -203,7 +207,7 @@ def _boxes(
 
 
 def _caption(file_name: str, result: ImageResult) -> str:
-    return (
-        f"{file_name.rsplit('/', 1)[-1]}: {result.num_found} of {result.num_objects} found, "
-        f"{result.num_false} wrong"
-    )
+    found = f"{result.num_found} of {result.num_objects} found"
+    if not result.num_objects:
+        found = "no objects"
+    return f"{file_name.rsplit('/', 1)[-1]}: {found}, {result.num_false} wrong"

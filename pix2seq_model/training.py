@@ -18,7 +18,6 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from pix2seq_model import experiment
-from pix2seq_model.augmentation import Augmentation
 from pix2seq_model.base_weights import take_base_weights
 from pix2seq_model.callbacks import Checkpointing, IntervalLog, RunSpan
 from pix2seq_model.dataset_info import read_dataset_info
@@ -28,6 +27,7 @@ from pix2seq_model.evaluation import EvaluationSettings
 from pix2seq_model.export import export_model_folder
 from pix2seq_model.folder_lock import FolderLock
 from pix2seq_model.input_pipeline import training_dataset, training_image_ids
+from pix2seq_model.input_settings import Augmentation, SequenceSettings
 from pix2seq_model.interruption import StopRequest, TrainingInterruptedError
 from pix2seq_model.model_folder import (
     HISTORY_FOLDER,
@@ -41,9 +41,9 @@ from pix2seq_model.model_folder import (
 from pix2seq_model.optimizer import make_optimizer
 from pix2seq_model.pix2seq import build_model
 from pix2seq_model.progress import ProgressLine
+from pix2seq_model.reading_errors import reading_errors_named
 from pix2seq_model.run_identity import check_same_run, run_identity
 from pix2seq_model.run_record import RUN_FILE, read_run_record, run_record
-from pix2seq_model.sequences import SequenceSettings
 from pix2seq_model.skipped_batches import SkippedBatches
 from pix2seq_model.stall_watch import StallWatch
 from pix2seq_model.summaries import Summaries
@@ -233,7 +233,10 @@ def train(
             lock=lock,
         )
         if first_batch < span.total_batches:
-            with StallWatch(model, f"split {split!r} of {examples_dir}", say=progress.message):
+            with (
+                StallWatch(model, f"split {split!r} of {examples_dir}", say=progress.message),
+                reading_errors_named(examples_dir, split),
+            ):
                 model.fit(
                     make_batches(start_step=first_batch, shuffle_buffer=settings.shuffle_buffer),
                     steps_per_epoch=span.total_batches - first_batch,

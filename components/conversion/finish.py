@@ -19,13 +19,13 @@ from components.conversion.options import ConversionOptions
 from components.conversion.plan_shards import find_categories
 from pix2seq_model.box_statistics import BoxStatistics
 from pix2seq_model.dataset_info import (
+    FILE_NAME,
     STATISTICS_FILE,
     DatasetInfo,
     ShardInfo,
     SplitInfo,
     dead_letter_file,
     shard_file,
-    write_dataset_info,
 )
 from pix2seq_model.defects import RowCounts, counts_table, exceeded_limits
 from pix2seq_model.errors import DataError
@@ -167,5 +167,5 @@ def finish_conversion(
         name=options.name, seed=options.seed, categories=categories.categories, splits=splits
     )
     if write_manifest:
-        write_dataset_info(output, info)
+        write_file(output, FILE_NAME, info.to_json().encode() + b"\n")
     return info

@@ -101,6 +101,13 @@ def file_metadata(path: str) -> FileMetadata | None:
         return None
 
 
+def folder_exists(path: str) -> bool:
+    """Whether a folder is there; in an object store, whether anything has its name in front."""
+    if "://" not in path:
+        return os.path.isdir(path)
+    return bool(FileSystems.match([f"{path.rstrip('/')}/**"], limits=[1])[0].metadata_list)
+
+
 def remove_temporary_files(output: str) -> None:
     """Removes what killed workers left behind."""
     found = FileSystems.match([f"{output}/{_TEMPORARY}*"])[0].metadata_list

@@ -6,7 +6,7 @@ import zipfile
 from apache_beam.io.filesystem import BeamIOError
 from apache_beam.io.filesystems import FileSystems
 
-from components.conversion.folder import PLAN, SUMMARY, write_file
+from components.conversion.folder import PLAN, SUMMARY, folder_exists, write_file
 from components.conversion.image_store import candidate_paths, open_store
 from components.conversion.options import ConversionOptions, SplitSource
 from pix2seq_model import dataset_info
@@ -43,7 +43,7 @@ def _check_annotations(split: str, path: str) -> None:
 
 
 def _check_images(split: str, source: SplitSource) -> None:
-    if not _exists(source.images):
+    if not _exists(source.images) and not folder_exists(source.images):
         raise DataError(f"folder of images of split {split!r} does not exist: {source.images}")
     if source.images.endswith(_TAR_SUFFIXES):
         raise DataError(

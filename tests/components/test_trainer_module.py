@@ -23,7 +23,7 @@ def _fn_args(root, **changes):
         "base_model": None,
         "custom_config": {
             "config": "configs/demo.py",
-            "overrides": ["finetune.steps=7"],
+            "overrides": ["finetune.steps=7", "finetune.warmup_steps=0"],
             "stage": "finetune",
             "work_dir": f"{root}/training/finetune-abc",
         },

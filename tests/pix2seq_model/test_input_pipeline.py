@@ -222,6 +222,12 @@ def test_evaluation_does_not_depend_on_the_batch_size(folder):
         np.testing.assert_array_equal(np.concatenate([p[key] for p in one_by_one]), values)
 
 
+def test_evaluation_can_start_late(folder):
+    whole = np.concatenate([part["image_id"] for part in evaluated(folder)])
+    late = np.concatenate([part["image_id"] for part in evaluated(folder, start=5)])
+    np.testing.assert_array_equal(late, whole[5:])
+
+
 def test_evaluation_of_an_unknown_split_is_refused(folder):
     with pytest.raises(DataError, match="no split 'test'"):
         evaluated(folder, split="test")

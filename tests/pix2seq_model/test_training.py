@@ -9,13 +9,17 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+import tensorflow as tf
 
 from pix2seq_model import callbacks, training
 from pix2seq_model.errors import CheckpointError, ConfigError, DataError, UserError
 from pix2seq_model.folder_lock import FolderInUseError, FolderLock
 from pix2seq_model.interruption import TrainingInterruptedError
 from pix2seq_model.model_folder import load_model_folder, read_model_info
+from pix2seq_model.skipped_batches import TrainingDivergedError
+from pix2seq_model.training_evaluation import SplitEvaluator
 from tests.pix2seq_model import tiny_run
 
 # Everything that has a state of its own: the average, the half-accumulated gradients.
@@ -173,6 +177,104 @@ def test_a_damaged_checkpoint_is_passed_over(
     said = capsys.readouterr().err
     assert "step-000000006.npz is damaged" in said
     assert "finetune continues at step 3 of 10" in said
+
+
+def _poison(monkeypatch, batches):
+    """Puts a NaN into one image of some batches, by their number from 0."""
+    original = training.training_dataset
+
+    def poisoned(*args, **kwargs):
+        first = kwargs.get("start_step", 0)
+
+        def spoil(index, batch):
+            inputs, targets, weights = batch
+            bad = tf.reduce_any(tf.equal(first + index, tf.constant(batches, tf.int64)))
+            image = inputs["image"] + tf.where(bad, np.nan, 0.0)
+            return {**inputs, "image": image}, targets, weights
+
+        return original(*args, **kwargs).enumerate().map(spoil)
+
+    monkeypatch.setattr(training, "training_dataset", poisoned)
+
+
+def test_a_poisoned_batch_is_skipped_and_its_images_named(
+    examples, tmp_path, monkeypatch, capsys, no_export
+):
+    with monkeypatch.context() as patch:
+        _poison(patch, [5])
+        _train(tmp_path, examples)
+    rows = json.loads((tmp_path / "work/skipped_batches.json").read_text())
+    ids = training.training_image_ids(
+        examples, split="train", batch_size=4, seed=3, shuffle_buffer=8, step=5
+    )
+    assert rows == [{"batch": 5, "image_ids": ids}]
+    assert set(ids) <= {str(100 + index) for index in range(tiny_run.NUM_EXAMPLES)}
+    assert "1 of 8 batches had a loss or gradient that is not finite" in capsys.readouterr().err
+    assert all(np.isfinite(row["loss"]) for row in _history(tmp_path))
+    network, _ = load_model_folder(tmp_path / "model")
+    assert all(np.isfinite(weight.numpy()).all() for weight in network.weights)
+
+
+def test_too_many_poisoned_batches_end_the_run(examples, tmp_path, monkeypatch):
+    _poison(monkeypatch, [1, 2, 5, 6])
+    with pytest.raises(TrainingDivergedError, match=r"4 of 8 batches.*max_skipped_batches=3"):
+        _train(tmp_path, examples, max_skipped_batches=3)
+    rows = json.loads((tmp_path / "work/skipped_batches.json").read_text())
+    assert [row["batch"] for row in rows] == [1, 2, 5, 6]
+
+
+def test_evaluations_while_training_and_the_best_kept(tmp_path, monkeypatch, no_export):
+    examples = tiny_run.write_examples(tmp_path / "examples", splits=("train", "val"))
+    scores = iter([0.1, 0.3, 0.2])
+    real, weights = SplitEvaluator.__call__, []
+
+    def evaluate(self):
+        metrics, picture = real(self)
+        assert set(metrics) == {"AP", "AP50"}
+        assert picture.dtype == np.uint8
+        weights.append(self._detector._network.get_weights())
+        return {**metrics, "AP": next(scores)}, picture
+
+    monkeypatch.setattr(SplitEvaluator, "__call__", evaluate)
+    settings = {"evaluate_every_steps": 4, "evaluate_images": 5, "keep_best": True}
+    info = _train(tmp_path, examples, ema_decay=0.5, **settings)
+    assert [(row["step"], row["AP"]) for row in _history(tmp_path)] == [
+        (4, 0.1),
+        (8, 0.3),
+        (10, 0.2),
+    ]
+    network, _ = load_model_folder(tmp_path / "model")
+    for best, saved in zip(weights[1], network.get_weights(), strict=True):
+        assert np.array_equal(best, saved)
+    assert info.source.endswith("best of step 8")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"evaluate_every_steps": 3}, r"evaluate_every_steps=3 .*steps_per_log=4: choose 4"),
+        ({"keep_best": True}, r"keep_best needs evaluations"),
+    ],
+)
+def test_evaluations_that_cannot_be_are_refused(examples, tmp_path, settings, message):
+    with pytest.raises(ConfigError, match=message):
+        _train(tmp_path, examples, **settings)
+
+
+def test_tensorboard_has_the_curves_and_the_pictures(plain_run):
+    logs = list((plain_run[0] / "logs/finetune").iterdir())
+    found = {}
+    for event in tf.compat.v1.train.summary_iterator(str(logs[0])):
+        for value in event.summary.value:
+            found.setdefault(value.tag, []).append(event.step)
+    assert found["loss/all"] == [4, 8, 10]
+    assert found["training examples"] == [0]
+    assert set(found) == {
+        *("loss/all", "loss/coordinates", "loss/classes", "loss/noise", "accuracy/tokens"),
+        *("optimizer/learning_rate", "optimizer/gradient_norm", "optimizer/weight_norm"),
+        *("speed/images_per_second", "speed/share_of_time_waiting_for_input"),
+        "training examples",
+    }
 
 
 def test_a_second_trainer_is_refused(examples, tmp_path):

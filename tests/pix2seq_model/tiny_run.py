@@ -15,8 +15,17 @@ CATEGORIES = ({"id": 2, "name": "square"}, {"id": 7, "name": "bar"})
 NUM_EXAMPLES = 12
 
 
-def write_examples(folder: Path, *, split: str = "train", seed: int = 0) -> Path:
+def write_examples(folder: Path, *, splits: tuple[str, ...] = ("train",)) -> Path:
     """Coloured rectangles on grey, one or two per image, in two shards; returns the folder."""
+    infos = {split: _write_split(folder, split, seed) for seed, split in enumerate(splits)}
+    dataset_info.write_dataset_info(
+        folder,
+        dataset_info.DatasetInfo(name="rectangles", seed=0, categories=CATEGORIES, splits=infos),
+    )
+    return folder
+
+
+def _write_split(folder: Path, split: str, seed: int) -> dataset_info.SplitInfo:
     random = np.random.default_rng(seed)
     shards = [b"", b""]
     num_objects = 0
@@ -47,20 +56,13 @@ def write_examples(folder: Path, *, split: str = "train", seed: int = 0) -> Path
                 sha256=hashlib.sha256(content).hexdigest(),
             )
         )
-    split_info = dataset_info.SplitInfo(
+    return dataset_info.SplitInfo(
         num_examples=NUM_EXAMPLES,
         num_objects=num_objects,
         num_bytes=sum(map(len, shards)),
         shards=tuple(infos),
         counts={},
     )
-    dataset_info.write_dataset_info(
-        folder,
-        dataset_info.DatasetInfo(
-            name="rectangles", seed=0, categories=CATEGORIES, splits={split: split_info}
-        ),
-    )
-    return folder
 
 
 def _draw(random: np.random.Generator) -> tuple[bytes, list[records.ObjectRecord]]:

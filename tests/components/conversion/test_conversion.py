@@ -468,3 +468,37 @@ def test_output_that_cannot_be_written(tmp_path):
     (tmp_path / "out").write_text("a file")
     with pytest.raises(DataError, match=r"out cannot be written.*another output folder"):
         convert(tmp_path, {"train": source})
+
+
+# ---- Where there are no folders ----
+
+
+def test_the_whole_job_on_an_object_store(tmp_path):
+    """As on gs://: images, annotations and output are objects."""
+    from apache_beam.io.filesystems import FileSystems
+
+    from tests import object_store
+
+    data = SmallDataset(12)
+    plant_missing(data, 104)
+    local = convert(tmp_path, {"train": data.write(tmp_path)}, num_shards={"train": 3})
+    root = f"{object_store.SCHEME}://{tmp_path.name}"
+    for path in tmp_path.rglob("*"):
+        if path.is_file() and "out" not in path.parts:
+            with FileSystems.create(f"{root}/{path.relative_to(tmp_path)}") as file:
+                file.write(path.read_bytes())
+    source = SplitSource(images=f"{root}/images", annotations=f"{root}/labels.json")
+    for _ in range(2):
+        info = convert_dataset(
+            options({"train": source}, num_shards={"train": 3}, limits=ANYTHING_GOES),
+            f"{root}/out",
+            make_pipeline=in_memory,
+        )
+        assert info.fingerprint() == local.fingerprint()
+    found = FileSystems.match([f"{root}/out/**"])[0].metadata_list
+    names = {file.path.removeprefix(f"{root}/out/") for file in found}
+    expected = {str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*")}
+    assert {name for name in expected if (tmp_path / "out" / name).is_file()} == names
+    wrong = dataclasses.replace(source, images=f"{root}/nothing")
+    with pytest.raises(DataError, match="folder of images of split 'train' does not exist"):
+        convert_dataset(options({"train": wrong}), f"{root}/out", make_pipeline=in_memory)

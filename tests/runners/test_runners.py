@@ -1,0 +1,79 @@
+"""The conversion gives the same bytes on every runner. `make test-runners` fetches the runners."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import apache_beam as beam
+import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from components.conversion.convert import convert_dataset
+from pix2seq_model.defects import DefectLimits
+from tests.runners.install import FOUND_FILE
+from tests.small_dataset import SmallDataset, options
+
+_FOUND = Path(__file__).resolve().parents[2] / "build" / "runners" / FOUND_FILE
+
+
+def found(name):
+    """What `install.py` found of a runner; skips the test where it found nothing."""
+    if not _FOUND.exists():
+        pytest.skip("the other runners are not installed: `make test-runners` does it")
+    runner = json.loads(_FOUND.read_text())[name]
+    if "missing" in runner:
+        pytest.skip(f"{name} cannot be had here: {runner['missing']}")
+    return runner
+
+
+def arguments(name):
+    if name == "two processes":
+        return [
+            "--runner=FnApiRunner",
+            "--direct_running_mode=multi_processing",
+            "--direct_num_workers=2",
+        ]
+    if name == "prism":
+        return ["--runner=PrismRunner", f"--prism_location={found(name)['path']}"]
+    runner = found(name)
+    return [
+        "--runner=FlinkRunner",
+        f"--flink_job_server_jar={runner['path']}",
+        f"--flink_version={runner['flink_version']}",
+        "--flink_master=[local]",
+        "--environment_type=LOOPBACK",
+        "--parallelism=2",
+    ]
+
+
+def convert(source, output, beam_arguments):
+    limits = DefectLimits(max_dropped_images=0.2, max_dropped_annotations=0.2)
+    convert_dataset(
+        options(source, num_shards={"train": 4, "val": 2}, limits=limits),
+        str(output),
+        make_pipeline=lambda: beam.Pipeline(options=PipelineOptions(beam_arguments)),
+    )
+    return {
+        str(path.relative_to(output)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in output.rglob("*")
+        if path.is_file()
+    }
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory):
+    """A data set with defects of both kinds, and its conversion in memory."""
+    folder = tmp_path_factory.mktemp("data")
+    train, val = SmallDataset(60), SmallDataset(10, first_id=300)
+    del train.files["pictures/117.jpg"]
+    train.boxes(120)[0]["bbox"] = [1, 1, 0, 5]
+    train.boxes(121)[0]["bbox"] = [-5, 1, 9, 5]
+    train.content["images"].append({**train.image(130), "id": 999})
+    source = {"train": train.write(folder / "train"), "val": val.write(folder / "val")}
+    return source, convert(source, folder / "out", ["--runner=FnApiRunner"])
+
+
+@pytest.mark.parametrize("name", ["two processes", "prism", "flink"])
+def test_same_bytes_on_every_runner(name, expected, tmp_path):
+    source, files = expected
+    assert convert(source, tmp_path / "out", arguments(name)) == files
