@@ -62,7 +62,12 @@ def take_base_weights(
     transfer = transfer_weights(
         network, values, old_vocabulary=info.vocabulary, new_vocabulary=network.vocabulary
     )
-    if not transfer.taken:
+    ours = network.model_config
+    same_width = info.model.dim_encoder == ours.dim_encoder or (
+        info.model.dim_decoder == ours.dim_decoder
+    )
+    # Where both widths differ, the biases of the vocabulary are all that could fit.
+    if not transfer.taken or not same_width:
         raise ModelError(
             f"No weight of {folder} fits this network: it is {_shape(info.model)}, the config's "
             f"model is {_shape(network.model_config)}. Set the config's model to the same "

@@ -23,7 +23,8 @@ def test_a_second_lock_is_refused_until_the_first_is_let_go(tmp_path):
 def test_a_process_that_dies_lets_go(tmp_path):
     program = (
         "import os, sys; from pix2seq_model.folder_lock import FolderLock; "
-        "FolderLock(sys.argv[1]).__enter__(); print('held', flush=True); sys.stdin.read()"
+        "lock = FolderLock(sys.argv[1]); lock.__enter__(); print('held', flush=True); "
+        "sys.stdin.read()"
     )
     child = subprocess.Popen(
         [sys.executable, "-c", program, str(tmp_path)],

@@ -130,7 +130,7 @@ def test_no_checkpoint(tmp_path):
 def test_a_truncated_data_file(copied):
     (data,) = copied.glob("*.data-*")
     data.write_bytes(data.read_bytes()[:-5000])
-    with pytest.raises(CheckpointError, match=r"ckpt-7 is truncated.*ckpt-7.data-\* again"):
+    with pytest.raises(CheckpointError, match=r"ckpt-7 (is truncated|cannot be read).* again"):
         load_published_checkpoint(str(copied))
 
 
