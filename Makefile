@@ -10,7 +10,7 @@ COCO_SAMPLE ?= ../shared/coco_sample
 
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help env demo overfit test lint format requirements clean
+.PHONY: help env demo overfit test test-sizes test-runners lint format requirements clean
 
 help:  ## This list.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## +/\t/' | expand -t 16
@@ -38,6 +38,13 @@ overfit: env  ## Learn eight real photographs by heart (COCO_SAMPLE: a folder in
 
 test: env  ## All tests that need nothing but this machine.
 	@$(RUN) -m pytest
+
+test-sizes: env  ## The four published networks at full size, on both backends (8 GB of memory).
+	@$(RUN) -m pytest -m large tests/pix2seq_model/test_published_sizes.py
+
+test-runners: env  ## The conversion on Prism and Flink too; fetches both (Go, Maven: 300 MB).
+	@$(RUN) tests/runners/install.py --output=build/runners
+	@$(RUN) -m pytest tests/runners -rs
 
 lint: env  ## Style and format, as the continuous integration checks them.
 	@$(RUN) -m ruff check .

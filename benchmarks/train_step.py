@@ -12,9 +12,6 @@ the backend is JAX.
 
 import argparse
 import json
-import os
-import platform
-import resource
 import sys
 import time
 from collections.abc import Iterator
@@ -25,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import keras
 import numpy as np
 
+from benchmarks.device import device_name, peak_memory
 from benchmarks.operations import training_step_operations
 from pix2seq_model import experiment
 from pix2seq_model.optimizer import make_optimizer
@@ -98,7 +96,7 @@ def measure(config, given: argparse.Namespace) -> dict:
     result = {
         "config": given.config,
         "backend": keras.backend.backend(),
-        "device": _device(),
+        "device": device_name(),
         "precision": settings.precision,
         "image_size": list(settings.image_size),
         "batch_size": batch_size,
@@ -110,7 +108,7 @@ def measure(config, given: argparse.Namespace) -> dict:
         "model_tflop_per_step": round(operations / 1e12, 4),
         "model_tflops": round(tflops, 3),
         "utilisation": None,
-        "peak_memory_gib": round(_peak_memory() / 2**30, 2),
+        "peak_memory_gib": round(peak_memory() / 2**30, 2),
         "loss": round(clock.loss, 4),
     }
     if given.accelerator:
@@ -196,36 +194,6 @@ def _override(argument: str) -> str:
     if not argument.startswith("--config."):
         raise SystemExit(f"unknown argument {argument}")
     return argument.removeprefix("--config.")
-
-
-def _device() -> str:
-    if keras.backend.backend() == "jax":
-        import jax
-
-        kind = jax.devices()[0].device_kind
-        return f"{kind}, {platform.processor() or platform.machine()}" if kind == "cpu" else kind
-    import tensorflow as tf
-
-    gpus = tf.config.list_physical_devices("GPU")
-    if gpus:
-        return tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU")
-    return f"cpu, {os.cpu_count()} cores"
-
-
-def _peak_memory() -> float:
-    """Bytes: of the accelerator, or of this process where there is none."""
-    if keras.backend.backend() == "jax":
-        import jax
-
-        statistics = jax.devices()[0].memory_stats() or {}
-        if "peak_bytes_in_use" in statistics:
-            return statistics["peak_bytes_in_use"]
-    else:
-        import tensorflow as tf
-
-        if tf.config.list_physical_devices("GPU"):
-            return tf.config.experimental.get_memory_info("GPU:0")["peak"]
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 if __name__ == "__main__":

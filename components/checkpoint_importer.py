@@ -15,6 +15,7 @@ class CheckpointImporterSpec(component_spec.ComponentSpec):
     PARAMETERS: ClassVar = {
         "checkpoint": component_spec.ExecutionParameter(type=str),
         "categories": component_spec.ExecutionParameter(type=str),
+        "fingerprint": component_spec.ExecutionParameter(type=str),
         "code_version": component_spec.ExecutionParameter(type=str),
     }
     INPUTS: ClassVar = {}
@@ -45,10 +46,13 @@ class CheckpointImporter(base_component.BaseComponent):
     SPEC_CLASS = CheckpointImporterSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
 
-    def __init__(self, *, checkpoint: str, code_version: str, categories: str = "") -> None:
+    def __init__(
+        self, *, checkpoint: str, fingerprint: str, code_version: str, categories: str = ""
+    ) -> None:
         """
         Args:
           checkpoint: folder or prefix of the checkpoint's files.
+          fingerprint: of the checkpoint's files: the import runs again when it changes.
           code_version: of the code, which makes the import run again when it changes.
           categories: see `pix2seq_model.checkpoint_import.import_checkpoint`.
         """
@@ -56,6 +60,7 @@ class CheckpointImporter(base_component.BaseComponent):
             spec=CheckpointImporterSpec(
                 checkpoint=checkpoint,
                 categories=categories,
+                fingerprint=fingerprint,
                 code_version=code_version,
                 model=types.Channel(type=standard_artifacts.Model),
             )

@@ -61,7 +61,8 @@ def stage() -> ConfigDict:
     """One training stage."""
     stage = ConfigDict()
     stage.enabled = True
-    # Model folder to take the weights from; empty: the stage before, or random weights.
+    # Model folder, or checkpoint in the published layout, to take the weights from; empty: the
+    # stage before, or random weights.
     stage.start_from = ""
     stage.split = "train"
     stage.image_size = (640, 640)  # height, width in pixels

@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 
 from pix2seq_model.errors import DataError
 from pix2seq_model.experiment import WATCHING_SETTINGS
+from pix2seq_model.published_places import checkpoint_files, is_checkpoint
 
 _PROJECT_ROOT = Path(__file__).resolve().parents[1]
 _PACKAGES = ("components", "pix2seq_model")
@@ -63,24 +64,29 @@ def source_digest(source: ConfigDict, name: str, *, look: bool = True) -> str:
     return _places_digest(tuple(places), name) if look else _digest(json.dumps(places))
 
 
-def model_digest(folder: str, name: str, *, look: bool = True) -> str:
-    """Digest of a model folder's description, in which its weights' digest stands.
+def model_digest(place: str, name: str, *, look: bool = True) -> str:
+    """Digest of a model to start from: a model folder, or a checkpoint in the published layout.
+
+    A model folder counts by its description, in which its weights' digest stands.
 
     Args:
-      folder: the model folder.
+      place: the folder, or the prefix of a checkpoint's files.
       name: of the setting, for messages.
       look: False takes it by name, for a run elsewhere; so do addresses in a bucket.
 
     Raises:
-      DataError: the folder is no model folder; the message names the setting.
+      DataError: the place is neither; the message names the setting.
     """
-    if not look or "://" in folder:
-        return _digest(folder)
-    path = Path(folder) / "model.json"
+    if not look or "://" in place:
+        return _digest(place)
+    if is_checkpoint(place):
+        tokens = [_file_token(str(file), name) for file in checkpoint_files(place)]
+        return _digest(json.dumps(tokens))
+    path = Path(place) / "model.json"
     if not path.exists():
         raise DataError(
-            f"{name}={folder} is no model folder: it has no model.json. Give the folder that "
-            "training or import_checkpoint.py wrote."
+            f"{name}={place} is no model: it has neither a model.json nor a checkpoint. Give the "
+            "folder that training or import_checkpoint.py wrote, or a published checkpoint."
         )
     return _digest(path.read_text())
 

@@ -6,8 +6,9 @@
             +-------------------------------^   ^
                                   LatestBlessedModel
 
-Fine-tuning starts from what this pipeline pretrained, or from the model folder that the config
-names, never from "the latest model". The same graph runs here and on Vertex AI.
+Fine-tuning starts from what this pipeline pretrained, or from what the config names in
+`start_from`, never from "the latest model": a model folder, or a published checkpoint, which
+`FinetuneCheckpoint` then imports. The same graph runs here and on Vertex AI.
 """
 
 import dataclasses
@@ -26,11 +27,13 @@ from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import trainer_pb2
 from tfx.types import standard_artifacts
 
+from components.checkpoint_importer import CheckpointImporter
 from components.coco_evaluator import CocoEvaluator
 from components.example_gen import ExampleGen
 from components.model_pusher import ModelPusher
 from pipelines import cache_keys
 from pipelines.request import Request
+from pix2seq_model.published_places import is_checkpoint
 
 RUN_FN = "components.trainer_module.run_fn"
 
@@ -44,7 +47,9 @@ _EXPORT_SETTINGS = tuple(
 STAGE_OF_NODE = {
     "PretrainExamples": "convert",
     "FinetuneExamples": "convert",
+    "PretrainCheckpoint": "pretrain",
     "Pretrain": "pretrain",
+    "FinetuneCheckpoint": "finetune",
     "Finetune": "finetune",
     "CocoEvaluator": "evaluate",
     "ModelPusher": "push",
@@ -113,11 +118,18 @@ def _examples(request: Request, stage: str) -> ExampleGen:
     )
 
 
-def _imported(request: Request, stage: str) -> tuple[Importer, _Trained]:
-    folder = request.place(request.config[stage].start_from)
-    digest = cache_keys.model_digest(folder, f"{stage}.start_from", look=request.cloud is None)
+def _imported(request: Request, stage: str) -> tuple[base_node.BaseNode, _Trained]:
+    place = request.place(request.config[stage].start_from)
+    digest = cache_keys.model_digest(place, f"{stage}.start_from", look=request.cloud is None)
+    if is_checkpoint(place):
+        code_version = _code_version(request, "components.checkpoint_importer")
+        node = CheckpointImporter(
+            checkpoint=place, fingerprint=digest, code_version=code_version
+        ).with_id(f"{stage.capitalize()}Checkpoint")
+        lineage = cache_keys.digest_of(digest, code_version)
+        return node, _Trained(model=node.outputs["model"], lineage=lineage)
     node = Importer(
-        source_uri=folder,
+        source_uri=place,
         artifact_type=standard_artifacts.Model,
         # Another model in the same folder is another artifact.
         custom_properties={"model_digest": digest},

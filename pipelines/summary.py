@@ -28,6 +28,8 @@ REPORT_FILE = "report.html"
 TITLES = {
     "PretrainExamples": "Convert the pretraining data",
     "FinetuneExamples": "Convert the fine-tuning data",
+    "PretrainCheckpoint": "Import the checkpoint",
+    "FinetuneCheckpoint": "Import the checkpoint",
     "Pretrain": "Pretrain",
     "Finetune": "Fine-tune",
     "CocoEvaluator": "Evaluate",

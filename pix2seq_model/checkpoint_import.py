@@ -12,11 +12,8 @@ from pix2seq_model.dataset_info import FILE_NAME as DATASET_INFO_FILE
 from pix2seq_model.dataset_info import read_dataset_info
 from pix2seq_model.errors import DataError
 from pix2seq_model.model_folder import ModelInfo, save_model_folder, write_atomically
-from pix2seq_model.published_checkpoint import (
-    PUBLISHED_CHECKPOINTS,
-    PublishedModel,
-    load_published_checkpoint,
-)
+from pix2seq_model.published_checkpoint import PublishedModel, load_published_checkpoint
+from pix2seq_model.published_places import PUBLISHED_CHECKPOINTS
 
 REPORT_FILE = "import.json"
 _PUBLISHED_OBJECTS = 100
@@ -66,16 +63,11 @@ def import_checkpoint(
     return loaded
 
 
-def is_published_checkpoint(location: str) -> bool:
-    """Whether a place to start from is one of the published ones, and no model folder of ours."""
-    return _without_slash(location) in PUBLISHED_CHECKPOINTS.values()
-
-
 def _categories(location: str, place: str) -> tuple[dict[str, Any], ...]:
     if place:
         return _read_categories(place)
     on_coco = [p for (_, data, _), p in PUBLISHED_CHECKPOINTS.items() if data == "coco"]
-    return COCO_CATEGORIES if _without_slash(location) in on_coco else ()
+    return COCO_CATEGORIES if os.fspath(location).rstrip("/") in on_coco else ()
 
 
 def _read_categories(place: str) -> tuple[dict[str, Any], ...]:
@@ -96,7 +88,3 @@ def _read_categories(place: str) -> tuple[dict[str, Any], ...]:
         raise DataError(
             f"{place}: a category is no {{'id': number, 'name': text}}: {error!r}."
         ) from error
-
-
-def _without_slash(location: str) -> str:
-    return os.fspath(location).rstrip("/")

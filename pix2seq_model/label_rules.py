@@ -4,6 +4,8 @@ import hashlib
 import math
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from pix2seq_model.coco_annotations import AnnotationRow
 from pix2seq_model.defects import Defect
 from pix2seq_model.records import ObjectRecord
@@ -54,7 +56,19 @@ def _drop_rule(
         return "box_empty", box
     if x >= width or y >= height or x + box_width <= 0 or y + box_height <= 0:
         return "box_outside", f"{box} in an image of {width} x {height}"
+    y0, x0, y1, x1 = _clipped(row.bbox, height=height, width=width)
+    stored = np.array([y0 / height, x0 / width, y1 / height, x1 / width], np.float32)
+    if (stored[:2] == stored[2:]).any():
+        return "box_empty", f"{box}, which has no extent in the float32 numbers of a record"
     return None
+
+
+def _clipped(
+    bbox: Sequence[float], *, height: int, width: int
+) -> tuple[float, float, float, float]:
+    """From x, y, width, height to ymin, xmin, ymax, xmax within the image; all in pixels."""
+    x, y, box_width, box_height = bbox
+    return max(y, 0.0), max(x, 0.0), min(y + box_height, height), min(x + box_width, width)
 
 
 def _shuffled(objects: list[ObjectRecord], *, seed: int, image_id: str) -> list[ObjectRecord]:
@@ -115,13 +129,11 @@ def apply_label_rules(
             continue
         seen[identity] = row.annotation_id
         x, y, box_width, box_height = row.bbox
-        x0, y0, x1, y1 = x, y, x + box_width, y + box_height
-        overhang = max(-x0, -y0, x1 - width, y1 - height)
+        overhang = max(-x, -y, x + box_width - width, y + box_height - height)
         if overhang > _SILENT_OVERHANG:
             detail = f"bbox {row.bbox} in an image of {width} x {height}"
             defects.append(Defect("box_clipped", image_id, row.annotation_id, detail, row.bbox))
-        x0, x1 = max(x0, 0.0), min(x1, width)
-        y0, y1 = max(y0, 0.0), min(y1, height)
+        y0, x0, y1, x1 = _clipped(row.bbox, height=height, width=width)
         area = row.area
         if not _is_number(area) or area <= 0:
             area = (x1 - x0) * (y1 - y0)

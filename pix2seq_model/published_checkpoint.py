@@ -1,4 +1,4 @@
-"""The published Pix2Seq checkpoints: where they are, what they describe, and loading them."""
+"""The published Pix2Seq checkpoints: what they describe, and loading them."""
 
 import dataclasses
 import json
@@ -13,18 +13,6 @@ from pix2seq_model.pix2seq import Pix2Seq, build_model
 from pix2seq_model.published_names import published_source
 from pix2seq_model.vocabulary import DETECTION_PROMPT, Vocabulary
 
-# All sixteen: {(name, data set, side of the image in pixels): place}.
-PUBLISHED_CHECKPOINTS = {
-    **{
-        (name, "objects365", 640): f"gs://pix2seq/obj365_pretrain/{name}_640x640_b256_s400k"
-        for name in ("resnet", "resnetc", "vit_b", "vit_l")
-    },
-    **{
-        (name, "coco", side): f"gs://pix2seq/coco_det_finetune/{name}_{side}x{side}"
-        for name in ("resnet", "resnetc", "vit_b", "vit_l")
-        for side in (640, 1024, 1333)
-    },
-}
 CONFIG_FILE = "config.json"
 _LISTED = 8
 

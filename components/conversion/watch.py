@@ -1,5 +1,6 @@
-"""A progress bar of a conversion, from the notes that its workers leave in the output folder."""
+"""The progress of a conversion, from the notes that its workers leave in the output folder."""
 
+import sys
 import threading
 from types import TracebackType
 
@@ -10,22 +11,30 @@ from tqdm import tqdm
 from components.conversion.folder import PLAN, read_file
 
 _LOCAL_SECONDS, _REMOTE_SECONDS = 0.5, 5.0
+_LINES_IN_A_LOG = 10
 
 
 class ShardBar:
     """Shows, inside a `with` block, how many shards are complete; works with every runner.
 
     Before the annotations are read nobody knows how many there will be; until then the bar says
-    so and counts the time.
+    so and counts the time. Where no terminal looks on, a few lines are written instead.
     """
 
     def __init__(self, output: str):
         self._output = output.rstrip("/")
+        self._is_live = sys.stderr.isatty()
+        self._lines = -1
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
     def __enter__(self) -> "ShardBar":
-        self._bar = tqdm(desc="reading annotations", bar_format="{desc} {elapsed}", leave=False)
+        self._bar = tqdm(
+            desc="reading annotations",
+            bar_format="{desc} {elapsed}",
+            leave=False,
+            disable=not self._is_live,
+        )
         self._thread.start()
         return self
 
@@ -57,9 +66,17 @@ class ShardBar:
             for split, count in counts.items()
         ]
         found = FileSystems.match(patterns)
-        self._bar.bar_format = None
-        self._bar.unit = "shard"
-        self._bar.total = sum(counts.values())
-        self._bar.set_description_str("writing records", refresh=False)
-        self._bar.n = sum(len(match.metadata_list) for match in found)
-        self._bar.refresh()
+        self._show(sum(len(match.metadata_list) for match in found), sum(counts.values()))
+
+    def _show(self, done: int, total: int) -> None:
+        if self._is_live:
+            self._bar.bar_format = None
+            self._bar.unit = "shard"
+            self._bar.total = total
+            self._bar.n = done
+            self._bar.set_description_str("writing records")
+            return
+        line = done * _LINES_IN_A_LOG // total
+        if line > self._lines:
+            self._lines = line
+            print(f"writing records: {done} of {total} shards", file=sys.stderr, flush=True)

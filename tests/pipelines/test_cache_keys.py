@@ -123,7 +123,7 @@ def test_code_counts_by_what_it_does(project, file, code, same):
 
 
 def test_model_digest(tmp_path):
-    with pytest.raises(DataError, match=r"finetune\.start_from=.* is no model folder"):
+    with pytest.raises(DataError, match=r"finetune\.start_from=.* is no model"):
         cache_keys.model_digest(str(tmp_path), "finetune.start_from")
     (tmp_path / "model.json").write_text("{}")
     one = cache_keys.model_digest(str(tmp_path), "finetune.start_from")

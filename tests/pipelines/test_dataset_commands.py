@@ -132,4 +132,4 @@ def test_wrong_flags_are_explained(tmp_path, change, message):
     }
     done = run("convert_dataset", *(f"{k}={v}" for k, v in arguments.items()), status=2)
     assert message in done.stderr
-    assert done.stderr.splitlines()[-1].startswith(("error: ", "reading"))
+    assert done.stderr.splitlines()[-1].startswith("error: ")

@@ -13,8 +13,11 @@ import pytest
 
 from pipelines.run_pipeline import split_overrides
 from pix2seq_model.errors import ConfigError
+from pix2seq_model.experiment import load_config, model_config, vocabulary
+from pix2seq_model.pix2seq import build_model
 from tests.pipelines import tiny_pipeline
 from tests.pipelines.tiny_pipeline import run
+from tests.pix2seq_model import published_layout
 
 PROJECT = Path(__file__).parents[2]
 NODES = (
@@ -139,6 +142,29 @@ def test_killed_and_run_again_gives_the_same_weights(first_run, config, tmp_path
     assert run(f"--config={config}", f"--pipeline_root={root}").status == 0
     assert ran(root) == {"Finetune", "CocoEvaluator", "ModelPusher"}
     assert weights(root) == weights(first_run[0])
+
+
+def test_a_published_checkpoint_goes_all_the_way(config, tmp_path):
+    settings = load_config(str(config))
+    network = build_model(model_config(settings, "finetune"), vocabulary(settings))
+    checkpoint = published_layout.write(tmp_path / "published", network)
+    arguments = (
+        *(f"--config={config}", f"--pipeline_root={tmp_path}/root", "--config.finetune.steps=2"),
+        f"--config.finetune.start_from={checkpoint}",
+    )
+    ended = run(*arguments)
+    assert ended.status == 0, ended.err
+    assert ran(tmp_path / "root") == {
+        *("FinetuneExamples", "FinetuneCheckpoint", "Finetune", "CocoEvaluator", "ModelPusher")
+    }
+    summary = read_summary(tmp_path / "root")
+    record = json.loads((Path(summary["model"]) / "run.json").read_text())
+    assert "FinetuneCheckpoint" in record["base_model"]["folder"]
+    assert summary["push"]["pushed"]
+    (checkpoint / "ckpt-7.data-00000-of-00001").write_bytes(b"cut off")
+    ended = run(*arguments)
+    assert ended.status == 2
+    assert f"{checkpoint}/ckpt-7" in ended.err
 
 
 def copy_with(data: Path, folder: Path, file: str, content: str) -> Path:

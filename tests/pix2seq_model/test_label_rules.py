@@ -46,6 +46,7 @@ def test_a_good_row():
         ({"bbox": [10, 20, 30, None]}, "box_not_finite"),
         ({"bbox": [10, 20, 0, 40]}, "box_empty"),
         ({"bbox": [10, 20, 30, -1]}, "box_empty"),
+        ({"bbox": [100, 20, 1e-199, 40]}, "box_empty"),
         ({"bbox": [200, 20, 30, 40]}, "box_outside"),
         ({"bbox": [10, -40, 30, 40]}, "box_outside"),
     ],

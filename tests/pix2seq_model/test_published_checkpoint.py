@@ -9,7 +9,6 @@ from keras import ops
 from pix2seq_model.errors import CheckpointError
 from pix2seq_model.object_graph_checkpoint import ObjectGraphCheckpoint, find_prefix
 from pix2seq_model.published_checkpoint import (
-    PUBLISHED_CHECKPOINTS,
     describe_architecture,
     load_published_checkpoint,
 )
@@ -92,16 +91,6 @@ def test_the_recorded_checkpoints_load_whole(name):
     assert not loaded.report.unused
     assert loaded.report.num_slots > 0
     assert loaded.network.count_params() == config_of(place)["params_total"]
-
-
-def test_the_table_holds_the_sixteen_places():
-    assert len(set(PUBLISHED_CHECKPOINTS.values())) == 16
-    assert PUBLISHED_CHECKPOINTS["vit_l", "coco", 1333] == (
-        "gs://pix2seq/coco_det_finetune/vit_l_1333x1333"
-    )
-    assert PUBLISHED_CHECKPOINTS["resnetc", "objects365", 640] == (
-        "gs://pix2seq/obj365_pretrain/resnetc_640x640_b256_s400k"
-    )
 
 
 def test_image_size_as_one_number_or_as_asked(copied):

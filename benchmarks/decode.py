@@ -1,0 +1,150 @@
+"""How long it takes to read the objects off an image. Prints one line of JSON.
+
+    python benchmarks/decode.py --backbone=vit_b --image_size=640 --batch_size=1
+
+Times the encoder, the decoder and both, as they run in evaluation, and the same network without any
+cache, which puts every token so far through the whole decoder for each new token. Both decode
+greedily, from the same freshly drawn weights; sequences run to their full length. The exit status
+is 1 if their tokens differ. The backend is the one that KERAS_BACKEND names; no TensorFlow is
+needed where it is JAX.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import keras
+import numpy as np
+from keras import ops
+
+from benchmarks.device import device_name, peak_memory
+from pix2seq_model.compiled import compiled
+from pix2seq_model.decoding import DecodeSettings, decode_images, decode_memory
+from pix2seq_model.model_config import PUBLISHED_NAMES, ModelConfig
+from pix2seq_model.pix2seq import Pix2Seq, build_model
+from pix2seq_model.vocabulary import DETECTION_PROMPT, Vocabulary
+
+# Without a cache the tokens so far are filled up to a multiple of this many, so that a handful of
+# shapes are compiled, not one for each length.
+_UNCACHED_STRIDE = 25
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--backbone", default="vit_b", choices=PUBLISHED_NAMES)
+    parser.add_argument("--image_size", type=int, default=640, help="pixels, of both sides")
+    parser.add_argument("--batch_size", type=int, default=1)
+    parser.add_argument("--max_objects", type=int, default=100)
+    parser.add_argument("--precision", default="float32", choices=("float32", "bfloat16"))
+    parser.add_argument("--repeats", type=int, default=3, help="the median of them counts")
+    parser.add_argument("--no_uncached", action="store_true", help="only our own way")
+    given = parser.parse_args(arguments)
+    result = measure(given)
+    print(json.dumps(result))
+    return 1 if result.get("tokens_equal") is False else 0
+
+
+def measure(given: argparse.Namespace) -> dict[str, Any]:
+    """Seconds for a batch, and what follows from them."""
+    keras.config.set_dtype_policy(given.precision)
+    size = (given.image_size, given.image_size)
+    network = build_model(ModelConfig.published(given.backbone, size), Vocabulary())
+    settings = DecodeSettings(max_objects=given.max_objects, top_k=1, stop_at_end=False)
+    images = np.random.default_rng(0).random((given.batch_size, *size, 3), np.float32)
+    # Greedy decoding looks at no random numbers.
+    uniform_BL = np.zeros((given.batch_size, settings.num_tokens), np.float32)
+
+    encode = compiled(network.encode, network)
+    decode = compiled(
+        lambda memory: decode_memory(network, memory, uniform_BL, settings=settings), network
+    )
+    both = compiled(
+        lambda images: decode_images(network, images, uniform_BL, settings=settings), network
+    )
+    memory = encode(images)
+    seconds = {
+        "encoder": _median_seconds(lambda: encode(images), given.repeats),
+        "decoder": _median_seconds(lambda: decode(memory), given.repeats),
+        "both": _median_seconds(lambda: both(images), given.repeats),
+    }
+    result = {
+        "backbone": given.backbone,
+        "image_size": given.image_size,
+        "batch_size": given.batch_size,
+        "tokens": settings.num_tokens,
+        "precision": given.precision,
+        "backend": keras.backend.backend(),
+        "device": device_name(),
+        "seconds": seconds,
+        "images_per_s": given.batch_size / seconds["both"],
+        "decoder_in_encoders": seconds["decoder"] / seconds["encoder"],
+        "peak_memory_gib": peak_memory() / 2**30,
+    }
+    if not given.no_uncached:
+        tokens = ops.convert_to_numpy(both(images)["tokens"])
+        seconds["decoder_uncached"], uncached = _decode_uncached(
+            network, memory, settings.num_tokens
+        )
+        result["times_faster"] = (seconds["encoder"] + seconds["decoder_uncached"]) / seconds[
+            "both"
+        ]
+        result["tokens_equal"] = bool(np.array_equal(tokens, uncached))
+        result["distinct_tokens"] = len(np.unique(tokens))
+    return _rounded(result)
+
+
+def _decode_uncached(network: Pix2Seq, memory, num_tokens: int) -> tuple[float, np.ndarray]:
+    """Greedy tokens (B, num_tokens), and the seconds they took once compiled."""
+
+    def likeliest(tokens_BL, memory, position):
+        # Causal: what fills the sequence behind the position has no say.
+        logits_BV = ops.take(network.decode(tokens_BL, memory), position, axis=1)
+        return ops.argmax(logits_BV, axis=-1)
+
+    run = compiled(likeliest, network)
+    batch_size = memory.shape[0]
+    lengths = [
+        min(num_tokens, -(-(position + 1) // _UNCACHED_STRIDE) * _UNCACHED_STRIDE)
+        for position in range(num_tokens)
+    ]
+    for length in sorted(set(lengths)):
+        _wait(run(np.zeros((batch_size, length), np.int32), memory, np.int32(0)))
+    tokens = np.zeros((batch_size, num_tokens + 1), np.int32)
+    tokens[:, 0] = DETECTION_PROMPT
+    start = time.perf_counter()
+    for position, length in enumerate(lengths):
+        token_B = run(tokens[:, :length], memory, np.int32(position))
+        tokens[:, position + 1] = ops.convert_to_numpy(token_B)
+    return time.perf_counter() - start, tokens[:, 1:]
+
+
+def _median_seconds(function: Callable[[], Any], repeats: int) -> float:
+    """The median after a first call, which compiles."""
+    _wait(function())
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        _wait(function())
+        times.append(time.perf_counter() - start)
+    return float(np.median(times))
+
+
+def _wait(result) -> None:
+    for tensor in keras.tree.flatten(result):
+        ops.convert_to_numpy(tensor)
+
+
+def _rounded(value):
+    if isinstance(value, dict):
+        return {name: _rounded(entry) for name, entry in value.items()}
+    return float(f"{value:.4g}") if isinstance(value, float) else value
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,46 @@
+"""The importer's executor: a published checkpoint becomes a Model artifact, or is refused."""
+
+import json
+import shutil
+
+import pytest
+from tfx.types import standard_artifacts
+
+from components.checkpoint_importer import Executor
+from pix2seq_model.errors import CheckpointError
+from pix2seq_model.model_folder import load_model_folder
+from tests.pix2seq_model import published_layout, tiny_network
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    return published_layout.write(
+        tmp_path_factory.mktemp("published") / "run", tiny_network.network()
+    )
+
+
+def do(checkpoint, folder):
+    model = standard_artifacts.Model()
+    model.uri = str(folder)
+    properties = {"checkpoint": str(checkpoint), "categories": "", "code_version": "1"}
+    Executor().Do({}, {"model": [model]}, properties)
+    return model
+
+
+def test_every_weight_arrives(checkpoint, tmp_path):
+    model = do(checkpoint, tmp_path / "model")
+    assert model.get_string_custom_property("checkpoint") == str(checkpoint / "ckpt-7")
+    network, info = load_model_folder(tmp_path / "model")
+    assert info.source.startswith("imported from ")
+    report = json.loads((tmp_path / "model/import.json").read_text())
+    assert (report["missing"], report["unused"]) == ([], [])
+    assert len(report["loaded"]) == len(network.weights)
+
+
+def test_a_truncated_checkpoint_is_refused(checkpoint, tmp_path):
+    copied = shutil.copytree(checkpoint, tmp_path / "copied")
+    (data,) = copied.glob("*.data-*")
+    data.write_bytes(data.read_bytes()[:1000])
+    with pytest.raises(CheckpointError, match=r"ckpt-7"):
+        do(copied, tmp_path / "model")
+    assert not (tmp_path / "model/model.json").exists()
