@@ -84,6 +84,8 @@ def stage() -> ConfigDict:
     # Batches with a loss or gradient that is not finite, after which training stops.
     stage.max_skipped_batches = 20
     stage.precision = "float32"  # or mixed_bfloat16
+    # Computes the activations inside layers again for the gradients: less memory, more time.
+    stage.activation_checkpointing = False
     stage.jit_compile = "auto"  # auto, on or off
     stage.steps_per_execution = 1
     stage.steps_per_log = 100
@@ -121,6 +123,7 @@ def evaluation() -> ConfigDict:
     evaluation.temperature = 1.0
     evaluation.end_token_offset = 0.0
     evaluation.seed = 0
+    evaluation.precision = "float32"  # of decoding; or bfloat16
     # Blessing: every metric named here must be reached ...
     evaluation.min_metrics = ConfigDict({"AP": 0.0})
     # ... and none named here may fall further than this below the model blessed before.

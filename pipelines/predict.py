@@ -28,6 +28,9 @@ _TOP_P = flags.DEFINE_float("top_p", 0.4, "Sample of the nucleus.", 0.0, 1.0)
 _TEMPERATURE = flags.DEFINE_float("temperature", 1.0, "Divides the logits.", lower_bound=1e-6)
 _END_OFFSET = flags.DEFINE_float("end_token_offset", 0.0, "Added to the end token's logit.")
 _SEED = flags.DEFINE_integer("seed", 0, "Of the sampling.")
+_PRECISION = flags.DEFINE_enum(
+    "precision", "float32", ["float32", "bfloat16"], "Of the network; bfloat16 is for accelerators."
+)
 _PICTURES = flags.DEFINE_boolean("pictures", True, "Write pictures and the contact sheet.")
 
 
@@ -45,6 +48,7 @@ def main(beam_arguments: list[str]) -> None:
         max_objects=_MAX_OBJECTS.value or None,
         batch_size=_BATCH_SIZE.value,
         draw=_PICTURES.value,
+        precision=_PRECISION.value,
         top_k=_TOP_K.value,
         top_p=_TOP_P.value,
         temperature=_TEMPERATURE.value,

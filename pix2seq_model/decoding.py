@@ -111,14 +111,14 @@ def decode_memory(
     """As `decode_images`, from encoded images (B, N, D)."""
     batch_size, num_tokens = ops.shape(memory_BND)[0], settings.num_tokens
     vocabulary = model.vocabulary
-    past, memory = model.decoder.start(memory_BND, num_tokens)
+    past, fixed = model.decoder.start(memory_BND, num_tokens)
     alive_B = ops.ones((batch_size,), dtype="bool") if alive_B is None else alive_B
 
     def running(position, alive_B, *_):
         return ops.logical_and(position < num_tokens, ops.any(alive_B))
 
     def step(position, alive_B, last_B, past, tokens_BL, class_ids_BN, scores_BN, logits_BLV):
-        logits_BV, past = model.decoder.step(last_B, position, past, memory)
+        logits_BV, past = model.decoder.step(last_B, position, past, fixed)
         if settings.keep_logits:
             logits_BLV = ops.slice_update(logits_BLV, (0, position, 0), logits_BV[:, None])
         offset_V = _end_token_offset(vocabulary.vocab_size, settings.end_token_offset)

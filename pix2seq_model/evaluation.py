@@ -49,6 +49,7 @@ class EvaluationSettings:
       batch_size: images decoded together.
       max_objects, top_k, top_p, temperature, end_token_offset: see `decoding.DecodeSettings`.
       seed: of the sampled tokens.
+      precision: of the network, "float32" or "bfloat16".
       num_pictures: in the report.
     """
 
@@ -59,6 +60,7 @@ class EvaluationSettings:
     temperature: float = 1.0
     end_token_offset: float = 0.0
     seed: int = 0
+    precision: str = "float32"
     num_pictures: int = 24
 
     @classmethod
@@ -268,7 +270,7 @@ def _detect(
     from pix2seq_model.input_pipeline import evaluation_dataset
     from pix2seq_model.reading_errors import reading_errors_named
 
-    network, info = load_model_folder(str(model_dir))
+    network, info = load_model_folder(str(model_dir), precision=settings.precision)
     detector = Detector(
         network, seed=settings.seed, batch_size=settings.batch_size, **settings.decoding()
     )
@@ -323,7 +325,8 @@ def _facts(
         f"layers, decoder of {info.model.num_decoder_layers}; "
         f"{info.vocabulary.num_bins} coordinate bins",
         "Weights": f"sha256 {info.weights_sha256[:12]}",
-        "Decoding": f"{settings.max_objects} objects an image, {sampling}, seed {settings.seed}",
+        "Decoding": f"{settings.max_objects} objects an image, {sampling}, seed {settings.seed}, "
+        f"{settings.precision}",
         "Made": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
     }
     if info.source:

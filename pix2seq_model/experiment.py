@@ -29,7 +29,7 @@ METRICS = (
 # Settings of a stage that do not change the weights that come out: a run may continue with others.
 WATCHING_SETTINGS = (
     *("steps_per_log", "checkpoint_every_steps", "checkpoint_every_minutes", "keep_checkpoints"),
-    *("max_skipped_batches", "steps_per_execution"),
+    *("max_skipped_batches", "steps_per_execution", "activation_checkpointing"),
 )
 # Sections whose keys are names of splits or metrics: an override may add one.
 _OPEN_SECTIONS = (
@@ -151,6 +151,7 @@ def _validate_evaluation(config: ConfigDict) -> None:
     _check_positions("evaluation.max_objects", section.max_objects, model_config(config, stage))
     _check_range("evaluation.top_k", section.top_k, 0, None)
     _check_range("evaluation.top_p", section.top_p, 0, 1)
+    _check_one_of("evaluation.precision", section.precision, ("float32", "bfloat16"))
     if section.temperature <= 0:
         raise ConfigError(f"evaluation.temperature={section.temperature} must be positive.")
     for field in ("min_metrics", "max_regression"):

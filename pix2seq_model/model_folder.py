@@ -13,8 +13,10 @@ execute code is ever read from a folder.
 import dataclasses
 import hashlib
 import json
+import os
 import shutil
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -106,14 +108,40 @@ def read_model_info(folder: str) -> ModelInfo:
         raise ModelError(f"{path} is damaged ({error}): write the model folder anew.") from error
 
 
+def wait_for_model(
+    folder: str | os.PathLike, *, marker: str, seconds: float = 3600.0, pause_s: float = 2.0
+) -> ModelInfo:
+    """What a folder says of the model that another process is about to write into it.
+
+    Args:
+      folder: local path or gs:// address.
+      marker: name of what is written there last.
+      seconds: how long to wait.
+      pause_s: between two looks.
+
+    Raises:
+      ModelError: it did not come in this time.
+    """
+    deadline = time.monotonic() + seconds
+    while not (epath.Path(folder) / marker).exists():
+        if time.monotonic() > deadline:
+            raise ModelError(
+                f"{folder} was not completed by the chief within {seconds / 60:.0f} min: see what "
+                "stopped it, and whether both see the same folder."
+            )
+        time.sleep(pause_s)
+    return read_model_info(os.fspath(folder))
+
+
 def load_model_folder(
-    folder: str, *, image_size: tuple[int, int] | None = None
+    folder: str, *, image_size: tuple[int, int] | None = None, precision: str = "float32"
 ) -> tuple[Any, ModelInfo]:
     """Builds the network that a folder describes and loads its weights.
 
     Args:
       folder: local path or gs:// address.
       image_size: (height, width) in pixels to build it for; as trained if None.
+      precision: of weights and computation, "float32" or "bfloat16"; logits are float32 in both.
 
     Returns:
       The Keras model and what the folder says of it (with `image_size` as built).
@@ -122,6 +150,8 @@ def load_model_folder(
       ModelError: the folder is no model folder or its weights do not fit.
     """
     # Keras takes seconds to import; reading model.json alone should not.
+    import keras
+
     from pix2seq_model.pix2seq import build_model
 
     info = read_model_info(folder)
@@ -129,7 +159,12 @@ def load_model_folder(
         info = dataclasses.replace(
             info, model=dataclasses.replace(info.model, image_size=image_size)
         )
-    network = build_model(info.model, info.vocabulary)
+    policy_before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(precision)
+    try:
+        network = build_model(info.model, info.vocabulary)
+    finally:
+        keras.config.set_dtype_policy(policy_before)
     load_weights(network, folder)
     return network, info
 

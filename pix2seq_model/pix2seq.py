@@ -11,6 +11,7 @@ from keras import ops
 
 from pix2seq_model.model_config import ModelConfig
 from pix2seq_model.position_codes import image_position_codes
+from pix2seq_model.recompute import run_layer
 from pix2seq_model.resnet import ResNetStem
 from pix2seq_model.transformer import DecoderLayer, EncoderLayer, MlpBlock, glorot, layer_norm
 from pix2seq_model.vit import PatchStem
@@ -75,6 +76,8 @@ class Pix2Seq(keras.Model):
 class ImageEncoder(keras.layers.Layer):
     """Stem, position codes, an optional class token, transformer layers and a last LayerNorm."""
 
+    recompute = False  # see recompute_activations
+
     def __init__(self, config: ModelConfig, *, seeds: random.Random):
         super().__init__(name="encoder")
         if config.backbone == "vit":
@@ -128,7 +131,7 @@ class ImageEncoder(keras.layers.Layer):
             )
             x_BND = ops.concatenate([token_B1D, x_BND], axis=1)
         for layer in self.layers:
-            x_BND = layer(x_BND, training=training)
+            x_BND = run_layer(layer, x_BND, training=training, recompute=self.recompute)
         return self.norm(x_BND)
 
 
@@ -176,6 +179,8 @@ class Bridge(keras.layers.Layer):
 class TokenDecoder(keras.layers.Layer):
     """Token and position embedding, transformer layers, LayerNorm and the logits of next tokens."""
 
+    recompute = False  # see recompute_activations
+
     def __init__(self, config: ModelConfig, vocab_size: int, *, seeds: random.Random):
         super().__init__(name="decoder")
         self.layers = [
@@ -218,8 +223,8 @@ class TokenDecoder(keras.layers.Layer):
         """Tokens (B, L) and memory (B, N, D) to logits (B, L, V) float32."""
         x_BLD = self._embed(tokens, self.position_embedding[: tokens.shape[1]])
         for layer in self.layers:
-            x_BLD = layer(x_BLD, memory_BND, training=training)
-        return self._logits(x_BLD)
+            x_BLD = run_layer(layer, x_BLD, memory_BND, training=training, recompute=self.recompute)
+        return self._logits(x_BLD, ops.transpose(self.output_embedding))
 
     def cross_attention(self, tokens, memory_BND):
         """The weights with which each token looks at the image, a list over layers.
@@ -235,28 +240,34 @@ class TokenDecoder(keras.layers.Layer):
         return weights
 
     def start(self, memory_BND, length: int):
-        """Caches for decoding `length` tokens: (past of each layer, memory of each layer)."""
+        """Caches for decoding `length` tokens.
+
+        Returns:
+          The past of each layer, still empty; and what stays the same in every step: the memory of
+          each layer, and the output embedding (D, V), which would be transposed anew in each step.
+        """
         memory_BND = ops.cast(memory_BND, self.compute_dtype)
         batch_size = ops.shape(memory_BND)[0]
         past = [layer.self_attention.empty_past(batch_size, length) for layer in self.layers]
         memory = [layer.cross_attention.cached_memory(memory_BND) for layer in self.layers]
-        return past, memory
+        return past, (memory, ops.transpose(self.output_embedding))
 
-    def step(self, tokens_B, position, past, memory):
+    def step(self, tokens_B, position, past, fixed):
         """Logits of the token after `tokens_B`, which stand at `position`.
 
         Args:
           tokens_B: (B,) int.
           position: int32 scalar, 0 for the prompt.
-          past, memory: the caches that `start` made.
+          past, fixed: the caches that `start` made.
 
         Returns:
           logits (B, V) float32, and the past with these tokens in it.
         """
+        memory, output_DV = fixed
         table = ops.convert_to_tensor(self.position_embedding)
         position_1D = ops.slice(table, (position, 0), (1, self._config.dim_decoder))
         x_BD = self._embed(tokens_B, position_1D)
-        length = past[0][1].shape[2]
+        length = past[0][1].shape[1]
         filled_T = ops.where(ops.arange(length) <= position, 0.0, -1e9)
         new_past = []
         for layer, layer_past, layer_memory in zip(self.layers, past, memory, strict=True):
@@ -264,14 +275,14 @@ class TokenDecoder(keras.layers.Layer):
                 x_BD, layer_past, layer_memory, position, filled_T=filled_T
             )
             new_past.append(layer_past)
-        return self._logits(x_BD), new_past
+        return self._logits(x_BD, output_DV), new_past
 
     def _embed(self, tokens, positions):
         embedded = ops.take(self.token_embedding, tokens, axis=0) + positions
         return ops.cast(embedded, self.compute_dtype)
 
-    def _logits(self, x):
-        logits = ops.matmul(self.norm(x), ops.transpose(self.output_embedding))
+    def _logits(self, x, output_DV):
+        logits = ops.matmul(self.norm(x), output_DV)
         return logits if self.output_bias is None else logits + self.output_bias
 
 

@@ -67,6 +67,7 @@ def predict(
     max_objects: int | None = None,
     batch_size: int = 8,
     draw: bool = True,
+    precision: str = "float32",
     stream: TextIO | None = None,
     **decoding: Any,
 ) -> Prediction:
@@ -80,6 +81,7 @@ def predict(
       max_objects: of an image; as many as the model was trained with if None.
       batch_size: images decoded together.
       draw: write pictures and the contact sheet too.
+      precision: of the network, "float32" or "bfloat16".
       stream: where to show progress; standard error if None.
       **decoding: further settings, see `Detector`.
 
@@ -87,7 +89,7 @@ def predict(
       ModelError: the model folder cannot be used.
       DataError: not one image can be read.
     """
-    network, info = load_model_folder(str(model_dir))
+    network, info = load_model_folder(str(model_dir), precision=precision)
     numbers = category_numbers(info.categories)
     names = {numbers[class_id]: name for class_id, name in info.category_names.items()}
     detector = Detector(

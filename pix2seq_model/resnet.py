@@ -9,6 +9,7 @@ import random
 import keras
 from keras import ops
 
+from pix2seq_model.recompute import run_layer
 from pix2seq_model.transformer import glorot, layer_norm
 
 _BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
@@ -121,6 +122,8 @@ class ResNetStem(keras.layers.Layer):
       name: name of the layer.
     """
 
+    recompute = False  # see recompute_activations
+
     def __init__(
         self,
         dim: int,
@@ -183,6 +186,6 @@ class ResNetStem(keras.layers.Layer):
         """Images (B, height, width, 3) in [0, 1] to (B, rows * columns, dim)."""
         features = self.pool(self.first(images, training=training))
         for block in self.blocks:
-            features = block(features, training=training)
+            features = run_layer(block, features, training=training, recompute=self.recompute)
         features = ops.reshape(features, (ops.shape(features)[0], -1, self._channels))
         return self.norm(self.projection(self.dropout(features, training=training)))

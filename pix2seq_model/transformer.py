@@ -1,8 +1,8 @@
 """Pre-LayerNorm transformer layers, and their cached form for decoding token by token.
 
 Shape suffixes: B batch, L length of the sequence that asks, M length of the sequence that is
-attended to, D width, H heads, K channels of a head, T positions of a cache. Heads have
-floor(width / heads) channels each.
+attended to, D width, H heads, K channels of a head, T positions of a cache, R = B * H rows of it.
+Heads have floor(width / heads) channels each.
 
 Every decoder layer has two ways through the same weights: `call` for whole sequences (teacher
 forcing) and `step` for one new token, whose past and whose image lie in caches.
@@ -163,11 +163,11 @@ class Attention(keras.layers.Layer):
         return self.merge(ops.reshape(attended, (-1, self._inner)))
 
     def empty_past(self, batch_size, length: int):
-        """Keys (B, H, K, T) and values (B, H, T, K) of a sequence that is still empty."""
-        heads, channels = self.num_heads, self.head_dim
+        """Keys (B*H, K, T) and values (B*H, T, K) of a sequence that is still empty."""
+        rows, channels = batch_size * self.num_heads, self.head_dim
         return (
-            ops.zeros((batch_size, heads, channels, length), dtype=self.compute_dtype),
-            ops.zeros((batch_size, heads, length, channels), dtype=self.compute_dtype),
+            ops.zeros((rows, channels, length), dtype=self.compute_dtype),
+            ops.zeros((rows, length, channels), dtype=self.compute_dtype),
         )
 
     def step_past(self, x_BD, cache, position, *, filled_T):
@@ -182,15 +182,19 @@ class Attention(keras.layers.Layer):
         Returns:
           (B, D), and the cache with the new token in it.
         """
-        key_BHKT, value_BHTK = cache
-        fused = ops.reshape(self.query_key_value(x_BD), (-1, 3, self.num_heads, self.head_dim))
-        query, key, value = fused[:, 0], fused[:, 1], fused[:, 2]
-        key_BHKT = ops.slice_update(key_BHKT, (0, 0, 0, position), key[..., None])
-        value_BHTK = ops.slice_update(value_BHTK, (0, 0, position, 0), value[:, :, None, :])
-        logits = ops.matmul(query[:, :, None, :], key_BHKT) / math.sqrt(self.head_dim)
+        # B*H rows, which is how the products take them: under another shape XLA would update a
+        # second copy of the whole cache for them in every step.
+        key_RKT, value_RTK = cache
+        query, key, value = (
+            ops.reshape(part, (-1, 1, self.head_dim))
+            for part in ops.split(self.query_key_value(x_BD), 3, axis=-1)
+        )
+        key_RKT = ops.slice_update(key_RKT, (0, 0, position), ops.transpose(key, (0, 2, 1)))
+        value_RTK = ops.slice_update(value_RTK, (0, position, 0), value)
+        logits = ops.matmul(query, key_RKT) / math.sqrt(self.head_dim)
         weights = _softmax(ops.cast(logits, "float32") + filled_T)
-        attended = ops.matmul(ops.cast(weights, value_BHTK.dtype), value_BHTK)
-        return self.merge(ops.reshape(attended, (-1, self._inner))), (key_BHKT, value_BHTK)
+        attended = ops.matmul(ops.cast(weights, value_RTK.dtype), value_RTK)
+        return self.merge(ops.reshape(attended, (-1, self._inner))), (key_RKT, value_RTK)
 
 
 class EncoderLayer(keras.layers.Layer):

@@ -4,6 +4,7 @@ from keras import ops
 
 from pix2seq_model.attention_maps import cross_attention_maps, raw_cross_attention
 from pix2seq_model.decoding import generate
+from pix2seq_model.model_folder import ModelInfo, load_model_folder, save_model_folder
 from pix2seq_model.vocabulary import CLASS_SHIFT, DETECTION_PROMPT, PADDING
 from tests.pix2seq_model.tiny_network import CONFIG, VOCABULARY, network
 
@@ -139,4 +140,23 @@ def test_attention_is_what_the_network_attends_with(model):
     x = model.decoder._embed(tokens, model.decoder.position_embedding[:5])
     for layer in model.decoder.layers:
         x, _ = layer.call_with_attention(x, memory)
-    np.testing.assert_allclose(ops.convert_to_numpy(model.decoder._logits(x)), logits, atol=1e-5)
+    seen = model.decoder._logits(x, ops.transpose(model.decoder.output_embedding))
+    np.testing.assert_allclose(ops.convert_to_numpy(seen), logits, atol=1e-5)
+
+
+def test_bfloat16_decodes_from_the_same_weights(tmp_path):
+    full = network()
+    info = ModelInfo(
+        model=CONFIG, vocabulary=VOCABULARY, categories=(), max_objects=OBJECTS, source="test"
+    )
+    save_model_folder(tmp_path, full, info=info)
+    half, _ = load_model_folder(tmp_path, precision="bfloat16")
+    assert half.compute_dtype == "bfloat16"
+    assert load_model_folder(tmp_path)[0].compute_dtype == "float32"
+    settings = {"max_objects": OBJECTS, "top_k": 1, "stop_at_end": False, "keep_logits": True}
+    found = [generate(model, images(), **settings) for model in (full, half)]
+    first = [each["logits"][:, 0] for each in found]
+    assert first[1].dtype == np.float32
+    np.testing.assert_allclose(first[1], first[0], atol=0.1 * np.abs(first[0]).max())
+    assert np.abs(first[1] - first[0]).max() > 1e-4
+    assert np.isfinite(found[1]["scores"]).all()

@@ -1,4 +1,4 @@
-"""The four published networks at full width and depth, on small images. `make test-sizes`."""
+"""The four published networks at full width and depth, on small images. `make test-large`."""
 
 import json
 import os

@@ -59,6 +59,27 @@ def test_the_vit_reference_passes(backend):
     assert "all ok" in done.stdout
 
 
+@pytest.mark.large
+@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+def test_the_resnet_reference_passes(backend):
+    done = run(SHARED / "reference/resnet", backend)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "all ok" in done.stdout
+
+
+@pytest.mark.large
+def test_a_changed_number_of_the_resnet_reference_fails(tmp_path):
+    folder = shutil.copytree(SHARED / "reference/resnet", tmp_path / "resnet")
+    with np.load(folder / "golden.npz") as archive:
+        golden = dict(archive)
+    golden["train_losses"][-1] *= 1.05
+    (folder / "golden.npz").chmod(0o644)
+    np.savez(folder / "golden.npz", **golden)
+    done = run(folder, "tensorflow")
+    assert done.returncode == 1
+    assert "not ok: train_losses" in done.stdout
+
+
 def test_a_changed_weight_fails(tmp_path):
     assert not failed(reference_check.check(copy_with(tmp_path / "same", change_weight=False)))
     off = failed(reference_check.check(copy_with(tmp_path / "changed", change_weight=True)))
