@@ -10,7 +10,7 @@ COCO_SAMPLE ?= ../shared/coco_sample
 
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help env demo overfit test test-sizes test-runners lint format requirements clean
+.PHONY: help env demo overfit test test-large test-distributed test-runners lint format requirements clean
 
 help:  ## This list.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## +/\t/' | expand -t 16
@@ -37,14 +37,17 @@ overfit: env  ## Learn eight real photographs by heart (COCO_SAMPLE: a folder in
 	  --config.data.finetune.annotations.val=$(DEMO)/overfit/instances.json
 
 test: env  ## All tests that need nothing but this machine.
-	@$(RUN) -m pytest
+	@$(RUN) -m pytest -n auto --maxprocesses=4 --dist=loadfile
 
-test-sizes: env  ## The four published networks at full size, on both backends (8 GB of memory).
-	@$(RUN) -m pytest -m large tests/pix2seq_model/test_published_sizes.py
+test-large: env  ## The published sizes, and the ResNet reference, on both backends (minutes, 8 GB).
+	@$(RUN) -m pytest -m large tests/pix2seq_model
 
-test-runners: env  ## The conversion on Prism and Flink too; fetches both (Go, Maven: 300 MB).
+test-distributed: env  ## Two workers, and two devices, train like one: TensorFlow and JAX (minutes).
+	@$(RUN) -m pytest -m distributed -s tests/pix2seq_model/test_distributed.py
+
+test-runners: env  ## The conversion on every Beam runner; fetches Prism (Go), Flink (Maven).
 	@$(RUN) tests/runners/install.py --output=build/runners
-	@$(RUN) -m pytest tests/runners -rs
+	@$(RUN) -m pytest -m "" -rs tests/runners tests/pipelines/test_killed_conversion.py
 
 lint: env  ## Style and format, as the continuous integration checks them.
 	@$(RUN) -m ruff check .

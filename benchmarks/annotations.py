@@ -46,25 +46,28 @@ class Measured:
     Attributes:
       num_boxes: Rows of annotations.
       seconds: Of the whole command.
+      cpu_seconds: Of all its processes.
       peak: Megabytes, the largest sum over all processes at one time.
       launcher, workers: Megabytes, the peak of the process that holds the runner, of each other.
     """
 
     num_boxes: int
     seconds: float
+    cpu_seconds: float
     peak: float
     launcher: float
     workers: tuple[float, ...]
 
 
 class MemoryWatch(threading.Thread):
-    """Samples the resident memory of a process and all its children until it ends."""
+    """Samples the memory and the CPU time of a process and its children until it ends."""
 
     def __init__(self, process: psutil.Process):
         super().__init__(daemon=True)
         self._root = process
         self.peak = 0.0
         self.peaks: dict[int, float] = {}
+        self.cpu_seconds: dict[int, float] = {}
 
     def run(self) -> None:
         while self._root.is_running() and self._root.status() != psutil.STATUS_ZOMBIE:
@@ -72,6 +75,7 @@ class MemoryWatch(threading.Thread):
             for process in (self._root, *self._children()):
                 try:
                     resident = process.memory_info().rss / _MEGABYTE
+                    self.cpu_seconds[process.pid] = sum(process.cpu_times()[:2])
                 except psutil.NoSuchProcess:
                     continue
                 total += resident
@@ -113,6 +117,7 @@ def measure(folder: Path, num_boxes: int, workers: int) -> Measured:
     return Measured(
         num_boxes,
         seconds,
+        sum(watch.cpu_seconds.values()),
         watch.peak,
         watch.peaks[process.pid],
         tuple(sorted(peak for peak in others if peak > 20)),
@@ -120,13 +125,12 @@ def measure(folder: Path, num_boxes: int, workers: int) -> Measured:
 
 
 def _print_measured(measured: list[Measured]) -> None:
-    print(f"{'boxes':>12} {'seconds':>8} {'all, MB':>8} {'runner, MB':>11}  others, MB")
+    titles = "boxes", "seconds", "of CPU", "all, MB", "runner, MB"
+    print(" ".join(f"{title:>11}" for title in titles), " others, MB")
     for one in measured:
+        numbers = (one.seconds, one.cpu_seconds, one.peak, one.launcher)
         others = ", ".join(f"{peak:.0f}" for peak in one.workers)
-        print(
-            f"{one.num_boxes:>12,} {one.seconds:>8.1f} {one.peak:>8.0f} {one.launcher:>11.0f}  "
-            f"{others}"
-        )
+        print(f"{one.num_boxes:>11,}", *(f"{number:>11.0f}" for number in numbers), f" {others}")
 
 
 def _print_all_of_objects365(first: Measured, last: Measured) -> None:

@@ -60,6 +60,7 @@ def commands(folder: Path, num_shards: int) -> dict[str, list[str]]:
             f"--num_shards={num_shards}",
             "--runner=DirectRunner",
             f"--direct_num_workers={_WORKERS}",
+            "--nodata_report",
             f"--output={folder}/convert_dataset",
         ],
         "plain_converter": [

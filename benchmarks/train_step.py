@@ -27,6 +27,7 @@ from benchmarks.operations import training_step_operations
 from pix2seq_model import experiment
 from pix2seq_model.optimizer import make_optimizer
 from pix2seq_model.pix2seq import build_model
+from pix2seq_model.recompute import recompute_activations
 from pix2seq_model.train_step import TrainedNetwork
 
 # Dense bfloat16 products, TFLOP/s, as the makers state them.
@@ -61,11 +62,10 @@ def measure(config, given: argparse.Namespace) -> dict:
     vocabulary = experiment.vocabulary(config)
     model_config = experiment.model_config(config, given.stage)
     keras.config.set_dtype_policy(settings.precision)
-    model = TrainedNetwork(
-        build_model(model_config, vocabulary, seed=config.seed),
-        vocabulary,
-        label_smoothing=settings.label_smoothing,
-    )
+    network = build_model(model_config, vocabulary, seed=config.seed)
+    if settings.activation_checkpointing:
+        recompute_activations(network)
+    model = TrainedNetwork(network, vocabulary, label_smoothing=settings.label_smoothing)
     model.compile(
         optimizer=make_optimizer(settings, model.trainable_variables),
         jit_compile={"auto": "auto", "on": True, "off": False}[settings.jit_compile],
@@ -104,6 +104,7 @@ def measure(config, given: argparse.Namespace) -> dict:
         "input": given.examples or "synthetic",
         "first_step_s": round(clock.first_s, 2),
         "step_s": round(seconds, 5),
+        "step_processor_s": round(clock.processor_s / given.steps, 5),
         "images_per_s": round(batch_size / seconds, 2),
         "model_tflop_per_step": round(operations / 1e12, 4),
         "model_tflops": round(tflops, 3),
@@ -133,12 +134,13 @@ class _Clock(keras.callbacks.Callback):
             self.first_s = time.perf_counter() - self._start
         if batch == self._warmup - 1:
             self._wait(logs)
-            self._begin = time.perf_counter()
+            self._begin, self._busy = time.perf_counter(), time.process_time()
         self._logs = logs
 
     def on_epoch_end(self, epoch, logs=None):
         self._wait(self._logs)
         self.seconds = time.perf_counter() - self._begin
+        self.processor_s = time.process_time() - self._busy
 
     def _wait(self, logs) -> None:
         self.loss = float(logs["loss"])

@@ -5,6 +5,7 @@ import os
 from typing import Any, ClassVar
 
 from apache_beam.io.filesystems import FileSystems
+from etils import epath
 from tfx import types
 from tfx.components.util import examples_utils
 from tfx.dsl.components.base import base_beam_component, base_beam_executor, executor_spec
@@ -14,11 +15,15 @@ from tfx.types import artifact_utils, component_spec, standard_artifacts
 from components.conversion.convert import convert_dataset
 from components.conversion.options import ConversionOptions, SplitSource
 from components.conversion.watch import ShardBar
+from pix2seq_model import data_report, dataset_info
 from pix2seq_model.defects import DefectLimits
+
+# A request to a bucket takes no more.
+_FILES_MOVED_AT_ONCE = 100
 
 
 class ExampleGenSpec(component_spec.ComponentSpec):
-    """Output and settings of `ExampleGen`."""
+    """Outputs and settings of `ExampleGen`; `report` is a folder with `data_report.html`."""
 
     PARAMETERS: ClassVar = {
         "source": component_spec.ExecutionParameter(type=str),
@@ -30,7 +35,8 @@ class ExampleGenSpec(component_spec.ComponentSpec):
     }
     INPUTS: ClassVar = {}
     OUTPUTS: ClassVar = {
-        "examples": component_spec.ChannelParameter(type=standard_artifacts.Examples)
+        "examples": component_spec.ChannelParameter(type=standard_artifacts.Examples),
+        "report": component_spec.ChannelParameter(type=standard_artifacts.ExampleStatistics),
     }
 
 
@@ -57,6 +63,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         exec_properties: dict[str, Any],
     ) -> None:
         examples = artifact_utils.get_single_instance(output_dict["examples"])
+        report = artifact_utils.get_single_instance(output_dict["report"])
         options = conversion_options(
             json.loads(exec_properties["source"]),
             name=exec_properties["name"],
@@ -65,8 +72,12 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         work_dir = exec_properties["work_dir"].rstrip("/")
         with ShardBar(work_dir):
             convert_dataset(options, work_dir, make_pipeline=self._make_beam_pipeline)
+        # Before the move: an attempt that dies here finds its records in place when it goes on.
+        page = epath.Path(data_report.write_data_report(work_dir))
+        page.copy(epath.Path(report.uri) / data_report.FILE_NAME, overwrite=True)
         _move_folder(work_dir, examples.uri.rstrip("/"))
         examples.split_names = artifact_utils.encode_split_names(sorted(options.splits))
+        report.split_names = examples.split_names
         examples_utils.set_payload_format(examples, example_gen_pb2.PayloadFormat.FORMAT_TF_EXAMPLE)
 
 
@@ -95,9 +106,12 @@ def _move_folder(source: str, target: str) -> None:
         return
     files = [file.path for file in FileSystems.match([f"{source}/**"])[0].metadata_list]
     # The manifest goes last: with it the folder is complete.
-    files.sort(key=lambda path: (path.endswith("/dataset_info.json"), path))
-    for path in files:
-        FileSystems.rename([path], [f"{target}{path.removeprefix(source)}"])
+    manifest = f"{source}/{dataset_info.FILE_NAME}"
+    others = [path for path in files if path != manifest]
+    for start in range(0, len(others), _FILES_MOVED_AT_ONCE):
+        some = others[start : start + _FILES_MOVED_AT_ONCE]
+        FileSystems.rename(some, [f"{target}{path.removeprefix(source)}" for path in some])
+    FileSystems.rename([manifest], [f"{target}/{dataset_info.FILE_NAME}"])
 
 
 class ExampleGen(base_beam_component.BaseBeamComponent):
@@ -134,5 +148,6 @@ class ExampleGen(base_beam_component.BaseBeamComponent):
                 fingerprint=fingerprint,
                 code_version=code_version,
                 examples=types.Channel(type=standard_artifacts.Examples),
+                report=types.Channel(type=standard_artifacts.ExampleStatistics),
             )
         )

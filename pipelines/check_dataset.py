@@ -21,6 +21,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from components.conversion.convert import ConvertDataset
 from components.conversion.finish import defect_examples, finish_conversion
 from components.conversion.folder import read_file
+from components.conversion.freed_memory import give_freed_memory_back
 from components.conversion.options import ConversionOptions
 from components.conversion.prepare import prepare_conversion
 from components.conversion.watch import ShardBar
@@ -99,6 +100,7 @@ def _report(options: ConversionOptions, info: DatasetInfo, output: str) -> int:
 def main(beam_arguments: list[str]) -> int:
     options = conversion_options()
     arguments = local_beam_args(beam_arguments)
+    give_freed_memory_back()
     is_local = "--runner=FnApiRunner" in arguments
     if _REPORT.value:
         output = _REPORT.value.rstrip("/")

@@ -21,19 +21,21 @@ from absl import flags
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from components.conversion.convert import convert_dataset
+from components.conversion.freed_memory import give_freed_memory_back
 from components.conversion.watch import ShardBar
 from pipelines.command_line import local_beam_args, run_command
 from pipelines.dataset_flags import conversion_options
-from pix2seq_model.data_report import write_data_report
 from pix2seq_model.defects import counts_table
 
 _OUTPUT = flags.DEFINE_string("output", None, "Folder to write.", required=True)
+_DATA_REPORT = flags.DEFINE_bool("data_report", True, "Write data_report.html beside the records.")
 
 
 def main(beam_arguments: list[str]) -> None:
     options = conversion_options()
     output = _OUTPUT.value.rstrip("/")
     arguments = local_beam_args(beam_arguments)
+    give_freed_memory_back()
     start = time.monotonic()
     with ShardBar(output):
         info = convert_dataset(
@@ -47,7 +49,11 @@ def main(beam_arguments: list[str]) -> None:
             f"{name}: {split.num_examples:,} images, {split.num_objects:,} boxes, "
             f"{split.num_bytes / 1e6:,.1f} MB in {len(split.shards)} shards"
         )
-    print(f"report: {write_data_report(output)}")
+    if _DATA_REPORT.value:
+        # Here, as the charts need memory that the conversion should have for itself.
+        from pix2seq_model.data_report import write_data_report
+
+        print(f"report: {write_data_report(output)}")
     print(f"{output}: complete after {time.monotonic() - start:.1f} s")
 
 

@@ -7,6 +7,7 @@ run that was not. A step of the optimizer takes one batch or several.
 
 import dataclasses
 import time
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -14,8 +15,12 @@ import keras
 from pix2seq_model.folder_lock import FolderLock
 from pix2seq_model.interruption import StopRequest
 from pix2seq_model.progress import ProgressLine
+from pix2seq_model.replicas import Replicas
 from pix2seq_model.summaries import Summaries
 from pix2seq_model.training_state import CheckpointFolder, synchronize, take_state
+
+_SECONDS_BETWEEN_QUESTIONS = 1.0
+_BATCHES_BETWEEN_QUESTIONS = 100
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -67,6 +72,7 @@ class IntervalLog(keras.callbacks.Callback):
         span: RunSpan,
         *,
         every_steps: int,
+        learning_rate: Callable[[int], Any],
         progress: ProgressLine,
         summaries: Summaries,
         history: list[dict[str, Any]],
@@ -75,12 +81,14 @@ class IntervalLog(keras.callbacks.Callback):
         Args:
           span: of this `fit`.
           every_steps: steps of a log interval.
+          learning_rate: by the number of the batch, from 0.
           progress, summaries: where the log goes.
           history: rows so far; rows are added to it.
         """
         super().__init__()
         self.history = history
         self._span, self._every_steps = span, every_steps
+        self._learning_rate = learning_rate
         self._progress, self._summaries = progress, summaries
         self._interval: tuple[int, float] | None = None
 
@@ -108,8 +116,8 @@ class IntervalLog(keras.callbacks.Callback):
     def _close_interval(self, batch: int, logs: dict) -> None:
         step = self._span.step(batch)
         values = {name: float(value) for name, value in logs.items()}
-        # The rate that the last batch was taken with.
-        learning_rate = float(self.model.optimizer._learning_rate(batch - 1))
+        # The rate that this batch was taken with.
+        learning_rate = float(self._learning_rate(batch - 1))
         row = {"step": step, "learning_rate": learning_rate, **values}
         self.history.append(row)
         self._progress.values(step, row)
@@ -151,7 +159,8 @@ class Checkpointing(keras.callbacks.Callback):
         folder: CheckpointFolder,
         stop: StopRequest,
         record: dict[str, Any],
-        lock: FolderLock,
+        lock: FolderLock | None,
+        replicas: Replicas | None = None,
     ) -> None:
         """
         Args:
@@ -162,6 +171,7 @@ class Checkpointing(keras.callbacks.Callback):
           stop: looked at after every batch.
           record: saved with the state; its "wall_time_s" is kept up to date.
           lock: of the work folder; renewed with every checkpoint.
+          replicas: that train together: the chief saves, and all stop after the same batch.
         """
         super().__init__()
         self.stopped = False
@@ -169,11 +179,15 @@ class Checkpointing(keras.callbacks.Callback):
         self._span, self._every_steps, self._every_s = span, every_steps, 60 * every_minutes
         self._folder, self._stop, self._record, self._lock = folder, stop, record, lock
         self._clock = self._saved_at = time.monotonic()
+        self._replicas = replicas or Replicas()
+        self._asked_at, self._asked_batch, self._ask_at_batch = self._clock, self.batch, 0
 
     def on_train_batch_end(self, index, logs=None):
         self.batch = self._span.batch(index)
-        if self._stop.received and not self._span.is_last(self.batch):
+        if self._is_stop_agreed() and not self._span.is_last(self.batch):
             self.stopped = self.model.stop_training = True
+        if not self._replicas.is_chief:
+            return
         late = self._every_s and time.monotonic() - self._saved_at >= self._every_s
         if self.stopped or late or self._span.is_due(self.batch, self._every_steps):
             self._save()
@@ -184,3 +198,21 @@ class Checkpointing(keras.callbacks.Callback):
         self._folder.save(take_state(self.model, step=self.batch, record=self._record))
         self._clock = self._saved_at = now
         self._lock.renew()
+
+    def _is_stop_agreed(self) -> bool:
+        """Whether any of the processes was asked to stop; they find out after the same batch.
+
+        Asking each other waits for the step to be computed, so they do it about once a second.
+        """
+        received = self._stop.received is not None
+        if self._replicas.num_processes == 1:
+            return received
+        if self.batch < self._ask_at_batch:
+            return False
+        now = time.monotonic()
+        pace = (self.batch - self._asked_batch) / max(now - self._asked_at, 1e-3)
+        pause = min(max(1, round(pace * _SECONDS_BETWEEN_QUESTIONS)), _BATCHES_BETWEEN_QUESTIONS)
+        answers = self._replicas.gather([received, pause])
+        self._asked_at, self._asked_batch = now, self.batch
+        self._ask_at_batch = self.batch + int(answers[:, 1].min())
+        return bool(answers[:, 0].any())

@@ -19,8 +19,13 @@ from pix2seq_model.errors import DataError
 _BUFFER_BYTES = 1 << 20
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _NOT_JSON_NUMBERS = re.compile(rb"(?<=[\s:,\[])(-?Infinity|NaN)(?=[\s,\]}])")
+# Most of a COCO file. Matches a whole value only: what follows is another key or the row's end.
+_POLYGONS = re.compile(rb'"segmentation"\s*:\s*\[[-+\d\s.,eE\[\]]*\](?=\s*(?:,\s*"|\}))')
 _WORD_BYTES = b"-abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _IS_CROWD, _IS_FAKE, _IS_REFLECTED = 1, 2, 4
+_MOST_PIXELS = 1 << 31
+# Where `AnnotationRow` has its area.
+_AREA = 5
 
 
 class ImageRow(NamedTuple):
@@ -77,9 +82,25 @@ class AnnotationRow(NamedTuple):
     def is_reflected(self) -> bool:
         return bool(self.flags & _IS_REFLECTED)
 
+    def packed(self) -> list[Any]:
+        """The values as a list, True for an area that is the box's own, as most are."""
+        values = [*self]
+        if len(self.bbox) == 4:
+            area = self.bbox[2] * self.bbox[3]
+            # Numbers that are not finite would not come back from JSON.
+            if self.area == area and math.isfinite(area):
+                values[_AREA] = True
+        return values
+
+    @classmethod
+    def unpacked(cls, values: list[Any]) -> "AnnotationRow":
+        """The row of which `packed` gave the values."""
+        row = cls(*values)
+        return row._replace(area=row.bbox[2] * row.bbox[3]) if row.area is True else row
+
 
 class _JsonStream:
-    """A file whose bare NaN and Infinity are put in quotation marks, and its byte order mark left.
+    """A file with bare NaN and Infinity in quotation marks, no byte order mark, and no polygons.
 
     They are not JSON, but Python's own `json` writes them; quoted they reach the rule for boxes
     that are not finite, instead of ending the job.
@@ -99,6 +120,9 @@ class _JsonStream:
         while chunk and chunk[-1:] in _WORD_BYTES and (more := self._file.read(1)):
             chunk += more
         before, self._last_byte = self._last_byte, chunk[-1:]
+        if b"segmentation" in chunk:
+            # Not used here; building its numbers would take most of the time.
+            chunk = _POLYGONS.sub(b'"segmentation":0', chunk)
         if b"NaN" in chunk or b"Infinity" in chunk:
             chunk = _NOT_JSON_NUMBERS.sub(rb'"\1"', before + chunk)[len(before) :]
         return chunk
@@ -152,7 +176,8 @@ def _pixels(value: Any) -> int:
         return 0
     if isinstance(value, bool) or not isinstance(value, int | float):
         return -1
-    return int(value) if value == int(value) and value >= 1 else -1
+    # Beyond that it is no image; and infinity has no int.
+    return int(value) if 1 <= value <= _MOST_PIXELS and value == int(value) else -1
 
 
 def parse_image_row(raw: Any, ordinal: int) -> ImageRow:
@@ -181,7 +206,12 @@ def _number(value: Any) -> float:
         return float(value) if value in ("NaN", "Infinity", "-Infinity") else _refuse()
     if value is None:
         return math.nan
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else _refuse()
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return _refuse()
+    try:
+        return float(value)
+    except OverflowError:  # An integer of hundreds of digits.
+        return math.inf
 
 
 def _refuse() -> float:
@@ -218,5 +248,5 @@ def parse_annotation_row(raw: Any, ordinal: int) -> AnnotationRow:
         problem = problem or f"iscrowd is {raw.get('iscrowd')!r:.80}, not 0 or 1"
     given = raw.get("area")
     if isinstance(given, int | float) and not isinstance(given, bool):
-        area = given
+        area = _number(given)
     return AnnotationRow(ordinal, image_id, annotation_id, category, bbox, area, flags, problem)

@@ -29,6 +29,10 @@ def compiled(function: Callable[..., Any], network: keras.Model) -> Callable[...
             with keras.StatelessScope(state_mapping=zip(network.variables, values, strict=True)):
                 return function(*arguments)
 
+        def local(value):
+            # Of weights that lie on several devices, the copy on the first of this process.
+            return value.addressable_data(0) if len(value.sharding.device_set) > 1 else value
+
         jitted = jax.jit(stateless)
-        return lambda *arguments: jitted([v.value for v in network.variables], *arguments)
+        return lambda *arguments: jitted([local(v.value) for v in network.variables], *arguments)
     raise NotImplementedError(f"Pix2Seq runs on TensorFlow and JAX, not on {backend}.")

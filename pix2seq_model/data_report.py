@@ -78,11 +78,48 @@ def _over_the_limit(per_image: Mapping[int, int]) -> str:
     """Says how many images have more objects than one sequence holds."""
     over = {count: images for count, images in per_image.items() if count > SEQUENCE_LIMIT}
     if not over:
-        return f"None has more than the {SEQUENCE_LIMIT} that one sequence holds."
-    lost = sum((count - SEQUENCE_LIMIT) * images for count, images in over.items())
+        return f"No image has more than the {SEQUENCE_LIMIT} objects that one sequence holds."
+    images = sum(over.values())
+    lost = sum((count - SEQUENCE_LIMIT) * number for count, number in over.items())
+    have = "1 image has" if images == 1 else f"{images:,} images have"
     return (
-        f"{sum(over.values()):,} images have more than the {SEQUENCE_LIMIT} that one sequence "
-        f"holds, which leaves out {lost:,} boxes each time."
+        f"{have} more than the {SEQUENCE_LIMIT} objects that one sequence holds, which leaves out "
+        f"{lost:,} boxes each time."
+    )
+
+
+def _lengths_chart(per_image: Mapping[int, int], split: str) -> str:
+    """How many tokens a sequence needs to hold all objects of an image."""
+    counts = sorted(per_image)
+    shares = 100 * np.cumsum([per_image[count] for count in counts]) / sum(per_image.values())
+    lengths = [_TOKENS_PER_OBJECT * count for count in counts]
+    limit = _TOKENS_PER_OBJECT * SEQUENCE_LIMIT
+    end = max(1.1 * limit, 1.05 * lengths[-1])
+    # A share holds until the next longer sequence: steps, not slopes.
+    steps_x, steps_y = np.repeat([*lengths, end], 2)[1:], np.repeat([*shares, shares[-1]], 2)[:-1]
+    return charts.line_chart(
+        [
+            charts.Line("", [limit, limit], [0, 100], color=charts.MUTED, dashed=True),
+            charts.Line("", steps_x.tolist(), steps_y.tolist(), color=charts.COLORS[4]),
+        ],
+        title=f"{split}: sequence lengths",
+        x_label="tokens of a sequence",
+        y_label="images whose objects fit, %",
+        x_range=(0, end),
+        y_range=(0, 102),
+    )
+
+
+def _lengths_note(per_image: Mapping[int, int]) -> str:
+    counts = sorted(per_image)
+    images = np.cumsum([per_image[count] for count in counts])
+    half, most = (
+        _TOKENS_PER_OBJECT * counts[int(np.searchsorted(images, part * images[-1]))]
+        for part in (0.5, 0.95)
+    )
+    return (
+        f"An object takes {_TOKENS_PER_OBJECT} tokens: half of the images need at most {half}, "
+        f"95 % at most {most}. {_over_the_limit(per_image)}"
     )
 
 
@@ -90,7 +127,6 @@ def _charts(statistics: Mapping[str, Any], split: str) -> list[dict[str, str]]:
     per_image = _per_image(statistics)
     num_images = sum(per_image.values())
     num_boxes = sum(statistics["areas"])
-    mean_tokens = _TOKENS_PER_OBJECT * num_boxes / max(num_images, 1)
     areas = ", ".join(
         f"{count / max(num_boxes, 1):.0%} {name}"
         for name, count in zip(box_statistics.AREA_NAMES, statistics["areas"], strict=True)
@@ -102,9 +138,13 @@ def _charts(statistics: Mapping[str, Any], split: str) -> list[dict[str, str]]:
     return [
         {
             "title": "Objects per image",
-            "note": f"{num_boxes / max(num_images, 1):.1f} in the mean, at most {max(per_image)}; "
-            f"a sequence is {mean_tokens:.0f} tokens in the mean. {_over_the_limit(per_image)}",
+            "note": f"{num_boxes / max(num_images, 1):.1f} in the mean, at most {max(per_image)}.",
             "svg": _objects_chart(per_image, split),
+        },
+        {
+            "title": "Sequence lengths",
+            "note": _lengths_note(per_image),
+            "svg": _lengths_chart(per_image, split),
         },
         {
             "title": "Box sizes",

@@ -19,7 +19,7 @@ DROPPED_IMAGES = {
     "image_not_decodable": "the file is not an image, or not one that can be decoded",
     "image_truncated": "the file ends before the image does",
     "image_wrong_size": "the file's width and height are not those of the JSON row",
-    "image_too_large": "more pixels than the limit",
+    "image_too_large": "more pixels than the limit, or no photograph by its bytes",
 }
 CHANGED_IMAGES = {
     "image_format_mismatch": "the file's name says another format; kept with its true one",

@@ -174,6 +174,8 @@ def evaluation_dataset(
     return dataset.prefetch(tf.data.AUTOTUNE).with_options(_options())
 
 
+# There is no Python control flow over tensors in it, and to look for some takes seconds.
+@tf.autograph.experimental.do_not_convert
 def _prepare_training_example(
     position: tf.Tensor,
     serialized: tf.Tensor,
@@ -231,6 +233,7 @@ def _padded_batch(
     )
 
 
+@tf.autograph.experimental.do_not_convert
 def _build_training_batch(
     batch: dict[str, Any],
     *,

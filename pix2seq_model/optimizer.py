@@ -29,6 +29,20 @@ class EveryFewBatches(keras.optimizers.schedules.LearningRateSchedule):
         return {"schedule": self._schedule, "batches_per_step": self._batches_per_step}
 
 
+def make_schedule(settings: ConfigDict) -> keras.optimizers.schedules.LearningRateSchedule:
+    """The learning rate of a stage by the number of the batch, from 0."""
+    schedule = WarmUpAndDecay(
+        settings.learning_rate,
+        settings.schedule,
+        total_steps=settings.steps,
+        warmup_steps=settings.warmup_steps,
+        end_factor=settings.end_factor,
+    )
+    if settings.accumulation_steps == 1:
+        return schedule
+    return EveryFewBatches(schedule, settings.accumulation_steps)
+
+
 def make_optimizer(
     settings: ConfigDict, trainable_variables: Sequence[keras.Variable]
 ) -> keras.optimizers.AdamW:
@@ -39,18 +53,9 @@ def make_optimizer(
         searched for in the path of a weight, as in "decoder/layer0/mlp/expand/bias".
       trainable_variables: of the model, in its order.
     """
-    schedule = WarmUpAndDecay(
-        settings.learning_rate,
-        settings.schedule,
-        total_steps=settings.steps,
-        warmup_steps=settings.warmup_steps,
-        end_factor=settings.end_factor,
-    )
     batches_per_step = settings.accumulation_steps
-    if batches_per_step > 1:
-        schedule = EveryFewBatches(schedule, batches_per_step)
     optimizer = keras.optimizers.AdamW(
-        learning_rate=schedule,
+        learning_rate=make_schedule(settings),
         weight_decay=settings.weight_decay,
         beta_1=0.9,
         beta_2=settings.beta_2,

@@ -22,6 +22,7 @@ class ProgressLine:
         *,
         total_steps: int,
         batch_size: int,
+        messages_only: bool = False,
         stream: TextIO | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -30,6 +31,7 @@ class ProgressLine:
           label: what is being trained, in front of every line.
           total_steps: steps of the whole run.
           batch_size: images of a step.
+          messages_only: leaves the line to another process.
           stream: where to write; standard error if None.
           clock: seconds, for tests.
         """
@@ -37,7 +39,8 @@ class ProgressLine:
         self._total = total_steps
         self._batch_size = batch_size
         self._stream = stream or sys.stderr
-        self._live = self._stream.isatty()
+        self._messages_only = messages_only
+        self._live = self._stream.isatty() and not messages_only
         self._clock = clock
         self._anchor: tuple[int, float] | None = None
         self._values: dict[str, float] = {}
@@ -62,6 +65,8 @@ class ProgressLine:
     def values(self, step: int, values: dict[str, float]) -> None:
         """Tells the values of a finished log interval, `loss` and `learning_rate` among them."""
         self._values = values
+        if self._messages_only:
+            return
         due = self._clock() - self._written_at >= _PLAIN_INTERVAL_S or step >= self._total
         if self._live:
             self._write_live(step)

@@ -7,7 +7,7 @@ tf.data's messages name an operation, not a file. So the reader of the batches r
 import concurrent.futures
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 from etils import epath
@@ -19,12 +19,15 @@ from pix2seq_model.tfrecord import read_records
 
 
 @contextlib.contextmanager
-def reading_errors_named(examples_dir: str | os.PathLike[str], split: str) -> Iterator[None]:
+def reading_errors_named(
+    examples_dir: str | os.PathLike[str], split: str, *, say: Callable[[str], None] = print
+) -> Iterator[None]:
     """Turns a failure to read batches of a split into one that names shard, record and image.
 
     Args:
       examples_dir: examples folder.
       split: name of the split that is read inside the `with`.
+      say: told that the search begins, which takes as long as reading and decoding the split.
 
     Raises:
       DataError: reading failed and a damaged record was found. Every other exception passes.
@@ -33,7 +36,10 @@ def reading_errors_named(examples_dir: str | os.PathLike[str], split: str) -> It
         yield
     except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
         # The network's own operations raise InvalidArgumentError too, but outside the iterator.
-        damage = find_damage(examples_dir, split) if "IteratorGetNext" in str(error) else None
+        if "IteratorGetNext" not in str(error):
+            raise
+        say(f"Reading split {split!r} of {examples_dir} failed; looking for the damaged record.")
+        damage = find_damage(examples_dir, split)
         if damage is None:
             raise
         raise DataError(damage) from error

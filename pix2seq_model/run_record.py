@@ -28,6 +28,8 @@ def run_record(
     base_model: dict[str, Any] | None,
     steps: int,
     restarts: int,
+    num_processes: int,
+    num_devices: int,
     wall_time_s: float,
 ) -> dict[str, Any]:
     """The record as plain JSON values.
@@ -39,6 +41,7 @@ def run_record(
       base_model: folder, digest and record of the model the weights came from; None if random.
       steps: optimizer steps taken.
       restarts: how often the run was interrupted and continued.
+      num_processes, num_devices: that shared each batch when it ended.
       wall_time_s: seconds spent training, over all restarts.
     """
     return {
@@ -54,7 +57,11 @@ def run_record(
         "git": _git(),
         "python": platform.python_version(),
         "packages": _packages(),
-        "hardware": _hardware(),
+        "hardware": {
+            **_hardware(),
+            "num_processes": num_processes,
+            "num_devices": num_devices,
+        },
         "command": sys.argv,
     }
 

@@ -27,11 +27,16 @@ _GROUPS = {
 class Summaries:
     """Writes event files to a folder, local or gs://; a context manager, which closes them.
 
+    Without a folder it writes nothing.
+
     Raises:
       UserError: the folder cannot be written.
     """
 
-    def __init__(self, folder: str | os.PathLike) -> None:
+    def __init__(self, folder: str | os.PathLike | None) -> None:
+        if folder is None:
+            self._writer = tf.summary.create_noop_writer()
+            return
         try:
             self._writer = tf.summary.create_file_writer(os.fspath(folder))
             self._writer.init()

@@ -12,6 +12,7 @@ import time
 import keras
 from keras import ops
 
+from pix2seq_model.replicas import Replicas
 from pix2seq_model.vocabulary import CLASS_SHIFT, NOISE_CLASS, Vocabulary
 
 # How many of the latest skipped batches are remembered by number.
@@ -38,10 +39,23 @@ class TrainedNetwork(keras.Model):
     """
 
     def __init__(
-        self, network: keras.Model, vocabulary: Vocabulary, *, label_smoothing: float = 0.0
+        self,
+        network: keras.Model,
+        vocabulary: Vocabulary,
+        *,
+        label_smoothing: float = 0.0,
+        replicas: Replicas | None = None,
     ) -> None:
+        """
+        Args:
+          network: to train.
+          vocabulary: the token ids.
+          label_smoothing: see `token_losses`.
+          replicas: that share its batches; this device alone if None.
+        """
         super().__init__(name="training")
         self.network = network
+        self._replicas = replicas or Replicas()
         self._vocabulary, self._label_smoothing = vocabulary, label_smoothing
         self._means = [
             keras.metrics.Mean(name=name)
@@ -60,8 +74,15 @@ class TrainedNetwork(keras.Model):
     def make_train_function(self, force=False):
         """Keras' function of a step, with the wait for its batch timed."""
         made_anew = force or self.train_function is None
-        super().make_train_function(force)
-        if not made_anew or self.steps_per_execution > 1:
+        if not made_anew:
+            return
+        if self._replicas.strategy is None:
+            super().make_train_function(force)
+        else:
+            from pix2seq_model.replicated_step import replicated_train_function
+
+            self.train_function = replicated_train_function(self, self._replicas)
+        if self.steps_per_execution > 1:
             return
         run = self.train_function
 
@@ -90,46 +111,75 @@ class TrainedNetwork(keras.Model):
         return self._train_step_tensorflow(*arguments)
 
     def _train_step_tensorflow(self, batch):
+        weights, states = self.values()
+        return self.update(*self.gradients(weights, states, batch, total_weight(batch)))
+
+    def gradients(self, weights, states, batch, total):
+        """On TensorFlow, what a batch or a share of one gives; changes nothing.
+
+        Args:
+          weights, states: values of the trainable and of the other variables.
+          batch: as the input returns it.
+          total: `total_weight` of the whole batch.
+
+        Returns:
+          The gradients, the log's sums and the states afterwards. The first two are those of the
+          whole batch once they are added up over its shares.
+        """
         import tensorflow as tf
 
         inputs, targets_BL, weights_BL = batch
-        statistics = [v for v in self.non_trainable_variables if v.name.startswith("moving_")]
-        before = [tf.identity(variable.value) for variable in statistics]
-        with tf.GradientTape() as tape:
-            logits_BLV = self(inputs, training=True)
-            loss, parts = self._loss(targets_BL, logits_BLV, weights_BL)
-        variables = self.trainable_variables
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(weights)
+            logits_BLV, states = self.stateless_call(weights, states, inputs, training=True)
+            loss, sums = self._loss(targets_BL, logits_BLV, weights_BL, total)
         # An embedding that is only looked up has a sparse gradient; Adam moves all of it anyway.
-        gradients = [tf.convert_to_tensor(g) for g in tape.gradient(loss, variables)]
-        norm, finite = _norm_and_finite(loss, gradients)
+        gradients = [tf.convert_to_tensor(g) for g in tape.gradient(loss, weights)]
+        return gradients, sums, states
+
+    def update(self, gradients, sums, states):
+        """On TensorFlow, takes a step by what `gradients` returned; returns the log's means."""
+        import tensorflow as tf
+
+        parts = _means_of(sums)
+        norm, finite = _norm_and_finite(parts["loss"][0], gradients)
 
         def update():
-            self.optimizer.apply_gradients(zip(gradients, variables))
+            self.optimizer.apply_gradients(zip(gradients, self.trainable_variables))
 
         def skip():
             self.optimizer._iterations.assign_add(1)
 
         # A condition rather than a choice between old and new values: the guard costs nothing.
         tf.cond(finite, update, skip)
-        for variable, old in zip(statistics, before):
-            variable.assign(tf.where(finite, variable.value, old))
+        for variable, new in zip(self.non_trainable_variables, states, strict=True):
+            variable.assign(tf.where(finite, new, variable.value))
         self._count(finite, {**parts, "gradient_norm": (norm, 1.0)})
         return self.get_metrics_result()
+
+    def values(self):
+        """The trainable and the other variables' values, as tensors."""
+        return (
+            [ops.convert_to_tensor(variable.value) for variable in self.trainable_variables],
+            [ops.convert_to_tensor(variable.value) for variable in self.non_trainable_variables],
+        )
 
     def _train_step_jax(self, state, batch):
         import jax
 
         trainable, non_trainable, optimizer, metrics = state
         inputs, targets_BL, weights_BL = batch
+        total = total_weight(batch)
 
         def loss_of(trainable):
             logits_BLV, changed = self.stateless_call(
                 trainable, non_trainable, inputs, training=True
             )
-            loss, parts = self._loss(targets_BL, logits_BLV, weights_BL)
-            return loss, (parts, changed)
+            loss, sums = self._loss(targets_BL, logits_BLV, weights_BL, total)
+            return loss, (sums, changed)
 
-        (loss, (parts, changed)), gradients = jax.value_and_grad(loss_of, has_aux=True)(trainable)
+        (loss, (sums, changed)), gradients = jax.value_and_grad(loss_of, has_aux=True)(trainable)
+        parts = _means_of(sums)
         norm, finite = _norm_and_finite(loss, gradients)
         new_trainable, new_optimizer = self.optimizer.stateless_apply(
             optimizer, gradients, trainable
@@ -157,8 +207,8 @@ class TrainedNetwork(keras.Model):
         )
         return logs, new_state
 
-    def _loss(self, targets_BL, logits_BLV, weights_BL):
-        """The loss, and for every logged mean of the batch (its value, the weight it has)."""
+    def _loss(self, targets_BL, logits_BLV, weights_BL, total):
+        """The share of the loss, and for each mean of the log (sum(w * x), sum(w))."""
         losses_BL = token_losses(targets_BL, logits_BLV, label_smoothing=self._label_smoothing)
         weights_BL = ops.cast(weights_BL, "float32")
         shift = self._vocabulary.coord_shift
@@ -169,14 +219,14 @@ class TrainedNetwork(keras.Model):
         is_noise_BL = weights_BL * ops.cast(targets_BL == NOISE_CLASS, "float32")
         guess_BL = ops.cast(ops.argmax(logits_BLV, axis=-1), targets_BL.dtype)
         correct_BL = ops.cast(guess_BL == targets_BL, "float32")
-        loss = _weighted_mean(losses_BL, weights_BL)
-        return loss[0], {
-            "loss": (loss[0], 1.0),
-            "loss_coordinates": _weighted_mean(losses_BL, is_coordinate_BL),
-            "loss_classes": _weighted_mean(losses_BL, is_class_BL),
-            "loss_noise": _weighted_mean(losses_BL, is_noise_BL),
-            "token_accuracy": _weighted_mean(correct_BL, is_coordinate_BL + is_class_BL),
+        sums = {
+            "loss": _weighted_sum(losses_BL, weights_BL),
+            "loss_coordinates": _weighted_sum(losses_BL, is_coordinate_BL),
+            "loss_classes": _weighted_sum(losses_BL, is_class_BL),
+            "loss_noise": _weighted_sum(losses_BL, is_noise_BL),
+            "token_accuracy": _weighted_sum(correct_BL, is_coordinate_BL + is_class_BL),
         }
+        return sums["loss"][0] / ops.maximum(total, 1e-9), sums
 
     def _count(self, finite, parts) -> None:
         """Adds a batch to the running means, or to the skipped."""
@@ -214,10 +264,20 @@ def token_losses(targets_BL, logits_BLV, *, label_smoothing: float = 0.0):
     return (1 - label_smoothing) * losses_BL + label_smoothing * uniform_BL
 
 
-def _weighted_mean(values_BL, weights_BL):
-    """(sum(w * x) / sum(w), sum(w)); the mean is 0 where all weights are."""
-    total = ops.sum(weights_BL)
-    return ops.sum(weights_BL * values_BL) / ops.maximum(total, 1e-9), total
+def total_weight(batch):
+    """Sum of the weights of a batch's tokens."""
+    return ops.sum(ops.cast(batch[2], "float32"))
+
+
+def _weighted_sum(values_BL, weights_BL):
+    return ops.sum(weights_BL * values_BL), ops.sum(weights_BL)
+
+
+def _means_of(sums):
+    """For each mean of the log (its value in a batch, the weight it has among batches)."""
+    means = {name: (part / ops.maximum(w, 1e-9), w) for name, (part, w) in sums.items()}
+    # Every batch counts alike in the loss, as every one is a step.
+    return means | {"loss": (means["loss"][0], 1.0)}
 
 
 def _norm_and_finite(loss, gradients):

@@ -22,7 +22,7 @@ from pix2seq_model.base_weights import take_base_weights
 from pix2seq_model.callbacks import Checkpointing, IntervalLog, RunSpan
 from pix2seq_model.dataset_info import read_dataset_info
 from pix2seq_model.decoding import DecodeSettings
-from pix2seq_model.errors import ConfigError, ModelError
+from pix2seq_model.errors import ModelError
 from pix2seq_model.evaluation import EvaluationSettings
 from pix2seq_model.export import export_model_folder
 from pix2seq_model.folder_lock import FolderLock
@@ -36,16 +36,20 @@ from pix2seq_model.model_folder import (
     load_weights,
     read_model_info,
     save_model_folder,
+    wait_for_model,
     write_atomically,
 )
-from pix2seq_model.optimizer import make_optimizer
+from pix2seq_model.optimizer import make_optimizer, make_schedule
 from pix2seq_model.pix2seq import build_model
 from pix2seq_model.progress import ProgressLine
 from pix2seq_model.reading_errors import reading_errors_named
+from pix2seq_model.recompute import recompute_activations
+from pix2seq_model.replicas import join_replicas
 from pix2seq_model.run_identity import check_same_run, run_identity
 from pix2seq_model.run_record import RUN_FILE, read_run_record, run_record
 from pix2seq_model.skipped_batches import SkippedBatches
 from pix2seq_model.stall_watch import StallWatch
+from pix2seq_model.step_counts import check_step_counts
 from pix2seq_model.summaries import Summaries
 from pix2seq_model.train_step import TrainedNetwork
 from pix2seq_model.training_evaluation import SplitEvaluator, TrainingEvaluation
@@ -86,10 +90,16 @@ def train(
       TrainingInterruptedError: stopped by a signal, with the state saved.
     """
     settings = config[stage]
-    _check_multiples(settings, stage)
+    check_step_counts(settings, stage)
     if keras.backend.backend() == "jax":
         # TensorFlow reads the images; the accelerators' memory is JAX's.
         tf.config.set_visible_devices([], "GPU")
+    replicas = join_replicas()
+    replicas.check_share(
+        settings.batch_size,
+        accumulation_steps=settings.accumulation_steps,
+        name=f"{stage}.batch_size",
+    )
 
     # ---- What is trained on what. ----------------------------------------------------------------
     vocabulary = experiment.vocabulary(config)
@@ -99,20 +109,29 @@ def train(
 
     with contextlib.ExitStack() as stack:
         stop = stack.enter_context(StopRequest())
-        lock = stack.enter_context(FolderLock(work_dir))
-        check_same_run(
-            work_dir,
-            run_identity(
-                config,
-                stage,
-                data_fingerprint=data.fingerprint(),
-                base_model=base_info.weights_sha256 if base_info else "",
-            ),
+        lock = None
+        if replicas.is_chief:
+            lock = stack.enter_context(FolderLock(work_dir))
+            check_same_run(
+                work_dir,
+                run_identity(
+                    config,
+                    stage,
+                    data_fingerprint=data.fingerprint(),
+                    base_model=base_info.weights_sha256 if base_info else "",
+                ),
+            )
+            _make_model_folder(model_dir)
+        summaries = stack.enter_context(
+            Summaries(epath.Path(logs_dir) / stage if replicas.is_chief else None)
         )
-        _make_model_folder(model_dir)
-        summaries = stack.enter_context(Summaries(epath.Path(logs_dir) / stage))
         progress = stack.enter_context(
-            ProgressLine(stage, total_steps=settings.steps, batch_size=settings.batch_size)
+            ProgressLine(
+                stage,
+                total_steps=settings.steps,
+                batch_size=settings.batch_size,
+                messages_only=not replicas.is_chief,
+            )
         )
 
         # ---- The network, with the base model's weights, and what trains it. ---------------------
@@ -120,10 +139,14 @@ def train(
             network = build_model(
                 experiment.model_config(config, stage), vocabulary, seed=config.seed
             )
+        if settings.activation_checkpointing:
+            recompute_activations(network)
         if base_model_dir:
             transfer, _ = take_base_weights(network, base_model_dir)
             progress.message(f"{stage} starts from {base_model_dir}: {transfer.text()}")
-        model = TrainedNetwork(network, vocabulary, label_smoothing=settings.label_smoothing)
+        model = TrainedNetwork(
+            network, vocabulary, label_smoothing=settings.label_smoothing, replicas=replicas
+        )
         model.compile(
             optimizer=make_optimizer(settings, model.trainable_variables),
             jit_compile={"auto": "auto", "on": True, "off": False}[settings.jit_compile],
@@ -140,6 +163,7 @@ def train(
             put_state(model, state)
             first_batch, record = state.step, state.record
             record["restarts"] += 1
+        replicas.check_same(first_batch, "the step to continue at")
         span = RunSpan(
             steps=settings.steps,
             batches_per_step=settings.accumulation_steps,
@@ -163,8 +187,10 @@ def train(
             image_size=tuple(settings.image_size),
             augmentation=Augmentation(**settings.augmentation.to_dict()),
             sequence=SequenceSettings(**settings.sequence.to_dict()),
+            num_hosts=replicas.num_processes,
+            host_index=replicas.process_index,
         )
-        if not first_batch:
+        if replicas.is_chief and not first_batch:
             (inputs, targets, _) = next(iter(make_batches(shuffle_buffer=span.batch_size)))
             sheet = training_pictures(
                 inputs["image"].numpy(),
@@ -178,6 +204,7 @@ def train(
         log = IntervalLog(
             span,
             every_steps=settings.steps_per_log,
+            learning_rate=make_schedule(settings),
             progress=progress,
             summaries=summaries,
             history=record["history"],
@@ -186,7 +213,7 @@ def train(
             span,
             every_steps=settings.steps_per_log,
             limit=settings.max_skipped_batches,
-            folder=work_dir,
+            folder=work_dir if replicas.is_chief else None,
             image_ids=lambda batch: training_image_ids(
                 **stream, shuffle_buffer=settings.shuffle_buffer, step=batch
             ),
@@ -220,7 +247,7 @@ def train(
                     record=record,
                     progress=progress,
                     summaries=summaries,
-                    save_best=save_best if settings.keep_best else None,
+                    save_best=save_best if settings.keep_best and replicas.is_chief else None,
                 )
             )
         checkpointing = Checkpointing(
@@ -231,11 +258,13 @@ def train(
             stop=stop,
             record=record,
             lock=lock,
+            replicas=replicas,
         )
         if first_batch < span.total_batches:
             with (
+                replicas.losses_named(),
                 StallWatch(model, f"split {split!r} of {examples_dir}", say=progress.message),
-                reading_errors_named(examples_dir, split),
+                reading_errors_named(examples_dir, split, say=progress.message),
             ):
                 model.fit(
                     make_batches(start_step=first_batch, shuffle_buffer=settings.shuffle_buffer),
@@ -251,12 +280,20 @@ def train(
             model.optimizer.finalize_variable_values(model.trainable_variables)
         if checkpointing.stopped:
             raise TrainingInterruptedError(
-                f"{stage} was stopped by {stop.received} at step "
+                f"{stage} was stopped by {stop.received or 'another worker'} at step "
                 f"{span.step(checkpointing.batch)} of {span.steps}; its state is in {work_dir}. "
                 "Run the same command to continue."
             )
 
-        # ---- The model folder. -------------------------------------------------------------------
+        # ---- The model folder, the chief's work. -------------------------------------------------
+        replicas.leave()
+        if not replicas.is_chief:
+            return wait_for_model(model_dir, marker=SERVING_FOLDER)
+        if replicas.num_processes > 1:
+            # One that lies in this process alone.
+            weights = network.get_weights()
+            network = build_model(network.model_config, vocabulary)
+            network.set_weights(weights)
         if settings.keep_best and record["best"]:
             load_weights(network, os.fspath(best_dir))
             info = dataclasses.replace(
@@ -282,6 +319,8 @@ def train(
             base_model=base_record,
             steps=settings.steps,
             restarts=record["restarts"],
+            num_processes=replicas.num_processes,
+            num_devices=replicas.num_devices,
             wall_time_s=record["wall_time_s"],
         )
         write_atomically(epath.Path(model_dir) / RUN_FILE, json.dumps(content, indent=1) + "\n")
@@ -305,34 +344,6 @@ def _precision(name: str) -> Iterator[None]:
         yield
     finally:
         keras.config.set_dtype_policy(before)
-
-
-def _check_multiples(settings: ConfigDict, stage: str) -> None:
-    """Raises ConfigError where one count must divide into another and does not."""
-    batches_per_step = settings.accumulation_steps
-    if settings.batch_size % batches_per_step:
-        raise ConfigError(
-            f"{stage}.batch_size={settings.batch_size} does not divide into {stage}."
-            f"accumulation_steps={batches_per_step} batches: choose a multiple."
-        )
-    together = settings.steps_per_execution
-    for name in ("steps", "steps_per_log", "checkpoint_every_steps"):
-        if settings[name] * batches_per_step % together:
-            raise ConfigError(
-                f"{stage}.{name}={settings[name]} is no multiple of {stage}.steps_per_execution="
-                f"{together}: choose {max(1, settings[name] // together) * together}."
-            )
-    interval = settings.steps_per_log
-    if settings.evaluate_every_steps % interval:
-        raise ConfigError(
-            f"{stage}.evaluate_every_steps={settings.evaluate_every_steps} is no multiple of "
-            f"{stage}.steps_per_log={interval}: choose "
-            f"{max(1, settings.evaluate_every_steps // interval) * interval}."
-        )
-    if settings.keep_best and not settings.evaluate_every_steps:
-        raise ConfigError(
-            f"{stage}.keep_best needs evaluations while training: set {stage}.evaluate_every_steps."
-        )
 
 
 def _make_model_folder(model_dir: str | os.PathLike) -> None:

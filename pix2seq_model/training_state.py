@@ -11,7 +11,6 @@ is noticed when it is read, and the checkpoint before it serves.
 """
 
 import dataclasses
-import io
 import json
 import os
 import re
@@ -210,8 +209,11 @@ def _write(path: epath.Path, state: TrainingState) -> None:
 
 def _read(path: epath.Path) -> TrainingState:
     """Reads a checkpoint; every array's checksum is verified as it is read."""
-    source = io.BytesIO(path.read_bytes()) if os.fspath(path).startswith("gs://") else path
-    with np.load(source, allow_pickle=False) as arrays:
+    if os.fspath(path).startswith("gs://"):
+        with tempfile.NamedTemporaryFile(suffix=".npz") as local:
+            path.copy(local.name, overwrite=True)
+            return _read(epath.Path(local.name))
+    with np.load(path, allow_pickle=False) as arrays:
         meta = json.loads(arrays[_META].tobytes())
         if meta["format"] != _FORMAT:
             raise ValueError(f"its format is {meta['format']}, this program reads {_FORMAT}")

@@ -48,6 +48,20 @@ def _run(program: str, arguments: tuple[str, ...], out: str, err: str) -> None:
     os._exit(status)
 
 
+def start_command(name: str, *arguments: object, folder: Path) -> multiprocessing.Process:
+    """Starts a command of `pipelines/` and leaves it running; its output goes to `folder`."""
+    child = PROCESSES.Process(
+        target=_run,
+        args=(
+            os.fspath(PIPELINES / f"{name}.py"),
+            tuple(map(str, arguments)),
+            *(str(folder / stream) for stream in ("out", "err")),
+        ),
+    )
+    child.start()
+    return child
+
+
 def run_program(program: str | os.PathLike[str], *arguments: object) -> Done:
     """Runs a Python file as `python program arguments...` would."""
     with tempfile.TemporaryDirectory() as folder:

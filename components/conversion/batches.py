@@ -18,7 +18,7 @@ from typing import Any
 import orjson
 
 NUM_BUCKETS = 512
-_HASH_BITS = 64
+HASH_BYTES = 8
 # Held by one worker while it packs, over all buckets: some 30 MB of rows.
 _ROWS_HELD = 65_536
 _FASTEST = 1
@@ -26,13 +26,13 @@ _FASTEST = 1
 
 def image_hash(image_id: str, *, split: str, seed: int) -> int:
     """Returns the 64-bit number that decides an image's place among the records."""
-    digest = hashlib.blake2b(f"{seed}/{split}/{image_id}".encode(), digest_size=8)
+    digest = hashlib.blake2b(f"{seed}/{split}/{image_id}".encode(), digest_size=HASH_BYTES)
     return int.from_bytes(digest.digest())
 
 
 def part_of(image_hash_: int, num_parts: int) -> int:
     """Returns which of `num_parts` equal ranges of hashes an image falls into."""
-    return image_hash_ * num_parts >> _HASH_BITS
+    return image_hash_ * num_parts >> 8 * HASH_BYTES
 
 
 def pack(kind: str, rows: Sequence[Sequence[Any]]) -> bytes:
@@ -56,8 +56,7 @@ class BatchPacker:
 
     def add(self, key: str, row: Sequence[Any]) -> Iterator[tuple[str, bytes]]:
         """Adds a row; yields (key, batch) for all rows held once they are many."""
-        # orjson takes lists, not named tuples.
-        self._rows[key].append([*row])
+        self._rows[key].append(row)
         self._num_rows += 1
         if self._num_rows >= _ROWS_HELD:
             yield from self.flush()

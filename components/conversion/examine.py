@@ -1,13 +1,10 @@
 """One image with its annotations: read, checked, and brought to its record or its defects."""
 
 import dataclasses
-import zipfile
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from apache_beam.io.filesystem import BeamIOError
-
-from components.conversion.image_store import ImageStore, read_with_retries
+from components.conversion.image_store import READING_ERRORS, ImageStore, read_with_retries
 from components.conversion.join_images import JoinedImage
 from components.conversion.options import ConversionOptions
 from pix2seq_model.box_statistics import BoxStatistics
@@ -24,6 +21,8 @@ from pix2seq_model.records import ObjectRecord, encode_example
 
 # Counted, but one line for each box of a file without areas would tell nobody anything.
 _WITHOUT_LINES = ("area_from_box",)
+# No photograph is larger, and some two dozen files are in a worker's memory at a time.
+_MAX_FILE_BYTES = 200_000_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,11 +59,13 @@ def _load(row: ImageRow, image: JoinedImage, store: ImageStore, options: Convers
         )
     if image.location is None:
         raise ImageDefect("image_missing", row.file_name)
+    if image.location.size > _MAX_FILE_BYTES:
+        raise ImageDefect("image_too_large", f"{row.file_name} has {image.location.size} bytes")
     try:
         data = read_with_retries(store, image.location.path)
     except FileNotFoundError:
         raise ImageDefect("image_missing", row.file_name) from None
-    except (OSError, BeamIOError, zipfile.BadZipFile) as error:
+    except READING_ERRORS as error:
         raise ImageDefect("image_unreadable", f"{row.file_name}: {error}"[:300]) from None
     return check_image(
         data,

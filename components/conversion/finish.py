@@ -101,7 +101,7 @@ def _remove_others(output: str, kept: set[str]) -> None:
         file.path
         for match in found
         for file in match.metadata_list
-        if file.path.removeprefix(f"{output}/") not in kept
+        if file.path.startswith(f"{output}/") and file.path.removeprefix(f"{output}/") not in kept
     ]
     if others:
         FileSystems.delete(others)

@@ -15,9 +15,24 @@ import uuid
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes, FileMetadata
 from apache_beam.io.filesystems import FileSystems
 
+from pix2seq_model.errors import DataError
+
 PLAN = "progress/plan.json"
 SUMMARY = "progress/summary.json"
 _TEMPORARY = "progress/tmp-"
+
+
+def check_output_name(output: str) -> None:
+    """Refuses a name in which Beam would see a pattern: there is no way to quote one.
+
+    Raises:
+      DataError: the name has a bracket, an asterisk or a question mark.
+    """
+    if any(character in output for character in "*?["):
+        raise DataError(
+            f"{output} cannot be an output folder: Beam reads *, ? and [ as a pattern; "
+            "give another name"
+        )
 
 
 def progress_file(split: str, shard: int, num_shards: int) -> str:

@@ -52,7 +52,7 @@ class JoinedImage:
         return [
             self.image_hash,
             [[*row] for row in self.image_rows],
-            [[*row] for row in self.annotation_rows],
+            [row.packed() for row in self.annotation_rows],
             [*self.location] if self.location else None,
             self.repeats,
             self.leaks,
@@ -63,7 +63,7 @@ class JoinedImage:
         return cls(
             row[0],
             [ImageRow(*values) for values in row[1]],
-            [AnnotationRow(*values) for values in row[2]],
+            [AnnotationRow.unpacked(values) for values in row[2]],
             Location(*row[3]) if row[3] else None,
             row[4],
             row[5],
@@ -125,7 +125,7 @@ class _JoinImages(beam.DoFn):
         return JoinedImage(
             image_hash(owner, split=split, seed=self._options.seed),
             sorted(image_rows),
-            [AnnotationRow(*values) for values in sorted(annotation_rows, key=lambda v: v[0])],
+            [AnnotationRow.unpacked(v) for v in sorted(annotation_rows, key=lambda v: v[0])],
             None,
             findings[REPEAT].get(owner, ""),
             findings[LEAK].get(owner, ""),

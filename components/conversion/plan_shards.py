@@ -1,14 +1,14 @@
 """How many shards a split gets, once its images' bytes are counted, and what goes into which."""
 
 import collections
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
 import orjson
 
 from components.conversion import folder
-from components.conversion.batches import pack, part_of, unpack
+from components.conversion.batches import HASH_BYTES, pack, part_of, unpack
 from components.conversion.folder import write_file
 from components.conversion.join_images import JOINED
 from components.conversion.options import AUTOMATIC, ConversionOptions
@@ -129,6 +129,22 @@ def _shard_key(split: str, shard: int, num_shards: int) -> str:
     return f"{split}/{shard:05d}/{num_shards:05d}"
 
 
+def pack_run(rows: Sequence[Sequence[Any]]) -> bytes:
+    """Packs rows of `JoinedImage`, in their order, for a shard: the first one's hash goes in front.
+
+    A batch of joined images is a run of hashes without a gap, so a shard's batches, sorted as
+    bytes, are the shard's images in order; no worker needs to unpack a whole shard for that.
+    """
+    first = rows[0][0] if rows else 0
+    return first.to_bytes(HASH_BYTES) + pack(JOINED, rows)
+
+
+def unpack_runs(runs: Iterable[bytes]) -> Iterator[list[Any]]:
+    """Yields the rows of a shard's batches, which must be sorted."""
+    for run in runs:
+        yield from unpack(run[HASH_BYTES:])[1]
+
+
 class _AssignShards(beam.DoFn):
     """(split, batch of joined images) to (`split/shard/shards`, batch of joined images)."""
 
@@ -144,7 +160,7 @@ class _AssignShards(beam.DoFn):
         for row in unpack(batch)[1]:
             by_shard[part_of(row[0], num_shards)].append(row)
         for shard, rows in by_shard.items():
-            yield _shard_key(split, shard, num_shards), pack(JOINED, rows)
+            yield _shard_key(split, shard, num_shards), pack_run(rows)
 
 
 class _EveryShard(beam.DoFn):
@@ -156,7 +172,7 @@ class _EveryShard(beam.DoFn):
             return
         for split, planned in sorted(plan["splits"].items()):
             for shard in range(planned["num_shards"]):
-                yield _shard_key(split, shard, planned["num_shards"]), pack(JOINED, [])
+                yield _shard_key(split, shard, planned["num_shards"]), pack_run([])
 
 
 class PlanShards(beam.PTransform):

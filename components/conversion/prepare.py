@@ -6,7 +6,13 @@ import zipfile
 from apache_beam.io.filesystem import BeamIOError
 from apache_beam.io.filesystems import FileSystems
 
-from components.conversion.folder import PLAN, SUMMARY, folder_exists, write_file
+from components.conversion.folder import (
+    PLAN,
+    SUMMARY,
+    check_output_name,
+    folder_exists,
+    write_file,
+)
 from components.conversion.image_store import candidate_paths, open_store
 from components.conversion.options import ConversionOptions, SplitSource
 from pix2seq_model import dataset_info
@@ -74,10 +80,11 @@ def prepare_conversion(options: ConversionOptions, output: str) -> None:
       DataError: a file or folder is missing or is not what it should be, or `output` cannot be
         written.
     """
+    output = output.rstrip("/")
+    check_output_name(output)
     for split, source in options.splits.items():
         _check_annotations(split, source.annotations)
         _check_images(split, source)
-    output = output.rstrip("/")
     try:
         # The old data set ends here: its shards are about to be replaced.
         old = [

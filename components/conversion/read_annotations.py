@@ -89,7 +89,8 @@ class _ReadArray(beam.DoFn):
         # Rows without an image id have no bucket of their own; any will do, if always the same.
         owner = row.image_id or f"row {ordinal}"
         key = bucket_key(owner, split=split, seed=self._seed)
-        yield from self._packers[array].add(key, row)
+        values = row.packed() if array == "annotations" else [*row]
+        yield from self._packers[array].add(key, values)
         if array == "images" and not row.problem:
             name_key = part_of(image_hash(row.file_name.rpartition("/")[2], split="", seed=0), 64)
             for batch in self._names.add(

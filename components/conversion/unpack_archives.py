@@ -5,6 +5,7 @@ absurd size are refused, and with them the archive. A run that was interrupted g
 with a note are done, and files that are there with their full size are not written again.
 """
 
+import hashlib
 import tarfile
 from collections.abc import Iterator
 from typing import Any
@@ -16,6 +17,7 @@ from apache_beam.io.filesystems import FileSystems
 
 from components.conversion.folder import (
     NewFile,
+    check_output_name,
     file_metadata,
     file_size,
     read_file,
@@ -29,7 +31,9 @@ _SUMMARY = "progress/unpacked.json"
 
 
 def _note_name(archive: str) -> str:
-    return f"progress/{archive.rpartition('/')[2]}.json"
+    """Where it is noted that an archive is done; Objects365 has two named `patch0.tar.gz`."""
+    digest = hashlib.blake2b(archive.encode(), digest_size=4).hexdigest()
+    return f"progress/{archive.rpartition('/')[2]}-{digest}.json"
 
 
 def refusal(member: tarfile.TarInfo, *, max_member_bytes: int) -> str:
@@ -39,6 +43,8 @@ def refusal(member: tarfile.TarInfo, *, max_member_bytes: int) -> str:
         return "its path is absolute"
     if ".." in name.replace("\\", "/").split("/"):
         return "its path leaves the folder"
+    if name.removeprefix("./").split("/")[0] == "progress":
+        return "its folder is the one for notes of what is done"
     if member.issym() or member.islnk():
         return "it is a link"
     if not member.isfile() and not member.isdir():
@@ -117,6 +123,16 @@ class UnpackArchives(beam.PTransform):
     """Unpacks tar and tar.gz archives into one folder; `check_unpacked` tells how it went."""
 
     def __init__(self, archives: list[str], *, output: str, max_member_bytes: int = 200_000_000):
+        """
+        Args:
+          archives: Their paths.
+          output: Folder.
+          max_member_bytes: An archive with a larger file in it is refused.
+
+        Raises:
+          DataError: `output` cannot be a folder's name.
+        """
+        check_output_name(output)
         self._archives = archives
         self._output = output.rstrip("/")
         self._max_member_bytes = max_member_bytes

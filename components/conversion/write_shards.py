@@ -9,7 +9,6 @@ from typing import Any
 import apache_beam as beam
 import orjson
 
-from components.conversion.batches import unpack
 from components.conversion.examine import ExaminedImage, Tally, examine_image
 from components.conversion.folder import (
     NewFile,
@@ -21,7 +20,7 @@ from components.conversion.folder import (
 from components.conversion.image_store import open_store
 from components.conversion.join_images import JoinedImage
 from components.conversion.options import ConversionOptions
-from components.conversion.plan_shards import find_categories
+from components.conversion.plan_shards import find_categories, unpack_runs
 from pix2seq_model.dataset_info import dead_letter_file, shard_file
 from pix2seq_model.records import SCHEMA_VERSION
 from pix2seq_model.tfrecord import frame_record
@@ -54,25 +53,29 @@ class _WriteShard(beam.DoFn):
         split, shard, num_shards = key.split("/")
         place = (split, int(shard), int(num_shards))
         categories = find_categories([orjson.loads(report) for report in reports])
-        rows = sorted(
-            (row for batch in batches for row in unpack(batch)[1]),
-            key=lambda row: (row[0], orjson.dumps(row[1:])),
-        )
-        content = [
-            _WRITER_VERSION,
-            SCHEMA_VERSION,
-            self._options.content(),
-            sorted(categories.by_source[split].items()),
-            rows,
-        ]
-        content_key = hashlib.sha256(orjson.dumps(content)).hexdigest()
+        # Still packed: a shard of small images has more rows than a worker should hold unpacked.
+        runs = sorted(batches)
+        content_key = self._content_key(runs, categories.by_source[split])
         finished = self._finished_report(place, content_key)
         if finished is None:
-            images = [JoinedImage.from_row(row) for row in rows]
+            images = map(JoinedImage.from_row, unpack_runs(runs))
             report = self._write(place, images, categories.by_source[split])
             finished = orjson.dumps({**report, "content_key": content_key})
             write_file(self._output, progress_file(*place), finished)
         yield finished
+
+    def _content_key(self, runs: list[bytes], categories) -> str:
+        """The digest of all that decides what is in a shard."""
+        settings = [
+            _WRITER_VERSION,
+            SCHEMA_VERSION,
+            self._options.content(),
+            sorted(categories.items()),
+        ]
+        digest = hashlib.sha256(orjson.dumps(settings))
+        for row in unpack_runs(runs):
+            digest.update(orjson.dumps(row))
+        return digest.hexdigest()
 
     def _finished_report(self, place: tuple[str, int, int], content_key: str) -> bytes | None:
         """The report of a run before this, if it wrote this very shard and its files are there."""
@@ -92,7 +95,7 @@ class _WriteShard(beam.DoFn):
             return None
         return stored
 
-    def _examined(self, split: str, images: list[JoinedImage], categories) -> Iterator:
+    def _examined(self, split: str, images: Iterable[JoinedImage], categories) -> Iterator:
         """Examines in threads, a bounded number ahead, and yields in order."""
         store = open_store(self._options.splits[split].images)
         waiting: collections.deque[futures.Future[ExaminedImage]] = collections.deque()
@@ -112,7 +115,7 @@ class _WriteShard(beam.DoFn):
             yield waiting.popleft().result()
 
     def _write(
-        self, place: tuple[str, int, int], images: list[JoinedImage], categories
+        self, place: tuple[str, int, int], images: Iterable[JoinedImage], categories
     ) -> dict[str, Any]:
         tally, digest, num_bytes = Tally(), hashlib.sha256(), 0
         examined = self._examined(place[0], images, categories)

@@ -3,12 +3,15 @@
 import json
 
 import pytest
+from apache_beam.io.filesystems import FileSystems
 from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
 from tfx.types import artifact_utils, standard_artifacts
 
-from components.example_gen import Executor, conversion_options
+from components.example_gen import ExampleGen, Executor, conversion_options
+from components.example_gen import _move_folder as move_folder
 from pix2seq_model.dataset_info import check_shards, read_dataset_info
 from pix2seq_model.errors import DataError
+from tests import object_store
 from tests.pipelines.tiny_config import make_config
 from tests.pipelines.tiny_pipeline import write_data
 
@@ -19,14 +22,15 @@ def source(tmp_path_factory):
 
 
 def convert(source, folder):
-    """Runs the executor; returns the examples artifact."""
-    examples = standard_artifacts.Examples()
-    examples.uri = str(folder / "artifact")
-    (folder / "artifact").mkdir(parents=True)  # As TFX does.
+    """Runs the executor; returns the artifacts of the examples and of the report."""
+    examples, report = standard_artifacts.Examples(), standard_artifacts.ExampleStatistics()
+    for artifact, name in ((examples, "artifact"), (report, "report")):
+        artifact.uri = str(folder / name)
+        (folder / name).mkdir(parents=True)  # As TFX does.
     context = BaseBeamExecutor.Context(beam_pipeline_args=["--runner=FnApiRunner"])
     Executor(context).Do(
         {},
-        {"examples": [examples]},
+        {"examples": [examples], "report": [report]},
         {
             "source": json.dumps(source),
             "name": "drawn",
@@ -34,16 +38,20 @@ def convert(source, folder):
             "work_dir": str(folder / "work"),
         },
     )
-    return examples
+    return examples, report
 
 
 def test_examples_with_their_splits(source, tmp_path):
-    examples = convert(source, tmp_path)
+    examples, _ = convert(source, tmp_path)
     assert artifact_utils.decode_split_names(examples.split_names) == ["train", "val"]
     info = read_dataset_info(examples.uri)
     check_shards(examples.uri, info)
     assert info.split("val").num_examples == 8
     assert not (tmp_path / "work").exists()
+    page = (tmp_path / "report/data_report.html").read_text()
+    assert info.fingerprint() in page
+    assert [path.name for path in (tmp_path / "report").iterdir()] == ["data_report.html"]
+    assert (tmp_path / "artifact/data_report.html").read_text() == page
 
 
 def test_a_failed_conversion_leaves_its_dead_letters(source, tmp_path):
@@ -65,3 +73,34 @@ def test_only_splits_with_annotations_are_converted():
 def test_tfx_is_not_packed_up_for_the_workers():
     context = BaseBeamExecutor.Context(beam_pipeline_args=["--runner=FnApiRunner"])
     assert Executor(context)._beam_pipeline_args == ["--runner=FnApiRunner"]
+
+
+def test_the_report_is_an_output_of_its_own():
+    names = ("name", "work_dir", "fingerprint", "code_version")
+    node = ExampleGen(source={}, seed=0, **dict.fromkeys(names, "x"))
+    assert {name: channel.type for name, channel in node.outputs.items()} == {
+        "examples": standard_artifacts.Examples,
+        "report": standard_artifacts.ExampleStatistics,
+    }
+
+
+def test_on_an_object_store_the_manifest_is_moved_last(monkeypatch):
+    source, target = f"{object_store.SCHEME}://work", f"{object_store.SCHEME}://artifact"
+    names = ["dataset_info.json", *(f"Split-train/{number:03d}" for number in range(150))]
+    for name in names:
+        with FileSystems.create(f"{source}/{name}") as file:
+            file.write(name.encode())
+    moved = []
+
+    def rename(sources, targets):
+        moved.append(sources)
+        original(sources, targets)
+
+    original = FileSystems.rename
+    monkeypatch.setattr(FileSystems, "rename", rename)
+    move_folder(source, target)
+    assert [len(sources) for sources in moved] == [100, 50, 1]
+    assert moved[-1] == [f"{source}/dataset_info.json"]
+    for name in names:
+        with FileSystems.open(f"{target}/{name}") as file:
+            assert file.read() == name.encode()

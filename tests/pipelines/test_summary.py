@@ -9,7 +9,7 @@ from pipelines.summary import duration, print_summary
 
 SUMMARY = {
     "name": "demo",
-    "pipeline_root": "/root",
+    "pipeline_root": "/runs",
     "seconds": 75.0,
     "stages": [
         {"node": "Finetune", "title": "Fine-tune", "seconds": 70.2, "cached": False},
@@ -39,9 +39,9 @@ SUMMARY = {
     },
     "blessing": {"blessed": False, "reasons": ["AP 0.4321 is below the least value 0.5000"]},
     "push": {"pushed": False},
-    "model": "/root/Finetune/model/5",
-    "report": "/root/report.html",
-    "tensorboard": ["/root/Finetune/model_run/5"],
+    "model": "/runs/Finetune/model/5",
+    "report": "/runs/report.html",
+    "tensorboard": ["/runs/Finetune/model_run/5"],
 }
 
 
@@ -75,17 +75,17 @@ def test_everything_a_user_asks_for():
         "0.432 0.432 0.432 0.432 0.432 -",
         "Blessed NO: AP 0.4321 is below the least value 0.5000",
         "Pushed no, since it is not blessed",
-        "Model /root/Finetune/model/5",
-        "Report /root/report.html",
-        "tensorboard --logdir=/root",
+        "Model /runs/Finetune/model/5",
+        "Report /runs/report.html",
+        "tensorboard --logdir=/runs",
     ):
         assert words in text
 
 
 def test_a_model_that_was_there_already():
-    push = {"pushed": True, "path": "/root/serving_model/2026", "already_there": True}
+    push = {"pushed": True, "path": "/runs/serving_model/2026", "already_there": True}
     text = printed({**SUMMARY, "push": push})
-    assert "Pushed /root/serving_model/2026 (the same model was there already)" in text
+    assert "Pushed /runs/serving_model/2026 (the same model was there already)" in text
 
 
 def test_only_the_conversion():

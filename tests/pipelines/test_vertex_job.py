@@ -152,7 +152,9 @@ def test_artifact_types(job):
             kinds[f"{step}.{name}"] = schema.split("\n")[0].removeprefix("title: ")
     assert kinds == {
         "PretrainExamples.examples": "tfx.Examples",
+        "PretrainExamples.report": "tfx.ExampleStatistics",
         "FinetuneExamples.examples": "tfx.Examples",
+        "FinetuneExamples.report": "tfx.ExampleStatistics",
         "Pretrain.model": "tfx.Model",
         "Pretrain.model_run": "tfx.ModelRun",
         "Finetune.model": "tfx.Model",

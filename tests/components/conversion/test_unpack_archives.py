@@ -5,6 +5,7 @@ import tarfile
 
 import apache_beam as beam
 import pytest
+from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from components.conversion.unpack_archives import (
@@ -14,6 +15,7 @@ from components.conversion.unpack_archives import (
     refusal,
 )
 from pix2seq_model.errors import DataError
+from tests import object_store
 
 
 def member(name, *, kind=tarfile.REGTYPE, link=""):
@@ -30,8 +32,8 @@ def make_archive(path, files, *, mode="w:gz"):
     return path
 
 
-def unpack(folder, **options):
-    archives = find_archives(f"{folder}/*.tar*")
+def unpack(folder, *, pattern="*.tar*", **options):
+    archives = find_archives(f"{folder}/{pattern}")
     output = str(folder / "out")
     with beam.Pipeline(options=PipelineOptions(["--runner=FnApiRunner"])) as pipeline:
         _ = pipeline | UnpackArchives(archives, output=output, **options)
@@ -57,7 +59,8 @@ def test_a_second_run_leaves_what_is_done(tmp_path):
     (tmp_path / "out/progress/tmp-1").write_bytes(b"half")
     assert unpack(tmp_path) == 2
     # Without the note only what is missing or short is written.
-    (tmp_path / "out/progress/a.tar.json").unlink()
+    (note,) = tmp_path.glob("out/progress/a.tar-*.json")
+    note.unlink()
     (tmp_path / "out/y.jpg").write_bytes(b"")
     assert unpack(tmp_path) == 2
     assert (tmp_path / "out/x.jpg").stat().st_mtime_ns == before
@@ -65,9 +68,22 @@ def test_a_second_run_leaves_what_is_done(tmp_path):
     assert not list(tmp_path.glob("out/progress/tmp-*"))
 
 
+def test_archives_of_one_name_in_two_folders(tmp_path):
+    for folder in ("train", "val"):
+        (tmp_path / folder).mkdir()
+        path = tmp_path / folder / "patch0.tar.gz"
+        make_archive(path, [(member(f"patch0/{folder}.jpg"), folder.encode())])
+    assert unpack(tmp_path, pattern="**/*.tar.gz") == 2
+    notes = {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("out/progress/patch0*")}
+    assert len(notes) == 2
+    assert unpack(tmp_path, pattern="**/*.tar.gz") == 2
+    assert notes == {p.name: p.stat().st_mtime_ns for p in tmp_path.glob("out/progress/patch0*")}
+
+
 @pytest.mark.parametrize(
     ("bad", "why"),
     [
+        (member("./progress/a.tar.json"), "the one for notes"),
         (member("/etc/cron.d/x"), "absolute"),
         (member("patch0/../../x"), "leaves the folder"),
         (member("link", kind=tarfile.SYMTYPE, link="/etc"), "is a link"),
@@ -102,6 +118,20 @@ def test_cut_off_archive(tmp_path, name):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(DataError, match=f"{name}: damaged or cut off.*download it again"):
         unpack(tmp_path)
+
+
+def test_on_an_object_store(tmp_path):
+    make_archive(tmp_path / "a.tar.gz", [(member("patch0/a.jpg"), b"abc")])
+    root = f"{object_store.SCHEME}://{tmp_path.name}"
+    with FileSystems.create(f"{root}/a.tar.gz", compression_type="uncompressed") as file:
+        file.write((tmp_path / "a.tar.gz").read_bytes())
+    for _ in range(2):
+        with beam.Pipeline(options=PipelineOptions(["--runner=FnApiRunner"])) as pipeline:
+            archives = find_archives(f"{root}/*.tar.gz")
+            _ = pipeline | UnpackArchives(archives, output=f"{root}/out")
+        assert check_unpacked(f"{root}/out") == 1
+    with FileSystems.open(f"{root}/out/patch0/a.jpg") as file:
+        assert file.read() == b"abc"
 
 
 def test_no_archive(tmp_path):

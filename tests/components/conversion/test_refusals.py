@@ -1,0 +1,112 @@
+"""What ends the job: input that cannot be used, and more defects than the limits allow."""
+
+import dataclasses
+
+import pytest
+
+from pix2seq_model.defects import DefectLimits
+from pix2seq_model.errors import DataError
+from tests.components.conversion.small_conversion import convert
+from tests.small_dataset import SmallDataset
+
+
+def test_too_many_defects_fail_with_the_table(tmp_path):
+    data = SmallDataset(10)
+    del data.files["pictures/104.jpg"]
+    data.boxes(105)[0]["bbox"] = [1, 1, 0, 5]
+    source = {"train": data.write(tmp_path)}
+    limits = DefectLimits(max_dropped_images=0.05, max_dropped_annotations=0.05)
+    with pytest.raises(DataError) as caught:
+        convert(tmp_path, source, limits=limits)
+    message = str(caught.value)
+    assert "train: 1 of 10 images dropped (10.00%), the limit is 5.00%" in message
+    assert "train: 1 of 20 annotations dropped (5.00%)" not in message
+    assert "1 dropped image_missing" in message
+    assert "train image 104: pictures/104.jpg" in message
+    assert "dead_letter" in message
+    assert not (tmp_path / "out/dataset_info.json").exists()
+    loose = dataclasses.replace(limits, max_dropped_images=0.1)
+    assert convert(tmp_path, source, limits=loose).splits["train"].num_examples == 9
+
+
+def break_json(folder):
+    text = (folder / "labels.json").read_text()
+    (folder / "labels.json").write_text(text[: len(text) * 3 // 4])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: d.update(images=[]), "labels.json: no rows under 'images'.*has the keys"),
+        (lambda d: d.pop("images"), r"no rows under 'images'.*\['annotations', 'categories'\]"),
+        (lambda d: d.update(categories=[]), "no rows under 'categories'"),
+        (lambda d: d.update(categories=[{"id": 1}]), r"categories\[0\] is \{'id': 1\}"),
+    ],
+)
+def test_unusable_annotation_files(tmp_path, change, message):
+    data = SmallDataset(4)
+    change(data.content)
+    with pytest.raises(DataError, match=message):
+        convert(tmp_path, {"train": data.write(tmp_path)})
+    assert not (tmp_path / "out/Split-train").exists()
+
+
+def test_broken_json_in_the_middle(tmp_path):
+    source = SmallDataset(40).write(tmp_path)
+    break_json(tmp_path)
+    with pytest.raises(DataError, match=r"labels.json: broken JSON after row \d+ of 'annotations'"):
+        convert(tmp_path, {"train": source})
+    assert not (tmp_path / "out/Split-train").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"annotations": "/nowhere/x.json"}, "annotation file of split 'train' does not exist"),
+        ({"images": "/nowhere"}, "folder of images of split 'train' does not exist: /nowhere"),
+        (
+            {"images": "{tmp}"},
+            "none of the first 4 images.*looked for as pictures/100.jpg, 100.jpg",
+        ),
+        ({"images": "{tmp}/bad.zip"}, "is not a zip archive"),
+        ({"images": "{tmp}/x.tar.gz"}, "unpack_archives.py"),
+        ({"annotations": "{tmp}/list.json"}, r"list.json begins with b'\[\]'"),
+        ({"annotations": "{tmp}/empty.json"}, "empty.json is empty"),
+        ({"annotations": "{tmp}/images"}, "is a folder"),
+    ],
+)
+def test_wrong_paths_are_refused_before_the_job(tmp_path, change, message):
+    (tmp_path / "bad.zip").write_bytes(b"x")
+    (tmp_path / "x.tar.gz").write_bytes(b"x")
+    (tmp_path / "list.json").write_text("[]")
+    (tmp_path / "empty.json").write_text("")
+    source = SmallDataset(4).write(tmp_path)
+    source = dataclasses.replace(
+        source, **{name: value.format(tmp=tmp_path) for name, value in change.items()}
+    )
+    with pytest.raises(DataError, match=message):
+        convert(tmp_path, {"train": source})
+
+
+def test_most_images_missing_stops_before_writing(tmp_path):
+    data = SmallDataset(60)
+    for i in range(102, 160):
+        del data.files[f"pictures/{i}.jpg"]
+    source = {"train": data.write(tmp_path)}
+    limits = DefectLimits(max_dropped_images=0.2)
+    with pytest.raises(DataError, match="of the 60 images of split 'train' only 2 are in"):
+        convert(tmp_path, source, limits=limits)
+    assert not (tmp_path / "out/Split-train").exists()
+
+
+def test_output_that_cannot_be_written(tmp_path):
+    source = SmallDataset(2).write(tmp_path)
+    (tmp_path / "out").write_text("a file")
+    with pytest.raises(DataError, match=r"out cannot be written.*another output folder"):
+        convert(tmp_path, {"train": source})
+
+
+def test_output_that_beam_would_take_for_a_pattern(tmp_path):
+    source = SmallDataset(2).write(tmp_path)
+    with pytest.raises(DataError, match=r"run\[1\]/out cannot be an output folder: Beam reads"):
+        convert(tmp_path / "run[1]", {"train": source})

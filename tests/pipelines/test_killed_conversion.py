@@ -1,0 +1,81 @@
+"""convert_dataset.py killed at random moments and started again: nothing shows that it was."""
+
+import hashlib
+import random
+import time
+
+import pytest
+
+from pix2seq_model.dataset_info import check_shards, read_dataset_info
+from pix2seq_model.errors import DataError
+from tests.commands import run_command, start_command
+from tests.small_dataset import SmallDataset
+
+NUM_IMAGES, NUM_SHARDS = 600, 24
+KILLS = 3
+
+
+def content(output):
+    """Every file, the notes for reruns included: path to digest."""
+    return {
+        str(path.relative_to(output)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in output.rglob("*")
+        if path.is_file()
+    }
+
+
+def check_what_a_reader_finds(output, expected):
+    """Before the manifest no data set; with it a whole one, whatever else lies in the folder."""
+    try:
+        info = read_dataset_info(output)
+    except DataError:
+        return
+    check_shards(output, info)
+    assert info.fingerprint() == expected.fingerprint()
+
+
+@pytest.mark.parametrize(
+    "workers",
+    [(), pytest.param(("--direct_num_workers=2",), marks=pytest.mark.large, id="two processes")],
+)
+def test_killed_at_random_moments(tmp_path, workers):
+    data = SmallDataset(NUM_IMAGES)
+    del data.files["pictures/117.jpg"]
+    data.boxes(130)[0]["bbox"] = [-5, 1, 9, 5]
+    data.write(tmp_path)
+    arguments = (
+        "--dataset=coco_format",
+        f"--images={tmp_path}/images",
+        f"--annotations={tmp_path}/labels.json",
+        f"--num_shards={NUM_SHARDS}",
+        *workers,
+    )
+    run_command("convert_dataset", "--help")  # Loads what every later command shares.
+    start = time.monotonic()
+    run_command("convert_dataset", *arguments, f"--output={tmp_path}/whole")
+    seconds = time.monotonic() - start
+    expected, output = read_dataset_info(tmp_path / "whole"), tmp_path / "killed"
+    killed, tried = [], 0
+    while len(killed) < KILLS:
+        tried += 1
+        assert tried < 20, f"only killed at {killed} of {seconds:.1f} s"
+        # Each later than the one before, which left it less to do.
+        fraction = random.uniform(len(killed), len(killed) + 1) / KILLS
+        command = start_command(
+            "convert_dataset", *arguments, f"--output={output}", folder=tmp_path
+        )
+        moment = fraction * seconds
+        command.join(moment)
+        if command.is_alive():
+            command.kill()
+            command.join()
+            killed.append((round(moment, 2), len(list(output.glob("progress/train-*")))))
+            check_what_a_reader_finds(output, expected)
+        else:  # It was faster than the first time: another moment.
+            assert command.exitcode == 0
+            (output / "dataset_info.json").unlink()
+    (output / "Split-train").mkdir(exist_ok=True, parents=True)
+    (output / "Split-train/examples-00003-of-00007.tfrecord").write_bytes(b"of another run")
+    run_command("convert_dataset", *arguments, f"--output={output}")
+    assert content(output) == content(tmp_path / "whole"), f"killed at (s, shards) {killed}"
+    print(f"killed at (seconds, shards complete): {killed}, of {seconds:.1f} s")
