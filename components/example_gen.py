@@ -95,6 +95,8 @@ def conversion_options(source: dict[str, Any], *, name: str, seed: int) -> Conve
         seed=seed,
         num_shards={split: source["num_shards"].get(split, 0) for split in splits},
         limits=DefectLimits(max_dropped_images=limit, max_dropped_annotations=limit),
+        drop_fake=source["drop_fake"],
+        drop_reflected=source["drop_reflected"],
     )
 
 

@@ -54,6 +54,9 @@ def data_source(data_format: str) -> ConfigDict:
     source.num_shards = ConfigDict({"train": 0, "val": 0})  # 0: by size, about 128 MB each
     # Share of a split's images or boxes that may be set aside before the conversion fails.
     source.max_defect_fraction = 0.2
+    # Objects365 marks boxes of pictures of objects, and of objects in mirrors; both are kept.
+    source.drop_fake = False
+    source.drop_reflected = False
     return source
 
 

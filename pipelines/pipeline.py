@@ -43,6 +43,9 @@ _EXPORT_SETTINGS = tuple(
     for name in ("max_objects", "top_k", "top_p", "temperature", "end_token_offset", "seed")
 )
 
+# What of a `data` section decides, besides the files it names, what the records hold.
+_RECORD_SETTINGS = ("num_shards", "drop_fake", "drop_reflected")
+
 # Node ids, and the stage each belongs to; other nodes only look something up.
 STAGE_OF_NODE = {
     "PretrainExamples": "convert",
@@ -102,7 +105,7 @@ def create_pipeline(request: Request) -> Pipeline:
 def _examples(request: Request, stage: str) -> ExampleGen:
     fingerprint = _data_digest(request, stage)
     code_version = _code_version(request, "components.example_gen")
-    settings = cache_keys.settings_digest(request.config, ["seed", f"data.{stage}.num_shards"])
+    settings = cache_keys.settings_digest(request.config, ["seed"])
     lineage = cache_keys.digest_of(fingerprint, code_version, settings)
     return (
         ExampleGen(
@@ -218,7 +221,10 @@ def _data_digest(request: Request, stage: str) -> str:
     source = cache_keys.source_digest(
         request.config.data[stage], f"data.{stage}", look=request.cloud is None
     )
-    return f"{source}{request.data_version}"
+    settings = [f"data.{stage}.{name}" for name in _RECORD_SETTINGS]
+    return cache_keys.digest_of(
+        source, cache_keys.settings_digest(request.config, settings), request.data_version
+    )
 
 
 def _code_version(request: Request, module: str) -> str:

@@ -239,6 +239,12 @@ def test_decoding_settings_export_anew_but_continue_the_same_training(tmp_path):
     assert jobs[0]["settings_digest"] != jobs[1]["settings_digest"]
 
 
+def test_other_records_are_another_training(tmp_path):
+    changes = ((), ("data.finetune.num_shards.train=3",), ("data.finetune.drop_fake=True",))
+    jobs = [custom_config(written(tmp_path, request(*change)), "Finetune") for change in changes]
+    assert len({job["work_dir"] for job in jobs}) == 3
+
+
 def test_a_given_model_replaces_pretraining(tmp_path):
     job = written(tmp_path, request("finetune.start_from=gs://models/vit_b"))
     tasks = job["pipelineSpec"]["root"]["dag"]["tasks"]

@@ -27,7 +27,7 @@ def compiled_once(model_dir):
     """Decoding is compiled for each network: all tests share one."""
     loaded = evaluation.load_model_folder(str(model_dir))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluation, "load_model_folder", lambda folder: loaded)
+        patch.setattr(evaluation, "load_model_folder", lambda folder, precision: loaded)
         yield
 
 

@@ -26,7 +26,7 @@ def model_dir(tmp_path_factory):
 def compiled_once(model_dir):
     loaded = prediction.load_model_folder(str(model_dir))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(prediction, "load_model_folder", lambda folder: loaded)
+        patch.setattr(prediction, "load_model_folder", lambda folder, precision: loaded)
         yield loaded
 
 

@@ -1,7 +1,6 @@
 """Training runs that are stopped, starved and poisoned, and end as described."""
 
 import errno
-import functools
 import json
 import os
 import random
@@ -9,7 +8,7 @@ import re
 import signal
 import subprocess
 import sys
-import time
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -132,12 +131,12 @@ def _signal_at(monkeypatch, batch):
 
 
 def test_an_input_that_hangs_is_reported(examples, tmp_path, monkeypatch, capsys, no_export):
-    original = training.training_dataset
+    original, said = training.training_dataset, threading.Event()
 
     def hangs(*args, **kwargs):
         def wait(index):
             if index == 1:
-                time.sleep(1.5)
+                said.wait(60)
             return index
 
         def slow(index, batch):
@@ -148,8 +147,16 @@ def test_an_input_that_hangs_is_reported(examples, tmp_path, monkeypatch, capsys
         return original(*args, **kwargs).enumerate().map(slow)
 
     monkeypatch.setattr(training, "training_dataset", hangs)
-    patient = functools.partial(training.StallWatch, patience_s=0.4)
-    monkeypatch.setattr(training, "StallWatch", patient)
+    watch = training.StallWatch
+
+    def impatient(*args, say):
+        def say_and_go_on(text):
+            say(text)
+            said.set()
+
+        return watch(*args, say=say_and_go_on, patience_s=0.4)
+
+    monkeypatch.setattr(training, "StallWatch", impatient)
     tiny_run.train(tmp_path, examples, steps=2)
     assert re.search(
         rf"waited \d+ s for the next batch from split 'train' of {examples}",
