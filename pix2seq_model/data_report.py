@@ -9,16 +9,15 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-import jinja2
 import numpy as np
 from etils import epath
-from markupsafe import Markup
 
 from pix2seq_model import box_statistics, charts
 from pix2seq_model.data_pictures import defect_examples, sample_pictures
 from pix2seq_model.dataset_info import STATISTICS_FILE, DatasetInfo, read_dataset_info
 from pix2seq_model.defects import EXPLANATIONS
 from pix2seq_model.errors import DataError
+from pix2seq_model.html_page import render_page
 
 FILE_NAME = "data_report.html"
 SEQUENCE_LIMIT = 100
@@ -262,20 +261,13 @@ def render_data_report(directory: str | os.PathLike[str], *, num_pictures: int =
                 "pictures": sample_pictures(folder, info, split, count=num_pictures),
             }
         )
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("pix2seq_model"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters |= {"svg": Markup, "number": lambda value: f"{value:,}"}
-    return environment.get_template("data_report.html").render(
-        info=info,
-        fingerprint=info.fingerprint(),
-        splits=splits,
-        defects=_defects(folder, info),
-    )
+    context = {
+        "info": info,
+        "fingerprint": info.fingerprint(),
+        "splits": splits,
+        "defects": _defects(folder, info),
+    }
+    return render_page("data_report.html", context, filters={"number": lambda value: f"{value:,}"})
 
 
 def write_data_report(

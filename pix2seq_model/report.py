@@ -5,9 +5,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-import jinja2
-from markupsafe import Markup
-
 from pix2seq_model import drawing
 from pix2seq_model import report_sections as sections
 from pix2seq_model.calibration import OperatingPoint, best_operating_point, calibrate
@@ -22,6 +19,7 @@ from pix2seq_model.dataset_info import DatasetInfo
 from pix2seq_model.error_analysis import ErrorAnalysis, analyse_errors
 from pix2seq_model.errors import DataError
 from pix2seq_model.gallery import ImageResult, choose_galleries, image_results
+from pix2seq_model.html_page import render_page
 from pix2seq_model.matching import Matching, match_detections
 
 ImageReader = Callable[[Iterable[int]], Mapping[int, bytes]]
@@ -105,15 +103,7 @@ def render_report(report: ReportInput) -> str:
         "data": sections.data_section(report.dataset) if report.dataset else [],
         "dataset": report.dataset,
     }
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("pix2seq_model"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters |= {"coco": number, "svg": Markup}
-    return environment.get_template("report.html").render(context)
+    return render_page("report.html", context, filters={"coco": number})
 
 
 def _ap_by_crowding(report: ReportInput) -> str:

@@ -107,7 +107,7 @@ def test_workers_are_stopped_killed_and_continue(examples, tmp_path, backend):
     for child in children:
         assert "Run the same command to continue" in child.communicate(timeout=300)[1]
     # All are killed, as a machine's loss ends a job.
-    reached = max(int(p.name[5:14]) for p in (tmp_path / "stopped/work/checkpoints").iterdir())
+    reached = max(int(p.name[5:14]) for p in tmp_path.glob("stopped/*/checkpoints/step-*"))
     children = workers("stopped")
     _wait_for_checkpoint(tmp_path / "stopped", reached + 40, children)
     for child in children:
