@@ -5,6 +5,8 @@
 
 --images takes files, folders, zip archives and gs:// addresses. What cannot be read is listed in
 unreadable.json, the rest is done. --score_threshold=0 keeps every detection, as AP needs.
+--attention draws where the decoder looks; like the rest it needs a model folder, for a SavedModel
+does not tell.
 """
 
 from absl import flags
@@ -32,6 +34,11 @@ _PRECISION = flags.DEFINE_enum(
     "precision", "float32", ["float32", "bfloat16"], "Of the network; bfloat16 is for accelerators."
 )
 _PICTURES = flags.DEFINE_boolean("pictures", True, "Write pictures and the contact sheet.")
+_ATTENTION = flags.DEFINE_boolean(
+    "attention",
+    False,
+    "Write pictures of what the decoder looks at for the first five objects of each image.",
+)
 
 
 def main(beam_arguments: list[str]) -> None:
@@ -48,6 +55,7 @@ def main(beam_arguments: list[str]) -> None:
         max_objects=_MAX_OBJECTS.value or None,
         batch_size=_BATCH_SIZE.value,
         draw=_PICTURES.value,
+        attention=_ATTENTION.value,
         precision=_PRECISION.value,
         top_k=_TOP_K.value,
         top_p=_TOP_P.value,
