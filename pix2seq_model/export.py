@@ -31,6 +31,7 @@ from pix2seq_model.sampling import draw_uniform
 from pix2seq_model.slice_update import without_xla
 
 CATEGORIES_FILE = "categories.json"
+SERVED_FILES, SERVED_IMAGES = "serving_default", "serving_images"  # The signatures.
 
 
 def export_model_folder(
@@ -107,7 +108,7 @@ def export_saved_model(
             "A SavedModel is written from the TensorFlow backend: load the model folder with "
             "KERAS_BACKEND=tensorflow and export it there."
         )
-    module = _ServedModel(network, categories=categories, settings=settings, seed=seed)
+    module = ServedGraph(network, categories=categories, settings=settings, seed=seed)
     target = epath.Path(folder)
     with tempfile.TemporaryDirectory() as scratch:
         local = Path(scratch) / "model"
@@ -115,8 +116,8 @@ def export_saved_model(
             module,
             os.fspath(local),
             signatures={
-                "serving_default": module.detect_files,
-                "serving_images": module.detect_images,
+                SERVED_FILES: module.detect_files,
+                SERVED_IMAGES: module.detect_images,
             },
         )
         extra = local / "assets.extra"
@@ -125,7 +126,9 @@ def export_saved_model(
         _replace_folder(local, target)
 
 
-class _ServedModel(tf.Module):
+class ServedGraph(tf.Module):
+    """From images to the objects in them: the signatures of `export_saved_model`."""
+
     def __init__(
         self,
         network: keras.Model,
