@@ -3,14 +3,14 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python3.11)
 VENV := .venv
 RUN := $(VENV)/bin/python
-REQUIREMENTS := requirements/runtime.txt requirements/jax.txt requirements/dev.txt
+REQUIREMENTS := requirements/runtime.txt requirements/jax.txt requirements/onnx.txt requirements/dev.txt
 INSTALLED := $(VENV)/.installed
 DEMO ?= demo
 COCO_SAMPLE ?= ../shared/coco_sample
 
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help env demo overfit test test-large test-distributed test-runners lint format requirements clean
+.PHONY: help env demo overfit test test-large test-distributed test-runners test-use lint format requirements clean
 
 help:  ## This list.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## +/\t/' | expand -t 16
@@ -49,6 +49,9 @@ test-runners: env  ## The conversion on every Beam runner; fetches Prism (Go), F
 	@$(RUN) tests/runners/install.py --output=build/runners
 	@$(RUN) -m pytest -m "" -rs tests/runners tests/pipelines/test_killed_conversion.py
 
+test-use: env  ## One MODEL finds the same in IMAGES by every command, the SavedModel and the web page.
+	@$(if $(MODEL),MODEL=$(MODEL)) $(if $(IMAGES),IMAGES=$(IMAGES)) $(RUN) -m pytest -m use -s tests/use
+
 lint: env  ## Style and format, as the continuous integration checks them.
 	@$(RUN) -m ruff check .
 	@$(RUN) -m ruff format --check .
@@ -58,7 +61,7 @@ format: env  ## Mend style and format.
 	@$(RUN) -m ruff format .
 
 requirements:  ## Pin the environment anew from requirements/*.in (needs uv).
-	@for part in runtime jax cuda dev; do \
+	@for part in runtime jax cuda onnx dev; do \
 	  uv pip compile requirements/$$part.in --override requirements/overrides.txt --upgrade --quiet \
 	    --python-version 3.11 --python-platform x86_64-manylinux_2_28 --no-emit-index-url --no-annotate \
 	    --custom-compile-command "make requirements" -o requirements/$$part.txt; done

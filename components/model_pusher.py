@@ -23,8 +23,8 @@ from tfx.utils import io_utils
 
 from pix2seq_model.errors import ModelError
 from pix2seq_model.model_folder import MODEL_FILE, SERVING_FOLDER, write_atomically
+from pix2seq_model.pushed_model import GRAPH_FILE, PUSHED_FILE, pushed_record, versions
 
-PUSHED_FILE = "pushed.json"
 _ATTEMPTS = 100
 
 
@@ -45,7 +45,7 @@ def push_model(model_folder: str, destination: str) -> dict[str, Any]:
       ModelError: the folder holds no SavedModel, or the destination cannot be written.
     """
     serving = epath.Path(model_folder) / SERVING_FOLDER
-    if not (serving / "saved_model.pb").exists():
+    if not (serving / GRAPH_FILE).exists():
         raise ModelError(f"{serving} holds no SavedModel: train or export the model again.")
     digest = model_digest(model_folder)
     target = epath.Path(destination)
@@ -66,7 +66,7 @@ def model_digest(model_folder: str) -> str:
     """The identity of a servable model: its description, weights' digest included, and graph."""
     folder = epath.Path(model_folder)
     digest = hashlib.sha256()
-    for path in (folder / MODEL_FILE, folder / SERVING_FOLDER / "saved_model.pb"):
+    for path in (folder / MODEL_FILE, folder / SERVING_FOLDER / GRAPH_FILE):
         digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()
 
@@ -76,7 +76,7 @@ def _push(
 ) -> dict[str, Any]:
     now = datetime.now(UTC)
     stamp = int(now.strftime("%Y%m%d%H%M%S") + f"{now.microsecond // 1000:03d}")
-    version = max([stamp, *(number + 1 for number in _versions(target))])
+    version = max([stamp, *(number + 1 for number in versions(target))])
     hidden = target / f".{version}-{os.getpid()}.partial"
     io_utils.copy_dir(os.fspath(serving), os.fspath(hidden))
     for _ in range(_ATTEMPTS):
@@ -99,16 +99,9 @@ def _push(
     raise ModelError(f"{target}: {_ATTEMPTS} other pushes took every version; push again.")
 
 
-def _versions(target: epath.Path) -> list[int]:
-    return sorted(int(path.name) for path in target.iterdir() if path.name.isdigit())
-
-
 def _newest(target: epath.Path) -> dict[str, Any] | None:
-    versions = _versions(target)
-    if not versions:
-        return None
-    path = target / str(versions[-1]) / PUSHED_FILE
-    return json.loads(path.read_text()) if path.exists() else None
+    numbers = versions(target)
+    return pushed_record(target / str(numbers[-1])) if numbers else None
 
 
 class ModelPusherSpec(component_spec.ComponentSpec):

@@ -1,6 +1,6 @@
 """Detects the objects of your own images: results as JSON, drawn pictures, a contact sheet.
 
-    python pipelines/predict.py --model=demo/run/serving_model/1 --images=photos,more.zip \\
+    python pipelines/predict.py --model=demo/pipeline/serving_model --images=photos,more.zip \\
         --output=found
 
 --images takes files, folders, zip archives and gs:// addresses. What cannot be read is listed in
@@ -10,24 +10,17 @@ unreadable.json, the rest is done. --score_threshold=0 keeps every detection, as
 from absl import flags
 
 from pipelines.command_line import run_command
+from pipelines.decoding_flags import decoding_settings
 from pix2seq_model.errors import ConfigError
 from pix2seq_model.image_sources import find_images
 
-_MODEL = flags.DEFINE_string("model", None, "Model folder.", required=True)
+_MODEL = flags.DEFINE_string("model", None, "Model folder, or a pushed version.", required=True)
 _IMAGES = flags.DEFINE_list("images", None, "Files, folders, zip archives.", required=True)
 _OUTPUT = flags.DEFINE_string("output", None, "Folder to write.", required=True)
 _SCORE = flags.DEFINE_float(
     "score_threshold", 0.3, "Least score of what is written and drawn.", 0.0, 1.0
 )
-_MAX_OBJECTS = flags.DEFINE_integer(
-    "max_objects", 0, "Objects an image; 0: as in training.", lower_bound=0
-)
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 8, "Images decoded together.", lower_bound=1)
-_TOP_K = flags.DEFINE_integer("top_k", 0, "Sample of the k likeliest; 1: greedy.", lower_bound=0)
-_TOP_P = flags.DEFINE_float("top_p", 0.4, "Sample of the nucleus.", 0.0, 1.0)
-_TEMPERATURE = flags.DEFINE_float("temperature", 1.0, "Divides the logits.", lower_bound=1e-6)
-_END_OFFSET = flags.DEFINE_float("end_token_offset", 0.0, "Added to the end token's logit.")
-_SEED = flags.DEFINE_integer("seed", 0, "Of the sampling.")
 _PRECISION = flags.DEFINE_enum(
     "precision", "float32", ["float32", "bfloat16"], "Of the network; bfloat16 is for accelerators."
 )
@@ -45,15 +38,10 @@ def main(beam_arguments: list[str]) -> None:
         sources,
         output_dir=_OUTPUT.value,
         score_threshold=_SCORE.value,
-        max_objects=_MAX_OBJECTS.value or None,
         batch_size=_BATCH_SIZE.value,
         draw=_PICTURES.value,
         precision=_PRECISION.value,
-        top_k=_TOP_K.value,
-        top_p=_TOP_P.value,
-        temperature=_TEMPERATURE.value,
-        end_token_offset=_END_OFFSET.value,
-        seed=_SEED.value,
+        **decoding_settings(),
     )
     detections = f"{done.num_detections:,} detection{'s' * (done.num_detections != 1)}"
     print(f"{_images(done.num_images)}, {detections}: {_OUTPUT.value}")

@@ -16,12 +16,12 @@ from rich.console import Console
 from rich.table import Table
 
 from components.blessing import DECISION_FILE
-from components.model_pusher import PUSHED_FILE
 from pipelines.local_run import NodeRun
 from pipelines.request import Request
 from pix2seq_model.dataset_info import read_dataset_info
 from pix2seq_model.experiment import METRICS
 from pix2seq_model.model_folder import write_atomically
+from pix2seq_model.pushed_model import PUSHED_FILE
 
 SUMMARY_FILE = "summary.json"
 REPORT_FILE = "report.html"

@@ -16,6 +16,7 @@ from keras import ops
 from pix2seq_model.compiled import compiled
 from pix2seq_model.pix2seq import Pix2Seq
 from pix2seq_model.sampling import draw_uniform, sample
+from pix2seq_model.slice_update import slice_update
 from pix2seq_model.vocabulary import CLASS_SHIFT, DETECTION_PROMPT, PADDING
 
 TOKENS_PER_OBJECT = 5
@@ -120,7 +121,7 @@ def decode_memory(
     def step(position, alive_B, last_B, past, tokens_BL, class_ids_BN, scores_BN, logits_BLV):
         logits_BV, past = model.decoder.step(last_B, position, past, fixed)
         if settings.keep_logits:
-            logits_BLV = ops.slice_update(logits_BLV, (0, position, 0), logits_BV[:, None])
+            logits_BLV = slice_update(logits_BLV, (0, position, 0), logits_BV[:, None])
         offset_V = _end_token_offset(vocabulary.vocab_size, settings.end_token_offset)
         token_B = sample(
             logits_BV + offset_V,
@@ -130,18 +131,16 @@ def decode_memory(
             temperature=settings.temperature,
         )
         token_B = ops.where(alive_B, token_B, PADDING)
-        tokens_BL = ops.slice_update(tokens_BL, (0, position), token_B[:, None])
+        tokens_BL = slice_update(tokens_BL, (0, position), token_B[:, None])
         # Every token of an object writes to the object's place; the last one, the class, stays.
         class_id_B, score_B = _likeliest_class(logits_BV, vocabulary)
         slot = position // TOKENS_PER_OBJECT
         is_class = position % TOKENS_PER_OBJECT == TOKENS_PER_OBJECT - 1
         valid_B = ops.logical_and(alive_B, is_class)
-        class_ids_BN = ops.slice_update(
+        class_ids_BN = slice_update(
             class_ids_BN, (0, slot), ops.where(valid_B, class_id_B, 0)[:, None]
         )
-        scores_BN = ops.slice_update(
-            scores_BN, (0, slot), ops.where(valid_B, score_B, 0.0)[:, None]
-        )
+        scores_BN = slice_update(scores_BN, (0, slot), ops.where(valid_B, score_B, 0.0)[:, None])
         if settings.stop_at_end:
             alive_B = ops.logical_and(alive_B, token_B != PADDING)
         return position + 1, alive_B, token_B, past, tokens_BL, class_ids_BN, scores_BN, logits_BLV

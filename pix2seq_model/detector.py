@@ -8,7 +8,19 @@ import numpy as np
 from pix2seq_model.decoding import TOKENS_PER_OBJECT, DecodeSettings, generate
 from pix2seq_model.detections import boxes_from_tokens, boxes_in_original, coco_results
 from pix2seq_model.errors import ConfigError
+from pix2seq_model.model_config import ModelConfig
 from pix2seq_model.pix2seq import Pix2Seq
+
+
+def check_positions(settings: DecodeSettings, model: ModelConfig) -> None:
+    """Raises ConfigError if more objects are wanted than the model has positions for."""
+    positions = model.max_seq_len
+    if settings.num_tokens > positions:
+        raise ConfigError(
+            f"max_objects={settings.max_objects} needs {settings.num_tokens} positions, but the "
+            f"model's max_seq_len is {positions}: ask for at most "
+            f"{positions // TOKENS_PER_OBJECT} objects"
+        )
 
 
 class Detector:
@@ -28,14 +40,7 @@ class Detector:
         Raises:
           ConfigError: more objects than the network has positions for.
         """
-        wanted = DecodeSettings(**settings)
-        positions = network.model_config.max_seq_len
-        if wanted.num_tokens > positions:
-            raise ConfigError(
-                f"max_objects={wanted.max_objects} needs {wanted.num_tokens} positions, but the "
-                f"model's max_seq_len is {positions}: ask for at most "
-                f"{positions // TOKENS_PER_OBJECT} objects"
-            )
+        check_positions(DecodeSettings(**settings), network.model_config)
         self._network = network
         self._seed = seed
         self._batch_size = batch_size
@@ -54,6 +59,42 @@ class Detector:
 
         Args:
           images: (B, height, width, 3) float in [0, 1], resized and padded to the model's size.
+          image_ids, source_size, content_size, category_numbers: see `rows`.
+
+        Returns:
+          See `rows`.
+        """
+        return self.rows(
+            self.generate(images),
+            image_ids=image_ids,
+            source_size=source_size,
+            content_size=content_size,
+            category_numbers=category_numbers,
+        )
+
+    def generate(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        """The tokens of a batch, see `decoding.generate`."""
+        return generate(
+            self._network,
+            images,
+            seed=self._seed,
+            batch_size=self._batch_size,
+            **self._settings,
+        )
+
+    def rows(
+        self,
+        found: Mapping[str, np.ndarray],
+        *,
+        image_ids: Sequence[int | str],
+        source_size: np.ndarray,
+        content_size: np.ndarray,
+        category_numbers: Mapping[int, int],
+    ) -> list[dict[str, Any]]:
+        """What `generate` found as rows, in its order.
+
+        Args:
+          found: what `generate` returned.
           image_ids: of each image, for the rows.
           source_size: (B, 2) height and width of the originals in pixels.
           content_size: (B, 2) height and width that each takes of its padded image, in pixels.
@@ -63,16 +104,9 @@ class Detector:
         Returns:
           COCO results: image_id, category_id, bbox xywh in pixels of the original, score.
         """
-        found = generate(
-            self._network,
-            images,
-            seed=self._seed,
-            batch_size=self._batch_size,
-            **self._settings,
-        )
         boxes = boxes_in_original(
             boxes_from_tokens(found["tokens"], self._network.vocabulary),
-            image_size=images.shape[1:3],
+            image_size=self._network.model_config.image_size,
             content_size_B2=content_size,
         )
         rows = coco_results(

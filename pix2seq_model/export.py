@@ -1,7 +1,9 @@
 """The served model: a SavedModel that takes image files of any size and returns boxes.
 
 It holds the whole way from encoded images to boxes in them as one TensorFlow graph: loading it
-takes TensorFlow alone, neither Keras nor this project.
+takes TensorFlow alone, neither Keras nor this project. Nothing in it asks to be compiled by XLA:
+TensorFlow Serving refuses such graphs on CPUs unless it is told otherwise, has no compiler for GPUs
+at all (tensorflow/serving issue 2214), and every new size of a batch would be compiled anew.
 """
 
 import dataclasses
@@ -23,10 +25,13 @@ from pix2seq_model.decoding import DecodeSettings, decode_images
 from pix2seq_model.detections import boxes_from_tokens, boxes_in_original
 from pix2seq_model.errors import ModelError
 from pix2seq_model.evaluation_image import preprocess_encoded_images, preprocess_for_evaluation
+from pix2seq_model.ground_truth import category_numbers
 from pix2seq_model.model_folder import load_model_folder
 from pix2seq_model.sampling import draw_uniform
+from pix2seq_model.slice_update import without_xla
 
 CATEGORIES_FILE = "categories.json"
+SERVED_FILES, SERVED_IMAGES = "serving_default", "serving_images"  # The signatures.
 
 
 def export_model_folder(
@@ -80,12 +85,13 @@ def export_saved_model(
     `serving_images`, of `images`, uint8 (B, height, width, 3). Both return
 
         detection_boxes        float32 (B, N, 4), ymin, xmin, ymax, xmax in [0, 1] of the image
-        detection_classes      int32 (B, N), category ids, 0 behind the last detection
+        detection_classes      int64 (B, N), the annotation file's category ids, 0 behind the last
         detection_class_names  string (B, N)
         detection_scores       float32 (B, N)
         num_detections         int32 (B,)
 
-    with the likeliest objects first. The categories lie in `assets.extra/categories.json` as well.
+    with the likeliest objects first, those without area left out. The categories lie in
+    `assets.extra/categories.json` as well.
 
     Args:
       network: a Pix2Seq.
@@ -102,7 +108,7 @@ def export_saved_model(
             "A SavedModel is written from the TensorFlow backend: load the model folder with "
             "KERAS_BACKEND=tensorflow and export it there."
         )
-    module = _ServedModel(network, categories=categories, settings=settings, seed=seed)
+    module = ServedGraph(network, categories=categories, settings=settings, seed=seed)
     target = epath.Path(folder)
     with tempfile.TemporaryDirectory() as scratch:
         local = Path(scratch) / "model"
@@ -110,8 +116,8 @@ def export_saved_model(
             module,
             os.fspath(local),
             signatures={
-                "serving_default": module.detect_files,
-                "serving_images": module.detect_images,
+                SERVED_FILES: module.detect_files,
+                SERVED_IMAGES: module.detect_images,
             },
         )
         extra = local / "assets.extra"
@@ -120,7 +126,9 @@ def export_saved_model(
         _replace_folder(local, target)
 
 
-class _ServedModel(tf.Module):
+class ServedGraph(tf.Module):
+    """From images to the objects in them: the signatures of `export_saved_model`."""
+
     def __init__(
         self,
         network: keras.Model,
@@ -134,20 +142,25 @@ class _ServedModel(tf.Module):
         self._image_size = network.model_config.image_size
         self._vocabulary = network.vocabulary
         self._settings = settings
-        names = np.full(network.vocabulary.max_class_id + 1, "", dtype=object)
-        for category in categories:
-            names[category["id"]] = category["name"]
-        self._names = names
+        num_classes = network.vocabulary.max_class_id + 1
+        self._names = np.full(num_classes, "", dtype=object)
+        self._numbers = np.zeros(num_classes, np.int64)
         # Only known categories are detections.
-        self._known = np.isin(np.arange(len(names)), [category["id"] for category in categories])
+        self._known = np.zeros(num_classes, bool)
+        numbers = category_numbers(categories)
+        for category in categories:
+            class_id = category["id"]
+            self._names[class_id] = category["name"]
+            self._numbers[class_id] = numbers[class_id]
+            self._known[class_id] = True
         uniform_1L = draw_uniform(seed, 1, settings.num_tokens)
 
-        # The graph of decoding is some thousand small operations: XLA makes it several times
-        # faster, and leaves no Python behind.
-        @tf.function(autograph=False, jit_compile=True)
+        # A function of its own, whose graph both signatures share.
+        @tf.function(autograph=False)
         def decode(images):
             uniform_BL = tf.broadcast_to(uniform_1L, (tf.shape(images)[0], settings.num_tokens))
-            return decode_images(network, images, uniform_BL, settings=settings)
+            with without_xla():
+                return decode_images(network, images, uniform_BL, settings=settings)
 
         self._decode = decode
 
@@ -190,7 +203,7 @@ class _ServedModel(tf.Module):
         boxes_BN4 = tf.gather(boxes_BN4, order_BN, batch_dims=1)
         return {
             "detection_boxes": tf.where(is_object_BN[..., None], boxes_BN4, 0.0),
-            "detection_classes": class_ids_BN,
+            "detection_classes": tf.gather(self._numbers, class_ids_BN),
             "detection_class_names": tf.gather(tf.constant(list(self._names)), class_ids_BN),
             "detection_scores": tf.maximum(tf.gather(scores_BN, order_BN, batch_dims=1), 0.0),
             "num_detections": tf.reduce_sum(tf.cast(is_object_BN, tf.int32), axis=1),

@@ -16,7 +16,6 @@ from pathlib import PurePosixPath
 from typing import Any, TextIO
 
 import numpy as np
-import tensorflow as tf
 from etils import epath
 from PIL import Image
 
@@ -25,10 +24,12 @@ from pix2seq_model.coco_files import write_json
 from pix2seq_model.detection_progress import DetectionProgress
 from pix2seq_model.detector import Detector
 from pix2seq_model.errors import DataError
-from pix2seq_model.evaluation_image import decode_image, preprocess_for_evaluation
 from pix2seq_model.ground_truth import category_numbers
+from pix2seq_model.image_check import ImageDefect
+from pix2seq_model.image_input import PreparedImage, prepare_image
 from pix2seq_model.image_sources import ImageSource
 from pix2seq_model.model_folder import load_model_folder, write_atomically
+from pix2seq_model.pushed_model import find_model_folder
 
 _SHEET_PICTURES = 60
 _THREADS = 8  # reading may wait for a network
@@ -53,9 +54,7 @@ class Prediction:
 class _Loaded:
     source: ImageSource
     image_id: int
-    pixels: np.ndarray  # uint8 (height, width, 3)
-    prepared: np.ndarray  # float32, of the model's size
-    content_size: np.ndarray  # (2,)
+    prepared: PreparedImage
 
 
 def predict(
@@ -74,7 +73,7 @@ def predict(
     """Runs a model folder on images and writes what it finds.
 
     Args:
-      model_dir: model folder.
+      model_dir: model folder, or a version pushed from one.
       sources: the images.
       output_dir: folder to write.
       score_threshold: detections of a lower score are neither written nor drawn.
@@ -89,7 +88,7 @@ def predict(
       ModelError: the model folder cannot be used.
       DataError: not one image can be read.
     """
-    network, info = load_model_folder(str(model_dir), precision=precision)
+    network, info = load_model_folder(find_model_folder(model_dir), precision=precision)
     numbers = category_numbers(info.categories)
     names = {numbers[class_id]: name for class_id, name in info.category_names.items()}
     detector = Detector(
@@ -107,10 +106,12 @@ def predict(
         unreadable += failed
         if batch:
             found = detector.detect(
-                np.stack([loaded.prepared for loaded in batch]),
+                np.stack([loaded.prepared.image for loaded in batch]),
                 image_ids=[loaded.image_id for loaded in batch],
-                source_size=np.array([loaded.pixels.shape[:2] for loaded in batch]),
-                content_size=np.stack([loaded.content_size for loaded in batch]),
+                source_size=np.array(
+                    [(loaded.prepared.height, loaded.prepared.width) for loaded in batch]
+                ),
+                content_size=np.stack([loaded.prepared.content_size for loaded in batch]),
                 category_numbers=numbers,
             )
             found = [row for row in found if row["score"] >= score_threshold]
@@ -177,35 +178,27 @@ def _batches(
             for source, future in current:
                 try:
                     loaded.append(future.result())
-                except (OSError, ValueError, tf.errors.OpError) as error:
+                except ImageDefect as defect:
+                    failed.append((source.location, defect.detail))
+                except (OSError, ValueError) as error:
                     failed.append((source.location, _reason(error)))
             yield loaded, failed, len(current)
 
 
 def _load(source: ImageSource, image_id: int, image_size: tuple[int, int]) -> _Loaded:
-    encoded = source.read()
-    if not encoded:
-        raise ValueError("the file is empty")
-    with tf.device("CPU"):
-        pixels = decode_image(encoded)
-        prepared, content_size = preprocess_for_evaluation(pixels, image_size)
-    return _Loaded(source, image_id, pixels.numpy(), prepared.numpy(), content_size.numpy())
+    return _Loaded(source, image_id, prepare_image(source.read(), image_size=image_size))
 
 
 def _reason(error: Exception) -> str:
-    """The first sentence of an error; TensorFlow's carry the whole graph's state behind it."""
-    if isinstance(error, tf.errors.InvalidArgumentError):
-        return "not a JPEG, PNG, BMP or GIF that can be decoded"
     return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def _image_row(loaded: _Loaded) -> dict[str, Any]:
-    height, width = loaded.pixels.shape[:2]
     return {
         "id": loaded.image_id,
         "file_name": loaded.source.name,
-        "width": width,
-        "height": height,
+        "width": loaded.prepared.width,
+        "height": loaded.prepared.height,
     }
 
 
@@ -213,7 +206,7 @@ def _write_picture(
     output: epath.Path, loaded: _Loaded, rows: list[dict[str, Any]], names: dict[int, str]
 ) -> Image.Image:
     picture = drawing.draw_boxes(
-        Image.fromarray(loaded.pixels), drawing.detection_boxes(rows, names)
+        Image.fromarray(loaded.prepared.pixels), drawing.detection_boxes(rows, names)
     )
     path = output / "pictures" / f"{loaded.source.name}.jpg"
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -15,6 +15,8 @@ from collections.abc import Callable
 import keras
 from keras import ops
 
+from pix2seq_model.slice_update import slice_update
+
 LAYER_NORM_EPSILON = 1e-6
 
 
@@ -189,8 +191,8 @@ class Attention(keras.layers.Layer):
             ops.reshape(part, (-1, 1, self.head_dim))
             for part in ops.split(self.query_key_value(x_BD), 3, axis=-1)
         )
-        key_RKT = ops.slice_update(key_RKT, (0, 0, position), ops.transpose(key, (0, 2, 1)))
-        value_RTK = ops.slice_update(value_RTK, (0, position, 0), value)
+        key_RKT = slice_update(key_RKT, (0, 0, position), ops.transpose(key, (0, 2, 1)))
+        value_RTK = slice_update(value_RTK, (0, position, 0), value)
         logits = ops.matmul(query, key_RKT) / math.sqrt(self.head_dim)
         weights = _softmax(ops.cast(logits, "float32") + filled_T)
         attended = ops.matmul(ops.cast(weights, value_RTK.dtype), value_RTK)

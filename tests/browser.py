@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
-_BROWSER = next((path for name in _NAMES if (path := shutil.which(name))), None)
+BROWSER = next((path for name in _NAMES if (path := shutil.which(name))), None)
 
-needs_browser = pytest.mark.skipif(_BROWSER is None, reason=f"none of {_NAMES} is installed")
+needs_browser = pytest.mark.skipif(BROWSER is None, reason=f"none of {_NAMES} is installed")
 
 
 def ask_page(page: Path, script: str, *, width: int, folder: Path) -> dict:
@@ -55,7 +55,7 @@ frame.srcdoc = {quoted};
 def _run(action: str, page: Path, *, folder: Path) -> subprocess.CompletedProcess:
     return subprocess.run(
         [
-            _BROWSER,
+            BROWSER,
             "--headless",
             "--no-sandbox",
             "--disable-gpu",

@@ -1,4 +1,4 @@
-"""The progress of a conversion, from the notes that its workers leave in the output folder."""
+"""The progress of a job that writes shards, from the notes that its workers leave beside them."""
 
 import sys
 import threading
@@ -21,7 +21,15 @@ class ShardBar:
     so and counts the time. Where no terminal looks on, a few lines are written instead.
     """
 
-    def __init__(self, output: str):
+    def __init__(
+        self, output: str, *, waiting: str = "reading annotations", working: str = "writing records"
+    ):
+        """
+        Args:
+          output: Folder of the job, with `progress/plan.json` as soon as that is known.
+          waiting, working: What is done before and after the number of shards is known.
+        """
+        self._waiting, self._working = waiting, working
         self._output = output.rstrip("/")
         self._is_live = sys.stderr.isatty()
         self._lines = -1
@@ -30,7 +38,7 @@ class ShardBar:
 
     def __enter__(self) -> "ShardBar":
         self._bar = tqdm(
-            desc="reading annotations",
+            desc=self._waiting,
             bar_format="{desc} {elapsed}",
             leave=False,
             disable=not self._is_live,
@@ -74,9 +82,9 @@ class ShardBar:
             self._bar.unit = "shard"
             self._bar.total = total
             self._bar.n = done
-            self._bar.set_description_str("writing records")
+            self._bar.set_description_str(self._working)
             return
         line = done * _LINES_IN_A_LOG // total
         if line > self._lines:
             self._lines = line
-            print(f"writing records: {done} of {total} shards", file=sys.stderr, flush=True)
+            print(f"{self._working}: {done} of {total} shards", file=sys.stderr, flush=True)

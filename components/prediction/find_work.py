@@ -1,0 +1,134 @@
+"""Which images a batch prediction reads, cut into shards.
+
+A shard of work is one JSON object: {"files": [[path, size, version], ...]} or, for a shard of an
+examples folder, {"records": path, "num_images": n, "version": sha256}.
+"""
+
+import os
+import posixpath
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from apache_beam.io.filesystem import BeamIOError, FileMetadata
+from apache_beam.io.filesystems import FileSystems
+
+from components.conversion.folder import file_metadata, folder_exists
+from components.prediction.options import PredictionOptions
+from pix2seq_model import dataset_info
+from pix2seq_model.errors import DataError
+from pix2seq_model.image_sources import SUFFIXES
+
+_LIST_SUFFIX = ".txt"
+_ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
+# Size and version of a file in a list, which is not looked at before its turn comes.
+_UNKNOWN = [-1, -1]
+
+
+def find_work(options: PredictionOptions) -> Iterator[dict[str, Any]]:
+    """Yields the shards of work, in the order of `options.images` and by name within each.
+
+    Raises:
+      DataError: a place does not exist, holds no image, or cannot be read.
+    """
+    waiting: list[list[Any]] = []
+    for place in options.images:
+        place = place.rstrip("/") or "/"
+        if _exists(f"{place}/{dataset_info.FILE_NAME}"):
+            if waiting:
+                yield {"files": waiting}
+                waiting = []
+            yield from _record_shards(place, options.splits)
+            continue
+        found = 0
+        for found, row in enumerate(_files(place), start=1):  # noqa: B007 - counted
+            waiting.append(row)
+            if len(waiting) == options.images_per_shard:
+                yield {"files": waiting}
+                waiting = []
+        if not found:
+            raise DataError(
+                f"{place}: no image found; looked for files that end in {', '.join(SUFFIXES)}"
+            )
+    if waiting:
+        yield {"files": waiting}
+
+
+def _record_shards(folder: str, splits: Iterable[str]) -> Iterator[dict[str, Any]]:
+    info = dataset_info.read_dataset_info(folder)
+    for split in splits or sorted(info.splits):
+        shards = info.split(split).shards
+        dataset_info.check_shards(folder, info, splits=[split])
+        for path, shard in zip(info.shard_paths(folder, split), shards, strict=True):
+            yield {"records": path, "num_images": shard.num_examples, "version": shard.sha256}
+
+
+def _files(place: str) -> Iterator[list[Any]]:
+    if place.lower().endswith(_ARCHIVES):
+        raise DataError(
+            f"{place} is an archive: unpack it first; `python pipelines/unpack_archives.py` does "
+            "so for tar files"
+        )
+    if any(character in place for character in "*?[") and file_metadata(place) is None:
+        yield from _matches(place)
+    elif folder_exists(place):
+        yield from _folder(place)
+    elif file_metadata(place) is None:
+        raise DataError(f"{place}: no such file or folder")
+    elif place.lower().endswith(_LIST_SUFFIX):
+        yield from _listed(place)
+    else:
+        yield _row(file_metadata(place))
+
+
+def _folder(place: str) -> Iterator[list[Any]]:
+    if "://" in place:
+        found = _matched(f"{place}/**")
+        yield from (_row(file) for file in found if file.path.lower().endswith(SUFFIXES))
+        return
+    # By hand: Beam would read brackets in a folder's name as a pattern.
+    for folder, below, names in os.walk(place):
+        below.sort()
+        for name in sorted(names):
+            if name.lower().endswith(SUFFIXES):
+                path = os.path.join(folder, name)
+                file = file_metadata(path)
+                # A link to nowhere is an image that is missing, not one that is not there.
+                yield _row(file) if file else [path, *_UNKNOWN]
+
+
+def _matches(pattern: str) -> Iterator[list[Any]]:
+    yield from map(_row, _matched(pattern))
+
+
+def _matched(pattern: str) -> list[FileMetadata]:
+    try:
+        return sorted(FileSystems.match([pattern])[0].metadata_list, key=lambda file: file.path)
+    except (BeamIOError, ValueError) as error:
+        raise DataError(f"{pattern} cannot be read: {error}") from None
+
+
+def _listed(place: str) -> Iterator[list[Any]]:
+    """The paths in a text file; those that are not absolute start at the file's own folder."""
+    root = posixpath.dirname(place if "://" in place else os.path.abspath(place))
+    with FileSystems.open(place) as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                path = line.decode().strip()
+            except UnicodeDecodeError:
+                raise DataError(
+                    f"{place}, line {number}: not text; a list holds one path on each line"
+                ) from None
+            if path:
+                is_whole = "://" in path or path.startswith("/")
+                yield [path if is_whole else f"{root}/{path}", *_UNKNOWN]
+
+
+def _row(file: FileMetadata) -> list[Any]:
+    return [file.path, file.size_in_bytes, int((file.last_updated_in_seconds or 0) * 1000)]
+
+
+def _exists(path: str) -> bool:
+    try:
+        return FileSystems.exists(path)
+    except (ValueError, BeamIOError) as error:
+        raise DataError(f"{path} cannot be read: {error}") from None

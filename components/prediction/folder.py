@@ -1,0 +1,27 @@
+"""Where a batch prediction's files lie in its output folder.
+
+detections/detections-00000-of-00012.jsonl        a line for each image that could be read
+detections/detections-00000-of-00012.tfrecord     the same as records
+unreadable/unreadable-00000-of-00012.jsonl        a line for each that could not; absent if none
+predictions.json                                  counts, shards and their digests; written last
+progress/                                         notes by which a rerun goes on
+
+What lines and records hold is in `pix2seq_model.detection_records`.
+"""
+
+KIND = "detections"
+WORK = "progress/work.jsonl"
+MANIFEST = "predictions.json"
+OUR_FILES = ("detections/*", "unreadable/*", "progress/*")
+
+
+def lines_file(shard: int, num_shards: int) -> str:
+    return f"detections/detections-{shard:05d}-of-{num_shards:05d}.jsonl"
+
+
+def records_file(shard: int, num_shards: int) -> str:
+    return f"detections/detections-{shard:05d}-of-{num_shards:05d}.tfrecord"
+
+
+def unreadable_file(shard: int, num_shards: int) -> str:
+    return f"unreadable/unreadable-{shard:05d}-of-{num_shards:05d}.jsonl"

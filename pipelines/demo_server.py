@@ -1,0 +1,72 @@
+"""A web page to try a model: drop an image, see its objects, and where the model looked for them.
+
+    python pipelines/demo_server.py --model=demo/pipeline/serving_model
+
+--model is a model folder or a pushed version. The page shows attention if the model folder can be
+found; a SavedModel alone has none. Only this machine can reach the page, unless --host says another
+address; there is no password.
+"""
+
+import io
+import os
+
+from absl import flags
+from PIL import Image
+
+from pipelines.command_line import run_command
+from pix2seq_model.errors import ConfigError
+
+_MODEL = flags.DEFINE_string("model", None, "Model folder, or a pushed version.", required=True)
+_HOST = flags.DEFINE_string("host", "127.0.0.1", "Address to listen at.")
+_PORT = flags.DEFINE_integer("port", 8000, "Port; 0: a free one.", 0, 65_535)
+_MAX_OBJECTS = flags.DEFINE_integer(
+    "max_objects", 0, "Objects an image; 0: as in training.", lower_bound=0
+)
+_MAX_MEGABYTES = flags.DEFINE_float("max_megabytes", 20, "Of an uploaded file.", lower_bound=0.001)
+_MAX_PIXELS = flags.DEFINE_integer("max_pixels", 50_000_000, "Of an image.", lower_bound=1)
+
+
+def main(beam_arguments: list[str]) -> None:
+    if beam_arguments:
+        raise ConfigError(f"there is no flag {beam_arguments[0]}")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # TensorFlow: not before the flags are right.
+    from pix2seq_model.demo_http import DemoServer
+    from pix2seq_model.demo_model import open_demo_model
+
+    decoding = {"max_objects": _MAX_OBJECTS.value} if _MAX_OBJECTS.value else {}
+    model = open_demo_model(_MODEL.value, **decoding)
+    try:
+        server = DemoServer(
+            model,
+            host=_HOST.value,
+            port=_PORT.value,
+            max_bytes=round(_MAX_MEGABYTES.value * 1_000_000),
+            max_pixels=_MAX_PIXELS.value,
+        )
+    except OSError as error:
+        raise ConfigError(
+            f"--host={_HOST.value} --port={_PORT.value} cannot be listened at ({error}): give "
+            "another --port, or 0 for a free one"
+        ) from None
+    with server:
+        # The first image compiles the model: better before a person waits for it.
+        print(f"{model.name}: getting ready", flush=True)
+        model.explain(_blank_image(), max_pixels=_MAX_PIXELS.value)
+        print(f"{server.address}  (Ctrl-C ends it)", flush=True)
+        if not server.is_local:
+            print("other machines may reach this page; there is no password", flush=True)
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            print("ended")
+
+
+def _blank_image() -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (1, 1)).save(file, "PNG")
+    return file.getvalue()
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,78 @@
+"""Images are found in every form that a person names them in, in one order, in shards."""
+
+import pytest
+
+from components.prediction.find_work import find_work
+from components.prediction.options import PredictionOptions
+from pix2seq_model.errors import ConfigError, DataError
+from tests.evaluated_model import write_examples
+
+
+def work(*images, **fields):
+    options = PredictionOptions(model_dir="model", images=tuple(map(str, images)), **fields)
+    return list(find_work(options))
+
+
+def paths(shards):
+    return [[row[0] for row in shard["files"]] for shard in shards]
+
+
+@pytest.fixture
+def photos(tmp_path):
+    folder = tmp_path / "a [b]"
+    (folder / "deep").mkdir(parents=True)
+    for name in ("2.jpg", "10.PNG", "deep/1.gif", "notes.md"):
+        (folder / name).write_bytes(b"12345")
+    return folder
+
+
+def test_a_folder_to_the_bottom_in_shards(photos):
+    shards = work(photos, images_per_shard=2)
+    names = [f"{photos}/{name}" for name in ("10.PNG", "2.jpg", "deep/1.gif")]
+    assert paths(shards) == [names[:2], names[2:]]
+    _, size, version = shards[0]["files"][0]
+    assert size == 5
+    assert version == int((photos / "10.PNG").stat().st_mtime * 1000)
+
+
+def test_patterns_files_and_lists(photos, tmp_path):
+    plain = tmp_path / "plain"
+    plain.mkdir()
+    for name in ("b.jpg", "a.jpg", "c.png"):
+        (plain / name).write_bytes(b"")
+    (tmp_path / "list.txt").write_text("plain/b.jpg\n\n/else/where.jpg\r\ngs://bucket/x.jpg\n")
+    assert paths(work(f"{plain}/*.jpg")) == [[f"{plain}/a.jpg", f"{plain}/b.jpg"]]
+    assert paths(work(photos / "2.jpg")) == [[f"{photos}/2.jpg"]]
+    listed = work(tmp_path / "list.txt")
+    assert paths(listed) == [[f"{tmp_path}/plain/b.jpg", "/else/where.jpg", "gs://bucket/x.jpg"]]
+    # What lies at a place in a list is not looked at before its turn comes.
+    assert listed[0]["files"][0][1:] == [-1, -1]
+
+
+def test_a_shard_of_records_is_a_shard(photos, tmp_path):
+    records = write_examples(tmp_path / "records")
+    shards = work(photos / "2.jpg", records, photos / "deep")
+    assert paths([shards[0], shards[3]]) == [[f"{photos}/2.jpg"], [f"{photos}/deep/1.gif"]]
+    assert [shard["num_images"] for shard in shards[1:3]] == [2, 3]
+    assert shards[1]["records"] == f"{records}/Split-val/examples-00000-of-00002.tfrecord"
+    assert len(work(records, splits=("val",))) == 2
+    with pytest.raises(DataError, match="train"):
+        work(records, splits=("train",))
+
+
+def test_what_is_not_there_is_refused(tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "list.txt").write_bytes(b"\xff\xfe")
+    for place, message in (
+        (tmp_path / "none", "no such file or folder"),
+        (tmp_path / "empty", "no image found"),
+        (tmp_path / "*.jpg", "no image found"),
+        (tmp_path / "more.zip", "is an archive: unpack it first"),
+        (tmp_path / "list.txt", "line 1: not text"),
+    ):
+        with pytest.raises(DataError, match=message):
+            work(place)
+    with pytest.raises(ConfigError, match="no images to predict on"):
+        work()
+    with pytest.raises(ConfigError, match="batch_size is 0"):
+        work("x", batch_size=0)
