@@ -10,7 +10,7 @@ COCO_SAMPLE ?= ../shared/coco_sample
 
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help env demo overfit test test-large test-distributed test-runners lint format requirements clean
+.PHONY: help env demo overfit test test-large test-distributed test-runners test-cloud lint format requirements clean
 
 help:  ## This list.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## +/\t/' | expand -t 16
@@ -48,6 +48,10 @@ test-distributed: env  ## Two workers, and two devices, train like one: TensorFl
 test-runners: env  ## The conversion on every Beam runner; fetches Prism (Go), Flink (Maven).
 	@$(RUN) tests/runners/install.py --output=build/runners
 	@$(RUN) -m pytest -m "" -rs tests/runners tests/pipelines/test_killed_conversion.py
+
+test-cloud: env  ## Without a cloud account: the bucket, Vertex AI and Dataflow as stand-ins (needs Go).
+	@$(RUN) -m tests.cloud.install --output=build/cloud
+	@$(RUN) -m pytest -m cloud -rs tests
 
 lint: env  ## Style and format, as the continuous integration checks them.
 	@$(RUN) -m ruff check .
