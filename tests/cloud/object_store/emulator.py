@@ -53,15 +53,19 @@ class Emulator:
     def address(self, name: str) -> str:
         return f"gs://{BUCKET}/{name}"
 
-    def names(self, prefix: str = "") -> list[str]:
-        """The names of all objects, asked past the proxy; no client takes part."""
-        names, page = [], ""
+    def digests(self, prefix: str = "") -> dict[str, str]:
+        """The MD5 of all objects by name, asked past the proxy; no client takes part."""
+        found, page = {}, ""
         while True:
             query = f"prefix={urllib.request.quote(prefix)}&pageToken={page}"
             answer = json.loads(self._get(f"storage/v1/b/{BUCKET}/o?{query}"))
-            names += [item["name"] for item in answer.get("items", [])]
+            found |= {item["name"]: item["md5Hash"] for item in answer.get("items", [])}
             if not (page := answer.get("nextPageToken", "")):
-                return sorted(names)
+                return found
+
+    def names(self, prefix: str = "") -> list[str]:
+        """The names of all objects."""
+        return sorted(self.digests(prefix))
 
     def content(self, name: str) -> bytes:
         """An object's bytes, asked past the proxy."""

@@ -16,6 +16,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from components.conversion.convert import convert_dataset
 from components.example_gen import conversion_options
 from components.model_pusher import push_model
+from pix2seq_model import folder_lock
 from pix2seq_model.checkpoint_import import import_checkpoint
 from pix2seq_model.data_report import write_data_report
 from pix2seq_model.evaluation import EvaluationSettings, evaluate_model
@@ -37,6 +38,8 @@ def write_data(folder: Path) -> Path:
 
 
 def run(data: str, root: str) -> None:
+    # A trainer that was killed is given up sooner than the minutes it has in earnest.
+    folder_lock.RENEW_EVERY_S, folder_lock.LEFT_BEHIND_S = 1.0, 6.0
     config = tiny_config.make_config(data)
     section = config.data.finetune.to_dict()
     section["num_shards"] = {"train": 3, "val": 2}

@@ -16,7 +16,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -42,6 +42,7 @@ class Front:
       without_token: requests to the store that carried no token.
       tunnels: host names that are led, unopened, to a port on this machine.
       uploads: resumable ones, by their number.
+      changed: called whenever something in the store may have changed.
     """
 
     port: int = 0
@@ -54,6 +55,7 @@ class Front:
     uploads: dict[str, Upload] = dataclasses.field(
         default_factory=lambda: collections.defaultdict(Upload)
     )
+    changed: Callable[[], None] = lambda: None
 
     @property
     def address(self) -> str:
@@ -254,6 +256,8 @@ class _Handler(BaseHTTPRequestHandler):
         self._store.request(method, path, body=body, headers=headers)
         answer = self._store.getresponse()
         content = answer.read()
+        if method not in ("GET", "HEAD"):
+            self.state.changed()
         answered = []
         for name, value in answer.getheaders():
             if name.lower() == "location" and self._host:
