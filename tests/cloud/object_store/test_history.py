@@ -35,7 +35,8 @@ def test_files_that_appear_whole_and_in_order():
         {SHARD: "1", "run/work/lock": "a"},
         {SHARD: "1", "run/work/lock": "b", MANIFEST: "2"},
         rewritten=re.compile("^work/"),
-    ) and not half_written({"run/.model.json.partial": "a"}, {"run/.model.json.partial": "b"})
+    )
+    assert not half_written({"run/.model.json.partial": "a"}, {"run/.model.json.partial": "b"})
 
 
 @pytest.mark.parametrize(
