@@ -10,7 +10,7 @@ COCO_SAMPLE ?= ../shared/coco_sample
 
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help env demo overfit test test-large test-distributed test-runners test-use lint format requirements clean
+.PHONY: help env demo overfit test test-large test-distributed test-runners test-use test-cloud lint format requirements clean
 
 help:  ## This list.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## +/\t/' | expand -t 16
@@ -51,6 +51,10 @@ test-runners: env  ## The conversion on every Beam runner; fetches Prism (Go), F
 
 test-use: env  ## One MODEL finds the same in IMAGES by every command, the SavedModel and the web page.
 	@$(if $(MODEL),MODEL=$(MODEL)) $(if $(IMAGES),IMAGES=$(IMAGES)) $(RUN) -m pytest -m use -s tests/use
+
+test-cloud: env  ## Without a cloud account: the bucket, Vertex AI and Dataflow as stand-ins (needs Go).
+	@$(RUN) -m tests.cloud.install --output=build/cloud
+	@$(RUN) -m pytest -m cloud -rs tests
 
 lint: env  ## Style and format, as the continuous integration checks them.
 	@$(RUN) -m ruff check .

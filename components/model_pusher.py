@@ -31,7 +31,9 @@ _ATTEMPTS = 100
 def push_model(model_folder: str, destination: str) -> dict[str, Any]:
     """Copies the SavedModel of a model folder to a new version of `destination`.
 
-    The copy is made under a hidden name and renamed, so that a server never loads half a model.
+    The copy is made under a hidden name and renamed, so that a server never loads half a model. A
+    bucket renames file by file: there `saved_model.pb` goes last, and behind it `pushed.json`,
+    without which a version does not count as pushed.
 
     Args:
       model_folder: with `model.json` and `Format-Serving/`; local or gs://.
@@ -90,13 +92,24 @@ def _push(
         write_atomically(hidden / PUSHED_FILE, json.dumps(record, indent=1) + "\n")
         if not (target / str(version)).exists():
             try:
-                hidden.rename(target / str(version))
+                _rename(hidden, target / str(version))
                 return record
             except OSError:
                 if not (target / str(version)).exists():
                     raise
         version += 1  # Another push took this number in the meantime.
     raise ModelError(f"{target}: {_ATTEMPTS} other pushes took every version; push again.")
+
+
+def _rename(hidden: epath.Path, version: epath.Path) -> None:
+    if not os.fspath(hidden).startswith("gs://"):
+        hidden.rename(version)
+        return
+    files = [folder / name for folder, _, names in hidden.walk() for name in names]
+    last = ("saved_model.pb", PUSHED_FILE)
+    for file in sorted(files, key=lambda file: last.index(file.name) if file.name in last else -1):
+        file.rename(version / file.relative_to(hidden))
+    hidden.rmtree()
 
 
 def _newest(target: epath.Path) -> dict[str, Any] | None:
