@@ -10,7 +10,7 @@ COCO_SAMPLE ?= ../shared/coco_sample
 
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help env demo overfit test test-large test-distributed test-runners test-use test-cloud lint format requirements clean
+.PHONY: help env demo overfit ablation test test-large test-distributed test-runners test-use test-cloud lint format requirements clean
 
 help:  ## This list.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## +/\t/' | expand -t 16
@@ -35,6 +35,9 @@ overfit: env  ## Learn eight real photographs by heart (COCO_SAMPLE: a folder in
 	  --config.data.finetune.images.val=$(COCO_SAMPLE)/images/train2017 \
 	  --config.data.finetune.annotations.train=$(DEMO)/overfit/instances.json \
 	  --config.data.finetune.annotations.val=$(DEMO)/overfit/instances.json
+
+ablation: env  ## The paper's ablations on generated images, with a page (an hour of one core).
+	@$(RUN) pipelines/run_ablation.py --config=configs/ablation.py --output=$(DEMO)/ablation
 
 test: env  ## All tests that need nothing but this machine.
 	@$(RUN) -m pytest -n auto --maxprocesses=4 --dist=loadfile

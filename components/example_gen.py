@@ -8,15 +8,15 @@ from apache_beam.io.filesystems import FileSystems
 from etils import epath
 from tfx import types
 from tfx.components.util import examples_utils
-from tfx.dsl.components.base import base_beam_component, base_beam_executor, executor_spec
+from tfx.dsl.components.base import base_beam_component, executor_spec
 from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils, component_spec, standard_artifacts
 
+from components.beam_executor import BeamArguments
 from components.conversion.convert import convert_dataset
-from components.conversion.options import ConversionOptions, SplitSource
+from components.conversion.options import conversion_options
 from components.conversion.watch import ShardBar
 from pix2seq_model import data_report, dataset_info
-from pix2seq_model.defects import DefectLimits
 
 # A request to a bucket takes no more.
 _FILES_MOVED_AT_ONCE = 100
@@ -40,21 +40,12 @@ class ExampleGenSpec(component_spec.ComponentSpec):
     }
 
 
-class Executor(base_beam_executor.BaseBeamExecutor):
+class Executor(BeamArguments):
     """Runs the conversion, in a folder of its own until it is finished.
 
     TFX gives every attempt a new folder and removes that of a failed one. A conversion goes on
     where it was killed, and its dead-letter files explain why it failed, so it works elsewhere.
     """
-
-    def __init__(self, context: base_beam_executor.BaseBeamExecutor.Context | None = None) -> None:
-        # Given any argument for Beam, TFX's own constructor packs up TFX's sources for the
-        # workers, which takes many seconds; ours are in the image or in this process.
-        beam_args = list((context and context.beam_pipeline_args) or [])
-        if context is not None:
-            context.beam_pipeline_args = None
-        super().__init__(context)
-        self._beam_pipeline_args = beam_args
 
     def Do(  # noqa: N802
         self,
@@ -79,25 +70,6 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         examples.split_names = artifact_utils.encode_split_names(sorted(options.splits))
         report.split_names = examples.split_names
         examples_utils.set_payload_format(examples, example_gen_pb2.PayloadFormat.FORMAT_TF_EXAMPLE)
-
-
-def conversion_options(source: dict[str, Any], *, name: str, seed: int) -> ConversionOptions:
-    """What to convert, from a `data` section of the config."""
-    splits = {
-        split: SplitSource(images=source["images"][split], annotations=annotations)
-        for split, annotations in source["annotations"].items()
-        if annotations
-    }
-    limit = source["max_defect_fraction"]
-    return ConversionOptions(
-        name=name,
-        splits=splits,
-        seed=seed,
-        num_shards={split: source["num_shards"].get(split, 0) for split in splits},
-        limits=DefectLimits(max_dropped_images=limit, max_dropped_annotations=limit),
-        drop_fake=source["drop_fake"],
-        drop_reflected=source["drop_reflected"],
-    )
 
 
 def _move_folder(source: str, target: str) -> None:

@@ -129,11 +129,14 @@ def evaluation() -> ConfigDict:
     evaluation.end_token_offset = 0.0
     evaluation.seed = 0
     evaluation.precision = "float32"  # of decoding; or bfloat16
+    # Detect with the workers of a Beam job, with the same arguments as the conversion.
+    evaluation.on_beam = False
     # Blessing: every metric named here must be reached ...
     evaluation.min_metrics = ConfigDict({"AP": 0.0})
     # ... and none named here may fall further than this below the model blessed before.
     evaluation.max_regression = ConfigDict({"AP": 0.0})
     evaluation.num_pictures = 24  # in the report
+    evaluation.num_attention_pictures = 2  # images in it with what the decoder looks at
     return evaluation
 
 

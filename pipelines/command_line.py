@@ -105,6 +105,23 @@ def local_beam_args(beam_args: Sequence[str]) -> tuple[str, ...]:
     return (*beam_args, *extra)
 
 
+def split_overrides(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Parts `--config.x.y=value` (or `--config.x.y value`) from the arguments for Beam."""
+    overrides, rest = [], []
+    waiting = iter(arguments)
+    for argument in waiting:
+        if not argument.lstrip("-").startswith("config."):
+            rest.append(argument)
+            continue
+        key, equals, value = argument.lstrip("-").removeprefix("config.").partition("=")
+        if not equals:
+            value = next(waiting, "--")
+            if value.startswith("--"):
+                raise ConfigError(f"{argument} needs a value: write {argument}=value.")
+        overrides.append(f"{key}={value}")
+    return overrides, rest
+
+
 def _print_help(document: str | None) -> None:
     print((document or "").strip())
     print("\nFlags (all others go to Beam):")

@@ -5,6 +5,8 @@
 
 --images takes files, folders, zip archives and gs:// addresses. What cannot be read is listed in
 unreadable.json, the rest is done. --score_threshold=0 keeps every detection, as AP needs.
+--attention draws where the decoder looks; like the rest it needs a model folder, for a SavedModel
+does not tell.
 """
 
 from absl import flags
@@ -25,6 +27,11 @@ _PRECISION = flags.DEFINE_enum(
     "precision", "float32", ["float32", "bfloat16"], "Of the network; bfloat16 is for accelerators."
 )
 _PICTURES = flags.DEFINE_boolean("pictures", True, "Write pictures and the contact sheet.")
+_ATTENTION = flags.DEFINE_boolean(
+    "attention",
+    False,
+    "Write pictures of what the decoder looks at for the first five objects of each image.",
+)
 
 
 def main(beam_arguments: list[str]) -> None:
@@ -40,6 +47,7 @@ def main(beam_arguments: list[str]) -> None:
         score_threshold=_SCORE.value,
         batch_size=_BATCH_SIZE.value,
         draw=_PICTURES.value,
+        attention=_ATTENTION.value,
         precision=_PRECISION.value,
         **decoding_settings(),
     )

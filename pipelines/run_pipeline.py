@@ -22,7 +22,7 @@ from pathlib import Path
 from absl import flags
 
 from pipelines import cache_keys
-from pipelines.command_line import local_beam_args, run_command
+from pipelines.command_line import local_beam_args, run_command, split_overrides
 from pipelines.request import STAGES, Request, parse_stages, portable_config_name
 from pipelines.run_log import run_log
 from pipelines.stage_errors import StageError
@@ -65,23 +65,6 @@ def main(arguments: list[str]) -> int:
     if FLAGS.orchestrator == "vertex":
         return _run_on_vertex(request)
     return _run_here(request)
-
-
-def split_overrides(arguments: list[str]) -> tuple[list[str], list[str]]:
-    """Parts `--config.x.y=value` (or `--config.x.y value`) from the arguments for Beam."""
-    overrides, rest = [], []
-    waiting = iter(arguments)
-    for argument in waiting:
-        if not argument.lstrip("-").startswith("config."):
-            rest.append(argument)
-            continue
-        key, equals, value = argument.lstrip("-").removeprefix("config.").partition("=")
-        if not equals:
-            value = next(waiting, "--")
-            if value.startswith("--"):
-                raise ConfigError(f"{argument} needs a value: write {argument}=value.")
-        overrides.append(f"{key}={value}")
-    return overrides, rest
 
 
 def _run_here(request: Request) -> int:

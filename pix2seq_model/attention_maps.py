@@ -10,7 +10,7 @@ import numpy as np
 from keras import ops
 
 from pix2seq_model.pix2seq import Pix2Seq
-from pix2seq_model.vocabulary import DETECTION_PROMPT
+from pix2seq_model.vocabulary import CLASS_SHIFT, DETECTION_PROMPT
 
 
 def cross_attention_maps(model: Pix2Seq, images: Any, tokens_BL: np.ndarray) -> np.ndarray:
@@ -43,9 +43,36 @@ def raw_cross_attention(model: Pix2Seq, images: Any, tokens_BL: np.ndarray) -> n
       class token if the model has one. A large array: 0.3 GB for one 640 px image and 500 tokens
       of ViT-B.
     """
+    memory_BND = model.encode(ops.convert_to_tensor(images))
+    layers = model.decoder.cross_attention(
+        ops.convert_to_tensor(_input_tokens(tokens_BL)), memory_BND
+    )
+    return np.stack(
+        [ops.convert_to_numpy(ops.cast(weights, "float32")) for weights in layers], axis=1
+    )
+
+
+def likeliest_classes(
+    model: Pix2Seq, images: Any, tokens_BL: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """What the step that predicts the last token says of the object's class.
+
+    Args:
+      model, images, tokens_BL: see `cross_attention_maps`; the last token, a class, is not read.
+
+    Returns:
+      (B,) int32 class ids and (B,) float32 probabilities under the full softmax.
+    """
+    memory_BND = model.encode(ops.convert_to_tensor(images))
+    logits_BLV = model.decode(ops.convert_to_tensor(_input_tokens(tokens_BL)), memory_BND)
+    classes_BC = ops.convert_to_numpy(ops.softmax(logits_BLV[:, -1]))[
+        :, CLASS_SHIFT : model.vocabulary.coord_shift
+    ]
+    return np.argmax(classes_BC, axis=-1).astype(np.int32), np.max(classes_BC, axis=-1)
+
+
+def _input_tokens(tokens_BL: np.ndarray) -> np.ndarray:
+    """The prompt and all tokens but the last: what predicts each of them."""
     tokens_BL = np.asarray(tokens_BL)
     prompt_B1 = np.full((len(tokens_BL), 1), DETECTION_PROMPT, tokens_BL.dtype)
-    input_BL = np.concatenate([prompt_B1, tokens_BL[:, :-1]], axis=1)
-    memory_BND = model.encode(ops.convert_to_tensor(images))
-    layers = model.decoder.cross_attention(ops.convert_to_tensor(input_BL), memory_BND)
-    return np.stack([ops.convert_to_numpy(weights) for weights in layers], axis=1)
+    return np.concatenate([prompt_B1, tokens_BL[:, :-1]], axis=1)

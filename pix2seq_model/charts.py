@@ -4,6 +4,7 @@ import dataclasses
 import io
 import itertools
 import re
+import statistics
 from collections.abc import Sequence
 
 from matplotlib import rc_context
@@ -62,6 +63,14 @@ class Line:
     faint: bool = False
 
 
+@dataclasses.dataclass(frozen=True)
+class Spread:
+    """A series of a chart: at each label the values of several runs."""
+
+    name: str
+    values: Sequence[Sequence[float]]
+
+
 def line_chart(
     lines: Sequence[Line],
     *,
@@ -110,6 +119,59 @@ def line_chart(
         axes.set_ylabel(y_label)
         if sum(bool(line.name) for line in lines) > 1:
             axes.legend(handlelength=1.4, labelspacing=0.3)
+        return _svg(figure, title)
+
+
+def spread_chart(
+    labels: Sequence[str],
+    series: Sequence[Spread],
+    *,
+    title: str,
+    x_label: str,
+    y_label: str,
+    joined: bool = True,
+) -> str:
+    """Mean and standard deviation of several runs at each label, and each run as a dot.
+
+    Args:
+      labels: along the axis, evenly spaced.
+      series: each with as many lists of values as there are labels.
+      title, x_label, y_label: see `line_chart`.
+      joined: draw a line through the means; not where the labels have no order.
+    """
+    with rc_context(_STYLE):
+        figure = Figure(figsize=_INCHES, layout="constrained")
+        axes = figure.subplots()
+        for index, part in enumerate(series):
+            # Side by side, lest one hide another.
+            shift = 0.12 * (index - (len(series) - 1) / 2)
+            places = [place + shift for place in range(len(labels))]
+            color = COLORS[index % len(COLORS)]
+            for place, values in zip(places, part.values):
+                axes.plot([place] * len(values), values, "o", color=color, alpha=0.35, markersize=3)
+            axes.errorbar(
+                places,
+                [statistics.fmean(values) for values in part.values],
+                [statistics.stdev(v) if len(v) > 1 else 0.0 for v in part.values],
+                label=part.name,
+                color=color,
+                linestyle="-" if joined else "none",
+                linewidth=1.4,
+                marker="o",
+                markersize=4,
+                capsize=3,
+            )
+        axes.set_xticks(range(len(labels)), labels, fontsize=8 if len(labels) > 4 else 9)
+        axes.grid(False, axis="x")
+        axes.set_ylim(bottom=0)
+        axes.margins(y=0.1)
+        axes.set_xlabel(x_label)
+        axes.set_ylabel(y_label)
+        if len(series) > 1:
+            # Above the axes: inside there is no place that is free for certain.
+            axes.legend(
+                loc="lower left", bbox_to_anchor=(0, 1), ncols=2, handlelength=1.4, borderpad=0
+            )
         return _svg(figure, title)
 
 

@@ -10,8 +10,8 @@ import dataclasses
 import datetime
 import json
 import sys
-from collections.abc import Iterator, Mapping
-from typing import Any, TextIO
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, TextIO
 
 from etils import epath
 
@@ -21,17 +21,20 @@ from pix2seq_model.dataset_info import DatasetInfo, read_dataset_info
 from pix2seq_model.detection_progress import DetectionProgress
 from pix2seq_model.detection_store import DetectionStore, fingerprint_of
 from pix2seq_model.errors import DataError
+from pix2seq_model.evaluated_network import LazyNetwork
 from pix2seq_model.ground_truth import SplitTruth, read_images, read_split_truth
 from pix2seq_model.model_folder import (
     HISTORY_FOLDER,
     ModelInfo,
-    load_model_folder,
     read_model_info,
     write_atomically,
 )
 from pix2seq_model.published_results import published_ap
 from pix2seq_model.report import ReportInput, render_report
 from pix2seq_model.report_sections import read_history
+
+if TYPE_CHECKING:
+    from pix2seq_model.attention_pictures import AttentionFigures
 
 METRICS_FILE = "metrics.json"
 DETECTIONS_FILE = "detections.json"
@@ -51,6 +54,7 @@ class EvaluationSettings:
       seed: of the sampled tokens.
       precision: of the network, "float32" or "bfloat16".
       num_pictures: in the report.
+      num_attention_pictures: images in the report that show what the decoder looks at.
     """
 
     batch_size: int = 16
@@ -62,6 +66,7 @@ class EvaluationSettings:
     seed: int = 0
     precision: str = "float32"
     num_pictures: int = 24
+    num_attention_pictures: int = 2
 
     @classmethod
     def from_config(cls, section: Mapping[str, Any]) -> "EvaluationSettings":
@@ -84,6 +89,7 @@ def evaluate_model(
     cache_dir: epath.PathLike | None = None,
     title: str | None = None,
     stream: TextIO | None = None,
+    detect: Callable[[SplitTruth], tuple[list[dict[str, Any]], list[str]]] | None = None,
 ) -> dict[str, Any]:
     """Evaluates a model and writes the evaluation folder.
 
@@ -99,6 +105,8 @@ def evaluate_model(
       cache_dir: where to keep unfinished work; inside `output_dir` if None.
       title: of the report; model and split if None.
       stream: where to show progress; standard error if None.
+      detect: finds the detections elsewhere: takes the truth, returns COCO results with the ids of
+        `truth.coco` and the image ids of the records, in the records' order.
 
     Returns:
       The content of metrics.json.
@@ -114,31 +122,20 @@ def evaluate_model(
     info = read_model_info(str(model_dir))
     _check_categories(info, dataset, str(model_dir), str(examples_dir))
 
-    fingerprint = fingerprint_of(
-        model=info.weights_sha256,
-        architecture=dataclasses.asdict(info.model),
-        data=dataset.fingerprint(),
-        split=split,
-        settings={**settings.decoding(), "seed": settings.seed, "batch": settings.batch_size},
-    )
-    store = DetectionStore(epath.Path(cache_dir or output / "unfinished") / fingerprint[:16])
-    rows, image_ids = store.load()
-    if len(image_ids) < len(truth.image_numbers):
-        progress = DetectionProgress(
-            f"evaluating on {split}",
-            total=len(truth.image_numbers),
-            done=len(image_ids),
-            stream=stream or sys.stderr,
+    network = _network(model_dir, settings)
+    store = None
+    if detect is not None:
+        rows, image_ids = detect(truth)
+    else:
+        fingerprint = fingerprint_of(
+            model=info.weights_sha256,
+            architecture=dataclasses.asdict(info.model),
+            data=dataset.fingerprint(),
+            split=split,
+            settings={**settings.decoding(), "seed": settings.seed, "batch": settings.batch_size},
         )
-        for new_rows, new_ids in _detect(
-            model_dir, examples_dir, split, truth, settings, done=len(image_ids)
-        ):
-            store.add(new_rows, new_ids)
-            rows += new_rows
-            image_ids += new_ids
-            progress.update(len(image_ids))
-        store.flush()
-        progress.close()
+        store = DetectionStore(epath.Path(cache_dir or output / "unfinished") / fingerprint[:16])
+        rows, image_ids = _detect_all(network, examples_dir, split, truth, store, stream)
     check_every_image_once(image_ids, truth)
 
     metrics = write_evaluation(
@@ -150,8 +147,10 @@ def evaluate_model(
         split=split,
         settings=settings,
         title=title,
+        attention=network.attention,
     )
-    store.clear()
+    if store is not None:
+        store.clear()
     return metrics
 
 
@@ -165,6 +164,7 @@ def write_evaluation(
     split: str,
     settings: EvaluationSettings,
     title: str | None = None,
+    attention: "AttentionFigures | None" = None,
 ) -> dict[str, Any]:
     """Writes the evaluation folder from detections, however they were made.
 
@@ -177,6 +177,7 @@ def write_evaluation(
       split: that was evaluated.
       settings: that were used.
       title: of the report.
+      attention: makes the pictures of attention; the model is loaded for them if None.
 
     Returns:
       The content of metrics.json.
@@ -205,6 +206,8 @@ def write_evaluation(
             dataset=dataset,
             read_images=lambda image_ids: read_images(truth, image_ids),
             num_pictures=settings.num_pictures,
+            attention=attention or _network(model_dir, settings).attention,
+            num_attention_pictures=settings.num_attention_pictures,
         )
     )
     write_atomically(output / REPORT_FILE, page)
@@ -255,30 +258,66 @@ def read_histories(model_dir: epath.PathLike) -> dict[str, list[dict[str, float]
     return {stage: read_history(files[stage].read_text()) for stage in order}
 
 
-def _detect(
-    model_dir: epath.PathLike,
+def _network(model_dir: epath.PathLike, settings: EvaluationSettings) -> LazyNetwork:
+    return LazyNetwork(
+        model_dir,
+        precision=settings.precision,
+        decoding={
+            "seed": settings.seed,
+            "batch_size": settings.batch_size,
+            **settings.decoding(),
+        },
+    )
+
+
+def _detect_all(
+    lazy: LazyNetwork,
     examples_dir: epath.PathLike,
     split: str,
     truth: SplitTruth,
-    settings: EvaluationSettings,
+    store: DetectionStore,
+    stream: TextIO | None,
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """COCO rows and image ids of a split, going on after what is stored."""
+    rows, image_ids = store.load()
+    if len(image_ids) == len(truth.image_numbers):
+        return rows, image_ids
+    progress = DetectionProgress(
+        f"evaluating on {split}",
+        total=len(truth.image_numbers),
+        done=len(image_ids),
+        stream=stream or sys.stderr,
+    )
+    for new_rows, new_ids in _detect(lazy, examples_dir, split, truth, done=len(image_ids)):
+        store.add(new_rows, new_ids)
+        rows += new_rows
+        image_ids += new_ids
+        progress.update(len(image_ids))
+    store.flush()
+    progress.close()
+    return rows, image_ids
+
+
+def _detect(
+    lazy: LazyNetwork,
+    examples_dir: epath.PathLike,
+    split: str,
+    truth: SplitTruth,
     *,
     done: int,
 ) -> Iterator[tuple[list[dict[str, Any]], list[str]]]:
     """Yields COCO rows and image ids of the records, by batch, after the first `done` images."""
-    # TensorFlow and Keras take seconds to import; what was finished before needs neither.
     from pix2seq_model.detector import Detector
     from pix2seq_model.input_pipeline import evaluation_dataset
     from pix2seq_model.reading_errors import reading_errors_named
 
-    network, info = load_model_folder(str(model_dir), precision=settings.precision)
-    detector = Detector(
-        network, seed=settings.seed, batch_size=settings.batch_size, **settings.decoding()
-    )
+    network, info = lazy.loaded
+    detector = Detector(network, **lazy.decoding)
     batches = evaluation_dataset(
         examples_dir,
         split=split,
         image_size=info.model.image_size,
-        batch_size=settings.batch_size,
+        batch_size=lazy.decoding["batch_size"],
         start=done,
     )
     with reading_errors_named(examples_dir, split):

@@ -5,6 +5,7 @@
 <output>/unreadable.json     [{"file", "reason"}] of what could not be read
 <output>/pictures/...        the images with boxes, names and scores
 <output>/contact_sheet.jpg   the first of them on one sheet
+<output>/attention/...       if asked for: what the decoder looks at for the first objects
 """
 
 import concurrent.futures
@@ -20,6 +21,11 @@ from etils import epath
 from PIL import Image
 
 from pix2seq_model import drawing
+from pix2seq_model.attention_pictures import (
+    AttentionReader,
+    PreparedPhotograph,
+    attention_sheet,
+)
 from pix2seq_model.coco_files import write_json
 from pix2seq_model.detection_progress import DetectionProgress
 from pix2seq_model.detector import Detector
@@ -66,6 +72,7 @@ def predict(
     max_objects: int | None = None,
     batch_size: int = 8,
     draw: bool = True,
+    attention: bool = False,
     precision: str = "float32",
     stream: TextIO | None = None,
     **decoding: Any,
@@ -80,6 +87,7 @@ def predict(
       max_objects: of an image; as many as the model was trained with if None.
       batch_size: images decoded together.
       draw: write pictures and the contact sheet too.
+      attention: write pictures of where in the image the decoder looks, too.
       precision: of the network, "float32" or "bfloat16".
       stream: where to show progress; standard error if None.
       **decoding: further settings, see `Detector`.
@@ -91,9 +99,13 @@ def predict(
     network, info = load_model_folder(find_model_folder(model_dir), precision=precision)
     numbers = category_numbers(info.categories)
     names = {numbers[class_id]: name for class_id, name in info.category_names.items()}
-    detector = Detector(
-        network, batch_size=batch_size, max_objects=max_objects or info.max_objects, **decoding
-    )
+    decoding = {
+        "batch_size": batch_size,
+        "max_objects": max_objects or info.max_objects,
+        **decoding,
+    }
+    detector = Detector(network, **decoding)
+    reader = AttentionReader(network, names=info.category_names, **decoding) if attention else None
     output = epath.Path(output_dir)
     output.mkdir(parents=True, exist_ok=True)
     images: list[dict[str, Any]] = []
@@ -124,6 +136,8 @@ def predict(
                     if len(sheet) < _SHEET_PICTURES:
                         picture.thumbnail((480, 480))
                         sheet.append((loaded.source.name, picture))
+                if reader is not None:
+                    _write_attention(output, loaded, reader, score_threshold)
         done += count
         progress.update(done)
     progress.close()
@@ -200,6 +214,23 @@ def _image_row(loaded: _Loaded) -> dict[str, Any]:
         "width": loaded.prepared.width,
         "height": loaded.prepared.height,
     }
+
+
+def _write_attention(
+    output: epath.Path, loaded: _Loaded, reader: AttentionReader, score_threshold: float
+) -> None:
+    """Writes the sheet of an image in which something was found."""
+    image = PreparedPhotograph(
+        photograph=Image.fromarray(loaded.pixels),
+        prepared=loaded.prepared,
+        content_size=loaded.content_size,
+    )
+    sheet = attention_sheet(reader.of_found(image, score_threshold=score_threshold))
+    if sheet is None:
+        return
+    path = output / "attention" / f"{loaded.source.name}.jpg"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, drawing.jpeg_bytes(sheet, quality=90))
 
 
 def _write_picture(

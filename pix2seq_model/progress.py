@@ -109,7 +109,7 @@ class ProgressLine:
         speed = self.steps_per_second(step)
         if speed:
             parts.append(_speed(speed, self._batch_size))
-            parts.append(f"{_duration((self._total - step) / speed)} left")
+            parts.append(f"{duration_text((self._total - step) / speed)} left")
         return "  ".join(parts)
 
 
@@ -120,7 +120,7 @@ def _speed(steps_per_second: float, batch_size: int) -> str:
     return f"{images}  {1 / steps_per_second:.1f} s/step"
 
 
-def _duration(seconds: float) -> str:
+def duration_text(seconds: float) -> str:
     """3 -> "0:03", 4000 -> "1:06:40", 200000 -> "2d 7h"."""
     whole = round(seconds)
     if whole >= 86400:

@@ -3,7 +3,7 @@
 import dataclasses
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pix2seq_model import drawing
 from pix2seq_model import report_sections as sections
@@ -22,6 +22,10 @@ from pix2seq_model.gallery import ImageResult, choose_galleries, image_results
 from pix2seq_model.html_page import render_page
 from pix2seq_model.matching import Matching, match_detections
 
+if TYPE_CHECKING:
+    # They need Keras; a report of detections alone does not.
+    from pix2seq_model.attention_pictures import AttentionFigures, ObjectAttention
+
 ImageReader = Callable[[Iterable[int]], Mapping[int, bytes]]
 
 _GALLERIES = {
@@ -35,6 +39,7 @@ _GALLERIES = {
 _CROWDING = ((1, 2), (3, 5), (6, 10), (11, 20), (21, None))  # objects in an image, inclusive
 _PICTURE_PIXELS = 480  # shown at about half of that
 _PICTURE_FONT = 16
+_GIVEN_BOXES = 5  # of an image, whose class the decoder is asked for
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -52,6 +57,8 @@ class ReportInput:
       dataset: the data set's manifest.
       read_images: gives encoded images by id; no pictures without it.
       num_pictures: how many to show.
+      attention: makes pictures of what the decoder looks at; none without it.
+      num_attention_pictures: of how many images.
     """
 
     title: str
@@ -64,6 +71,8 @@ class ReportInput:
     dataset: DatasetInfo | None = None
     read_images: ImageReader | None = None
     num_pictures: int = 24
+    attention: "AttentionFigures | None" = None
+    num_attention_pictures: int = 2
 
 
 def render_report(report: ReportInput) -> str:
@@ -100,6 +109,8 @@ def render_report(report: ReportInput) -> str:
         ),
         "num_classes": len(report.result.per_class),
         "galleries": _galleries(report, matching, errors, point),
+        "attention": _attention(report, matching, point),
+        "token_names": ("ymin", "xmin", "ymax", "xmax", "class"),
         "data": sections.data_section(report.dataset) if report.dataset else [],
         "dataset": report.dataset,
     }
@@ -159,6 +170,53 @@ def _galleries(
         if pictures:
             galleries.append({"title": title, "note": note, "pictures": pictures})
     return galleries
+
+
+def _attention(
+    report: ReportInput, matching: Matching, point: OperatingPoint
+) -> list[dict[str, Any]]:
+    """For the images in which most was found: attention to the first objects and to given boxes."""
+    if report.attention is None or report.read_images is None or not report.num_pictures:
+        return []
+    results = [r for r in image_results(matching, threshold=point.threshold) if r.num_objects]
+    results.sort(key=lambda r: (-r.num_found, r.num_false))
+    chosen = [r.image_id for r in results[: report.num_attention_pictures]]
+    encoded = report.read_images(chosen)
+    files = {row["id"]: row.get("file_name", "") for row in report.ground_truth["images"]}
+    figures = []
+    for image_id in chosen:
+        try:
+            drawing.read_rgb(encoded[image_id], source=files[image_id])
+        except (KeyError, DataError):
+            continue  # as with the galleries
+        truth = matching.gt_box[(matching.gt_image == image_id) & ~matching.gt_crowd]
+        found, given = report.attention(
+            encoded[image_id], truth[:_GIVEN_BOXES].tolist(), point.threshold
+        )
+        figures.append(
+            {
+                "caption": files[image_id].rsplit("/", 1)[-1] or str(image_id),
+                "found": [_attention_row(row) for row in found],
+                "given": [_attention_row(row) for row in given],
+            }
+        )
+    return figures
+
+
+def _attention_row(row: "ObjectAttention") -> dict[str, Any]:
+    return {
+        "name": row.name,
+        "score": row.score,
+        "pictures": [
+            {
+                "uri": drawing.data_uri(part.picture),
+                "width": part.picture.width,
+                "height": part.picture.height,
+                "token": part.token,
+            }
+            for part in row.pictures
+        ],
+    }
 
 
 def _boxes(

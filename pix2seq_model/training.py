@@ -20,6 +20,7 @@ from ml_collections import ConfigDict
 from pix2seq_model import experiment
 from pix2seq_model.base_weights import take_base_weights
 from pix2seq_model.callbacks import Checkpointing, IntervalLog, RunSpan
+from pix2seq_model.compiled_steps import CompiledSteps
 from pix2seq_model.dataset_info import read_dataset_info
 from pix2seq_model.decoding import DecodeSettings
 from pix2seq_model.errors import ModelError
@@ -44,7 +45,7 @@ from pix2seq_model.pix2seq import build_model
 from pix2seq_model.progress import ProgressLine
 from pix2seq_model.reading_errors import reading_errors_named
 from pix2seq_model.recompute import recompute_activations
-from pix2seq_model.replicas import join_replicas
+from pix2seq_model.replicas import Replicas, join_replicas
 from pix2seq_model.run_identity import check_same_run, run_identity
 from pix2seq_model.run_record import RUN_FILE, read_run_record, run_record
 from pix2seq_model.skipped_batches import SkippedBatches
@@ -67,6 +68,8 @@ def train(
     logs_dir: str | os.PathLike,
     split: str | None = None,
     base_model_dir: str | os.PathLike | None = None,
+    export: bool = True,
+    compiled_steps: CompiledSteps | None = None,
 ) -> ModelInfo:
     """Trains one stage and writes its model folder; continues where an earlier call was stopped.
 
@@ -81,6 +84,8 @@ def train(
       logs_dir: TensorBoard logs.
       split: of the examples; the config's if None.
       base_model_dir: model folder to start from; random weights if None.
+      export: write the SavedModel too.
+      compiled_steps: of earlier calls in this process, to use and to add to; for one device.
 
     Returns:
       What the model folder says of the model.
@@ -134,23 +139,15 @@ def train(
         )
 
         # ---- The network, with the base model's weights, and what trains it. ---------------------
-        with _precision(settings.precision):
-            network = build_model(
-                experiment.model_config(config, stage), vocabulary, seed=config.seed
-            )
-        if settings.activation_checkpointing:
-            recompute_activations(network)
+        compile_model = functools.partial(_compiled_network, config, stage, replicas=replicas)
+        if compiled_steps is None:
+            model = compile_model()
+        else:
+            model = compiled_steps.take(config, stage, compile_model)
+        network = model.network
         if base_model_dir:
             transfer, _ = take_base_weights(network, base_model_dir)
             progress.message(f"{stage} starts from {base_model_dir}: {transfer.text()}")
-        model = TrainedNetwork(
-            network, vocabulary, label_smoothing=settings.label_smoothing, replicas=replicas
-        )
-        model.compile(
-            optimizer=make_optimizer(settings, model.trainable_variables),
-            jit_compile={"auto": "auto", "on": True, "off": False}[settings.jit_compile],
-            steps_per_execution=settings.steps_per_execution,
-        )
 
         # ---- What an earlier call left. ----------------------------------------------------------
         checkpoints = CheckpointFolder(
@@ -323,14 +320,33 @@ def train(
         )
         write_atomically(epath.Path(model_dir) / RUN_FILE, json.dumps(content, indent=1) + "\n")
         info = save_model_folder(os.fspath(model_dir), network, info=info)
-        decoding = EvaluationSettings.from_config(config.evaluation).decoding()
-        export_model_folder(
-            model_dir,
-            epath.Path(model_dir) / SERVING_FOLDER,
-            settings=DecodeSettings(**decoding),
-            seed=config.evaluation.seed,
-        )
+        if export:
+            decoding = EvaluationSettings.from_config(config.evaluation).decoding()
+            export_model_folder(
+                model_dir,
+                epath.Path(model_dir) / SERVING_FOLDER,
+                settings=DecodeSettings(**decoding),
+                seed=config.evaluation.seed,
+            )
         return info
+
+
+def _compiled_network(config: ConfigDict, stage: str, *, replicas: Replicas) -> TrainedNetwork:
+    """The network with fresh weights, its loss and its optimizer."""
+    settings, vocabulary = config[stage], experiment.vocabulary(config)
+    with _precision(settings.precision):
+        network = build_model(experiment.model_config(config, stage), vocabulary, seed=config.seed)
+    if settings.activation_checkpointing:
+        recompute_activations(network)
+    model = TrainedNetwork(
+        network, vocabulary, label_smoothing=settings.label_smoothing, replicas=replicas
+    )
+    model.compile(
+        optimizer=make_optimizer(settings, model.trainable_variables),
+        jit_compile={"auto": "auto", "on": True, "off": False}[settings.jit_compile],
+        steps_per_execution=settings.steps_per_execution,
+    )
+    return model
 
 
 @contextlib.contextmanager

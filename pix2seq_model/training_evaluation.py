@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from pix2seq_model.callbacks import RunSpan
-from pix2seq_model.coco_metrics import evaluate_detections
+from pix2seq_model.coco_metrics import CocoResult, evaluate_detections
 from pix2seq_model.detector import Detector
 from pix2seq_model.drawing import (
     contact_sheet,
@@ -44,7 +44,7 @@ class SplitEvaluator:
         examples_dir: str | os.PathLike,
         *,
         split: str,
-        max_images: int,
+        max_images: int | None = None,
         settings: EvaluationSettings,
     ) -> None:
         """
@@ -52,7 +52,7 @@ class SplitEvaluator:
           network: a Pix2Seq, whose weights may change between evaluations.
           examples_dir: examples folder.
           split: of it.
-          max_images: how many images.
+          max_images: how many images; all if None.
           settings: of decoding.
 
         Raises:
@@ -70,12 +70,24 @@ class SplitEvaluator:
                 batch_size=settings.batch_size,
             )
             .unbatch()
-            .take(max_images)
+            .take(-1 if max_images is None else max_images)
             .batch(settings.batch_size)
         )
 
     def __call__(self) -> tuple[dict[str, float], np.ndarray]:
         """AP and AP50, and a sheet of pictures: the truth beside what was found."""
+        image_ids, detections = self._detect()
+        result = evaluate_detections(self._truth.coco, detections, image_ids=image_ids)
+        metrics = {name: float(result.metrics[name]) for name in _METRICS}
+        return metrics, self._pictures(image_ids[:_NUM_PICTURES], detections)
+
+    def result(self) -> CocoResult:
+        """All COCO numbers."""
+        image_ids, detections = self._detect()
+        return evaluate_detections(self._truth.coco, detections, image_ids=image_ids)
+
+    def _detect(self) -> tuple[list[int], list[dict[str, Any]]]:
+        """The images' ids and COCO results of them all."""
         image_ids, detections = [], []
         for batch in self._batches.as_numpy_iterator():
             ids = [self._truth.image_numbers[text.decode()] for text in batch["image_id"]]
@@ -87,9 +99,7 @@ class SplitEvaluator:
                 content_size=batch["content_size"],
                 category_numbers=self._truth.category_numbers,
             )
-        result = evaluate_detections(self._truth.coco, detections, image_ids=image_ids)
-        metrics = {name: float(result.metrics[name]) for name in _METRICS}
-        return metrics, self._pictures(image_ids[:_NUM_PICTURES], detections)
+        return image_ids, detections
 
     def _pictures(self, image_ids: list[int], detections: list[dict]) -> np.ndarray:
         names = self._truth.category_names

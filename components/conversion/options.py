@@ -79,3 +79,22 @@ class ConversionOptions:
             "drop_fake": self.drop_fake,
             "drop_reflected": self.drop_reflected,
         }
+
+
+def conversion_options(source: dict[str, Any], *, name: str, seed: int) -> ConversionOptions:
+    """What to convert, from a `data` section of the config."""
+    splits = {
+        split: SplitSource(images=source["images"][split], annotations=annotations)
+        for split, annotations in source["annotations"].items()
+        if annotations
+    }
+    limit = source["max_defect_fraction"]
+    return ConversionOptions(
+        name=name,
+        splits=splits,
+        seed=seed,
+        num_shards={split: source["num_shards"].get(split, 0) for split in splits},
+        limits=DefectLimits(max_dropped_images=limit, max_dropped_annotations=limit),
+        drop_fake=source["drop_fake"],
+        drop_reflected=source["drop_reflected"],
+    )

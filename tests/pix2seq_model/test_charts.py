@@ -2,7 +2,7 @@
 
 import xml.etree.ElementTree as ElementTree
 
-from pix2seq_model.charts import Line, bar_chart, line_chart
+from pix2seq_model.charts import Line, Spread, bar_chart, line_chart, spread_chart
 
 
 def texts(svg):
@@ -37,3 +37,16 @@ def test_the_same_chart_has_the_same_bytes():
         return line_chart([Line("", [1, 2], [3, 4])], title="t", x_label="x", y_label="y")
 
     assert chart() == chart()
+
+
+def test_spreads_show_a_dot_for_each_run_and_a_bar_over_each_label():
+    svg = spread_chart(
+        ["a", "b"],
+        [Spread("AP", [(0.1, 0.2, 0.3), (0.4, 0.5, 0.6)])],
+        title="t",
+        x_label="x",
+        y_label="y",
+    )
+    assert {"a", "b", "x", "y"} <= set(texts(svg))
+    one = spread_chart(["a"], [Spread("AP", [(0.5,)])], title="t", x_label="x", y_label="y")
+    assert svg.count("<use") - one.count("<use") >= 5

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from pix2seq_model import evaluation
+from pix2seq_model import evaluated_network, evaluation
 from pix2seq_model.coco_metrics import METRIC_KEYS, evaluate_detections
 from pix2seq_model.errors import DataError
 from pix2seq_model.evaluation import EvaluationSettings, evaluate_model, read_metrics
@@ -25,9 +25,9 @@ def model_dir(tmp_path_factory):
 @pytest.fixture(scope="module", autouse=True)
 def compiled_once(model_dir):
     """Decoding is compiled for each network: all tests share one."""
-    loaded = evaluation.load_model_folder(str(model_dir))
+    loaded = evaluated_network.load_model_folder(str(model_dir))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluation, "load_model_folder", lambda folder, precision: loaded)
+        patch.setattr(evaluated_network, "load_model_folder", lambda folder, precision: loaded)
         yield
 
 
@@ -83,7 +83,10 @@ def test_progress_and_report_name_what_was_done(finished):
     assert "evaluating on val: 5 images" in progress
     assert "5/5 (100%)" in progress
     page = (folder / "report.html").read_text()
-    for text in ("tiny, split val: 5 images", "Fine-tuning", "missing file", "ring", "data:image/"):
+    for text in (
+        *("tiny, split val: 5 images", "Fine-tuning", "missing file", "ring", "data:image/"),
+        "Given the true boxes, one by one",
+    ):
         assert text in page
 
 
@@ -132,6 +135,28 @@ def test_the_batch_size_does_not_change_what_is_found(model_dir, examples_dir, f
         assert (a["image_id"], a["category_id"]) == (b["image_id"], b["category_id"])
         assert a["bbox"] == pytest.approx(b["bbox"], abs=1e-3)
         assert a["score"] == pytest.approx(b["score"], abs=1e-5)
+
+
+def test_detections_made_elsewhere_are_held_against_the_manifest_too(
+    model_dir, examples_dir, finished, tmp_path
+):
+    folder, metrics, _ = finished
+    rows = json.loads((folder / "detections.json").read_text())
+    settings = EvaluationSettings(**{**vars(SETTINGS), "num_pictures": 0})
+    arguments = {"split": "val", "settings": settings, "output_dir": tmp_path}
+
+    def elsewhere(truth):
+        return rows, list(truth.image_numbers)
+
+    again = evaluate_model(model_dir, examples_dir, detect=elsewhere, **arguments)
+    assert {key: again[key] for key in METRIC_KEYS} == {key: metrics[key] for key in METRIC_KEYS}
+    with pytest.raises(DataError, match="1 were not decoded"):
+        evaluate_model(
+            model_dir,
+            examples_dir,
+            detect=lambda truth: (rows, list(truth.image_numbers)[1:]),
+            **arguments,
+        )
 
 
 def test_categories_of_another_meaning_are_refused(model_dir, tmp_path):

@@ -41,6 +41,24 @@ def photos(tmp_path):
     return folder
 
 
+def test_attention_is_a_sheet_of_five_pictures_for_each_object(
+    model_dir, photos, tmp_path, compiled_once
+):
+    output = tmp_path / "out"
+    predict(
+        model_dir,
+        find_images([photos / "a.jpg"]),
+        output_dir=output,
+        draw=False,
+        attention=True,
+        stream=io.StringIO(),
+        **SAMPLING,
+    )
+    sheet = Image.open(output / "attention" / "a.jpg.jpg")
+    assert sheet.width > 5 * 180
+    assert sheet.height > 112  # of one row's pictures
+
+
 def test_the_rest_is_done_when_some_images_cannot_be_read(model_dir, photos, tmp_path):
     stream = io.StringIO()
     output = tmp_path / "out"

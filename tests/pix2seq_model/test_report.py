@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pix2seq_model.attention_pictures import TOKEN_NAMES, Attention, ObjectAttention
 from pix2seq_model.coco_files import checked_detections, checked_ground_truth
 from pix2seq_model.coco_metrics import evaluate_detections
 from pix2seq_model.dataset_info import DatasetInfo, SplitInfo
@@ -21,6 +22,19 @@ def encoded(seed):
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def attention(encoded_image, boxes, score_threshold):
+    """Two objects found, and the boxes that are given, as a model would draw them."""
+    assert 0 < score_threshold < 1
+    picture = Image.open(io.BytesIO(encoded_image)).resize((180, 135))
+    parts = [Attention(picture=picture, token=name) for name in TOKEN_NAMES]
+    found = [
+        ObjectAttention(name=f"<i>{name}</i>", score=0.75, pictures=tuple(parts))
+        for name in ("apple", "pear")
+    ]
+    given = [ObjectAttention(name="quince", score=0.5, pictures=tuple(parts[-1:])) for _ in boxes]
+    return found, given
 
 
 def report_input(**changes):
@@ -72,6 +86,7 @@ def report_input(**changes):
         ),
         "read_images": lambda image_ids: {i: encoded(i) for i in image_ids},
         "num_pictures": 6,
+        "attention": attention,
         **changes,
     }
     return ReportInput(**fields)
@@ -101,6 +116,8 @@ def test_numbers_and_words_are_on_it(page):
         "localisation",
         "1.png: 1 of 1 found, 0 wrong",
         "6.png: no objects, ",
+        "&lt;i&gt;apple&lt;/i&gt; 0.75",
+        "quince 0.50",
     ):
         assert text in page, text
     assert "<b>pear" not in page
@@ -135,7 +152,7 @@ def test_an_image_that_cannot_be_read_is_left_out():
         return {i: b"broken" if i == 1 else encoded(i) for i in image_ids if i != 2}
 
     page = render_report(report_input(read_images=read))
-    assert page.count("<figure>") == 4
+    assert page.count('<div class="pair') == 4
 
 
 @needs_browser
@@ -154,7 +171,8 @@ def test_it_fits_the_screen_and_shows_its_pictures(page, width, tmp_path):
     )
     assert answer["width"] == width
     assert answer["needed"] <= width
-    assert len(answer["pictures"]) == 12
+    # Six pairs; and for two images two objects of five pictures and one given box.
+    assert len(answer["pictures"]) == 12 + 2 * (2 * 5 + 1)
     assert min(answer["pictures"]) > 0
     assert len(answer["charts"]) == 7
     assert min(answer["charts"]) > 250

@@ -1,0 +1,122 @@
+"""The paper's ablations: bins, order of the objects, noise objects and the end token.
+
+    python pipelines/run_ablation.py --config=configs/ablation.py --output=demo/ablation
+
+Trains and evaluates one small model for every setting and seed, then writes ablation.json,
+ablation.csv and ablation.html into the output folder. The same command again does only what is
+missing, in the middle of a training too. --config.section.field=value changes one setting, as
+--config.ablation.seeds="(0, 1, 2, 3, 4)".
+"""
+
+import json
+import os
+import time
+from pathlib import Path
+
+from absl import flags
+from ml_collections import ConfigDict
+
+from pipelines import cache_keys
+from pipelines.command_line import local_beam_args, run_command, split_overrides
+from pix2seq_model import demo_data
+from pix2seq_model.ablation import plan_trials, run_trials, stages_of
+from pix2seq_model.dataset_info import FILE_NAME as MANIFEST
+from pix2seq_model.errors import ConfigError
+from pix2seq_model.experiment import load_config
+from pix2seq_model.model_folder import write_atomically
+
+_CONFIG = flags.DEFINE_string(
+    "config", "configs/ablation.py", "File of the experiment, with a section `ablation`."
+)
+_OUTPUT = flags.DEFINE_string(
+    "output", "", "Folder of all results, on this machine; empty: runs/<name of the config>."
+)
+
+
+def main(arguments: list[str]) -> None:
+    overrides, beam_arguments = split_overrides(arguments)
+    config = load_config(_CONFIG.value, overrides)
+    trials = plan_trials(config)
+    output = _OUTPUT.value or f"runs/{config.name}"
+    if "://" in output:
+        raise ConfigError(f"--output={output}: give a folder on this machine.")
+    root = Path(output).absolute()
+    start = time.monotonic()
+    if config.ablation.draw_into:
+        draw_images(config.ablation.draw_into, config.ablation.draw)
+    examples = {
+        stage: convert_once(config, stage, root / "records" / stage, beam_arguments)
+        for stage in stages_of(trials)
+    }
+    results = run_trials(config, examples=examples, output_dir=root)
+    from pix2seq_model.ablation_summary import summarize, write_tables
+
+    summary = summarize(config, results, examples=examples, output_dir=root)
+    write_tables(root, summary)
+    from pix2seq_model.ablation_report import write_page  # The charts take a while to import.
+
+    page = write_page(root, summary)
+    print(summary.text())
+    print(f"\n{page}\n{root}: complete after {(time.monotonic() - start) / 60:.1f} min")
+
+
+def draw_images(folder: str, section: ConfigDict) -> None:
+    """Draws the demonstration images of the config, unless they are there.
+
+    Raises:
+      UserError: see `demo_data`.
+    """
+    settings = demo_data.DemoSettings(
+        seed=section.seed,
+        objects365_train=section.pretrain,
+        objects365_val=1,
+        coco_train=section.train,
+        coco_val=section.val,
+        image_size=tuple(section.image_size),
+    )
+    if demo_data.is_complete(folder, settings):
+        return
+    print(f"drawing {settings.num_images:,} images into {folder}", flush=True)
+    demo_data.generate(folder, settings, num_processes=os.cpu_count() or 1)
+
+
+def convert_once(config: ConfigDict, stage: str, folder: Path, beam_arguments: list[str]) -> Path:
+    """Converts the data of a stage for all trials, unless an earlier call did.
+
+    Returns:
+      The examples folder.
+
+    Raises:
+      UserError: the data cannot be converted, or the folder holds other data's records.
+    """
+    source = {
+        "source": config.data[stage].to_dict(),
+        "content": cache_keys.source_digest(config.data[stage], f"data.{stage}"),
+    }
+    note = folder / "source.json"
+    if (folder / MANIFEST).exists() and note.exists():
+        if json.loads(note.read_text()) != json.loads(json.dumps(source)):
+            raise ConfigError(
+                f"{folder} holds records of other data than data.{stage} names now: give another "
+                "--output, or delete that folder."
+            )
+        return folder
+    import apache_beam as beam  # Takes seconds; a second call does without.
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    from components.conversion.convert import convert_dataset
+    from components.conversion.options import conversion_options
+
+    print(f"converting the data of {stage}", flush=True)
+    options = list(local_beam_args(beam_arguments))
+    convert_dataset(
+        conversion_options(config.data[stage].to_dict(), name=config.name, seed=config.seed),
+        str(folder),
+        make_pipeline=lambda: beam.Pipeline(options=PipelineOptions(options)),
+    )
+    write_atomically(note, json.dumps(source))
+    return folder
+
+
+if __name__ == "__main__":
+    run_command(main)
