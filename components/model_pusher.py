@@ -6,6 +6,8 @@
 TFX's own Pusher names a version by the second, so that two pushes within one second collide, and
 pushes the same model again whenever its blessing is renewed. Here a version is a number above all
 others, and the model that is the newest version already stays where it is.
+
+A Vertex AI endpoint can serve what was pushed to a bucket.
 """
 
 import hashlib
@@ -18,9 +20,11 @@ from etils import epath
 from tfx import types
 from tfx.components.util import model_utils
 from tfx.dsl.components.base import base_component, base_executor, executor_spec
+from tfx.orchestration.data_types import RuntimeParameter
 from tfx.types import artifact_utils, component_spec, standard_artifacts
 from tfx.utils import io_utils
 
+from components import vertex_endpoint
 from pix2seq_model.errors import ModelError
 from pix2seq_model.model_folder import MODEL_FILE, SERVING_FOLDER, write_atomically
 from pix2seq_model.pushed_model import GRAPH_FILE, PUSHED_FILE, pushed_record, versions
@@ -120,7 +124,10 @@ def _newest(target: epath.Path) -> dict[str, Any] | None:
 class ModelPusherSpec(component_spec.ComponentSpec):
     """Inputs, outputs and settings of `ModelPusher`."""
 
-    PARAMETERS: ClassVar = {"destination": component_spec.ExecutionParameter(type=str)}
+    PARAMETERS: ClassVar = {
+        "destination": component_spec.ExecutionParameter(type=str),
+        "endpoint": component_spec.ExecutionParameter(type=str),
+    }
     INPUTS: ClassVar = {
         "model": component_spec.ChannelParameter(type=standard_artifacts.Model),
         "model_blessing": component_spec.ChannelParameter(type=standard_artifacts.ModelBlessing),
@@ -146,6 +153,9 @@ class Executor(base_executor.BaseExecutor):
             pushed.set_int_custom_property("pushed", 0)
             return
         record = push_model(model.uri, exec_properties["destination"])
+        if exec_properties["endpoint"]:
+            settings = json.loads(exec_properties["endpoint"])
+            record["served"] = vertex_endpoint.serve(record, settings)
         folder = epath.Path(pushed.uri)
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / PUSHED_FILE, json.dumps(record, indent=1) + "\n")
@@ -153,6 +163,8 @@ class Executor(base_executor.BaseExecutor):
         pushed.set_int_custom_property("pushed", 1)
         pushed.set_string_custom_property("pushed_destination", record["path"])
         pushed.set_string_custom_property("pushed_version", str(record["version"]))
+        if "served" in record:
+            pushed.set_string_custom_property("endpoint", record["served"]["endpoint"])
 
 
 class ModelPusher(base_component.BaseComponent):
@@ -162,13 +174,26 @@ class ModelPusher(base_component.BaseComponent):
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
 
     def __init__(
-        self, *, model: types.BaseChannel, model_blessing: types.BaseChannel, destination: str
+        self,
+        *,
+        model: types.BaseChannel,
+        model_blessing: types.BaseChannel,
+        destination: str | RuntimeParameter,
+        endpoint: str = "",
     ) -> None:
+        """
+        Args:
+          model: model folder.
+          model_blessing: decides.
+          destination: folder of the versions.
+          endpoint: of Vertex AI, as `vertex_endpoint.endpoint_settings` writes it; "" is none.
+        """
         super().__init__(
             spec=ModelPusherSpec(
                 model=model,
                 model_blessing=model_blessing,
                 destination=destination,
+                endpoint=endpoint,
                 pushed_model=types.Channel(type=standard_artifacts.PushedModel),
             )
         )
