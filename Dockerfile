@@ -2,11 +2,11 @@
 # One image for all of the pipeline in the cloud: the steps on Vertex AI, the training jobs there,
 # and Dataflow's workers.
 #
-#   docker build -t REGION-docker.pkg.dev/PROJECT/REPOSITORY/pix2seq:1 .
-#   docker build --build-arg DEVICE=cuda -t ... .        with CUDA, for JAX and TensorFlow on GPUs
-#   --build-arg REQUIREMENTS=$(sha256sum requirements/runtime.txt | cut -c1-16)   lets the launcher
-#                                                        see that the image has its packages
+#   make image IMAGE=REGION-docker.pkg.dev/PROJECT/REPOSITORY/pix2seq:1 [DEVICE=cuda]
 #   docker run --rm --user pix2seq IMAGE python pipelines/run_pipeline.py --help
+#
+# make gives the arguments that pipelines/image_identity.py prints; the launcher compares them with
+# its own code and packages before it submits a job. DEVICE=cuda is for JAX and TensorFlow on GPUs.
 #
 # TFX's published image will not do: it has lost Beam's boot files and asks for the old Keras.
 
@@ -30,18 +30,12 @@ RUN python -m venv /opt/venv \
 FROM python:3.11-slim-bookworm
 COPY --from=beam /opt/apache/beam /opt/apache/beam
 COPY --from=packages /opt/venv /opt/venv
-# Without a file of commits in the image, the commit that a model came from is told here.
-ARG GIT_COMMIT=""
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONPATH=/opt/pix2seq \
     PYTHONUNBUFFERED=1 \
     TF_CPP_MIN_LOG_LEVEL=2 \
-    GIT_COMMIT=${GIT_COMMIT} \
     # Beam's workers run in the environment above, not in one made anew at each start.
     RUN_PYTHON_SDK_IN_DEFAULT_ENVIRONMENT=1
-# What the launcher compares before it submits a job: the digest of requirements/runtime.txt.
-ARG REQUIREMENTS=""
-LABEL pix2seq.requirements=${REQUIREMENTS}
 # Vertex AI names the command of each step and job itself. A Dataflow worker is started with
 # options alone and must end in Beam's boot program. Everything else is a command of yours.
 COPY --chmod=755 <<'EOF' /usr/local/bin/start
@@ -59,6 +53,14 @@ COPY pix2seq_model/ pix2seq_model/
 COPY components/ components/
 COPY configs/ configs/
 COPY pipelines/ pipelines/
+COPY requirements/runtime.txt requirements/
 RUN python -m compileall -q pix2seq_model components configs pipelines
+# Last, since they change with every commit. Without a folder of commits in the image, the commit
+# that a model came from is told here.
+ARG GIT_COMMIT=""
+ARG REQUIREMENTS=""
+ARG CODE=""
+ENV GIT_COMMIT=${GIT_COMMIT}
+LABEL pix2seq.requirements=${REQUIREMENTS} pix2seq.code=${CODE}
 ENTRYPOINT ["/usr/local/bin/start"]
 CMD ["python", "pipelines/run_pipeline.py", "--help"]

@@ -7,10 +7,12 @@ REQUIREMENTS := requirements/runtime.txt requirements/jax.txt requirements/onnx.
 INSTALLED := $(VENV)/.installed
 DEMO ?= demo
 COCO_SAMPLE ?= ../shared/coco_sample
+IMAGE ?= pix2seq:latest
+DEVICE ?= cpu
 
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help env demo overfit ablation test test-large test-distributed test-runners test-use lint format requirements clean
+.PHONY: help env demo overfit ablation test test-large test-distributed test-runners test-use test-cloud test-image image lint format requirements clean
 
 help:  ## This list.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## +/\t/' | expand -t 16
@@ -54,6 +56,22 @@ test-runners: env  ## The conversion on every Beam runner; fetches Prism (Go), F
 
 test-use: env  ## One MODEL finds the same in IMAGES by every command, the SavedModel and the web page.
 	@$(if $(MODEL),MODEL=$(MODEL)) $(if $(IMAGES),IMAGES=$(IMAGES)) $(RUN) -m pytest -m use -s tests/use
+
+test-cloud: env  ## Without a cloud account: the bucket, Vertex AI and Dataflow as stand-ins (needs Go).
+	@$(RUN) -m tests.cloud.install --output=build/cloud
+	@$(RUN) -m pytest -m cloud -rs tests
+
+test-image: env  ## The Dockerfile's steps in a bare Debian, the demonstration in it (root; 15 GB).
+	@$(RUN) -m pytest -m cloud -rs -s tests/cloud/image
+
+image:  ## Build the container image and check it (needs Docker). IMAGE=..., DEVICE=cuda.
+	@command -v docker > /dev/null && docker version > /dev/null 2>&1 || \
+	  { echo "No Docker here; \`make test-image\` carries out the Dockerfile's steps without."; exit 2; }
+	docker build $$($(PYTHON) pipelines/image_identity.py) --build-arg DEVICE=$(DEVICE) -t $(IMAGE) .
+	docker run --rm --user pix2seq $(IMAGE) python pipelines/run_pipeline.py --help > /dev/null
+	docker run --rm $(IMAGE) python -c "import components.custom_job_trainer, components.example_gen"
+	docker run --rm $(IMAGE) python -m tfx.scripts.run_executor --help > /dev/null
+	docker run --rm $(IMAGE) --id=1 --provision_endpoint=localhost:1 2>&1 | grep -q provisioning
 
 lint: env  ## Style and format, as the continuous integration checks them.
 	@$(RUN) -m ruff check .

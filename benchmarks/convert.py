@@ -97,6 +97,8 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--folder", help="where to work; some GB; a temporary folder if not given")
     given = parser.parse_args(arguments)
+    if given.folder:
+        Path(given.folder).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=given.folder) as name:
         folder = Path(name)
         num_bytes = repeat_sample(given.coco, folder, given.images)

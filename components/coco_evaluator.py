@@ -18,6 +18,7 @@ from tfx import types
 from tfx.components.evaluator import constants
 from tfx.components.evaluator import executor as evaluator_executor
 from tfx.dsl.components.base import base_beam_component, executor_spec
+from tfx.orchestration.data_types import RuntimeParameter
 from tfx.types import artifact_utils, component_spec, standard_artifacts
 from tfx.utils import io_utils
 
@@ -32,6 +33,7 @@ from pix2seq_model.evaluation import (
     evaluate_model,
     read_metrics,
 )
+from pix2seq_model.experiment import override_section
 from pix2seq_model.ground_truth import SplitTruth
 from pix2seq_model.model_folder import read_model_info, write_atomically
 
@@ -41,6 +43,7 @@ class CocoEvaluatorSpec(component_spec.ComponentSpec):
 
     PARAMETERS: ClassVar = {
         "settings": component_spec.ExecutionParameter(type=str),
+        "overrides": component_spec.ExecutionParameter(type=str),
         "cache_dir": component_spec.ExecutionParameter(type=str),
         "code_version": component_spec.ExecutionParameter(type=str),
     }
@@ -68,7 +71,11 @@ class Executor(BeamArguments, evaluator_executor.Executor):
     ) -> None:
         examples_dir = artifact_utils.get_single_uri(input_dict["examples"])
         model = artifact_utils.get_single_instance(input_dict["model"])
-        settings = json.loads(exec_properties["settings"])
+        settings = override_section(
+            json.loads(exec_properties["settings"]),
+            "evaluation",
+            exec_properties["overrides"].split(),
+        )
         finished = _Evaluations(
             examples_dir,
             settings,
@@ -217,6 +224,7 @@ class CocoEvaluator(base_beam_component.BaseBeamComponent):
         settings: dict[str, Any],
         cache_dir: str,
         code_version: str,
+        overrides: str | RuntimeParameter = "",
     ) -> None:
         """
         Args:
@@ -226,6 +234,7 @@ class CocoEvaluator(base_beam_component.BaseBeamComponent):
           settings: the config's `evaluation` section.
           cache_dir: where finished and unfinished evaluations are kept.
           code_version: makes the stage run again when it changes.
+          overrides: like "evaluation.top_k=1", between blanks; change `settings`.
         """
         super().__init__(
             spec=CocoEvaluatorSpec(
@@ -233,6 +242,7 @@ class CocoEvaluator(base_beam_component.BaseBeamComponent):
                 model=model,
                 baseline_model=baseline_model,
                 settings=json.dumps(settings, sort_keys=True),
+                overrides=overrides,
                 cache_dir=cache_dir,
                 code_version=code_version,
                 evaluation=types.Channel(type=standard_artifacts.ModelEvaluation),

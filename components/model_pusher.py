@@ -6,6 +6,8 @@
 TFX's own Pusher names a version by the second, so that two pushes within one second collide, and
 pushes the same model again whenever its blessing is renewed. Here a version is a number above all
 others, and the model that is the newest version already stays where it is.
+
+A Vertex AI endpoint can serve what was pushed to a bucket.
 """
 
 import hashlib
@@ -18,9 +20,11 @@ from etils import epath
 from tfx import types
 from tfx.components.util import model_utils
 from tfx.dsl.components.base import base_component, base_executor, executor_spec
+from tfx.orchestration.data_types import RuntimeParameter
 from tfx.types import artifact_utils, component_spec, standard_artifacts
 from tfx.utils import io_utils
 
+from components import vertex_endpoint
 from pix2seq_model.errors import ModelError
 from pix2seq_model.model_folder import MODEL_FILE, SERVING_FOLDER, write_atomically
 from pix2seq_model.pushed_model import GRAPH_FILE, PUSHED_FILE, pushed_record, versions
@@ -31,7 +35,9 @@ _ATTEMPTS = 100
 def push_model(model_folder: str, destination: str) -> dict[str, Any]:
     """Copies the SavedModel of a model folder to a new version of `destination`.
 
-    The copy is made under a hidden name and renamed, so that a server never loads half a model.
+    The copy is made under a hidden name and renamed, so that a server never loads half a model. A
+    bucket renames file by file: there `saved_model.pb` goes last, and behind it `pushed.json`,
+    without which a version does not count as pushed.
 
     Args:
       model_folder: with `model.json` and `Format-Serving/`; local or gs://.
@@ -90,13 +96,24 @@ def _push(
         write_atomically(hidden / PUSHED_FILE, json.dumps(record, indent=1) + "\n")
         if not (target / str(version)).exists():
             try:
-                hidden.rename(target / str(version))
+                _rename(hidden, target / str(version))
                 return record
             except OSError:
                 if not (target / str(version)).exists():
                     raise
         version += 1  # Another push took this number in the meantime.
     raise ModelError(f"{target}: {_ATTEMPTS} other pushes took every version; push again.")
+
+
+def _rename(hidden: epath.Path, version: epath.Path) -> None:
+    if not os.fspath(hidden).startswith("gs://"):
+        hidden.rename(version)
+        return
+    files = [folder / name for folder, _, names in hidden.walk() for name in names]
+    last = ("saved_model.pb", PUSHED_FILE)
+    for file in sorted(files, key=lambda file: last.index(file.name) if file.name in last else -1):
+        file.rename(version / file.relative_to(hidden))
+    hidden.rmtree()
 
 
 def _newest(target: epath.Path) -> dict[str, Any] | None:
@@ -107,7 +124,10 @@ def _newest(target: epath.Path) -> dict[str, Any] | None:
 class ModelPusherSpec(component_spec.ComponentSpec):
     """Inputs, outputs and settings of `ModelPusher`."""
 
-    PARAMETERS: ClassVar = {"destination": component_spec.ExecutionParameter(type=str)}
+    PARAMETERS: ClassVar = {
+        "destination": component_spec.ExecutionParameter(type=str),
+        "endpoint": component_spec.ExecutionParameter(type=str),
+    }
     INPUTS: ClassVar = {
         "model": component_spec.ChannelParameter(type=standard_artifacts.Model),
         "model_blessing": component_spec.ChannelParameter(type=standard_artifacts.ModelBlessing),
@@ -133,6 +153,9 @@ class Executor(base_executor.BaseExecutor):
             pushed.set_int_custom_property("pushed", 0)
             return
         record = push_model(model.uri, exec_properties["destination"])
+        if exec_properties["endpoint"]:
+            settings = json.loads(exec_properties["endpoint"])
+            record["served"] = vertex_endpoint.serve(record, settings)
         folder = epath.Path(pushed.uri)
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / PUSHED_FILE, json.dumps(record, indent=1) + "\n")
@@ -140,6 +163,8 @@ class Executor(base_executor.BaseExecutor):
         pushed.set_int_custom_property("pushed", 1)
         pushed.set_string_custom_property("pushed_destination", record["path"])
         pushed.set_string_custom_property("pushed_version", str(record["version"]))
+        if "served" in record:
+            pushed.set_string_custom_property("endpoint", record["served"]["endpoint"])
 
 
 class ModelPusher(base_component.BaseComponent):
@@ -149,13 +174,26 @@ class ModelPusher(base_component.BaseComponent):
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
 
     def __init__(
-        self, *, model: types.BaseChannel, model_blessing: types.BaseChannel, destination: str
+        self,
+        *,
+        model: types.BaseChannel,
+        model_blessing: types.BaseChannel,
+        destination: str | RuntimeParameter,
+        endpoint: str = "",
     ) -> None:
+        """
+        Args:
+          model: model folder.
+          model_blessing: decides.
+          destination: folder of the versions.
+          endpoint: of Vertex AI, as `vertex_endpoint.endpoint_settings` writes it; "" is none.
+        """
         super().__init__(
             spec=ModelPusherSpec(
                 model=model,
                 model_blessing=model_blessing,
                 destination=destination,
+                endpoint=endpoint,
                 pushed_model=types.Channel(type=standard_artifacts.PushedModel),
             )
         )

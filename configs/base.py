@@ -31,7 +31,7 @@ def get_config() -> ConfigDict:
     config.finetune = stage()
 
     config.evaluation = evaluation()
-    config.push = ConfigDict({"destination": ""})  # empty: <pipeline_root>/serving_model
+    config.push = push()
     config.cloud = cloud()
     return config
 
@@ -89,7 +89,9 @@ def stage() -> ConfigDict:
     stage.precision = "float32"  # or mixed_bfloat16
     # Computes the activations inside layers again for the gradients: less memory, more time.
     stage.activation_checkpointing = False
-    stage.jit_compile = "auto"  # auto, on or off
+    # auto, on or off. Auto is XLA, also on a CPU, where TensorFlow trains large networks faster
+    # without it.
+    stage.jit_compile = "auto"
     stage.steps_per_execution = 1
     stage.steps_per_log = 100
     stage.checkpoint_every_steps = 1000
@@ -138,16 +140,52 @@ def evaluation() -> ConfigDict:
     return evaluation
 
 
+def push() -> ConfigDict:
+    """Where a blessed model goes."""
+    push = ConfigDict()
+    push.destination = ""  # folder or bucket; empty: <pipeline_root>/serving_model
+    # A Vertex AI endpoint that serves the pushed model too.
+    push.endpoint = ConfigDict()
+    push.endpoint.name = ""  # made if absent; empty: none
+    push.endpoint.project = ""  # empty: that of the job
+    push.endpoint.region = ""  # empty: that of the job
+    push.endpoint.machine_type = "n1-standard-4"
+    push.endpoint.accelerator_type = "NVIDIA_TESLA_T4"
+    push.endpoint.accelerator_count = 0
+    push.endpoint.min_replicas = 1
+    push.endpoint.max_replicas = 1
+    # What serves the SavedModel: one of Vertex AI's own images, or TensorFlow Serving's.
+    push.endpoint.serving_image = "europe-docker.pkg.dev/vertex-ai/prediction/tf2-cpu.2-15:latest"
+    return push
+
+
 def cloud() -> ConfigDict:
     """Machines of a Vertex AI run; unused on a laptop."""
     cloud = ConfigDict()
-    cloud.service_account = ""  # of the training jobs; empty: the project's default
+    cloud.service_account = ""  # that all jobs run as; empty: the project's default
+    # On every job: as --config.cloud.labels.team=vision.
+    cloud.labels = ConfigDict({"pipeline": "pix2seq"})
+
+    # The conversion, with --runner=DataflowRunner. Flags of Beam's own go before these.
+    cloud.dataflow = ConfigDict()
+    cloud.dataflow.image = ""  # empty: that of the steps
+    cloud.dataflow.region = ""  # empty: that of the job
+    cloud.dataflow.machine_type = "n2-standard-4"
+    cloud.dataflow.max_num_workers = 20
+    cloud.dataflow.disk_size_gb = 50  # of each worker
+
+    # Each training stage is a custom job.
     cloud.training = ConfigDict()
     cloud.training.machine_type = "a2-highgpu-1g"
     cloud.training.accelerator_type = "NVIDIA_TESLA_A100"
     cloud.training.accelerator_count = 1  # of each worker
     cloud.training.worker_count = 1
+    cloud.training.disk_size_gb = 200  # of each worker
     cloud.training.spot = False  # cheaper machines that can be taken away
+    # Start the job again when a worker restarts; it goes on from its checkpoints.
+    cloud.training.restart = True
+    cloud.training.max_days = 7.0
+
     cloud.evaluation = ConfigDict()
     cloud.evaluation.cpus = 8.0
     cloud.evaluation.memory_gb = 32.0

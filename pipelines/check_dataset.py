@@ -18,6 +18,7 @@ import orjson
 from absl import flags
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from components.conversion.collection import collect_only_new_objects
 from components.conversion.convert import ConvertDataset
 from components.conversion.finish import defect_examples, finish_conversion
 from components.conversion.folder import read_file
@@ -101,6 +102,7 @@ def main(beam_arguments: list[str]) -> int:
     options = conversion_options()
     arguments = local_beam_args(beam_arguments)
     give_freed_memory_back()
+    collect_only_new_objects()
     is_local = "--runner=FnApiRunner" in arguments
     if _REPORT.value:
         output = _REPORT.value.rstrip("/")

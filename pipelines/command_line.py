@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 
 from absl import flags
 
+from pipelines.no_secrets import refuse_in_arguments
 from pix2seq_model.errors import ConfigError, UserError
 
 _SIMILARITY = 0.8
@@ -75,8 +76,9 @@ def parse_known(argv: list[str]) -> list[str]:
       The arguments that are not ours, to be given to Beam's `PipelineOptions`.
 
     Raises:
-      ConfigError: an illegal or missing value, a misspelt flag, or a word that is no flag.
+      ConfigError: an illegal or missing value, a misspelt flag, a word that is no flag, a secret.
     """
+    refuse_in_arguments(argv[1:])
     # First, so that a misspelt flag is not reported as a required one that is missing.
     _refuse_misspelt(argv[1:])
     try:

@@ -20,6 +20,7 @@ import apache_beam as beam
 from absl import flags
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from components.conversion.collection import collect_only_new_objects
 from components.conversion.convert import convert_dataset
 from components.conversion.freed_memory import give_freed_memory_back
 from components.conversion.watch import ShardBar
@@ -36,6 +37,7 @@ def main(beam_arguments: list[str]) -> None:
     output = _OUTPUT.value.rstrip("/")
     arguments = local_beam_args(beam_arguments)
     give_freed_memory_back()
+    collect_only_new_objects()
     start = time.monotonic()
     with ShardBar(output):
         info = convert_dataset(

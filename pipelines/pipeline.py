@@ -15,7 +15,6 @@ import dataclasses
 import os
 
 from tfx import types
-from tfx.components.trainer.component import Trainer
 from tfx.dsl.components.base import base_node
 from tfx.dsl.components.common.importer import Importer
 from tfx.dsl.components.common.resolver import Resolver
@@ -23,19 +22,19 @@ from tfx.dsl.input_resolution.strategies.latest_blessed_model_strategy import (
     LatestBlessedModelStrategy,
 )
 from tfx.orchestration import metadata
+from tfx.orchestration.data_types import RuntimeParameter
 from tfx.orchestration.pipeline import Pipeline
-from tfx.proto import trainer_pb2
 from tfx.types import standard_artifacts
 
 from components.checkpoint_importer import CheckpointImporter
 from components.coco_evaluator import CocoEvaluator
 from components.example_gen import ExampleGen
 from components.model_pusher import ModelPusher
+from components.trainer import Trainer
+from components.vertex_endpoint import endpoint_settings
 from pipelines import cache_keys
 from pipelines.request import Request
 from pix2seq_model.published_places import is_checkpoint
-
-RUN_FN = "components.trainer_module.run_fn"
 
 # How the exported model decodes: changing it exports the trained weights anew, no more.
 _EXPORT_SETTINGS = tuple(
@@ -170,15 +169,15 @@ def _training(
     trainer_class = Trainer
     if request.cloud is not None:
         trainer_class = request.cloud.trainer_class()
-        custom_config |= request.cloud.training_job(stage)
-    split = request.config[stage].split
+        custom_config |= request.cloud.training_job(
+            stage, name=request.pipeline_name, backend=backend
+        )
     node = trainer_class(
         examples=examples.outputs["examples"],
         base_model=before.model if before else None,
-        run_fn=RUN_FN,
-        train_args=trainer_pb2.TrainArgs(splits=[split]),
-        eval_args=trainer_pb2.EvalArgs(splits=[split]),  # Not read, but must exist.
+        split=request.config[stage].split,
         custom_config=custom_config,
+        overrides=_parameter(request, f"{stage}_overrides"),
     ).with_id(stage.capitalize())
     return node, _Trained(model=node.outputs["model"], lineage=lineage)
 
@@ -201,6 +200,7 @@ def _evaluation(
         settings=request.config.evaluation.to_dict(),
         cache_dir=f"{request.pipeline_root}/evaluation_cache",
         code_version=_code_version(request, "components.coco_evaluator"),
+        overrides=_parameter(request, "evaluation_overrides"),
     )
     if request.config.evaluation.on_beam:
         node.with_beam_pipeline_args(list(request.beam_args))
@@ -210,13 +210,36 @@ def _evaluation(
 
 
 def _push(request: Request, trained: _Trained, evaluator: CocoEvaluator) -> ModelPusher:
+    destination = request.place(
+        request.config.push.destination or f"{request.pipeline_root}/serving_model"
+    )
     return ModelPusher(
         model=trained.model,
         model_blessing=evaluator.outputs["blessing"],
-        destination=request.place(
-            request.config.push.destination or f"{request.pipeline_root}/serving_model"
+        destination=_parameter(request, "push_destination", destination),
+        endpoint=endpoint_settings(
+            request.config.push.endpoint.to_dict(), **_surroundings(request)
         ),
     ).with_id("ModelPusher")
+
+
+def _surroundings(request: Request) -> dict[str, object]:
+    """What an endpoint takes over from the job; on this machine the config must say it."""
+    if request.cloud is None:
+        return {"labels": request.config.cloud.labels.to_dict()}
+    return {
+        "labels": request.cloud.labels(request.pipeline_name),
+        "project": request.cloud.project,
+        "region": request.cloud.region,
+        "service_account": request.cloud.machines.service_account,
+    }
+
+
+def _parameter(request: Request, name: str, default: str = "") -> str | RuntimeParameter:
+    """A value that on Vertex AI each submission of the same job file may set."""
+    if request.cloud is None:
+        return default
+    return RuntimeParameter(name=name, ptype=str, default=default)
 
 
 def _data_digest(request: Request, stage: str) -> str:

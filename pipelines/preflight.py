@@ -3,59 +3,35 @@
 Asks Google's REST interfaces with the user's own credentials; changes nothing.
 """
 
-import dataclasses
-import hashlib
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import requests
 
+from pipelines.preflight_findings import TIMEOUT_S, Endpoints, Finding, reason
+from pipelines.preflight_image import check_image
+from pipelines.preflight_quota import check_accelerators
 from pipelines.request import Request
 
-_REQUIREMENTS = Path(__file__).resolve().parents[1] / "requirements" / "runtime.txt"
-REQUIREMENTS_LABEL = "pix2seq.requirements"
-_APIS = ("aiplatform", "artifactregistry", "compute", "dataflow", "storage")
+_APIS = ("aiplatform", "artifactregistry", "compute", "storage")
 _PERMISSIONS = {
     "aiplatform.pipelineJobs.create": "roles/aiplatform.user",
-    "aiplatform.customJobs.create": "roles/aiplatform.user",
-    "dataflow.jobs.create": "roles/dataflow.developer",
+    "aiplatform.customJobs.cancel": "roles/aiplatform.user",
 }
+_DATAFLOW_PERMISSIONS = {"dataflow.jobs.cancel": "roles/dataflow.developer"}
+# What the jobs' service account needs, and what grants as much.
+_ACCOUNT_ROLES = ("roles/aiplatform.user", "roles/storage.objectAdmin")
+_DATAFLOW_ACCOUNT_ROLES = ("roles/dataflow.developer", "roles/dataflow.worker")
+_WIDER_ROLES = {
+    "roles/aiplatform.user": {"roles/aiplatform.admin"},
+    "roles/storage.objectAdmin": {"roles/storage.admin"},
+    "roles/dataflow.developer": {"roles/dataflow.admin"},
+    "roles/dataflow.worker": set(),
+}
+_WIDEST_ROLES = {"roles/owner", "roles/editor"}
+_YOU = '"user:$(gcloud config get account)"'
 _BUCKET_PERMISSIONS = ("storage.objects.create", "storage.objects.delete", "storage.objects.get")
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
-_TIMEOUT_S = 30
-_UNLIMITED = 1 << 30
-_MANIFEST_TYPES = (
-    "application/vnd.docker.distribution.manifest.v2+json",
-    "application/vnd.docker.distribution.manifest.list.v2+json",
-    "application/vnd.oci.image.manifest.v1+json",
-    "application/vnd.oci.image.index.v1+json",
-)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Endpoints:
-    """Where to ask; other addresses serve the tests."""
-
-    service_usage: str = "https://serviceusage.googleapis.com"
-    storage: str = "https://storage.googleapis.com"
-    resource_manager: str = "https://cloudresourcemanager.googleapis.com"
-    iam: str = "https://iam.googleapis.com"
-    registry_scheme: str = "https"
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Finding:
-    """Something that is missing.
-
-    Attributes:
-      what: one sentence.
-      mend: the command that mends it, or where to.
-    """
-
-    what: str
-    mend: str
 
 
 def preflight(
@@ -77,8 +53,8 @@ def preflight(
             return [finding]
     check = _Checks(request, session, endpoints or Endpoints())
     steps: tuple[Callable[[], Iterator[Finding]], ...] = (
-        *(check.apis, check.bucket, check.image, check.accelerators),
-        *(check.permissions, check.service_account),
+        *(check.apis, check.region, check.bucket, check.image, check.accelerators),
+        *(check.permissions, check.service_account, check.service_account_roles),
     )
     findings = []
     for step in steps:
@@ -88,15 +64,10 @@ def preflight(
             findings.append(
                 Finding(
                     what=f"{step.__name__.replace('_', ' ')}: no answer ({error})",
-                    mend="check the network and try again",
+                    mend="look at the network and try again",
                 )
             )
     return findings
-
-
-def requirements_digest() -> str:
-    """Identity of the pinned packages; the image carries it as a label."""
-    return hashlib.sha256(_REQUIREMENTS.read_bytes()).hexdigest()[:16]
 
 
 def _authorized_session() -> tuple[Any, Finding | None]:
@@ -120,17 +91,20 @@ class _Checks:
     def __init__(self, request: Request, session: requests.Session, endpoints: Endpoints) -> None:
         self._request, self._session, self._at = request, session, endpoints
         self._project, self._region = request.cloud.project, request.cloud.region
+        self._machines = request.cloud.machines
+        self._dataflow = "--runner=DataflowRunner" in request.beam_args
 
     def apis(self) -> Iterator[Finding]:
+        wanted = (*_APIS, "dataflow") if self._dataflow else _APIS
         names = "&".join(
-            f"names=projects/{self._project}/services/{api}.googleapis.com" for api in _APIS
+            f"names=projects/{self._project}/services/{api}.googleapis.com" for api in wanted
         )
         answer = self._get(
             f"{self._at.service_usage}/v1/projects/{self._project}/services:batchGet?{names}"
         )
         if answer.status_code != 200:
             yield Finding(
-                what=f"project {self._project} cannot be looked at: {_reason(answer)}",
+                what=f"project {self._project} cannot be looked at: {reason(answer)}",
                 mend=f"gcloud projects describe {self._project}",
             )
             return
@@ -143,6 +117,24 @@ class _Checks:
             yield Finding(
                 what=f"services that are not enabled: {', '.join(missing)}",
                 mend=f"gcloud services enable {' '.join(missing)} --project={self._project}",
+            )
+
+    def region(self) -> Iterator[Finding]:
+        answer = self._get(f"{self._at.vertex}/v1/projects/{self._project}/locations")
+        if answer.status_code != 200:
+            yield Finding(
+                what=f"the regions of Vertex AI cannot be listed: {reason(answer)}",
+                mend="gcloud ai locations list, or look at "
+                "https://cloud.google.com/vertex-ai/docs/general/locations",
+                blocks=False,
+            )
+            return
+        regions = sorted(row["locationId"] for row in answer.json().get("locations", []))
+        if self._region not in regions:
+            near = [name for name in regions if name[:2] == self._region[:2]] or regions
+            yield Finding(
+                what=f"Vertex AI is not in a region {self._region!r}",
+                mend=f"give --region, one of {', '.join(near)}",
             )
 
     def bucket(self) -> Iterator[Finding]:
@@ -158,7 +150,7 @@ class _Checks:
             return
         if answer.status_code != 200:
             yield Finding(
-                what=f"gs://{bucket} cannot be looked at: {_reason(answer)}",
+                what=f"gs://{bucket} cannot be looked at: {reason(answer)}",
                 mend=f"gcloud storage buckets describe gs://{bucket}",
             )
             return
@@ -174,127 +166,93 @@ class _Checks:
             yield Finding(
                 what=f"on gs://{bucket} you lack {', '.join(missing)}",
                 mend=f"gcloud storage buckets add-iam-policy-binding gs://{bucket} "
-                "--member=user:YOU --role=roles/storage.objectAdmin",
+                f"--member={_YOU} --role=roles/storage.objectAdmin",
             )
 
     def image(self) -> Iterator[Finding]:
-        image = self._request.cloud.image
-        host, _, rest = image.partition("/")
-        name, at, reference = rest.partition("@")
-        if not at:
-            name, _, reference = rest.partition(":")
-        base = f"{self._at.registry_scheme}://{host}/v2/{name}"
-        manifest = self._manifest(base, reference or "latest")
-        if manifest.status_code != 200:
-            yield Finding(
-                what=f"image {image} cannot be read: {_reason(manifest)}",
-                mend=f"docker build -t {image} . && docker push {image}",
-            )
-            return
-        config = self._get(f"{base}/blobs/{manifest.json()['config']['digest']}").json()
-        label = (config.get("config", {}).get("Labels") or {}).get(REQUIREMENTS_LABEL, "no label")
-        if label != requirements_digest():
-            yield Finding(
-                what=f"image {image} was built with other packages than these ({label}, here "
-                f"{requirements_digest()})",
-                mend="docker build "
-                f"--build-arg REQUIREMENTS={requirements_digest()} -t {image} . "
-                f"&& docker push {image}",
-            )
-
-    def _manifest(self, base: str, reference: str) -> requests.Response:
-        """The image's manifest, looked up in an index where the name stands for one."""
-        accept = ", ".join(_MANIFEST_TYPES)
-        answer = self._get(f"{base}/manifests/{reference}", accept=accept)
-        if answer.status_code == 200 and "manifests" in answer.json():
-            for entry in answer.json()["manifests"]:
-                if entry.get("platform", {}).get("architecture") == "amd64":
-                    return self._get(f"{base}/manifests/{entry['digest']}", accept=accept)
-        return answer
+        return check_image(self._request.cloud.image, self._session, self._at)
 
     def accelerators(self) -> Iterator[Finding]:
-        training = self._request.cloud.machines.training
-        if not training.accelerator_count:
-            return
-        wanted = training.accelerator_count * training.worker_count
-        kind = training.accelerator_type.lower().removeprefix("nvidia_").removeprefix("tesla_")
-        metric = f"aiplatform.googleapis.com/custom_model_training_nvidia_{kind}_gpus"
-        answer = self._get(
-            f"{self._at.service_usage}/v1beta1/projects/{self._project}/services/"
-            f"aiplatform.googleapis.com/consumerQuotaMetrics/{quote(metric, safe='')}"
-        )
-        limit = _limit_in(answer.json(), self._region) if answer.status_code == 200 else None
-        if limit is None:
-            yield Finding(
-                what=f"the quota of {training.accelerator_type} in {self._region} cannot be read: "
-                f"{_reason(answer)}",
-                mend=f"look for {metric} under IAM & Admin, Quotas, of project {self._project}",
-            )
-        elif limit < wanted:
-            yield Finding(
-                what=f"training asks for {wanted} {training.accelerator_type}, the quota in "
-                f"{self._region} is {limit}",
-                mend=f"ask for more of {metric} under IAM & Admin, Quotas, of project "
-                f"{self._project}, or lower cloud.training.worker_count",
-            )
+        return check_accelerators(self._request, self._session, self._at)
 
     def permissions(self) -> Iterator[Finding]:
+        wanted = _PERMISSIONS | (_DATAFLOW_PERMISSIONS if self._dataflow else {})
         answer = self._post(
             f"{self._at.resource_manager}/v1/projects/{self._project}:testIamPermissions",
-            {"permissions": list(_PERMISSIONS)},
+            {"permissions": list(wanted)},
         )
         granted = answer.json().get("permissions", []) if answer.status_code == 200 else []
-        for role in sorted({role for name, role in _PERMISSIONS.items() if name not in granted}):
+        for role in sorted({role for name, role in wanted.items() if name not in granted}):
             yield Finding(
                 what=f"in project {self._project} you lack what {role} grants",
-                mend=f"gcloud projects add-iam-policy-binding {self._project} --member=user:YOU "
+                mend=f"gcloud projects add-iam-policy-binding {self._project} --member={_YOU} "
                 f"--role={role}",
             )
 
     def service_account(self) -> Iterator[Finding]:
-        account = self._request.cloud.machines.service_account
+        account = self._machines.service_account
         if not account:
             return
         answer = self._post(
             f"{self._at.iam}/v1/projects/-/serviceAccounts/{account}:testIamPermissions",
             {"permissions": ["iam.serviceAccounts.actAs"]},
         )
-        if answer.status_code != 200 or not answer.json().get("permissions"):
+        if answer.status_code == 404:
+            name, _, rest = account.partition("@")
             yield Finding(
-                what=f"you may not start jobs as {account}: {_reason(answer)}",
+                what=f"there is no service account {account}",
+                mend=f"gcloud iam service-accounts create {name} "
+                f"--project={rest.partition('.')[0]}",
+            )
+        elif answer.status_code != 200 or not answer.json().get("permissions"):
+            yield Finding(
+                what=f"you may not start jobs as {account}: {reason(answer)}",
                 mend=f"gcloud iam service-accounts add-iam-policy-binding {account} "
-                f"--member=user:YOU --role=roles/iam.serviceAccountUser --project={self._project}",
+                f"--member={_YOU} --role=roles/iam.serviceAccountUser --project={self._project}",
             )
 
-    def _get(self, address: str, *, accept: str = "application/json") -> requests.Response:
-        return self._session.get(address, headers={"Accept": accept}, timeout=_TIMEOUT_S)
+    def service_account_roles(self) -> Iterator[Finding]:
+        """What the jobs need to do their work, as far as the project's own policy says it."""
+        account = self._machines.service_account or self._default_account()
+        answer = self._post(
+            f"{self._at.resource_manager}/v1/projects/{self._project}:getIamPolicy", {}
+        )
+        if answer.status_code != 200 or not account:
+            yield Finding(
+                what=f"the roles of the jobs' service account cannot be read: {reason(answer)}",
+                mend=f"gcloud projects get-iam-policy {self._project}",
+                blocks=False,
+            )
+            return
+        member = f"serviceAccount:{account}"
+        held = {
+            binding["role"]
+            for binding in answer.json().get("bindings", [])
+            if member in binding.get("members", [])
+        }
+        wanted = _ACCOUNT_ROLES + (_DATAFLOW_ACCOUNT_ROLES if self._dataflow else ())
+        for role in wanted:
+            if not held & ({role} | _WIDER_ROLES[role] | _WIDEST_ROLES):
+                yield Finding(
+                    what=f"the jobs' service account {account} lacks {role} in project "
+                    f"{self._project}",
+                    mend=f"gcloud projects add-iam-policy-binding {self._project} "
+                    f"--member={member} --role={role}",
+                )
+
+    def _default_account(self) -> str:
+        """Compute Engine's, which Vertex AI takes where none is named; "" if not found out."""
+        answer = self._get(f"{self._at.resource_manager}/v1/projects/{self._project}")
+        number = answer.json().get("projectNumber") if answer.status_code == 200 else None
+        return f"{number}-compute@developer.gserviceaccount.com" if number else ""
+
+    def _get(self, address: str) -> requests.Response:
+        return self._session.get(address, timeout=TIMEOUT_S)
 
     def _post(self, address: str, content: dict[str, Any]) -> requests.Response:
-        return self._session.post(address, json=content, timeout=_TIMEOUT_S)
-
-
-def _reason(answer: requests.Response) -> str:
-    try:
-        message = answer.json()["error"]["message"]
-    except (ValueError, KeyError, TypeError):
-        message = answer.reason
-    return f"{answer.status_code} {message}"
+        return self._session.post(address, json=content, timeout=TIMEOUT_S)
 
 
 def _region_prefix(location: str) -> str:
     """What the names of the regions inside a bucket's location begin with."""
     return {"eu": "europe-", "us": "us-", "asia": "asia-"}.get(location, location)
-
-
-def _limit_in(metric: dict[str, Any], region: str) -> int | None:
-    """The effective limit of a quota in a region; that of all regions where it has none."""
-    general = None
-    for limit in metric.get("consumerQuotaLimits", []):
-        for bucket in limit.get("quotaBuckets", []):
-            value = int(bucket.get("effectiveLimit", 0))
-            value = _UNLIMITED if value < 0 else value
-            if bucket.get("dimensions", {}).get("region") == region:
-                return value
-            if not bucket.get("dimensions"):
-                general = value
-    return general

@@ -13,9 +13,17 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
+from pipelines.no_secrets import blot_out
 from pix2seq_model.errors import ConfigError
 
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+class _Formatter(logging.Formatter):
+    """Writes no secrets, should a library log one."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return blot_out(super().format(record))
 
 
 @contextmanager
@@ -45,12 +53,14 @@ def run_log(folder: Path, *, verbose: bool = False) -> Iterator[Path]:
         ) from error
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0" if verbose else "2")
     handler = logging.StreamHandler(file)
-    handler.setFormatter(logging.Formatter(_FORMAT))
+    handler.setFormatter(_Formatter(_FORMAT))
     root = logging.getLogger()
     level, handlers = root.level, root.handlers[:]
     root.handlers[:] = [handler]
     if verbose:
-        root.addHandler(logging.StreamHandler(sys.stderr))
+        shown = logging.StreamHandler(sys.stderr)
+        shown.setFormatter(_Formatter())
+        root.addHandler(shown)
     root.setLevel(logging.INFO)
     logging.captureWarnings(True)
     _quieten_absl()

@@ -23,6 +23,7 @@ from absl import flags
 
 from pipelines import cache_keys
 from pipelines.command_line import local_beam_args, run_command, split_overrides
+from pipelines.no_secrets import refuse_in_config
 from pipelines.request import STAGES, Request, parse_stages, portable_config_name
 from pipelines.run_log import run_log
 from pipelines.stage_errors import StageError
@@ -43,6 +44,9 @@ flags.DEFINE_string("image", "", "vertex: container image of all steps")
 flags.DEFINE_string("job_file", "", "vertex: where to write the job; empty: <name>.json here")
 flags.DEFINE_boolean("submit", False, "vertex: check the project and submit the job")
 flags.DEFINE_boolean("follow", True, "vertex: after submitting, show the run until it ends")
+flags.DEFINE_boolean("compile", True, "vertex: write the job anew; --nocompile takes --job_file")
+flags.DEFINE_multi_string("parameters", [], "vertex: name=value of the job; once for each")
+flags.DEFINE_string("schedule", "", "vertex: submit again and again, as cron: '0 3 * * 1'")
 
 
 def main(arguments: list[str]) -> int:
@@ -50,6 +54,7 @@ def main(arguments: list[str]) -> int:
         raise ConfigError("--config is missing: name an experiment, such as configs/demo.py.")
     overrides, beam_args = split_overrides(arguments)
     config = load_config(FLAGS.config, overrides)
+    refuse_in_config(config.to_dict())
     root = FLAGS.pipeline_root or f"runs/{config.name}"
     request = Request(
         config=config,
@@ -142,8 +147,13 @@ def _run_on_vertex(request: Request) -> int:
 
     with run_log(Path(f"runs/{request.config.name}/logs"), verbose=FLAGS.verbose):
         request = vertex_job.on_cloud(request, image=FLAGS.image)
-        path = vertex_job.write_job(request, job_file=FLAGS.job_file)
-        print(f"Wrote {path}")
+        if FLAGS.compile:
+            path = vertex_job.write_job(request, job_file=FLAGS.job_file)
+            print(f"Wrote {path}")
+        else:
+            path = vertex_job.job_path(request, FLAGS.job_file)
+        named = vertex_job.parameters_of(path)
+        print(f"Parameters that each submission may set: {', '.join(named) or 'none'}")
         local = vertex_job.places_on_this_machine(request)
         if local:
             message = (
@@ -162,16 +172,31 @@ def _submit(request: Request, job_file: Path) -> int:
     from pipelines import vertex_submit
     from pipelines.preflight import preflight
 
+    parameters = _parameters(FLAGS.parameters)
     print("Checking the project, the bucket, the image, quotas and roles ...", flush=True)
     findings = preflight(request)
     if findings:
-        raise ConfigError(
-            "nothing was submitted; first mend this:\n"
-            + "\n".join(f"  {finding.what}\n    {finding.mend}" for finding in findings)
-        )
-    job = vertex_submit.submit(request, job_file)
+        shown = "\n".join(f"  {finding.what}\n    {finding.mend}" for finding in findings)
+        if any(finding.blocks for finding in findings):
+            raise ConfigError(f"nothing was submitted; first mend this:\n{shown}")
+        print(f"Could not be checked:\n{shown}")
+    if FLAGS.schedule:
+        plan = vertex_submit.schedule(request, job_file, FLAGS.schedule, parameters=parameters)
+        print(f"Scheduled: {plan.resource_name}, {FLAGS.schedule}")
+        return 0
+    job = vertex_submit.submit(request, job_file, parameters=parameters)
     print(f"Submitted: {vertex_submit.console_link(job, request)}", flush=True)
-    return vertex_submit.follow(job, Console()) if FLAGS.follow else 0
+    if not FLAGS.follow:
+        return 0
+    return vertex_submit.follow(job, Console(), cancel=lambda: vertex_submit.cancel(job, request))
+
+
+def _parameters(given: list[str]) -> dict[str, str]:
+    """name=value of --parameters."""
+    for text in given:
+        if "=" not in text:
+            raise ConfigError(f"--parameters={text}: write name=value.")
+    return dict(text.split("=", 1) for text in given)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """The pipeline as a job file for Vertex AI: machines, images, and Dataflow for the conversion."""
 
 import dataclasses
+import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,12 @@ from ml_collections import ConfigDict
 from pipelines.command_line import local_beam_args
 from pipelines.request import Request
 from pix2seq_model.errors import ConfigError
+
+CONFIG_LABEL = "pix2seq-config"
+_LABEL_LENGTH = 63
+_LABEL = re.compile(r"[a-z][a-z0-9_-]{0,62}")
+_LABEL_VALUE = re.compile(r"[a-z0-9_-]{0,63}")
+_DAY_S = 86_400
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -28,13 +36,23 @@ class CloudTarget:
     machines: ConfigDict
 
     def trainer_class(self) -> type:
-        """TFX's Trainer that starts a custom job on Vertex AI."""
-        from tfx.extensions.google_cloud_ai_platform.trainer.component import Trainer
+        """The trainer that starts a custom job on Vertex AI."""
+        from components.custom_job_trainer import CustomJobTrainer
 
-        return Trainer
+        return CustomJobTrainer
 
-    def training_job(self, stage: str) -> dict[str, Any]:
-        """What that Trainer reads of its `custom_config`: the custom job's machines and image."""
+    def labels(self, config_name: str) -> dict[str, str]:
+        """The labels of every job and model of an experiment."""
+        return {**self.machines.labels.to_dict(), CONFIG_LABEL: config_name[:_LABEL_LENGTH]}
+
+    def training_job(self, stage: str, *, name: str, backend: str) -> dict[str, Any]:
+        """What TFX reads of a trainer's `custom_config`: the custom job's machines and image.
+
+        Args:
+          stage: pretrain or finetune.
+          name: of the pipeline.
+          backend: of Keras.
+        """
         from tfx.extensions.google_cloud_ai_platform.constants import (
             ENABLE_VERTEX_KEY,
             VERTEX_REGION_KEY,
@@ -46,20 +64,29 @@ class CloudTarget:
         if wanted.accelerator_count:
             machine["accelerator_type"] = wanted.accelerator_type
             machine["accelerator_count"] = wanted.accelerator_count
-        # Vertex AI's first pool is the chief; all others are workers. TFX sets the command.
+        # Vertex AI's first pool is the chief; all others are workers, and each finds its place in
+        # TF_CONFIG, which Vertex AI sets. TFX sets the command.
         counts = [1] if wanted.worker_count == 1 else [1, wanted.worker_count - 1]
         pools = [
             {
                 "machine_spec": machine,
                 "replica_count": count,
-                "container_spec": {"image_uri": self.image},
+                "disk_spec": {"boot_disk_size_gb": wanted.disk_size_gb},
+                "container_spec": {
+                    "image_uri": self.image,
+                    "env": [{"name": "KERAS_BACKEND", "value": backend}],
+                },
             }
             for count in counts
         ]
-        job: dict[str, Any] = {"worker_pool_specs": pools}
+        scheduling: dict[str, Any] = {
+            "restart_job_on_worker_restart": wanted.restart,
+            "timeout": {"seconds": round(wanted.max_days * _DAY_S)},
+        }
         if wanted.spot:
             # Taken away at any time; the job is started again and goes on from its checkpoints.
-            job["scheduling"] = {"strategy": "SPOT", "restart_job_on_worker_restart": True}
+            scheduling["strategy"] = "SPOT"
+        job: dict[str, Any] = {"worker_pool_specs": pools, "scheduling": scheduling}
         if self.machines.service_account:
             job["service_account"] = self.machines.service_account
         return {
@@ -67,8 +94,9 @@ class CloudTarget:
             VERTEX_REGION_KEY: self.region,
             TRAINING_ARGS_KEY: {
                 "project": self.project,
-                "display_name": f"pix2seq-{stage}",
+                "display_name": f"{name}-{stage}",
                 "job_spec": job,
+                "labels": self.labels(name),
             },
         }
 
@@ -103,17 +131,36 @@ def write_job(request: Request, *, job_file: str) -> Path:
 
     from pipelines.pipeline import create_pipeline
 
-    path = Path(job_file or f"{request.pipeline_name}.json").absolute()
+    path = job_path(request, job_file)
+    runner_config = kubeflow_v2_dag_runner.KubeflowV2DagRunnerConfig(
+        default_image=request.cloud.image
+    )
+    pipeline = create_pipeline(request)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         kubeflow_v2_dag_runner.KubeflowV2DagRunner(
-            kubeflow_v2_dag_runner.KubeflowV2DagRunnerConfig(default_image=request.cloud.image),
-            output_dir=str(path.parent),
-            output_filename=path.name,
-        ).run(create_pipeline(request))
+            runner_config, output_dir=str(path.parent), output_filename=path.name
+        ).run(pipeline, parameter_values=_defaults(pipeline))
     except OSError as error:
         raise ConfigError(f"--job_file={path} cannot be written: {error.strerror}.") from error
     return path
+
+
+def _defaults(pipeline: Any) -> dict[str, str]:
+    """The values of the job's parameters, which TFX's compiler leaves out of the file."""
+    from tfx.orchestration.data_types import RuntimeParameter
+
+    return {
+        value.name: value.default or ""
+        for node in pipeline.components
+        for value in node.exec_properties.values()
+        if isinstance(value, RuntimeParameter)
+    }
+
+
+def job_path(request: Request, job_file: str) -> Path:
+    """Where the job is written; "" is for `<pipeline name>.json` in the working folder."""
+    return Path(job_file or f"{request.pipeline_name}.json").absolute()
 
 
 def on_cloud(request: Request, *, image: str) -> Request:
@@ -151,28 +198,86 @@ def on_cloud(request: Request, *, image: str) -> Request:
             f"--config={request.config_name}: on Vertex AI the config is read from the image, and "
             "this file lies outside the project. Move it to configs/ and build the image again."
         )
+    machines = request.config.cloud
+    _check_machines(machines)
+    cloud = CloudTarget(
+        project=google.project, region=google.region, image=image, machines=machines
+    )
     beam_args = request.beam_args
     if options.view_as(StandardOptions).runner == "DataflowRunner":
-        beam_args = (
-            *_defaults(
-                beam_args,
-                temp_location=f"{request.pipeline_root}/beam_temp",
-                sdk_container_image=image,
-            ),
-            *beam_args,
+        beam_args = _dataflow_args(
+            beam_args,
+            cloud,
+            temp_location=f"{request.pipeline_root}/beam_temp",
+            labels=cloud.labels(request.pipeline_name),
         )
     else:
         beam_args = local_beam_args(beam_args)  # In the step's own container.
-    return dataclasses.replace(
-        request,
-        beam_args=beam_args,
-        cloud=CloudTarget(
-            project=google.project,
-            region=google.region,
-            image=image,
-            machines=request.config.cloud,
-        ),
+    return dataclasses.replace(request, beam_args=beam_args, cloud=cloud)
+
+
+def _dataflow_args(
+    given: tuple[str, ...], cloud: CloudTarget, *, temp_location: str, labels: dict[str, str]
+) -> tuple[str, ...]:
+    """Beam's arguments with those of the config that were not given."""
+    wanted = cloud.machines.dataflow
+    defaults = {
+        "temp_location": temp_location,
+        "sdk_container_image": wanted.image or cloud.image,
+        # Workers find Beam in the image; nothing is installed when they start.
+        "sdk_location": "container",
+        # Dataflow is told no list of the packages that are installed here.
+        "experiments": "disable_logging_submission_environment",
+        "max_num_workers": str(wanted.max_num_workers),
+    }
+    if not {"worker_machine_type", "machine_type"} & _names(given):
+        defaults["worker_machine_type"] = wanted.machine_type
+    if not {"worker_disk_size_gb", "disk_size_gb"} & _names(given):
+        defaults["disk_size_gb"] = str(wanted.disk_size_gb)
+    if cloud.machines.service_account:
+        defaults["service_account_email"] = cloud.machines.service_account
+    region = (f"--region={wanted.region}",) if wanted.region else ()  # The last one counts.
+    return (
+        *(f"--{name}={value}" for name, value in defaults.items() if name not in _names(given)),
+        *(f"--labels={name}={value}" for name, value in labels.items()),
+        *given,
+        *region,
     )
+
+
+def _check_machines(machines: ConfigDict) -> None:
+    for name, value in machines.labels.items():
+        if not _LABEL.fullmatch(name) or not _LABEL_VALUE.fullmatch(value):
+            raise ConfigError(
+                f"cloud.labels.{name}={value}: a label and its value are at most 63 lower case "
+                "letters, digits, dashes and underscores, and the label begins with a letter."
+            )
+    for section, field in (
+        *(("dataflow", "max_num_workers"), ("dataflow", "disk_size_gb")),
+        *(("training", "worker_count"), ("training", "disk_size_gb")),
+    ):
+        if machines[section][field] < 1:
+            raise ConfigError(
+                f"cloud.{section}.{field}={machines[section][field]} must be 1 or more."
+            )
+
+
+def parameters_of(job_file: Path) -> dict[str, str]:
+    """The parameters that a submission of a job file may set, and their defaults.
+
+    Raises:
+      ConfigError: the file cannot be read.
+    """
+    try:
+        job = json.loads(job_file.read_text())
+        named = job["pipelineSpec"]["root"].get("inputDefinitions", {}).get("parameters", {})
+        defaults = job["runtimeConfig"].get("parameters", {})
+    except (OSError, ValueError, KeyError) as error:
+        raise ConfigError(
+            f"--job_file={job_file} is no job file ({type(error).__name__}): write it first, "
+            "without --nocompile."
+        ) from None
+    return {name: defaults.get(name, {}).get("stringValue", "") for name in sorted(named)}
 
 
 def places_on_this_machine(request: Request) -> list[str]:
@@ -197,6 +302,5 @@ def _require(flags: dict[str, tuple[str | None, str]]) -> None:
         raise ConfigError(f"--orchestrator=vertex needs {', '.join(missing)}.")
 
 
-def _defaults(beam_args: tuple[str, ...], **values: str) -> list[str]:
-    given = {argument.lstrip("-").partition("=")[0] for argument in beam_args}
-    return [f"--{name}={value}" for name, value in values.items() if name not in given]
+def _names(beam_args: tuple[str, ...]) -> set[str]:
+    return {argument.lstrip("-").partition("=")[0] for argument in beam_args}

@@ -12,7 +12,6 @@ from typing import Any
 
 import keras
 
-from pix2seq_model.folder_lock import FolderLock
 from pix2seq_model.interruption import StopRequest
 from pix2seq_model.progress import ProgressLine
 from pix2seq_model.replicas import Replicas
@@ -159,7 +158,6 @@ class Checkpointing(keras.callbacks.Callback):
         folder: CheckpointFolder,
         stop: StopRequest,
         record: dict[str, Any],
-        lock: FolderLock | None,
         replicas: Replicas | None = None,
     ) -> None:
         """
@@ -170,14 +168,13 @@ class Checkpointing(keras.callbacks.Callback):
           folder: where they go.
           stop: looked at after every batch.
           record: saved with the state; its "wall_time_s" is kept up to date.
-          lock: of the work folder; renewed with every checkpoint.
           replicas: that train together: the chief saves, and all stop after the same batch.
         """
         super().__init__()
         self.stopped = False
         self.batch = span.first_batch
         self._span, self._every_steps, self._every_s = span, every_steps, 60 * every_minutes
-        self._folder, self._stop, self._record, self._lock = folder, stop, record, lock
+        self._folder, self._stop, self._record = folder, stop, record
         self._clock = self._saved_at = time.monotonic()
         self._replicas = replicas or Replicas()
         self._asked_at, self._asked_batch, self._ask_at_batch = self._clock, self.batch, 0
@@ -197,7 +194,6 @@ class Checkpointing(keras.callbacks.Callback):
         self._record["wall_time_s"] += now - self._clock
         self._folder.save(take_state(self.model, step=self.batch, record=self._record))
         self._clock = self._saved_at = now
-        self._lock.renew()
 
     def _is_stop_agreed(self) -> bool:
         """Whether any of the processes was asked to stop; they find out after the same batch.

@@ -31,10 +31,11 @@ WATCHING_SETTINGS = (
     *("steps_per_log", "checkpoint_every_steps", "checkpoint_every_minutes", "keep_checkpoints"),
     *("max_skipped_batches", "steps_per_execution", "activation_checkpointing"),
 )
-# Sections whose keys are names of splits or metrics: an override may add one.
+# Sections whose keys are names of splits, metrics or labels: an override may add one.
 _OPEN_SECTIONS = (
     "evaluation.min_metrics",
     "evaluation.max_regression",
+    "cloud.labels",
     *(f"data.{s}.{f}" for s in STAGES for f in ("images", "annotations", "num_shards")),
 )
 _PROJECT_ROOT = Path(__file__).resolve().parents[1]
@@ -66,6 +67,21 @@ def load_config(
         vocabulary(config)
         _validate_stage(config, stage)
     return config
+
+
+def override_section(
+    section: dict[str, Any], name: str, overrides: Sequence[str]
+) -> dict[str, Any]:
+    """A section with overrides like "evaluation.top_k=1" applied; all must be of this section.
+
+    Raises:
+      ConfigError: an override is wrong; says what to change.
+    """
+    config = ConfigDict({name: section})
+    config.lock()
+    for override in overrides:
+        _override(config, override, f"section {name}")
+    return config[name].to_dict()
 
 
 def vocabulary(config: ConfigDict) -> Vocabulary:

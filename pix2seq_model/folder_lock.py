@@ -3,7 +3,10 @@
 import fcntl
 import os
 import platform
+import sys
+import threading
 import time
+import uuid
 from typing import IO
 
 from etils import epath
@@ -11,8 +14,11 @@ from etils import epath
 from pix2seq_model.errors import CheckpointError, UserError
 
 _NAME = "trainer.lock"
-# A remote lock that was not renewed for so long is of a trainer that is gone.
-_STALE_S = 30 * 60
+RENEW_EVERY_S = 30.0
+# A remote lock that is not renewed for so long is of a trainer that is gone.
+LEFT_BEHIND_S = 150.0
+# Two that take a lock left behind at the same moment: the one that wrote last has it.
+_SETTLED_S = 1.0
 
 
 class FolderInUseError(UserError):
@@ -23,8 +29,9 @@ class FolderLock:
     """Holds a work folder while a trainer runs; a context manager.
 
     On a local disk the operating system's lock, which ends with the process however it ends. In a
-    bucket there is none: there a file names the trainer and is renewed with every checkpoint, and
-    counts as left behind after half an hour without.
+    bucket there is none: there a file names the trainer, which renews it all the time. Whoever
+    finds one watches it for some minutes: one that is not renewed was left behind by a trainer
+    that is gone, as those on spot machines are, and is taken over.
 
     Raises (on entering):
       FolderInUseError: another trainer holds it; the message says which.
@@ -36,6 +43,8 @@ class FolderLock:
         self._remote = os.fspath(folder).startswith("gs://")
         self._owner = f"process {os.getpid()} on {platform.node()}"
         self._file: IO[str] | None = None
+        self._left = threading.Event()
+        self._renewing: threading.Thread | None = None
 
     def __enter__(self) -> "FolderLock":
         try:
@@ -56,13 +65,11 @@ class FolderLock:
             # The file stays: removing it would let a third process lock a file of its own.
             self._file.close()
             self._file = None
-        elif self._remote:
+        elif self._renewing is not None:
+            self._left.set()
+            self._renewing.join()
+            self._renewing = None
             self._path.unlink(missing_ok=True)
-
-    def renew(self) -> None:
-        """Says that the trainer is still there."""
-        if self._remote:
-            self._path.write_text(f"{time.time():.0f} {self._owner}")
 
     def _enter_local(self) -> None:
         file = open(self._path, "a+")  # noqa: SIM115
@@ -79,11 +86,52 @@ class FolderLock:
         self._file = file
 
     def _enter_remote(self) -> None:
-        if self._path.exists():
-            renewed_at, _, owner = self._path.read_text().partition(" ")
-            if time.time() - float(renewed_at) < _STALE_S and owner != self._owner:
+        if found := self._text():
+            self._wait_for_renewal(found)
+        ours = self._renew()
+        if found:
+            time.sleep(_SETTLED_S)
+            if (now := self._text()) != ours:
+                raise FolderInUseError(self._message(now.partition(" ")[2]))
+        self._left.clear()
+        self._renewing = threading.Thread(target=self._keep_renewing, daemon=True)
+        self._renewing.start()
+
+    def _wait_for_renewal(self, found: str) -> None:
+        """Returns once a lock counts as left behind, or is gone."""
+        owner = found.partition(" ")[2]
+        print(
+            f"{self._path.parent} was in use by {owner}; seeing for {LEFT_BEHIND_S:.0f} s whether "
+            "it is still there ...",
+            file=sys.stderr,
+            flush=True,
+        )
+        deadline = time.monotonic() + LEFT_BEHIND_S
+        while time.monotonic() < deadline:
+            time.sleep(min(RENEW_EVERY_S, 5.0))
+            now = self._text()
+            if not now:
+                return
+            if now != found:
                 raise FolderInUseError(self._message(owner))
-        self.renew()
+
+    def _keep_renewing(self) -> None:
+        while not self._left.wait(RENEW_EVERY_S):
+            try:
+                self._renew()
+            except OSError as error:  # The next one may do; training does not end for it.
+                print(f"{self._path} was not renewed: {error}", file=sys.stderr, flush=True)
+
+    def _renew(self) -> str:
+        text = f"{uuid.uuid4().hex} {self._owner}"
+        self._path.write_text(text)
+        return text
+
+    def _text(self) -> str:
+        try:
+            return self._path.read_text()
+        except FileNotFoundError:
+            return ""
 
     def _message(self, owner: str) -> str:
         return (

@@ -114,9 +114,8 @@ def train(
 
     with contextlib.ExitStack() as stack:
         stop = stack.enter_context(StopRequest())
-        lock = None
         if replicas.is_chief:
-            lock = stack.enter_context(FolderLock(work_dir))
+            stack.enter_context(FolderLock(work_dir))
             check_same_run(
                 work_dir,
                 run_identity(
@@ -254,7 +253,6 @@ def train(
             folder=checkpoints,
             stop=stop,
             record=record,
-            lock=lock,
             replicas=replicas,
         )
         if first_batch < span.total_batches:

@@ -14,6 +14,7 @@ from apache_beam.io.filesystem import (
     FileMetadata,
     FileSystem,
 )
+from google.api_core.exceptions import NotFound
 
 SCHEME = "objects"
 _ROOT = Path(tempfile.gettempdir()) / f"objects-{os.getpid()}"
@@ -61,7 +62,9 @@ class ObjectStore(FileSystem):
         return self._file(path).open("wb")
 
     def open(self, path, mime_type="", compression_type=CompressionTypes.AUTO):
-        file = self._need(path).open("rb")
+        if not self._file(path).exists():
+            raise NotFound(path)  # As on `gs://`: no error of Beam's.
+        file = self._file(path).open("rb")
         kind = FileSystem._get_compression_type(path, compression_type)
         if kind == CompressionTypes.UNCOMPRESSED:
             return file

@@ -1,10 +1,17 @@
 """The image must agree with the pinned file; Docker itself is not at hand in the tests."""
 
 import re
+import subprocess
 from pathlib import Path
+
+import pytest
+
+from tests.cloud.image.dockerfile import assignments, fill_in, ignored, instructions
 
 PROJECT = Path(__file__).parents[1]
 DOCKERFILE = (PROJECT / "Dockerfile").read_text()
+STEPS = instructions(DOCKERFILE)
+CODE = ("pix2seq_model", "components", "configs", "pipelines")
 
 
 def pinned(package: str) -> str:
@@ -25,6 +32,67 @@ def test_all_code_is_in_the_image():
     copied = set(re.findall(r"^COPY (\w+)/ \1/$", DOCKERFILE, re.MULTILINE))
     packages = {path.parent.name for path in PROJECT.glob("*/__init__.py")} - {"tests"}
     assert copied == packages
+
+
+def test_all_that_is_fetched_is_named_with_its_version():
+    images = [step.value for step in STEPS if step.keyword == "FROM"]
+    assert images == [
+        "apache/beam_python3.11_sdk:${BEAM_VERSION} AS beam",
+        "python:3.11-slim-bookworm AS packages",
+        "python:3.11-slim-bookworm",
+    ]
+
+
+def test_what_changes_often_comes_last():
+    """So that a push of new code sends a few hundred kilobytes."""
+    copies = [step.value.split()[0] for step in STEPS if step.keyword == "COPY"]
+    assert copies[-5:] == [*(f"{name}/" for name in CODE), "requirements/runtime.txt"]
+    last = [step.value for step in STEPS if step.keyword in ("ARG", "LABEL")][-4:]
+    assert [value.partition("=")[0] for value in last[:3]] == ["GIT_COMMIT", "REQUIREMENTS", "CODE"]
+
+
+def test_the_three_uses(tmp_path):
+    """A worker gets options alone, a step and a person whole commands."""
+    start = next(step for step in STEPS if step.document)
+    assert start.value == "/usr/local/bin/start"
+    program = tmp_path / "start"
+    program.write_text(start.document.replace("/opt/apache/beam/boot", "echo boot"))
+    for arguments, said in (
+        (["--id=1", "--provision_endpoint=x"], "boot --id=1 --provision_endpoint=x"),
+        (["echo", "--a"], "--a"),
+    ):
+        done = subprocess.run(["sh", program, *arguments], capture_output=True, text=True)
+        assert done.stdout.strip() == said
+
+
+def test_no_credentials_go_in():
+    assert not re.search(r"(?i)token|secret|password|credential|netrc|index-url", DOCKERFILE)
+    ignore = (PROJECT / ".dockerignore").read_text().split()
+    assert ignored(Path(".git/config"), ignore)
+    assert ignored(Path("components/conversion/__pycache__/x.pyc"), ignore)
+    assert ignored(Path("tests/data/x"), ignore)
+    assert not ignored(Path("components/trainer.py"), ignore)
+
+
+def test_an_instruction_that_is_not_known_is_refused():
+    """The proof of the image reads this file, and must not pass over anything in it."""
+    with pytest.raises(ValueError, match="ONBUILD"):
+        instructions("FROM a\nONBUILD RUN b\n")
+    with pytest.raises(ValueError, match="mount"):
+        instructions("RUN --mount=type=cache,target=/c pip install x\n")
+
+
+def test_lines_documents_and_variables():
+    steps = instructions(
+        "# c\nARG A=1\nRUN a \\\n  # not this\n  && b\nCOPY --from=x --chmod=755 <<'E' /f\none\nE\n"
+    )
+    assert [(step.keyword, step.value) for step in steps] == [
+        *(("ARG", "A=1"), ("RUN", "a && b"), ("COPY", "/f"))
+    ]
+    assert steps[2].flags == {"from": "x", "chmod": "755"}
+    assert steps[2].document == "one\n"
+    assert fill_in("$A-${B}-$C", {"A": "1", "B": "2"}) == "1-2-"
+    assert assignments('A=1 B="2 3"') == {"A": "1", "B": "2 3"}
 
 
 def test_workers_use_the_images_packages():

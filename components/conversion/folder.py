@@ -14,6 +14,7 @@ import uuid
 
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes, FileMetadata
 from apache_beam.io.filesystems import FileSystems
+from google.api_core.exceptions import NotFound
 
 from pix2seq_model.errors import DataError
 
@@ -86,7 +87,7 @@ def read_file(output: str, name: str) -> bytes | None:
             f"{output}/{name}", compression_type=CompressionTypes.UNCOMPRESSED
         ) as file:
             return file.read()
-    except (FileNotFoundError, BeamIOError):
+    except (FileNotFoundError, NotFound, BeamIOError):
         return None
 
 

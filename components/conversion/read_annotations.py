@@ -9,6 +9,7 @@ from apache_beam import pvalue
 from apache_beam.io.filesystems import FileSystems
 
 from components.conversion.batches import NUM_BUCKETS, BatchPacker, image_hash, part_of
+from components.conversion.collection import collect_only_new_objects
 from components.conversion.options import ConversionOptions
 from pix2seq_model.coco_annotations import (
     parse_annotation_row,
@@ -53,6 +54,9 @@ class _ReadArray(beam.DoFn):
 
     def __init__(self, seed: int):
         self._seed = seed
+
+    def setup(self) -> None:
+        collect_only_new_objects()
 
     def process(self, element: tuple[str, str, str]) -> Iterator[Any]:
         split, path, array = element

@@ -9,6 +9,7 @@ from typing import Any
 import apache_beam as beam
 import orjson
 
+from components.conversion.collection import collect_only_new_objects
 from components.conversion.examine import ExaminedImage, Tally, examine_image
 from components.conversion.folder import (
     NewFile,
@@ -41,6 +42,7 @@ class _WriteShard(beam.DoFn):
         self._write_records = write_records
 
     def setup(self) -> None:
+        collect_only_new_objects()
         self._threads = futures.ThreadPoolExecutor(_READING_THREADS)
 
     def teardown(self) -> None:

@@ -26,7 +26,7 @@ def artifact(kind, uri, number=0):
     return made
 
 
-def evaluate(folders, output: Path, *, baseline=None, **settings):
+def evaluate(folders, output: Path, *, baseline=None, overrides="", **settings):
     """Runs the executor; returns the blessing artifact."""
     examples, model, cache = folders
     section = base.evaluation().to_dict()
@@ -44,7 +44,12 @@ def evaluate(folders, output: Path, *, baseline=None, **settings):
             "evaluation": [artifact(standard_artifacts.ModelEvaluation, output / "evaluation")],
             "blessing": [blessing],
         },
-        {"settings": json.dumps(section), "cache_dir": str(cache), "code_version": "1"},
+        {
+            "settings": json.dumps(section),
+            "overrides": overrides,
+            "cache_dir": str(cache),
+            "code_version": "1",
+        },
     )
     return blessing
 
@@ -64,8 +69,13 @@ def test_a_blessing_as_tfx_writes_it(folders, tmp_path):
     assert (tmp_path / "evaluation" / "report.html").exists()
 
 
-def test_below_a_threshold(folders, tmp_path):
-    blessing = evaluate(folders, tmp_path, min_metrics={"AR100": 0.999})
+@pytest.mark.parametrize(
+    "wanted",
+    [{"min_metrics": {"AR100": 0.999}}, {"overrides": " evaluation.min_metrics.AR100=0.999 "}],
+    ids=["config", "submission"],
+)
+def test_below_a_threshold(wanted, folders, tmp_path):
+    blessing = evaluate(folders, tmp_path, **wanted)
     assert blessing.get_int_custom_property("blessed") == 0
     assert (tmp_path / "blessing" / "NOT_BLESSED").exists()
     assert not (tmp_path / "blessing" / "BLESSED").exists()

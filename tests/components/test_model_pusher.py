@@ -103,7 +103,7 @@ def test_executor_pushes_what_is_blessed(tmp_path, blessed):
     Executor().Do(
         {"model": [model], "model_blessing": [blessing]},
         {"pushed_model": [pushed]},
-        {"destination": str(tmp_path / "served")},
+        {"destination": str(tmp_path / "served"), "endpoint": ""},
     )
     assert pushed.get_int_custom_property("pushed") == int(blessed)
     assert (tmp_path / "served").exists() == blessed

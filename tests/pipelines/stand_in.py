@@ -14,12 +14,14 @@ class StandIn:
     Attributes:
       answers: what to answer; the path of a key is compared up to the question mark.
       asked: (method, path with query, JSON of the body or None) of every request.
+      headers: of every request.
       address: http://127.0.0.1:port
     """
 
     def __init__(self) -> None:
         self.answers: dict[str, Any] = {}
         self.asked: list[tuple[str, str, Any]] = []
+        self.headers: list[dict[str, str]] = []
         self.address = ""
 
     def answer(self, method: str, path: str, body: Any) -> tuple[int, Any]:
@@ -38,6 +40,7 @@ def stand_in() -> Iterator[StandIn]:
         def _handle(self) -> None:
             length = int(self.headers.get("Content-Length") or 0)
             body = json.loads(self.rfile.read(length)) if length else None
+            service.headers.append(dict(self.headers))
             status, content = service.answer(self.command, self.path, body)
             encoded = json.dumps(content).encode()
             self.send_response(status)

@@ -1,10 +1,17 @@
 """The job file for Vertex AI: steps, images, arguments, artifact types; made without network."""
 
 import json
+import os
 import socket
 from pathlib import Path
 
 import pytest
+from apache_beam.options.pipeline_options import (
+    GoogleCloudOptions,
+    PipelineOptions,
+    WorkerOptions,
+)
+from google.cloud.aiplatform_v1.types import CustomJobSpec, Scheduling
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 
@@ -23,7 +30,7 @@ BUCKET = tuple(
     for split in ("train", "val")
 )
 RUN_EXECUTOR = ["python", "-m", "tfx.orchestration.kubeflow.v2.container.kubeflow_v2_run_executor"]
-TRAINER = "tfx.extensions.google_cloud_ai_platform.trainer.executor.GenericExecutor"
+TRAINER = "components.custom_job_trainer.Executor"
 
 
 def request(*overrides, beam_args=DATAFLOW, stages=(), **changed):
@@ -70,7 +77,7 @@ def parameters(job, step):
     return {
         name: value["runtimeValue"]["constantValue"]["stringValue"]
         for name, value in task["inputs"]["parameters"].items()
-        if "stringValue" in value["runtimeValue"]["constantValue"]
+        if "stringValue" in value.get("runtimeValue", {}).get("constantValue", {})
     }
 
 
@@ -127,15 +134,49 @@ def test_the_conversion_runs_on_dataflow_with_our_image(job):
     assert set(container(job, "PretrainExamples")["args"][4:]) == {
         *DATAFLOW,
         f"--sdk_container_image={IMAGE}",
+        "--sdk_location=container",
+        "--experiments=disable_logging_submission_environment",
         "--temp_location=gs://bucket/full/beam_temp",
+        "--worker_machine_type=n2-standard-4",
+        "--disk_size_gb=50",
+        "--labels=pipeline=pix2seq",
+        "--labels=pix2seq-config=pix2seq-full-vit-b-640",
     }
     assert container(job, "CocoEvaluator")["args"][4:] == []
 
 
 def test_given_dataflow_arguments_are_kept(tmp_path):
-    given = (*DATAFLOW, "--temp_location=gs://other/temp", "--sdk_container_image=mine")
+    given = (
+        *(*DATAFLOW, "--temp_location=gs://other/temp", "--sdk_container_image=mine"),
+        *("--machine_type=n1-standard-1", "--disk_size_gb=9"),
+    )
     arguments = container(written(tmp_path, request(beam_args=given)), "PretrainExamples")["args"]
-    assert sorted(arguments[4:]) == sorted(given)
+    assert set(given) <= set(arguments)
+    names = [argument.partition("=")[0] for argument in arguments[4:]]
+    assert len([name for name in names if name != "--labels"]) == len({*names} - {"--labels"})
+    assert "--worker_machine_type" not in names
+
+
+def test_dataflow_by_config(tmp_path):
+    overrides = (
+        *("cloud.dataflow.image=workers:2", "cloud.dataflow.region=europe-west1"),
+        *("cloud.dataflow.machine_type=n1-highmem-8", "cloud.dataflow.disk_size_gb=77"),
+        *("cloud.dataflow.max_num_workers=3", "cloud.labels.team=vision"),
+        "cloud.service_account=s@p.iam",
+    )
+    place = (*PLACE, "--runner=DataflowRunner")
+    arguments = container(
+        written(tmp_path, request(*overrides, beam_args=place)), "PretrainExamples"
+    )["args"][4:]
+    options = PipelineOptions(arguments)
+    workers, google = options.view_as(WorkerOptions), options.view_as(GoogleCloudOptions)
+    assert workers.sdk_container_image == "workers:2"
+    assert google.region == "europe-west1"
+    assert workers.machine_type == "n1-highmem-8"
+    assert workers.disk_size_gb == 77
+    assert workers.max_num_workers == 3
+    assert "team=vision" in google.labels
+    assert google.service_account_email == "s@p.iam"
 
 
 def test_without_dataflow_the_conversion_runs_in_its_step(tmp_path):
@@ -195,9 +236,22 @@ def test_training_is_a_custom_job(job):
                 "accelerator_count": 1,
             },
             "replica_count": 1,
-            "container_spec": {"image_uri": IMAGE},
+            "disk_spec": {"boot_disk_size_gb": 200},
+            "container_spec": {
+                "image_uri": IMAGE,
+                "env": [
+                    {
+                        "name": "KERAS_BACKEND",
+                        "value": os.environ.get("KERAS_BACKEND", "tensorflow"),
+                    }
+                ],
+            },
         }
     ]
+    assert training["labels"] == {
+        "pipeline": "pix2seq",
+        "pix2seq-config": "pix2seq-full-vit-b-640",
+    }
 
 
 def test_machines_come_from_the_config(tmp_path):
@@ -208,6 +262,8 @@ def test_machines_come_from_the_config(tmp_path):
             "cloud.training.accelerator_count=0",
             "cloud.training.machine_type=n2-standard-16",
             "cloud.training.spot=True",
+            "cloud.training.disk_size_gb=55",
+            "cloud.training.max_days=0.5",
             "cloud.service_account=trainer@project.iam.gserviceaccount.com",
             "cloud.evaluation.accelerator_count=0",
         ),
@@ -215,9 +271,75 @@ def test_machines_come_from_the_config(tmp_path):
     spec = custom_config(job, "Finetune")["ai_platform_training_args"]["job_spec"]
     assert [pool["replica_count"] for pool in spec["worker_pool_specs"]] == [1, 3]
     assert spec["worker_pool_specs"][1]["machine_spec"] == {"machine_type": "n2-standard-16"}
-    assert spec["scheduling"]["strategy"] == "SPOT"
+    assert {pool["disk_spec"]["boot_disk_size_gb"] for pool in spec["worker_pool_specs"]} == {55}
+    # As Vertex AI's own client reads it.
+    scheduling = CustomJobSpec(spec).scheduling
+    assert scheduling.strategy == Scheduling.Strategy.SPOT
+    assert scheduling.restart_job_on_worker_restart
+    assert scheduling.timeout.total_seconds() == 12 * 3600
     assert spec["service_account"] == "trainer@project.iam.gserviceaccount.com"
     assert container(job, "CocoEvaluator")["resources"] == {"cpuLimit": 8.0, "memoryLimit": 32.0}
+
+
+def test_a_job_that_shall_not_restart(tmp_path):
+    job = written(tmp_path, request("cloud.training.restart=False"))
+    spec = custom_config(job, "Finetune")["ai_platform_training_args"]["job_spec"]
+    assert not CustomJobSpec(spec).scheduling.restart_job_on_worker_restart
+    assert CustomJobSpec(spec).scheduling.strategy == Scheduling.Strategy.STRATEGY_UNSPECIFIED
+
+
+def test_what_a_submission_may_set(tmp_path):
+    job = written(tmp_path, request())
+    assert vertex_job.parameters_of(tmp_path / "job.json") == {
+        "evaluation_overrides": "",
+        "finetune_overrides": "",
+        "pretrain_overrides": "",
+        "push_destination": "gs://bucket/full/serving_model",
+    }
+    tasks = job["pipelineSpec"]["root"]["dag"]["tasks"]
+    given = {
+        (step, name): value["componentInputParameter"]
+        for step, task in tasks.items()
+        for name, value in task.get("inputs", {}).get("parameters", {}).items()
+        if "componentInputParameter" in value
+    }
+    assert given == {
+        ("Pretrain", "overrides"): "pretrain_overrides",
+        ("Finetune", "overrides"): "finetune_overrides",
+        ("CocoEvaluator", "overrides"): "evaluation_overrides",
+        ("ModelPusher", "destination"): "push_destination",
+    }
+
+
+@pytest.mark.parametrize("content", [None, "", "{}"])
+def test_a_file_that_is_no_job(content, tmp_path):
+    path = tmp_path / "job.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(ConfigError, match="is no job file"):
+        vertex_job.parameters_of(path)
+
+
+def test_an_endpoint_by_config(tmp_path):
+    job = written(tmp_path, request("push.endpoint.name=detector", "cloud.labels.team=vision"))
+    settings = json.loads(parameters(job, "ModelPusher")["endpoint"])
+    assert settings["name"] == "detector"
+    assert settings["project"] == "project"
+    assert settings["region"] == "europe-west4"
+    assert settings["labels"]["team"] == "vision"
+    assert parameters(written(tmp_path, request()), "ModelPusher")["endpoint"] == ""
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        *("cloud.labels.Team=a", "cloud.labels.team=Vision Group", "cloud.labels.1=a"),
+        *("cloud.training.worker_count=0", "cloud.dataflow.max_num_workers=0"),
+    ],
+)
+def test_machines_that_cannot_be(override):
+    with pytest.raises(ConfigError, match=override.partition("=")[0].replace(".", r"\.")):
+        vertex_job.on_cloud(request(override), image=IMAGE)
 
 
 def test_a_step_gets_the_overrides_of_its_own_sections(tmp_path):

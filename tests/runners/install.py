@@ -46,17 +46,23 @@ def _run(*command: str, **environment: str) -> subprocess.CompletedProcess:
     )
 
 
-def install_prism(output: Path, version: str) -> dict[str, str]:
-    """Builds Prism; returns `path` and `version`, or `missing`."""
-    binary = output / f"prism-{version}"
+def go_install(module: str, *, version: str, output: Path) -> dict[str, str]:
+    """Builds a program that is a Go module; returns `path` and `version`, or `missing`."""
+    name = module.rpartition("/")[2]
+    binary = output / f"{name}-{version}"
     if not binary.exists():
         if shutil.which("go") is None:
             return {"missing": "no go command"}
-        done = _run("go", "install", f"{_PRISM}@v{version}", GOBIN=str(output))
-        if not (output / "prism").exists():
+        done = _run("go", "install", f"{module}@v{version}", GOBIN=str(output))
+        if not (output / name).exists():
             return {"missing": _last_words(done)}
-        (output / "prism").rename(binary)
+        (output / name).rename(binary)
     return {"path": str(binary), "version": version}
+
+
+def install_prism(output: Path, version: str) -> dict[str, str]:
+    """Builds Prism; returns `path` and `version`, or `missing`."""
+    return go_install(_PRISM, version=version, output=output)
 
 
 def _published_job_server(output: Path, version: str) -> tuple[dict[str, str], str]:

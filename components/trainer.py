@@ -1,0 +1,92 @@
+"""TFX's Trainer with one parameter more: overrides of the config that a submission may set.
+
+The training runs in the step; `custom_job_trainer` starts a job of its own on Vertex AI instead.
+"""
+
+import hashlib
+import json
+from typing import Any, ClassVar
+
+from tfx import types
+from tfx.components.trainer import executor as trainer_executor
+from tfx.dsl.components.base import base_component, executor_spec
+from tfx.orchestration.data_types import RuntimeParameter
+from tfx.proto import trainer_pb2
+from tfx.types import component_spec, standard_artifacts, standard_component_specs
+from tfx.utils import json_utils
+
+RUN_FN = "components.trainer_module.run_fn"
+
+
+class TrainerSpec(standard_component_specs.TrainerSpec):
+    """TFX's, with `overrides`."""
+
+    PARAMETERS: ClassVar = {
+        **standard_component_specs.TrainerSpec.PARAMETERS,
+        "overrides": component_spec.ExecutionParameter(type=str),
+    }
+
+
+class Executor(trainer_executor.GenericExecutor):
+    """Trains in this process."""
+
+    def Do(  # noqa: N802
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        super().Do(input_dict, output_dict, with_overrides(exec_properties))
+
+
+def with_overrides(exec_properties: dict[str, Any]) -> dict[str, Any]:
+    """Adds the submission's overrides, "section.field=value" between blanks, to the config's.
+
+    They make another training: its checkpoints lie in a folder of their own.
+    """
+    given = exec_properties.get("overrides") or ""
+    if not given.split():
+        return exec_properties
+    config = json.loads(exec_properties["custom_config"])
+    config["overrides"] = [*config["overrides"], *given.split()]
+    digest = hashlib.sha256("\n".join(given.split()).encode()).hexdigest()[:16]
+    config["work_dir"] = f"{config['work_dir']}-{digest}"
+    return {**exec_properties, "custom_config": json.dumps(config), "overrides": ""}
+
+
+class Trainer(base_component.BaseComponent):
+    """Trains one stage on a split of `examples`, from `base_model` or from random weights."""
+
+    SPEC_CLASS = TrainerSpec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
+
+    def __init__(
+        self,
+        *,
+        examples: types.BaseChannel,
+        base_model: types.BaseChannel | None,
+        split: str,
+        custom_config: dict[str, Any],
+        overrides: str | RuntimeParameter = "",
+    ) -> None:
+        """
+        Args:
+          examples: examples folder.
+          base_model: model folder to start from.
+          split: of the examples.
+          custom_config: what `trainer_module.run_fn` reads.
+          overrides: of the config, between blanks; counts after those of `custom_config`.
+        """
+        super().__init__(
+            spec=TrainerSpec(
+                examples=examples,
+                base_model=base_model,
+                run_fn=RUN_FN,
+                train_args=trainer_pb2.TrainArgs(splits=[split]),
+                eval_args=trainer_pb2.EvalArgs(splits=[split]),  # Not read, but must exist.
+                custom_config=json_utils.dumps(custom_config),
+                overrides=overrides,
+                model=types.Channel(type=standard_artifacts.Model),
+                model_run=types.Channel(type=standard_artifacts.ModelRun),
+            )
+        )

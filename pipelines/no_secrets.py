@@ -1,0 +1,68 @@
+"""Keeps tokens, keys and signed addresses out of logs, reports, job files and `run.json`.
+
+What a command is told it writes down, for a run can only be repeated from what is known of it. So a
+secret is refused at the door, before anything is written; credentials are found by Google's own
+libraries, and data are named by `gs://` addresses, which hold none. What libraries log on their own
+is searched for the same, and blotted out.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pix2seq_model.errors import ConfigError
+
+_KINDS = {
+    "a signed address": (
+        r"[?&](?:X-Goog-Signature|X-Goog-Credential|X-Amz-Signature|X-Amz-Security-Token"
+        r"|Signature|sig)=[^\s&'\"]+"
+    ),
+    "a password in an address": r"(?<=://)[^\s/:@]+:[^\s/@]+(?=@)",
+    "a private key": r"-----BEGIN [A-Z ]*PRIVATE KEY-----[^\"']*",
+    "an access token": (
+        r"\bya29\.[\w.-]+|\b1//0[\w-]{20,}|\bAIza[\w-]{30,}|\bAKIA[0-9A-Z]{16}"
+        r"|\bgh[pousr]_\w{30,}|\bgithub_pat_\w{20,}|\bglpat-[\w-]{20,}|\bhf_[A-Za-z0-9]{30,}"
+        r"|\beyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]+"
+        r"|(?i:\bbearer )[\w.~+/-]{16,}=*"
+        r"|\b(?:access_token|refresh_token|id_token|client_secret|api_key|password)=[^\s&'\"]+"
+    ),
+}
+_SECRETS = {kind: re.compile(pattern) for kind, pattern in _KINDS.items()}
+_BLOT = "[secret]"
+
+
+def find_secret(text: str) -> str | None:
+    """What kind of secret a text holds; None if it looks like none."""
+    return next((kind for kind, pattern in _SECRETS.items() if pattern.search(text)), None)
+
+
+def blot_out(text: str) -> str:
+    """The text with every secret replaced."""
+    for pattern in _SECRETS.values():
+        text = pattern.sub(_BLOT, text)
+    return text
+
+
+def refuse_in_arguments(arguments: Iterable[str]) -> None:
+    """Raises ConfigError, which names the argument and not its value."""
+    for argument in arguments:
+        if kind := find_secret(argument):
+            name = argument.partition("=")[0] if argument.startswith("-") else "an argument"
+            _refuse(name if find_secret(name) is None else "an argument", kind)
+
+
+def refuse_in_config(section: Mapping[str, Any], name: str = "") -> None:
+    """Raises ConfigError, which names the setting and not its value."""
+    for key, value in section.items():
+        inner = f"{name}.{key}" if name else str(key)
+        if isinstance(value, Mapping):
+            refuse_in_config(value, inner)
+        elif kind := find_secret(str(value)):
+            _refuse(inner, kind)
+
+
+def _refuse(name: str, kind: str) -> None:
+    raise ConfigError(
+        f"{name} holds {kind}, and would be written down in the run's records. Log in with `gcloud "
+        "auth application-default login`, and name data as gs://bucket/folder or by a local path."
+    )

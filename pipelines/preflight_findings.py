@@ -1,0 +1,44 @@
+"""What the checks before a submission find, and where they ask."""
+
+import dataclasses
+
+import requests
+
+TIMEOUT_S = 30
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Endpoints:
+    """Where to ask; other addresses serve the tests."""
+
+    vertex: str = "https://aiplatform.googleapis.com"
+    service_usage: str = "https://serviceusage.googleapis.com"
+    storage: str = "https://storage.googleapis.com"
+    resource_manager: str = "https://cloudresourcemanager.googleapis.com"
+    iam: str = "https://iam.googleapis.com"
+    registry_scheme: str = "https"
+    googles_registries: tuple[str, ...] = (".pkg.dev", ".gcr.io")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Finding:
+    """Something that is missing.
+
+    Attributes:
+      what: one sentence.
+      mend: the command that mends it, or where to.
+      blocks: false if it could only not be found out.
+    """
+
+    what: str
+    mend: str
+    blocks: bool = True
+
+
+def reason(answer: requests.Response) -> str:
+    """Why a service refused, in its own words."""
+    try:
+        message = answer.json()["error"]["message"]
+    except (ValueError, KeyError, TypeError):
+        message = answer.reason
+    return f"{answer.status_code} {message}"
