@@ -5,11 +5,14 @@ Vertex AI that alone makes TFX write the blessing in the form in which its resol
 blessed model can find it.
 """
 
+import functools
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from typing import Any, ClassVar
 
+import apache_beam as beam
 from etils import epath
 from tfx import types
 from tfx.components.evaluator import constants
@@ -19,7 +22,9 @@ from tfx.orchestration.data_types import RuntimeParameter
 from tfx.types import artifact_utils, component_spec, standard_artifacts
 from tfx.utils import io_utils
 
+from components.beam_executor import BeamArguments
 from components.blessing import DECISION_FILE, Decision, decide
+from components.detect_on_beam import detect_on_beam
 from pix2seq_model.dataset_info import read_dataset_info
 from pix2seq_model.errors import UserError
 from pix2seq_model.evaluation import (
@@ -29,6 +34,7 @@ from pix2seq_model.evaluation import (
     read_metrics,
 )
 from pix2seq_model.experiment import override_section
+from pix2seq_model.ground_truth import SplitTruth
 from pix2seq_model.model_folder import read_model_info, write_atomically
 
 
@@ -54,7 +60,7 @@ class CocoEvaluatorSpec(component_spec.ComponentSpec):
     }
 
 
-class Executor(evaluator_executor.Executor):
+class Executor(BeamArguments, evaluator_executor.Executor):
     """Evaluates the model, and on the same images the model that was blessed before."""
 
     def Do(  # noqa: N802
@@ -75,6 +81,7 @@ class Executor(evaluator_executor.Executor):
             settings,
             cache_dir=exec_properties["cache_dir"],
             code_version=exec_properties["code_version"],
+            make_pipeline=self._make_beam_pipeline,
         )
         folder = finished.folder_of(model.uri)
         metrics = read_metrics(folder)
@@ -95,11 +102,18 @@ class _Evaluations:
     """
 
     def __init__(
-        self, examples_dir: str, settings: dict[str, Any], *, cache_dir: str, code_version: str
+        self,
+        examples_dir: str,
+        settings: dict[str, Any],
+        *,
+        cache_dir: str,
+        code_version: str,
+        make_pipeline: Callable[[], beam.Pipeline],
     ) -> None:
         self._examples_dir, self._split = examples_dir, settings["split"]
         self._settings = EvaluationSettings.from_config(settings)
         self._cache_dir, self._code_version = cache_dir, code_version
+        self._on_beam, self._make_pipeline = settings["on_beam"], make_pipeline
         self._data = read_dataset_info(examples_dir).fingerprint()
 
     def folder_of(self, model_dir: str) -> str:
@@ -114,14 +128,34 @@ class _Evaluations:
         key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
         folder = epath.Path(self._cache_dir) / key
         if not (folder / METRICS_FILE).exists():
+            # Beside it: all that is in the folder becomes the artifact.
+            beam_dir = epath.Path(self._cache_dir) / f"{key}-beam"
             evaluate_model(
                 model_dir,
                 self._examples_dir,
                 split=self._split,
                 settings=self._settings,
                 output_dir=folder,
+                detect=functools.partial(self._detect_on_beam, model_dir, os.fspath(beam_dir))
+                if self._on_beam
+                else None,
             )
+            if beam_dir.exists():
+                beam_dir.rmtree()
         return os.fspath(folder)
+
+    def _detect_on_beam(
+        self, model_dir: str, work_dir: str, truth: SplitTruth
+    ) -> tuple[list[dict[str, Any]], list[str]]:
+        return detect_on_beam(
+            model_dir,
+            self._examples_dir,
+            split=self._split,
+            settings=self._settings,
+            truth=truth,
+            work_dir=work_dir,
+            make_pipeline=self._make_pipeline,
+        )
 
 
 def _decision(

@@ -202,6 +202,8 @@ def _evaluation(
         code_version=_code_version(request, "components.coco_evaluator"),
         overrides=_parameter(request, "evaluation_overrides"),
     )
+    if request.config.evaluation.on_beam:
+        node.with_beam_pipeline_args(list(request.beam_args))
     if request.cloud is not None:
         node.with_platform_config(request.cloud.evaluation_resources())
     return node.with_id("CocoEvaluator")

@@ -16,6 +16,7 @@ from pix2seq_model import drawing
 from pix2seq_model.attention_maps import cross_attention_maps, likeliest_classes
 from pix2seq_model.decoding import generate
 from pix2seq_model.detections import TOKENS_PER_OBJECT, boxes_from_tokens, boxes_in_original
+from pix2seq_model.image_input import PreparedImage
 from pix2seq_model.pix2seq import Pix2Seq
 
 TOKEN_NAMES = ("ymin", "xmin", "ymax", "xmax", "class")
@@ -53,21 +54,6 @@ class ObjectAttention:
     pictures: tuple[Attention, ...]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class PreparedPhotograph:
-    """A photograph, and what the network sees of it.
-
-    Attributes:
-      photograph: to draw on.
-      prepared: (height, width, 3) float in [0, 1], resized and padded to the model's size.
-      content_size: (2,) height and width that the photograph takes of that, in pixels.
-    """
-
-    photograph: Image.Image
-    prepared: np.ndarray
-    content_size: np.ndarray
-
-
 class AttentionReader:
     """Draws the attention of one network."""
 
@@ -93,7 +79,7 @@ class AttentionReader:
 
     def of_found(
         self,
-        image: PreparedPhotograph,
+        image: PreparedImage,
         *,
         score_threshold: float = 0.0,
         num_objects: int = 5,
@@ -102,12 +88,12 @@ class AttentionReader:
         """The first objects of the generated sequence, five pictures each.
 
         Args:
-          image: the photograph.
+          image: the photograph, its pixels kept.
           score_threshold: objects of a lower score are passed over.
           num_objects: at most so many.
           cell: longer side of a picture in pixels.
         """
-        inputs_1HW3 = image.prepared[None]
+        inputs_1HW3 = image.image[None]
         found = generate(self._network, inputs_1HW3, **self._generate)
         is_shown_N = (found["class_ids"][0] > 0) & (found["scores"][0] >= score_threshold)
         shown = np.flatnonzero(is_shown_N)[:num_objects]
@@ -117,7 +103,7 @@ class AttentionReader:
         maps_L = cross_attention_maps(self._network, inputs_1HW3, tokens_1L)[0]
         boxes_N4 = boxes_in_original(
             boxes_from_tokens(tokens_1L, self._network.vocabulary),
-            image_size=image.prepared.shape[:2],
+            image_size=image.image.shape[:2],
             content_size_B2=np.asarray(image.content_size)[None],
         )[0]
         return [
@@ -142,7 +128,7 @@ class AttentionReader:
 
     def of_given(
         self,
-        image: PreparedPhotograph,
+        image: PreparedImage,
         boxes_xywh: Sequence[Sequence[float]],
         *,
         cell: int = _CELL,
@@ -152,20 +138,20 @@ class AttentionReader:
         Each box stands alone in its sequence, and its class is not given.
 
         Args:
-          image: the photograph.
+          image: the photograph, its pixels kept.
           boxes_xywh: in its pixels.
           cell: see `of_found`.
         """
         if not len(boxes_xywh):
             return []
-        width, height = image.photograph.size
+        width, height = image.width, image.height
         x, y, w, h = np.asarray(boxes_xywh, np.float32).T
         boxes_N4 = np.stack([y / height, x / width, (y + h) / height, (x + w) / width], axis=-1)
-        share_2 = np.asarray(image.content_size) / image.prepared.shape[:2]
+        share_2 = np.asarray(image.content_size) / image.image.shape[:2]
         coordinates_N4 = self._network.vocabulary.quantize(boxes_N4 * np.tile(share_2, 2))
         # The last token is predicted: what stands in its place is never looked at.
         tokens_N5 = np.pad(coordinates_N4, [(0, 0), (0, 1)]).astype(np.int32)
-        inputs_NHW3 = np.repeat(image.prepared[None], len(tokens_N5), axis=0)
+        inputs_NHW3 = np.repeat(image.image[None], len(tokens_N5), axis=0)
         maps_N = cross_attention_maps(self._network, inputs_NHW3, tokens_N5)[:, -1]
         class_ids_N, scores_N = likeliest_classes(self._network, inputs_NHW3, tokens_N5)
         return [
@@ -205,13 +191,14 @@ def attention_sheet(found: Sequence[ObjectAttention]) -> Image.Image | None:
 
 
 def _lit(
-    image: PreparedPhotograph, attention_HW: np.ndarray, box_yxyx: np.ndarray, *, cell: int
+    image: PreparedImage, attention_HW: np.ndarray, box_yxyx: np.ndarray, *, cell: int
 ) -> Image.Image:
     """The photograph under the colours of its attention, with a box (in [0, 1])."""
-    scale = cell / max(image.photograph.size)
-    size = tuple(max(1, round(side * scale)) for side in image.photograph.size)
+    photograph = Image.fromarray(image.pixels)
+    scale = cell / max(photograph.size)
+    size = tuple(max(1, round(side * scale)) for side in photograph.size)
     light_HW1 = _stretched(attention_HW, image, size)[..., None]
-    grey = image.photograph.resize(size, Image.Resampling.LANCZOS).convert("L")
+    grey = photograph.resize(size, Image.Resampling.LANCZOS).convert("L")
     dark_HW1 = np.asarray(grey, np.float32)[..., None] * _PHOTOGRAPH_SHARE
     colors_HW3 = 255 * _COLORS(light_HW1[..., 0])[..., :3]
     mixed_HW3 = dark_HW1 * (1 - light_HW1) + (colors_HW3 + dark_HW1) * light_HW1
@@ -221,15 +208,13 @@ def _lit(
     return drawing.draw_boxes(picture, [drawing.LabelledBox(box, "", (255, 255, 255))])
 
 
-def _stretched(
-    attention_HW: np.ndarray, image: PreparedPhotograph, size: tuple[int, int]
-) -> np.ndarray:
+def _stretched(attention_HW: np.ndarray, image: PreparedImage, size: tuple[int, int]) -> np.ndarray:
     """The map at `size` (width, height), in [0, 1], its greatest value being 1.
 
     The map covers the padded image; the photograph is its upper left part.
     """
     rows, columns = attention_HW.shape
-    height, width = image.prepared.shape[:2]
+    height, width = image.image.shape[:2]
     part = (columns * image.content_size[1] / width, rows * image.content_size[0] / height)
     whole = Image.fromarray(np.ascontiguousarray(attention_HW, dtype=np.float32))
     stretched = whole.resize(size, Image.Resampling.BICUBIC, box=(0.0, 0.0, *map(float, part)))

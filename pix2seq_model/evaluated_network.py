@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from etils import epath
-from PIL import Image
 
 from pix2seq_model.model_folder import ModelInfo, load_model_folder
 
@@ -40,18 +39,12 @@ class LazyNetwork:
         self, encoded: bytes, boxes_xywh: Sequence[Sequence[float]], score_threshold: float
     ) -> "tuple[list[ObjectAttention], list[ObjectAttention]]":
         """Pictures of the first objects of some score, and of boxes that are given in pixels."""
-        from pix2seq_model.attention_pictures import AttentionReader, PreparedPhotograph
-        from pix2seq_model.evaluation_image import decode_image, preprocess_for_evaluation
+        from pix2seq_model.attention_pictures import AttentionReader
+        from pix2seq_model.image_input import prepare_image
 
         network, info = self.loaded
         reader = AttentionReader(network, names=info.category_names, **self.decoding)
-        pixels = decode_image(encoded)
-        prepared, content_size = preprocess_for_evaluation(pixels, info.model.image_size)
-        image = PreparedPhotograph(
-            photograph=Image.fromarray(pixels.numpy()),
-            prepared=prepared.numpy(),
-            content_size=content_size.numpy(),
-        )
+        image = prepare_image(encoded, image_size=info.model.image_size)
         return reader.of_found(image, score_threshold=score_threshold), reader.of_given(
             image, boxes_xywh
         )

@@ -23,7 +23,6 @@ from PIL import Image
 from pix2seq_model import drawing
 from pix2seq_model.attention_pictures import (
     AttentionReader,
-    PreparedPhotograph,
     attention_sheet,
 )
 from pix2seq_model.coco_files import write_json
@@ -220,12 +219,7 @@ def _write_attention(
     output: epath.Path, loaded: _Loaded, reader: AttentionReader, score_threshold: float
 ) -> None:
     """Writes the sheet of an image in which something was found."""
-    image = PreparedPhotograph(
-        photograph=Image.fromarray(loaded.pixels),
-        prepared=loaded.prepared,
-        content_size=loaded.content_size,
-    )
-    sheet = attention_sheet(reader.of_found(image, score_threshold=score_threshold))
+    sheet = attention_sheet(reader.of_found(loaded.prepared, score_threshold=score_threshold))
     if sheet is None:
         return
     path = output / "attention" / f"{loaded.source.name}.jpg"

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
 from tfx.types import standard_artifacts
 
 from components import coco_evaluator
@@ -32,7 +33,8 @@ def evaluate(folders, output: Path, *, baseline=None, overrides="", **settings):
     section.update(max_objects=MAX_OBJECTS, batch_size=2, num_pictures=1)
     section.update(settings)
     blessing = artifact(standard_artifacts.ModelBlessing, output / "blessing")
-    Executor().Do(
+    context = BaseBeamExecutor.Context(beam_pipeline_args=["--runner=FnApiRunner"])
+    Executor(context).Do(
         {
             "examples": [artifact(standard_artifacts.Examples, examples)],
             "model": [artifact(standard_artifacts.Model, model, 7)],
@@ -101,3 +103,25 @@ def test_a_baseline_of_other_categories_is_not_compared(folders, tmp_path):
     other = write_model(tmp_path / "model", categories=({"id": 2, "name": "otter"},))
     blessing = evaluate(folders, tmp_path, baseline=artifact(standard_artifacts.Model, other, 3))
     assert "category 2 is 'otter'" in reasons(blessing)
+
+
+def test_on_beam_the_same_is_found(folders, tmp_path):
+    examples, model, cache = folders
+    sampling = {"top_p": 1.0, "end_token_offset": -100.0, "num_pictures": 0}
+    here = evaluate((examples, model, cache), tmp_path / "here", **sampling)
+    there = evaluate(
+        (examples, model, tmp_path / "cache"), tmp_path / "there", on_beam=True, **sampling
+    )
+    ours, theirs = (
+        json.loads((tmp_path / place / "evaluation" / "detections.json").read_text())
+        for place in ("here", "there")
+    )
+    assert len(ours) == len(theirs) > 5
+    for one, other in zip(ours, theirs):
+        assert (one["image_id"], one["category_id"]) == (other["image_id"], other["category_id"])
+        assert other["bbox"] == pytest.approx(one["bbox"], abs=1e-3)
+        assert other["score"] == pytest.approx(one["score"], abs=1e-5)
+    assert reasons(here) == reasons(there)
+    names = {path.name for path in (tmp_path / "there" / "evaluation").iterdir()}
+    assert names == {"detections.json", "ground_truth.json", "metrics.json", "report.html"}
+    assert not list((tmp_path / "cache").glob("*-beam"))

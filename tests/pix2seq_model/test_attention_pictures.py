@@ -9,9 +9,9 @@ from pix2seq_model.attention_maps import cross_attention_maps
 from pix2seq_model.attention_pictures import (
     TOKEN_NAMES,
     AttentionReader,
-    PreparedPhotograph,
     attention_sheet,
 )
+from pix2seq_model.image_input import PreparedImage
 from pix2seq_model.model_folder import load_model_folder
 from pix2seq_model.vocabulary import CLASS_SHIFT, DETECTION_PROMPT
 from tests.evaluated_model import MAX_OBJECTS, write_model
@@ -32,8 +32,13 @@ def photograph():
     pixels = np.random.default_rng(0).integers(0, 256, (40, 80, 3), np.uint8)
     prepared = np.full((64, 64, 3), 0.3, np.float32)
     prepared[:32] = np.asarray(Image.fromarray(pixels).resize((64, 32)), np.float32) / 255
-    return PreparedPhotograph(
-        photograph=Image.fromarray(pixels), prepared=prepared, content_size=np.array([32, 64])
+    return PreparedImage(
+        height=40,
+        width=80,
+        image=prepared,
+        content_size=np.array([32, 64]),
+        is_turned=False,
+        pixels=pixels,
     )
 
 
@@ -74,7 +79,7 @@ def test_the_class_that_is_read_is_the_networks_for_these_tokens(network, photog
     # The photograph takes the upper half of what the network sees.
     coordinates = vocabulary.quantize(np.array([0.05, 0.1, 0.3, 0.3]))
     inputs = {
-        "image": photograph.prepared[None],
+        "image": photograph.image[None],
         "tokens": np.array([[DETECTION_PROMPT, *coordinates]], np.int32),
     }
     logits = np.asarray(network(inputs))[0, -1].astype(np.float64)
@@ -101,7 +106,5 @@ def test_maps_are_of_the_tokens_before_them(network, photograph):
     """The last token is predicted, never seen: it changes no map."""
     tokens = np.array([[110, 120, 130, 140, 102]], np.int32)
     other = np.array([[110, 120, 130, 140, 103]], np.int32)
-    one, two = (
-        cross_attention_maps(network, photograph.prepared[None], t) for t in (tokens, other)
-    )
+    one, two = (cross_attention_maps(network, photograph.image[None], t) for t in (tokens, other))
     assert np.array_equal(one, two)

@@ -2,7 +2,7 @@
 
 import io
 
-from pix2seq_model.progress import ProgressLine, _duration
+from pix2seq_model.progress import ProgressLine, duration_text
 
 
 class _Terminal(io.StringIO):
@@ -78,4 +78,11 @@ def test_a_message_does_not_mix_with_the_live_line():
 
 def test_durations():
     seconds = (0.4, 59.6, 61, 3599, 4000, 90000)
-    assert [_duration(s) for s in seconds] == ["0:00", "1:00", "1:01", "59:59", "1:06:40", "1d 1h"]
+    assert [duration_text(s) for s in seconds] == [
+        "0:00",
+        "1:00",
+        "1:01",
+        "59:59",
+        "1:06:40",
+        "1d 1h",
+    ]
