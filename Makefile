@@ -9,6 +9,8 @@ DEMO ?= demo
 COCO_SAMPLE ?= ../shared/coco_sample
 IMAGE ?= pix2seq:latest
 DEVICE ?= cpu
+MODEL ?= $(DEMO)/pipeline/serving_model
+IMAGES ?= $(DEMO)/data/coco/val2017
 
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
@@ -55,7 +57,7 @@ test-runners: env  ## The conversion on every Beam runner; fetches Prism (Go), F
 	@$(RUN) -m pytest -m "" -rs tests/runners tests/pipelines/test_killed_conversion.py
 
 test-use: env  ## One MODEL finds the same in IMAGES by every command, the SavedModel and the web page.
-	@$(if $(MODEL),MODEL=$(MODEL)) $(if $(IMAGES),IMAGES=$(IMAGES)) $(RUN) -m pytest -m use -s tests/use
+	@MODEL=$(MODEL) IMAGES=$(IMAGES) $(RUN) -m pytest -m use -s tests/use
 
 test-cloud: env  ## Without a cloud account: the bucket, Vertex AI and Dataflow as stand-ins (needs Go).
 	@$(RUN) -m tests.cloud.install --output=build/cloud
