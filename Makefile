@@ -3,7 +3,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python3.11)
 VENV := .venv
 RUN := $(VENV)/bin/python
-REQUIREMENTS := requirements/runtime.txt requirements/jax.txt requirements/onnx.txt requirements/dev.txt
+REQUIREMENTS := requirements/runtime.txt requirements/jax.txt requirements/dev.txt
 INSTALLED := $(VENV)/.installed
 DEMO ?= demo
 COCO_SAMPLE ?= ../shared/coco_sample
@@ -84,7 +84,7 @@ format: env  ## Mend style and format.
 	@$(RUN) -m ruff format .
 
 requirements:  ## Pin the environment anew from requirements/*.in (needs uv).
-	@for part in runtime jax cuda onnx dev; do \
+	@for part in runtime jax cuda dev; do \
 	  uv pip compile requirements/$$part.in --override requirements/overrides.txt --upgrade --quiet \
 	    --python-version 3.11 --python-platform x86_64-manylinux_2_28 --no-emit-index-url --no-annotate \
 	    --custom-compile-command "make requirements" -o requirements/$$part.txt; done
