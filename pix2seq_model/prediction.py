@@ -221,9 +221,9 @@ def _write_attention(
 ) -> None:
     """Writes the sheet of an image in which something was found."""
     image = PreparedPhotograph(
-        photograph=Image.fromarray(loaded.pixels),
-        prepared=loaded.prepared,
-        content_size=loaded.content_size,
+        photograph=Image.fromarray(loaded.prepared.pixels),
+        prepared=loaded.prepared.image,
+        content_size=loaded.prepared.content_size,
     )
     sheet = attention_sheet(reader.of_found(image, score_threshold=score_threshold))
     if sheet is None:
