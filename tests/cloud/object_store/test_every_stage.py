@@ -32,7 +32,7 @@ REWRITTEN = re.compile(r"^work/|^logs/")
 SHARES = {
     Fault.TOO_MANY_REQUESTS: 0.01,
     Fault.UNAVAILABLE: 0.01,
-    Fault.CUT_REQUEST: 0.02,
+    Fault.CUT_REQUEST: 0.06,
     Fault.CUT_ANSWER: 0.01,
     Fault.LOST_ANSWER: 0.01,
     Fault.SLOW: 0.01,
@@ -84,7 +84,8 @@ def test_a_bucket_that_fails_ends_up_like_a_disk(tmp_path: Path):
         bucket.front.changed = changed
         places = (bucket.address("data"), bucket.address("run"))
         killed = start(*places, child_environment(bucket))
-        assert trained_on.wait(900), killed.communicate()
+        while not trained_on.wait(1):
+            assert killed.poll() is None, killed.communicate()[1][-5000:]
         killed.send_signal(signal.SIGKILL)
         killed.communicate()
         assert not [name for name in bucket.names("run/") if "served/" in name]
