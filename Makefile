@@ -3,12 +3,14 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python3.11)
 VENV := .venv
 RUN := $(VENV)/bin/python
-REQUIREMENTS := requirements/runtime.txt requirements/jax.txt requirements/onnx.txt requirements/dev.txt
+REQUIREMENTS := requirements/runtime.txt requirements/jax.txt requirements/dev.txt
 INSTALLED := $(VENV)/.installed
 DEMO ?= demo
 COCO_SAMPLE ?= ../shared/coco_sample
 IMAGE ?= pix2seq:latest
 DEVICE ?= cpu
+MODEL ?= $(DEMO)/pipeline/serving_model
+IMAGES ?= $(DEMO)/data/coco/val2017
 
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
@@ -55,7 +57,7 @@ test-runners: env  ## The conversion on every Beam runner; fetches Prism (Go), F
 	@$(RUN) -m pytest -m "" -rs tests/runners tests/pipelines/test_killed_conversion.py
 
 test-use: env  ## One MODEL finds the same in IMAGES by every command, the SavedModel and the web page.
-	@$(if $(MODEL),MODEL=$(MODEL)) $(if $(IMAGES),IMAGES=$(IMAGES)) $(RUN) -m pytest -m use -s tests/use
+	@MODEL=$(MODEL) IMAGES=$(IMAGES) $(RUN) -m pytest -m use -s tests/use
 
 test-cloud: env  ## Without a cloud account: the bucket, Vertex AI and Dataflow as stand-ins (needs Go).
 	@$(RUN) -m tests.cloud.install --output=build/cloud
@@ -82,7 +84,7 @@ format: env  ## Mend style and format.
 	@$(RUN) -m ruff format .
 
 requirements:  ## Pin the environment anew from requirements/*.in (needs uv).
-	@for part in runtime jax cuda onnx dev; do \
+	@for part in runtime jax cuda dev; do \
 	  uv pip compile requirements/$$part.in --override requirements/overrides.txt --upgrade --quiet \
 	    --python-version 3.11 --python-platform x86_64-manylinux_2_28 --no-emit-index-url --no-annotate \
 	    --custom-compile-command "make requirements" -o requirements/$$part.txt; done

@@ -108,7 +108,7 @@ def export_saved_model(
             "A SavedModel is written from the TensorFlow backend: load the model folder with "
             "KERAS_BACKEND=tensorflow and export it there."
         )
-    module = ServedGraph(network, categories=categories, settings=settings, seed=seed)
+    module = _ServedModel(network, categories=categories, settings=settings, seed=seed)
     target = epath.Path(folder)
     with tempfile.TemporaryDirectory() as scratch:
         local = Path(scratch) / "model"
@@ -126,9 +126,7 @@ def export_saved_model(
         _replace_folder(local, target)
 
 
-class ServedGraph(tf.Module):
-    """From images to the objects in them: the signatures of `export_saved_model`."""
-
+class _ServedModel(tf.Module):
     def __init__(
         self,
         network: keras.Model,

@@ -89,8 +89,11 @@ def write_examples(folder: Path, examples=EXAMPLES, *, categories=CATEGORIES, sp
     return folder
 
 
-def write_model(folder: Path, *, categories=CATEGORIES, seed=0):
-    """A model folder with fresh weights; returns it."""
+def write_model(folder: Path, *, categories=CATEGORIES, seed=0, finds_objects=False):
+    """A model folder with fresh weights; returns it.
+
+    What it says is mostly no object, unless it is made to name boxes of the categories.
+    """
     from pix2seq_model.model_folder import ModelInfo, save_model_folder
     from pix2seq_model.pix2seq import build_model
 
@@ -115,6 +118,15 @@ def write_model(folder: Path, *, categories=CATEGORIES, seed=0):
     rng = np.random.default_rng(seed)
     for weight in network.trainable_weights:
         weight.assign(weight.numpy() + rng.normal(0, 0.6, weight.shape))
+    if finds_objects:
+        bias = np.full(vocabulary.vocab_size, -9.0, np.float32)
+        bias[vocabulary.coord_shift :] = 0.0
+        bias[[vocabulary.class_token(category["id"]) for category in categories]] = 1.0
+        network.decoder.output_bias.assign(bias)
+        # What the image and the tokens before say shall not drown this.
+        norm = network.decoder.norm
+        norm.gamma.assign(0.2 * norm.gamma)
+        norm.beta.assign(0 * norm.beta)
     save_model_folder(str(folder), network, info=info)
     history = folder / "history"
     history.mkdir()

@@ -10,7 +10,7 @@ import tensorflow as tf
 from pix2seq_model.decoding import DecodeSettings
 from pix2seq_model.export import export_saved_model
 from pix2seq_model.model_folder import load_model_folder
-from tests.evaluated_model import jpeg, write_model
+from tests.evaluated_model import MAX_OBJECTS, jpeg, write_model
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "serving.md"
 VERSION = "demo/pipeline/serving_model/20260314150926535"
@@ -20,9 +20,11 @@ VERSION = "demo/pipeline/serving_model/20260314150926535"
 def folder(tmp_path_factory):
     """A working folder with the model and the photograph that the document speaks of."""
     folder = tmp_path_factory.mktemp("document")
-    network, info = load_model_folder(str(write_model(folder / "model")))
-    settings = DecodeSettings(max_objects=3, top_p=0.9, end_token_offset=-100.0)
-    export_saved_model(network, folder / VERSION, categories=info.categories, settings=settings)
+    network, info = load_model_folder(str(write_model(folder / "model", finds_objects=True)))
+    settings = DecodeSettings(max_objects=MAX_OBJECTS, top_p=0.9)
+    export_saved_model(
+        network, folder / VERSION, categories=info.categories, settings=settings, seed=3
+    )
     (folder / "photo.jpg").write_bytes(jpeg(90, 40, seed=3))
     return folder
 

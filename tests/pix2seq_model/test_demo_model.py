@@ -16,13 +16,13 @@ from pix2seq_model.image_input import prepare_image
 from pix2seq_model.model_folder import load_model_folder
 from tests.evaluated_model import MAX_OBJECTS, jpeg, write_model
 
-DECODING = {"top_p": 0.9, "end_token_offset": -100.0}
+TOP_P, SEED = 0.9, 3
 IMAGE = jpeg(90, 40, seed=3)
 
 
 @pytest.fixture(scope="module")
 def model_dir(tmp_path_factory):
-    return write_model(tmp_path_factory.mktemp("model"))
+    return write_model(tmp_path_factory.mktemp("model"), finds_objects=True)
 
 
 @pytest.fixture(scope="module")
@@ -35,8 +35,8 @@ def version(loaded, model_dir, tmp_path_factory):
     """A pushed version whose model folder is gone."""
     folder = tmp_path_factory.mktemp("served") / "7"
     network, info = loaded
-    settings = DecodeSettings(max_objects=MAX_OBJECTS, **DECODING)
-    export_saved_model(network, folder, categories=info.categories, settings=settings)
+    settings = DecodeSettings(max_objects=MAX_OBJECTS, top_p=TOP_P)
+    export_saved_model(network, folder, categories=info.categories, settings=settings, seed=SEED)
     (folder / "pushed.json").write_text(json.dumps({"model_folder": f"{model_dir}/gone"}))
     return folder
 
@@ -45,7 +45,7 @@ def version(loaded, model_dir, tmp_path_factory):
 def attentive(model_dir, loaded):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(image_detector, "load_model_folder", lambda *_, **__: loaded)
-        yield AttentiveModel(model_dir, **DECODING)
+        yield AttentiveModel(model_dir, top_p=TOP_P, seed=SEED)
 
 
 def test_each_object_comes_with_the_maps_of_its_own_tokens(attentive, loaded):

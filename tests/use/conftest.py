@@ -1,7 +1,4 @@
-"""The model and the images that all ways of use are tried with.
-
-Those of the environment's MODEL and IMAGES; without them a small untrained model and drawn images.
-"""
+"""The model and the images that all ways of use are tried with: MODEL and IMAGES say which."""
 
 import os
 from pathlib import Path
@@ -13,22 +10,25 @@ from pix2seq_model.export import export_model_folder
 from pix2seq_model.image_sources import find_images
 from pix2seq_model.model_folder import SERVING_FOLDER, read_model_info
 from pix2seq_model.pushed_model import GRAPH_FILE, find_model_folder, find_pushed_version
-from tests.evaluated_model import jpeg, write_model
 
 TOLERANCE = 1e-4  # of a box's edge, as a part of the image's side; and of a score
 
 
+def _given(name):
+    if name not in os.environ:
+        pytest.fail(f"set {name}: `make test-use` does, to what `make demo` made")
+    return os.environ[name]
+
+
 @pytest.fixture(scope="session")
-def model_dir(tmp_path_factory):
-    given = os.environ.get("MODEL")
-    return find_model_folder(given) if given else write_model(tmp_path_factory.mktemp("model"))
+def model_dir():
+    return find_model_folder(_given("MODEL"))
 
 
 @pytest.fixture(scope="session")
 def saved_model(model_dir, tmp_path_factory):
     """The pushed version if one was given, else the model folder's own, else a new one."""
-    given = os.environ.get("MODEL")
-    if given and (version := find_pushed_version(given)):
+    if version := find_pushed_version(_given("MODEL")):
         return version
     own = Path(model_dir) / SERVING_FOLDER
     if (own / GRAPH_FILE).exists():
@@ -40,10 +40,7 @@ def saved_model(model_dir, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def images(tmp_path_factory):
-    """Name to encoded file, and the folder they lie in."""
-    folder = Path(os.environ.get("IMAGES") or tmp_path_factory.mktemp("images"))
-    if "IMAGES" not in os.environ:
-        for seed, size in enumerate([(64, 64), (200, 90), (31, 77)]):
-            (folder / f"{seed}.jpg").write_bytes(jpeg(*size, seed))
+def images():
+    """The folder, and name to encoded file."""
+    folder = Path(_given("IMAGES"))
     return folder, {source.name: source.read() for source in find_images([folder])}

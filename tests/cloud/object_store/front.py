@@ -162,7 +162,8 @@ class _Handler(BaseHTTPRequestHandler):
             possible.discard(Fault.CUT_REQUEST)
         if self.command == "HEAD":
             possible.discard(Fault.CUT_ANSWER)
-        fault = state.faults.next(request, possible=frozenset(possible))
+        # The number of an upload is another one in each run.
+        fault = state.faults.next(_UPLOAD.sub("", request), possible=frozenset(possible))
         upload = None
         if self.command == "PUT" and (number := _UPLOAD.search(self.path)):
             upload = state.uploads[number[1]]

@@ -22,17 +22,18 @@ from tests.cloud.object_store.history import History
 
 pytestmark = pytest.mark.cloud
 
-# Files that say when or where they were made, or how long it took.
+# Files that say when or where they were made, or how long it took; the names of the functions in
+# saved_model.pb count what its process traced before, which is less in one that goes on.
 VARYING = re.compile(
     r"^evaluation/report\.html$|^examples/(data_report\.html|progress/)|^logs/|^model/run\.json$"
-    r"|/fingerprint\.pb$|/pushed\.json$|^work/"
+    r"|/fingerprint\.pb$|/saved_model\.pb$|/pushed\.json$|^work/"
 )
 # Written again and again under one name: the lock, the event files, the run's own notes.
 REWRITTEN = re.compile(r"^work/|^logs/")
 SHARES = {
     Fault.TOO_MANY_REQUESTS: 0.01,
     Fault.UNAVAILABLE: 0.01,
-    Fault.CUT_REQUEST: 0.02,
+    Fault.CUT_REQUEST: 0.06,
     Fault.CUT_ANSWER: 0.01,
     Fault.LOST_ANSWER: 0.01,
     Fault.SLOW: 0.01,
@@ -84,7 +85,8 @@ def test_a_bucket_that_fails_ends_up_like_a_disk(tmp_path: Path):
         bucket.front.changed = changed
         places = (bucket.address("data"), bucket.address("run"))
         killed = start(*places, child_environment(bucket))
-        assert trained_on.wait(900), killed.communicate()
+        while not trained_on.wait(1):
+            assert killed.poll() is None, killed.communicate()[1][-5000:]
         killed.send_signal(signal.SIGKILL)
         killed.communicate()
         assert not [name for name in bucket.names("run/") if "served/" in name]
