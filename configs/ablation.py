@@ -13,7 +13,7 @@ empty, and set model, stages and evaluation as in the config it is usually train
 
 from ml_collections import ConfigDict
 
-from configs import base, demo
+from configs import demo
 
 ROOT = "demo/ablation/data"
 
@@ -36,15 +36,7 @@ def get_config() -> ConfigDict:
         mlp_dim_decoder=128,
     )
 
-    config.data.pretrain = base.data_source("objects365")
-    config.data.pretrain.images.train = f"{ROOT}/objects365"
-    config.data.pretrain.annotations.train = f"{ROOT}/objects365/zhiyuan_objv2_train.json"
-    config.data.finetune = base.data_source("coco")
-    for split in ("train", "val"):
-        config.data.finetune.images[split] = f"{ROOT}/coco/{split}2017"
-        config.data.finetune.annotations[split] = (
-            f"{ROOT}/coco/annotations/instances_{split}2017.json"
-        )
+    demo.set_places(config, ROOT)
 
     for stage in (config.pretrain, config.finetune):
         stage.batch_size = 16

@@ -42,15 +42,7 @@ def get_config() -> ConfigDict:
         drop_units=0.0,
     )
 
-    config.data.pretrain = base.data_source("objects365")
-    config.data.pretrain.images.train = f"{ROOT}/objects365"
-    config.data.pretrain.annotations.train = f"{ROOT}/objects365/zhiyuan_objv2_train.json"
-    config.data.finetune = base.data_source("coco")
-    for split in ("train", "val"):
-        config.data.finetune.images[split] = f"{ROOT}/coco/{split}2017"
-        config.data.finetune.annotations[split] = (
-            f"{ROOT}/coco/annotations/instances_{split}2017.json"
-        )
+    set_places(config, ROOT)
 
     for stage in (config.pretrain, config.finetune):
         stage.image_size = (64, 64)
@@ -74,3 +66,16 @@ def get_config() -> ConfigDict:
     config.evaluation.top_k = 1  # the order is fixed, so the likeliest sequence is the best
     config.evaluation.min_metrics.AP = 0.40
     return config
+
+
+def set_places(config: ConfigDict, root: str) -> None:
+    """The data of both stages, as `pipelines/generate_demo_data.py --output=root` writes it."""
+    config.data.pretrain = base.data_source("objects365")
+    config.data.pretrain.images.train = f"{root}/objects365"
+    config.data.pretrain.annotations.train = f"{root}/objects365/zhiyuan_objv2_train.json"
+    config.data.finetune = base.data_source("coco")
+    for split in ("train", "val"):
+        config.data.finetune.images[split] = f"{root}/coco/{split}2017"
+        config.data.finetune.annotations[split] = (
+            f"{root}/coco/annotations/instances_{split}2017.json"
+        )
