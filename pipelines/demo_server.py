@@ -9,6 +9,8 @@ address; there is no password.
 
 import io
 import os
+import signal
+import threading
 
 from absl import flags
 from PIL import Image
@@ -56,10 +58,11 @@ def main(beam_arguments: list[str]) -> None:
         print(f"{server.address}  (Ctrl-C ends it)", flush=True)
         if not server.is_local:
             print("other machines may reach this page; there is no password", flush=True)
-        try:
-            server.serve_forever()
-        except KeyboardInterrupt:
-            print("ended")
+        # Not by KeyboardInterrupt, which is lost where it meets code that passes over exceptions.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: threading.Thread(target=server.shutdown).start())
+        server.serve_forever()
+    print("ended")
 
 
 def _blank_image() -> bytes:

@@ -34,11 +34,12 @@ def test_it_says_where_it_is_answers_and_ends(tmp_path):
         with socket.socket() as probe:
             assert probe.connect_ex(("127.0.0.2", int(found[1]))) != 0
         os.kill(command.pid, signal.SIGINT)
-        command.join(30)
+        command.join(120)
         assert command.exitcode == 0
     finally:
         command.kill()
     assert "80 x 50: " in (tmp_path / "err").read_text()
+    assert _said(tmp_path).endswith("ended\n")
 
 
 def _said(folder):
