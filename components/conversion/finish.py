@@ -6,13 +6,13 @@ from typing import Any
 
 import orjson
 from apache_beam.io.filesystem import BeamIOError
-from apache_beam.io.filesystems import FileSystems
 
 from components.conversion.folder import (
     PLAN,
     SUMMARY,
     progress_file,
     read_file,
+    remove_others,
     write_file,
 )
 from components.conversion.options import ConversionOptions
@@ -94,19 +94,6 @@ def defect_examples(output: str) -> str:
     return "\n".join(line for rule in sorted(lines) for line in lines[rule])
 
 
-def _remove_others(output: str, kept: set[str]) -> None:
-    """Removes what an earlier run, another number of shards or a killed worker left behind."""
-    found = FileSystems.match([f"{output}/{pattern}" for pattern in _OUR_FILES])
-    others = [
-        file.path
-        for match in found
-        for file in match.metadata_list
-        if file.path.startswith(f"{output}/") and file.path.removeprefix(f"{output}/") not in kept
-    ]
-    if others:
-        FileSystems.delete(others)
-
-
 def finish_conversion(
     options: ConversionOptions, output: str, *, write_manifest: bool = True
 ) -> DatasetInfo:
@@ -149,7 +136,7 @@ def finish_conversion(
             ),
             counts=counts,
         )
-    _remove_others(output, kept)
+    remove_others(output, _OUR_FILES, kept=kept)
     write_file(output, STATISTICS_FILE, orjson.dumps(statistics))
     if excesses:
         table = counts_table({split: info.counts for split, info in splits.items()})

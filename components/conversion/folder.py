@@ -11,6 +11,7 @@ dataset_info.json                               written last
 import contextlib
 import os
 import uuid
+from collections.abc import Container, Iterable
 
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes, FileMetadata
 from apache_beam.io.filesystems import FileSystems
@@ -129,3 +130,29 @@ def remove_temporary_files(output: str) -> None:
     found = FileSystems.match([f"{output}/{_TEMPORARY}*"])[0].metadata_list
     if found:
         FileSystems.delete([file.path for file in found])
+
+
+def remove_files(*paths: str) -> None:
+    """Removes those of the files that are there."""
+    there = [path for path in paths if FileSystems.exists(path)]
+    if there:
+        FileSystems.delete(there)
+
+
+def remove_others(output: str, patterns: Iterable[str], *, kept: Container[str]) -> None:
+    """Removes what an earlier run, another number of shards or a killed worker left behind.
+
+    Args:
+      output: a folder.
+      patterns: of the files that a run may write, inside the folder.
+      kept: the files of this run, relative to the folder.
+    """
+    found = FileSystems.match([f"{output}/{pattern}" for pattern in patterns])
+    others = [
+        file.path
+        for match in found
+        for file in match.metadata_list
+        if file.path.startswith(f"{output}/") and file.path.removeprefix(f"{output}/") not in kept
+    ]
+    if others:
+        FileSystems.delete(others)

@@ -11,6 +11,7 @@ from components.conversion.folder import (
     SUMMARY,
     check_output_name,
     folder_exists,
+    remove_files,
     write_file,
 )
 from components.conversion.image_store import candidate_paths, open_store
@@ -87,13 +88,7 @@ def prepare_conversion(options: ConversionOptions, output: str) -> None:
         _check_images(split, source)
     try:
         # The old data set ends here: its shards are about to be replaced.
-        old = [
-            path
-            for path in (f"{output}/{dataset_info.FILE_NAME}", f"{output}/{PLAN}")
-            if FileSystems.exists(path)
-        ]
-        if old:
-            FileSystems.delete(old)
+        remove_files(f"{output}/{dataset_info.FILE_NAME}", f"{output}/{PLAN}")
         write_file(output, SUMMARY, b"{}")
     except (OSError, BeamIOError, ValueError) as error:
         raise DataError(

@@ -11,7 +11,6 @@ from typing import Any
 import apache_beam as beam
 import orjson
 from apache_beam.io.filesystem import BeamIOError
-from apache_beam.io.filesystems import FileSystems
 
 from components.conversion.folder import (
     PLAN,
@@ -20,6 +19,8 @@ from components.conversion.folder import (
     check_output_name,
     progress_file,
     read_file,
+    remove_files,
+    remove_others,
     write_file,
 )
 from components.prediction.find_work import find_work
@@ -120,13 +121,7 @@ def _prepare(options: PredictionOptions, output: str) -> list[tuple[int, int, in
     places: list[tuple[int, int]] = []
     offset = 0
     try:
-        old = [
-            path
-            for path in (f"{output}/{MANIFEST}", f"{output}/{PLAN}")
-            if FileSystems.exists(path)
-        ]
-        if old:
-            FileSystems.delete(old)
+        remove_files(f"{output}/{MANIFEST}", f"{output}/{PLAN}")
         write_file(output, SUMMARY, b"[]")
         with NewFile(output, WORK) as file:
             for work in find_work(options):
@@ -173,7 +168,7 @@ def _finish(
         )
     files = {name: file for report in reports for name, file in report["files"].items()}
     notes = {progress_file(KIND, shard, num_shards) for shard in range(num_shards)}
-    _remove_others(output, {PLAN, SUMMARY, WORK, *notes, *files})
+    remove_others(output, OUR_FILES, kept={PLAN, SUMMARY, WORK, *notes, *files})
     manifest = {
         "images": counts["images"],
         "written": counts["written"],
@@ -192,15 +187,3 @@ def _finish(
     content = orjson.dumps(manifest, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
     write_file(output, MANIFEST, content)
     return manifest
-
-
-def _remove_others(output: str, kept: set[str]) -> None:
-    found = FileSystems.match([f"{output}/{pattern}" for pattern in OUR_FILES])
-    others = [
-        file.path
-        for match in found
-        for file in match.metadata_list
-        if file.path.startswith(f"{output}/") and file.path.removeprefix(f"{output}/") not in kept
-    ]
-    if others:
-        FileSystems.delete(others)
