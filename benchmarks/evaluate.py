@@ -5,8 +5,8 @@
 Draws seeded ground truth (80 classes, as many objects and classes an image as COCO has, some
 crowds) and detections: half are objects moved a little, half lie anywhere and are of any class
 (--guess=any) or of few, mostly of those in the image (--guess=few). Computes all numbers with both
-engines once and says how far apart results and times are. Both run on one processor core, so on
-a machine with other work the processor's seconds are the ones to compare.
+engines once and says how far apart results and times are. pycocotools runs on one processor core,
+the faster engine partly on all of them: the processor's seconds are those of all cores together.
 """
 
 import argparse

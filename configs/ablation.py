@@ -40,7 +40,7 @@ def get_config() -> ConfigDict:
 
     for stage in (config.pretrain, config.finetune):
         stage.batch_size = 16
-        stage.steps = 600
+        stage.steps = 1000
         stage.learning_rate = 2e-3
         stage.warmup_steps = 50
         stage.jit_compile = "off"  # XLA would compile longer than a trial trains

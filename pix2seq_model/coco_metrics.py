@@ -1,8 +1,8 @@
 """The twelve COCO numbers, per-class numbers and precision/recall curves of a set of detections.
 
-pycocotools is the definition of these numbers. `faster-coco-eval` computes the same ones in C++
-and is the default; both are called here in the same way and their results are averaged by the
-same lines, so that a difference can only come from the matching itself.
+pycocotools is the definition of these numbers. `hotcoco` computes the same ones in Rust and is the
+default; both are given the same rows and their results are averaged by the same lines, so that a
+difference can only come from the matching itself.
 """
 
 import contextlib
@@ -137,12 +137,9 @@ def _evaluate(
             f"{strangers[:5]}"
         )
     categories = sorted(truth["categories"], key=lambda row: row["id"])
-    for number, row in enumerate(rows, start=1):
-        row |= {"id": number, "area": row["bbox"][2] * row["bbox"][3], "iscrowd": 0}
-    predicted = {**truth, "annotations": rows}
     category_ids = [row["id"] for row in categories]
     run = _run_faster if engine == "faster" else _run_pycocotools
-    precision_TRKAM, recall_TKAM = run(truth, predicted, chosen, category_ids)
+    precision_TRKAM, recall_TKAM = run(truth, rows, chosen, category_ids)
 
     chosen_set, category_set = set(chosen), set(category_ids)
     objects = Counter(
@@ -215,11 +212,21 @@ def _numbers(precision_TRKAM: np.ndarray, recall_TKAM: np.ndarray) -> dict[str, 
 
 
 def _run_faster(
-    truth: dict, predicted: dict, image_ids: list[int], category_ids: list[int]
+    truth: dict, detections: list[dict], image_ids: list[int], category_ids: list[int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    from faster_coco_eval import COCO, COCOeval_faster
+    from hotcoco import COCO, COCOeval
 
-    evaluator = COCOeval_faster(COCO(truth), COCO(predicted), iouType="bbox")
+    known = set(category_ids)  # It warns of others, which the result names anyway.
+    columns = np.array(
+        [
+            (row["image_id"], *row["bbox"], row["score"], row["category_id"])
+            for row in detections
+            if row["category_id"] in known
+        ],
+        np.float64,
+    ).reshape(-1, 7)
+    coco = COCO(truth)
+    evaluator = COCOeval(coco, coco.load_res(columns), "bbox")
     evaluator.params.imgIds, evaluator.params.catIds = image_ids, category_ids
     evaluator.evaluate()
     evaluator.accumulate()
@@ -227,7 +234,7 @@ def _run_faster(
 
 
 def _run_pycocotools(
-    truth: dict, predicted: dict, image_ids: list[int], category_ids: list[int]
+    truth: dict, detections: list[dict], image_ids: list[int], category_ids: list[int]
 ) -> tuple[np.ndarray, np.ndarray]:
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
@@ -236,6 +243,11 @@ def _run_pycocotools(
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         # Indexed by hand because `loadRes` fails on an empty list.
+        rows = [
+            {**row, "id": number, "area": row["bbox"][2] * row["bbox"][3], "iscrowd": 0}
+            for number, row in enumerate(detections, start=1)
+        ]
+        predicted = {**truth, "annotations": rows}
         coco_truth, coco_predicted = COCO(), COCO()
         for coco, dataset in ((coco_truth, truth), (coco_predicted, predicted)):
             coco.dataset = dataset
