@@ -30,8 +30,8 @@ from pix2seq_model.model_config import PUBLISHED_NAMES, ModelConfig
 from pix2seq_model.pix2seq import Pix2Seq, build_model
 from pix2seq_model.vocabulary import DETECTION_PROMPT, Vocabulary
 
-# As it is drawn, the decoder repeats a token or two, whatever it sees: equal tokens would say little.
-# With its matrices this much larger every token depends on those before.
+# As it is drawn, the decoder repeats a token or two, whatever it sees, and equal tokens would say
+# little. With its matrices this much larger every token depends on those before.
 _LIVELIER = 3.0
 # Without a cache the tokens so far are filled up to a multiple of this many, so that a handful of
 # shapes are compiled, not one for each length.

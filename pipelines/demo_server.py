@@ -16,14 +16,12 @@ from absl import flags
 from PIL import Image
 
 from pipelines.command_line import run_command
+from pipelines.decoding_flags import decoding_settings
 from pix2seq_model.errors import ConfigError
 
 _MODEL = flags.DEFINE_string("model", None, "Model folder, or a pushed version.", required=True)
 _HOST = flags.DEFINE_string("host", "127.0.0.1", "Address to listen at.")
 _PORT = flags.DEFINE_integer("port", 8000, "Port; 0: a free one.", 0, 65_535)
-_MAX_OBJECTS = flags.DEFINE_integer(
-    "max_objects", 0, "Objects an image; 0: as in training.", lower_bound=0
-)
 _MAX_MEGABYTES = flags.DEFINE_float("max_megabytes", 20, "Of an uploaded file.", lower_bound=0.001)
 _MAX_PIXELS = flags.DEFINE_integer("max_pixels", 50_000_000, "Of an image.", lower_bound=1)
 
@@ -36,8 +34,7 @@ def main(beam_arguments: list[str]) -> None:
     from pix2seq_model.demo_http import DemoServer
     from pix2seq_model.demo_model import open_demo_model
 
-    decoding = {"max_objects": _MAX_OBJECTS.value} if _MAX_OBJECTS.value else {}
-    model = open_demo_model(_MODEL.value, **decoding)
+    model = open_demo_model(_MODEL.value, **decoding_settings())
     try:
         server = DemoServer(
             model,

@@ -29,7 +29,6 @@ class ImageDetector:
         model_dir: epath.PathLike,
         *,
         batch_size: int,
-        max_objects: int | None = None,
         precision: str = "float32",
         **decoding: Any,
     ) -> None:
@@ -37,9 +36,8 @@ class ImageDetector:
         Args:
           model_dir: model folder.
           batch_size: images decoded together; fewer are filled up to it.
-          max_objects: of an image; as many as the model was trained with if None.
           precision: of the network, "float32" or "bfloat16".
-          **decoding: further settings, see `Detector`.
+          **decoding: other settings than the model folder's, see `Detector`.
 
         Raises:
           ModelError: the model folder cannot be used.
@@ -53,10 +51,7 @@ class ImageDetector:
         }
         self.batch_size = batch_size
         self.detector = Detector(
-            self.network,
-            batch_size=batch_size,
-            max_objects=max_objects or self.info.max_objects,
-            **decoding,
+            self.network, batch_size=batch_size, **self.info.decoding_with(decoding)
         )
         # Two batches at once would take twice the memory and no less time.
         self.lock = threading.Lock()

@@ -17,6 +17,7 @@ import os
 import shutil
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,9 @@ class ModelInfo:
       max_objects: objects of a training sequence.
       source: one line about where the weights come from.
       weights_sha256: digest of the weights file, the identity of the model.
+      decoding: how its tokens are drawn where nobody says otherwise, as it is evaluated and
+        served: fields of `decoding.DecodeSettings`, and `seed`; those that are absent have their
+        defaults.
     """
 
     model: ModelConfig
@@ -52,10 +56,15 @@ class ModelInfo:
     max_objects: int
     source: str = ""
     weights_sha256: str = ""
+    decoding: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def category_names(self) -> dict[int, str]:
         return {category["id"]: category["name"] for category in self.categories}
+
+    def decoding_with(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """`decoding`, but for what is given; as many objects as in training if nothing says."""
+        return {"max_objects": self.max_objects, **self.decoding, **given}
 
 
 def save_model_folder(folder: str, network: Any, *, info: ModelInfo) -> ModelInfo:

@@ -68,7 +68,6 @@ def predict(
     *,
     output_dir: epath.PathLike,
     score_threshold: float = 0.3,
-    max_objects: int | None = None,
     batch_size: int = 8,
     draw: bool = True,
     attention: bool = False,
@@ -83,13 +82,12 @@ def predict(
       sources: the images.
       output_dir: folder to write.
       score_threshold: detections of a lower score are neither written nor drawn.
-      max_objects: of an image; as many as the model was trained with if None.
       batch_size: images decoded together.
       draw: write pictures and the contact sheet too.
       attention: write pictures of where in the image the decoder looks, too.
       precision: of the network, "float32" or "bfloat16".
       stream: where to show progress; standard error if None.
-      **decoding: further settings, see `Detector`.
+      **decoding: other settings than the model folder's, see `Detector`.
 
     Raises:
       ModelError: the model folder cannot be used.
@@ -98,11 +96,7 @@ def predict(
     network, info = load_model_folder(find_model_folder(model_dir), precision=precision)
     numbers = category_numbers(info.categories)
     names = {numbers[class_id]: name for class_id, name in info.category_names.items()}
-    decoding = {
-        "batch_size": batch_size,
-        "max_objects": max_objects or info.max_objects,
-        **decoding,
-    }
+    decoding = {"batch_size": batch_size, **info.decoding_with(decoding)}
     detector = Detector(network, **decoding)
     reader = AttentionReader(network, names=info.category_names, **decoding) if attention else None
     output = epath.Path(output_dir)

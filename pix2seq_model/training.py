@@ -216,12 +216,14 @@ def train(
             progress=progress,
         )
         best_dir = epath.Path(work_dir) / "best"
+        evaluation_settings = EvaluationSettings.from_config(config.evaluation)
         info = ModelInfo(
             model=network.model_config,
             vocabulary=vocabulary,
             categories=data.categories,
             max_objects=settings.sequence.max_objects,
             source=f"{config.name}, {stage}, {settings.steps} steps",
+            decoding={**evaluation_settings.decoding(), "seed": evaluation_settings.seed},
         )
         evaluation = []
         if settings.evaluate_every_steps:
@@ -230,7 +232,7 @@ def train(
                 examples_dir,
                 split=config.evaluation.split,
                 max_images=settings.evaluate_images,
-                settings=EvaluationSettings.from_config(config.evaluation),
+                settings=evaluation_settings,
             )
             save_best = functools.partial(
                 save_model_folder, os.fspath(best_dir), network, info=info
@@ -321,12 +323,11 @@ def train(
         write_atomically(epath.Path(model_dir) / RUN_FILE, json.dumps(content, indent=1) + "\n")
         info = save_model_folder(os.fspath(model_dir), network, info=info)
         if export:
-            decoding = EvaluationSettings.from_config(config.evaluation).decoding()
             export_model_folder(
                 model_dir,
                 epath.Path(model_dir) / SERVING_FOLDER,
-                settings=DecodeSettings(**decoding),
-                seed=config.evaluation.seed,
+                settings=DecodeSettings(**evaluation_settings.decoding()),
+                seed=evaluation_settings.seed,
             )
         return info
 

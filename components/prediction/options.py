@@ -21,7 +21,8 @@ class PredictionOptions:
       score_threshold: detections of a lower score are left out.
       max_pixels: larger images are dropped, before they are decoded.
       precision: of the network, "float32" or "bfloat16".
-      decoding: the fields of `decoding.DecodeSettings`, and `seed`.
+      decoding: fields of `decoding.DecodeSettings`, and `seed`, that shall be other than the model
+        folder says.
     """
 
     model_dir: str

@@ -5,6 +5,7 @@ large; the job itself carries nothing but numbers of shards.
 """
 
 import collections
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -97,6 +98,8 @@ def predict_images(
     output = output.rstrip("/")
     check_output_name(output)
     info = read_model_info(options.model_dir)
+    # What the model folder says may change; what was found by it goes with these very settings.
+    options = dataclasses.replace(options, decoding=info.decoding_with(options.decoding))
     _check_decoding(options, info)
     shards = _prepare(options, output)
     with make_pipeline() as pipeline:
@@ -111,8 +114,7 @@ def _check_decoding(options: PredictionOptions, info: ModelInfo) -> None:
     from pix2seq_model.decoding import DecodeSettings
     from pix2seq_model.detector import check_positions
 
-    wanted = {"max_objects": info.max_objects, **options.decoding}
-    wanted.pop("seed", None)
+    wanted = {name: value for name, value in options.decoding.items() if name != "seed"}
     check_positions(DecodeSettings(**wanted), info.model)
 
 

@@ -1,5 +1,6 @@
 """Prediction on a person's own images: files as promised, bad images set aside."""
 
+import dataclasses
 import io
 import json
 
@@ -97,6 +98,34 @@ def test_the_threshold_and_no_pictures(model_dir, photos, tmp_path):
     assert json.loads((tmp_path / "out" / "detections.json").read_text()) == []
     assert not (tmp_path / "out" / "pictures").exists()
     assert not (tmp_path / "out" / "contact_sheet.jpg").exists()
+
+
+def test_objects_are_found_as_the_model_folder_says_unless_told_otherwise(
+    model_dir, photos, tmp_path, compiled_once, monkeypatch
+):
+    def detections(name, **decoding):
+        predict(
+            model_dir,
+            find_images([photos / "a.jpg"]),
+            output_dir=tmp_path / name,
+            score_threshold=0.0,
+            draw=False,
+            stream=io.StringIO(),
+            **decoding,
+        )
+        return json.loads((tmp_path / name / "detections.json").read_text())
+
+    sampled = {"top_p": 1.0, "end_token_offset": -100.0, "seed": 5}
+    likeliest = {"top_k": 1, "end_token_offset": -100.0}
+    told = detections("sampled", **sampled), detections("likeliest", **likeliest)
+    assert told[0] != told[1]
+    network, info = compiled_once
+    says_likeliest = dataclasses.replace(info, decoding=likeliest)
+    monkeypatch.setattr(
+        prediction, "load_model_folder", lambda folder, precision: (network, says_likeliest)
+    )
+    assert detections("by the folder") == told[1]
+    assert detections("told otherwise", top_k=0, **sampled) == told[0]
 
 
 def test_nothing_readable_is_an_error_that_names_the_first(model_dir, tmp_path):

@@ -22,6 +22,9 @@ def test_the_model_folder_is_complete(plain_run):
     assert read == info
     assert network.model_config.image_size == (32, 48)
     assert [category["name"] for category in read.categories] == ["square", "bar"]
+    # As it is evaluated and as its SavedModel decodes.
+    sampling = {"top_k": 0, "top_p": 0.4, "temperature": 1.0, "end_token_offset": 0.0, "seed": 0}
+    assert read.decoding == {"max_objects": 3, **sampling}
 
 
 def test_the_history_has_a_row_for_every_interval(plain_run):

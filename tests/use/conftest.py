@@ -34,8 +34,9 @@ def saved_model(model_dir, tmp_path_factory):
     if (own / GRAPH_FILE).exists():
         return str(own)
     folder = tmp_path_factory.mktemp("saved_model") / "1"
-    settings = DecodeSettings(max_objects=read_model_info(str(model_dir)).max_objects)
-    export_model_folder(model_dir, folder, settings=settings)
+    decoding = read_model_info(str(model_dir)).decoding_with({})
+    seed = decoding.pop("seed", 0)
+    export_model_folder(model_dir, folder, settings=DecodeSettings(**decoding), seed=seed)
     return str(folder)
 
 
