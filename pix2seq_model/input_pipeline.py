@@ -21,10 +21,13 @@ from pix2seq_model.errors import ConfigError
 from pix2seq_model.evaluation_image import decode_image, preprocess_for_evaluation
 from pix2seq_model.input_settings import Augmentation, SequenceSettings
 from pix2seq_model.object_order import order_objects
-from pix2seq_model.record_stream import training_stream
+from pix2seq_model.record_stream import num_processors, training_stream
 from pix2seq_model.records import parse_example
 from pix2seq_model.sequences import num_draws, training_sequences
 from pix2seq_model.vocabulary import Vocabulary
+
+# Batches that are made while another is trained on: at full size each takes hundreds of megabytes.
+_BATCHES_AHEAD = 2
 
 
 def training_dataset(
@@ -41,7 +44,7 @@ def training_dataset(
     shuffle_buffer: int = 2048,
     num_hosts: int = 1,
     host_index: int = 0,
-    num_parallel_calls: int = tf.data.AUTOTUNE,
+    num_parallel_calls: int | None = None,
 ) -> tf.data.Dataset:
     """Endless training batches.
 
@@ -60,7 +63,8 @@ def training_dataset(
       num_hosts: hosts that share each batch; the batch is the same whatever their number. Every
         host reads all records and decodes its own share.
       host_index: which share of each batch to return, from 0.
-      num_parallel_calls: threads; no influence on the batches.
+      num_parallel_calls: examples prepared at once, as many as there are processors if None; no
+        influence on the batches.
 
     Returns:
       Data set of ({"image": float32 (b, H, W, 3) in [0, 1], "tokens": int32 (b, L) input},
@@ -99,13 +103,15 @@ def training_dataset(
         augmentation=augmentation,
         sequence=sequence,
     )
-    dataset = dataset.map(prepare_example, num_parallel_calls=num_parallel_calls)
+    dataset = dataset.map(
+        prepare_example, num_parallel_calls=num_parallel_calls or num_processors()
+    )
     dataset = _padded_batch(dataset, host_batch_size, image_size=image_size)
     build_batch = functools.partial(
         _build_training_batch, image_size=image_size, vocabulary=vocabulary, sequence=sequence
     )
-    dataset = dataset.map(build_batch, num_parallel_calls=num_parallel_calls)
-    return dataset.prefetch(tf.data.AUTOTUNE).with_options(_options())
+    dataset = dataset.map(build_batch, num_parallel_calls=_BATCHES_AHEAD)
+    return dataset.prefetch(_BATCHES_AHEAD).with_options(_options())
 
 
 def training_image_ids(
@@ -169,9 +175,9 @@ def evaluation_dataset(
     info = read_dataset_info(examples_dir)
     check_shards(examples_dir, info, splits=[split])
     dataset = tf.data.TFRecordDataset(info.shard_paths(examples_dir, split)).skip(start)
-    dataset = dataset.map(prepare_example, num_parallel_calls=tf.data.AUTOTUNE)
+    dataset = dataset.map(prepare_example, num_parallel_calls=num_processors())
     dataset = dataset.batch(batch_size)
-    return dataset.prefetch(tf.data.AUTOTUNE).with_options(_options())
+    return dataset.prefetch(_BATCHES_AHEAD).with_options(_options())
 
 
 # There is no Python control flow over tensors in it, and to look for some takes seconds.
@@ -275,6 +281,9 @@ def _independent_seeds(seed: int, number: int) -> list[int]:
 def _options() -> tf.data.Options:
     options = tf.data.Options()
     options.deterministic = True
+    # The thread that tunes sleeps for up to a minute at a time, and now and then taking an iterator
+    # down waits for it (TensorFlow 2.21): a stage would end with the machine idle.
+    options.autotune.enabled = False
     # Hosts share batches by position; a strategy must not share them out by file once more.
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
     return options

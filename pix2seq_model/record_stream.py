@@ -18,6 +18,11 @@ _RECORDS_OF_A_SHARD_IN_A_ROW = 4
 _END_OF_TIME = np.iinfo(np.int64).max
 
 
+def num_processors() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
 def training_stream(
     examples_dir: str | os.PathLike[str],
     *,
@@ -48,6 +53,7 @@ def training_stream(
         raise DataError(f"{examples_dir}: split {split!r} is empty; there is nothing to train on.")
     check_shards(examples_dir, info, splits=[split])
     paths = tf.constant(info.shard_paths(examples_dir, split))
+    cycle_length = min(_SHARDS_READ_IN_TURN, len(paths))
     start_pass, skipped = divmod(start_position, num_examples)
 
     def one_pass(number: tf.Tensor) -> tf.data.Dataset:
@@ -60,9 +66,9 @@ def training_stream(
         )
         records = shards.interleave(
             tf.data.TFRecordDataset,
-            cycle_length=min(_SHARDS_READ_IN_TURN, len(paths)),
+            cycle_length=cycle_length,
             block_length=_RECORDS_OF_A_SHARD_IN_A_ROW,
-            num_parallel_calls=tf.data.AUTOTUNE,
+            num_parallel_calls=min(cycle_length, num_processors()),
             deterministic=True,
         )
         records = records.shuffle(
