@@ -65,6 +65,8 @@ class Row:
         if self is other:
             return ""
         differences = [a - b for a, b in zip(self.values[metric], other.values[metric])]
+        if not any(differences):
+            return "the same"
         mean = statistics.fmean(differences)
         word = "lower" if mean < 0 else "higher"
         same = sum((d < 0) == (mean < 0) and d != 0 for d in differences)

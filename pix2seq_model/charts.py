@@ -49,6 +49,7 @@ _FOR_A_PAGE = (
     (r"^<svg", '<svg role="img"'),
 )
 _INCHES = (4.6, 2.9)  # on a phone's 360 points the letters come out at about their size
+_LONG_NAME = 24  # letters; two longer ones do not fit side by side
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,8 +170,9 @@ def spread_chart(
         axes.set_ylabel(y_label)
         if len(series) > 1:
             # Above the axes: inside there is no place that is free for certain.
-            axes.legend(
-                loc="lower left", bbox_to_anchor=(0, 1), ncols=2, handlelength=1.4, borderpad=0
+            is_long = max(len(part.name) for part in series) > _LONG_NAME
+            figure.legend(
+                loc="outside upper left", ncols=1 if is_long else 2, handlelength=1.4, borderpad=0
             )
         return _svg(figure, title)
 

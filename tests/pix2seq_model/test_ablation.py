@@ -1,6 +1,7 @@
 """Ablations: which trials there are, that each is done once, and what is told of them."""
 
 import csv
+import dataclasses
 import io
 import json
 import re
@@ -206,6 +207,7 @@ def test_mean_spread_and_comparison_by_seed():
     assert usual.text("AP") == "0.200 ± 0.100"
     assert other.against(usual, "AP") == "-0.067, lower for 2 of 3"
     assert usual.against(other, "AP") == "+0.067, higher for 2 of 3"
+    assert usual.against(dataclasses.replace(usual, setting="alike"), "AP") == "the same"
     assert usual.against(usual, "AP") == ""
     one = Row(question="bins", setting="8", is_usual=False, values={"AP": (0.5,)})
     assert one.text("AP") == "0.500"
