@@ -20,7 +20,8 @@ ARG DEVICE=cpu
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends g++ \
     && rm -rf /var/lib/apt/lists/*
-COPY requirements/ /tmp/requirements/
+# These alone, so that no other file of that folder makes the packages be installed anew.
+COPY requirements/runtime.txt requirements/jax.txt requirements/cuda.txt /tmp/requirements/
 # Installed as pinned, without resolving: the pins override what some packages say of others.
 RUN python -m venv /opt/venv \
     && extra=/tmp/requirements/$([ "$DEVICE" = cuda ] && echo cuda || echo jax).txt \

@@ -51,6 +51,15 @@ def test_what_changes_often_comes_last():
     assert [value.partition("=")[0] for value in last[:3]] == ["GIT_COMMIT", "REQUIREMENTS", "CODE"]
 
 
+def test_the_packages_are_made_from_the_pins_and_nothing_else():
+    """So that a change of another file beside them does not install gigabytes anew."""
+    line = next(step.value for step in STEPS if "pip install" in step.value)
+    read = set(re.findall(r"/tmp/(requirements/\w+\.txt)", line))
+    read |= {f"requirements/{extra}.txt" for extra in re.findall(r"echo (\w+)", line)}
+    (copied,) = (step for step in STEPS if step.value.endswith(" /tmp/requirements/"))
+    assert set(copied.value.split()[:-1]) == read
+
+
 def test_the_three_uses(tmp_path):
     """A worker gets options alone, a step and a person whole commands."""
     start = next(step for step in STEPS if step.document)

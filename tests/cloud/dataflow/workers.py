@@ -52,7 +52,7 @@ def packages_worker(folder: Path, *, without: str = "") -> Path:
     code = folder / "code"
     for step in instructions(_DOCKERFILE):
         if step.keyword == "COPY" and not step.flags and step.document is None:
-            source, target = step.value.split()
+            source, *_, target = step.value.split()
             if (PROJECT / source).is_dir() and source == target and source.strip("/") != without:
                 leave_out = shutil.ignore_patterns("__pycache__")
                 shutil.copytree(PROJECT / source, code / target, ignore=leave_out)

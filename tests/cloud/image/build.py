@@ -10,6 +10,7 @@ debootstrap and a Go compiler.
 import argparse
 import dataclasses
 import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -177,7 +178,8 @@ class _Builder:
                 if "from" in step.flags:
                     whole.update(self._source(step.flags["from"]).digest.encode())
                 else:
-                    for path in self._files(step):
+                    *sources, _ = step.value.split()
+                    for path in itertools.chain.from_iterable(map(self._files, sources)):
                         whole.update(f"{path}\n".encode() + (self._context / path).read_bytes())
         return whole.hexdigest()[:16]
 
@@ -233,28 +235,27 @@ class _Builder:
             (source,) = sources
             _copy(self._source(step.flags["from"]).root / source.lstrip("/"), place)
         else:
-            (source,) = (Path(source) for source in sources)
-            for path in self._files(step):
-                if (self._context / source).is_dir():
-                    copy = place / path.relative_to(source)
-                else:
-                    copy = place / path.name if target.endswith("/") else place
-                copy.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(self._context / path, copy)
+            if len(sources) > 1 and not target.endswith("/"):
+                raise ValueError(f"COPY {step.value}: the target of several must end with /")
+            for source in sources:
+                for path in self._files(source):
+                    if (self._context / source).is_dir():
+                        copy = place / path.relative_to(source)
+                    else:
+                        copy = place / path.name if target.endswith("/") else place
+                    copy.parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copy2(self._context / path, copy)
         if "chmod" in step.flags:
             place.chmod(int(step.flags["chmod"], 8))
 
-    def _files(self, step: Instruction) -> list[Path]:
-        """The files of the context that a COPY names, relative to it."""
-        *sources, _ = step.value.split()
-        found = []
-        for source in sources:
-            top = self._context / source
-            paths = [top] if top.is_file() else sorted(p for p in top.rglob("*") if p.is_file())
-            found += [path.relative_to(self._context) for path in paths]
+    def _files(self, source: str) -> list[Path]:
+        """The files of the context that a source of a COPY names, relative to it."""
+        top = self._context / source
+        paths = [top] if top.is_file() else sorted(p for p in top.rglob("*") if p.is_file())
+        found = [path.relative_to(self._context) for path in paths]
         kept = [path for path in found if not ignored(path, self._ignored)]
         if not kept:
-            raise ValueError(f"COPY {step.value}: there is nothing to copy")
+            raise ValueError(f"COPY {source}: there is nothing to copy")
         return kept
 
 

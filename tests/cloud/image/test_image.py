@@ -154,7 +154,8 @@ def test_the_demonstration_runs_in_it(image, tmp_path):
     ("line", "complaint"),
     [
         ("COPY components/ components/\n", "No module named 'components'"),
-        ("COPY --from=packages /opt/venv /opt/venv\n", "No such file or directory"),
+        # The base image has a Python of its own, which then runs and finds nothing.
+        ("COPY --from=packages /opt/venv /opt/venv\n", "No module named 'absl'"),
     ],
 )
 def test_a_dockerfile_without_a_line_fails(line, complaint, tmp_path):

@@ -193,13 +193,26 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _body(self, length: int) -> bytes:
         if "chunked" not in self.headers.get("Transfer-Encoding", ""):
-            return self.rfile.read(length)
+            return self._whole(length)
         chunks = []
-        while size := int(self.rfile.readline().split(b";")[0], 16):
-            chunks.append(self.rfile.read(size))
+        while size := int(self._line().split(b";")[0], 16):
+            chunks.append(self._whole(size))
             self.rfile.readline()
         self.rfile.readline()
         return b"".join(chunks)
+
+    # Of a client that was killed in the middle of a request, nothing reaches the store.
+    def _whole(self, length: int) -> bytes:
+        body = self.rfile.read(length)
+        if len(body) < length:
+            raise _Cut
+        return body
+
+    def _line(self) -> bytes:
+        line = self.rfile.readline()
+        if not line:
+            raise _Cut
+        return line
 
     def _refuse(self, request: str, fault: Fault) -> _Answer:
         status = _REFUSALS[fault]

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import socket
 import ssl
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -125,6 +126,28 @@ def test_a_cut_connection(way, fault, reaches):
     assert bool(_Store.done) is reaches
     assert ask(way, "POST", body=b"0123456789")[0] == 200
     assert _Store.done[-1] == ("POST", "/bucket/name", b"0123456789")
+
+
+@pytest.mark.parametrize(
+    ("header", "sent"),
+    [
+        (("Content-Length", "10"), b"01234"),
+        (("Transfer-Encoding", "chunked"), b"a\r\n01234"),
+        (("Transfer-Encoding", "chunked"), b"5\r\n01234\r\n"),
+    ],
+)
+def test_half_a_request_of_a_client_that_dies_does_not_reach_the_store(way, header, sent):
+    state, context = way
+    client = http.client.HTTPSConnection("127.0.0.1", state.port, context=context, timeout=10)
+    client.set_tunnel("www.googleapis.com", 443)
+    client.putrequest("POST", "/bucket/name")
+    client.putheader(*header)
+    client.endheaders(sent)
+    client.sock.shutdown(socket.SHUT_WR)
+    while client.sock.recv(1000):  # Until the front is done with it.
+        pass
+    assert not _Store.done
+    assert ask(way, "POST", body=b"whole")[0] == 200
 
 
 def test_an_upload_goes_on_where_it_was_cut(way):

@@ -76,7 +76,9 @@ def states(ended) -> dict[str, str]:
     return {name: step.state for name, step in ended.items()}
 
 
-def check_first_run(run: Vertex, ended, expected: dict[str, bytes], root: str) -> None:
+def check_first_run(
+    run: Vertex, ended, expected: dict[str, bytes], *, root: str, name: str
+) -> None:
     assert states(ended) == dict.fromkeys(STEPS, "SUCCEEDED"), failures(run)
     found = in_the_bucket(run, root)
     assert found.keys() == expected.keys()
@@ -84,7 +86,7 @@ def check_first_run(run: Vertex, ended, expected: dict[str, bytes], root: str) -
     assert any(name.endswith(".tfrecord") for name in found)
     # The trainings were jobs of their own, asked for by Google's client.
     jobs = list(run.trainings.jobs.values())
-    assert [job.display_name for job in jobs] == ["pix2seq-pretrain", "pix2seq-finetune"]
+    assert [job.display_name for job in jobs] == [f"{name}-pretrain", f"{name}-finetune"]
     assert len(run.trainings.commands) == 2
     (pushed,) = ended["ModelPusher"].outputs["pushed_model"]
     assert pushed.metadata["pushed"] == 1
@@ -101,7 +103,7 @@ def test_a_small_pipeline_from_conversion_to_push(tmp_path):
         run.bucket.front.faults = faults
         arguments = ("--config=configs/tiny.py:gs://bucket/data", "--pipeline_root=gs://bucket/run")
         job = run.compile(*arguments)
-        check_first_run(run, run.executor.run(job), expected, "run")
+        check_first_run(run, run.executor.run(job), expected, root="run", name="pix2seq-tiny")
         assert sum(faults.counts.values()) > 5
 
         # Again: all of it comes from the cache but for the comparison with what is blessed now,
@@ -136,7 +138,8 @@ def test_the_demonstration_from_conversion_to_push(tmp_path):
         expected = run_locally(run.image, tmp_path / "local", "configs/here.py")
         run.bucket.put_folder(tmp_path / "data", "data")
         job = run.compile("--config=configs/in_bucket.py", "--pipeline_root=gs://bucket/demo")
-        check_first_run(run, run.executor.run(job), expected, "demo")
+        ended = run.executor.run(job)
+        check_first_run(run, ended, expected, root="demo", name="pix2seq-demo")
     (metrics,) = (json.loads(c) for n, c in expected.items() if n.endswith("/metrics.json"))
     print(f"AP {metrics['AP']:.4f}, here and by the job file")
     assert metrics["AP"] >= 0.4
