@@ -217,16 +217,9 @@ def _run_faster(
     from hotcoco import COCO, COCOeval
 
     known = set(category_ids)  # It warns of others, which the result names anyway.
-    columns = np.array(
-        [
-            (row["image_id"], *row["bbox"], row["score"], row["category_id"])
-            for row in detections
-            if row["category_id"] in known
-        ],
-        np.float64,
-    ).reshape(-1, 7)
     coco = COCO(truth)
-    evaluator = COCOeval(coco, coco.load_res(columns), "bbox")
+    found = coco.load_res([row for row in detections if row["category_id"] in known])
+    evaluator = COCOeval(coco, found, "bbox")
     evaluator.params.imgIds, evaluator.params.catIds = image_ids, category_ids
     evaluator.evaluate()
     evaluator.accumulate()

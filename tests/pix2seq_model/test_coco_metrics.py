@@ -145,6 +145,14 @@ def test_category_id_zero_and_annotation_id_zero_count_like_any_other():
     assert result.metrics["AP"] == pytest.approx(1.0)
 
 
+def test_image_ids_that_no_float_holds_are_told_apart():
+    first, second = 2**60 + 1, 2**60 + 2
+    truth = truth_of([(first, 1, (0, 0, 50, 50), 0, None)], images=(first, second))
+    right = assert_engines_agree(truth, [row(first, 1, (0, 0, 50, 50), 0.5)])
+    wrong = assert_engines_agree(truth, [row(second, 1, (0, 0, 50, 50), 0.5)])
+    assert (right.metrics["AP"], wrong.metrics["AP"]) == (pytest.approx(1.0), 0.0)
+
+
 def test_the_annotated_area_decides_the_size_not_the_box():
     truth = truth_of([(1, 1, (0, 0, 100, 100), 0, 900.0)])
     result = assert_engines_agree(truth, [row(1, 1, (0, 0, 100, 100), 0.5)])
