@@ -50,7 +50,7 @@ test-large: env  ## The published sizes, and the ResNet reference, on both backe
 	@$(RUN) -m pytest -m large tests/pix2seq_model
 
 test-distributed: env  ## Two workers, and two devices, train like one: TensorFlow and JAX (minutes).
-	@$(RUN) -m pytest -m distributed -s tests/pix2seq_model/test_distributed.py
+	@$(RUN) -m pytest -m distributed -s tests/pix2seq_model/training/test_distributed.py
 
 test-runners: env  ## The conversion on every Beam runner; fetches Prism (Go), Flink (Maven).
 	@$(RUN) tests/runners/install.py --output=build/runners

@@ -20,7 +20,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from pix2seq_model.tfrecord import read_records
+from pix2seq_model.data.tfrecord import read_records
 
 _ROOT = Path(__file__).resolve().parents[1]
 _WORKERS = 2

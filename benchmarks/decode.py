@@ -24,11 +24,11 @@ import numpy as np
 from keras import ops
 
 from benchmarks.device import device_name, peak_memory
-from pix2seq_model.compiled import compiled
-from pix2seq_model.decoding import DecodeSettings, decode_images, decode_memory
-from pix2seq_model.model_config import PUBLISHED_NAMES, ModelConfig
-from pix2seq_model.pix2seq import Pix2Seq, build_model
-from pix2seq_model.vocabulary import DETECTION_PROMPT, Vocabulary
+from pix2seq_model.decoding.generate import DecodeSettings, decode_images, decode_memory
+from pix2seq_model.decoding.jit import compiled
+from pix2seq_model.network.config import PUBLISHED_NAMES, ModelConfig
+from pix2seq_model.network.pix2seq import Pix2Seq, build_model
+from pix2seq_model.tokens.vocabulary import DETECTION_PROMPT, Vocabulary
 
 # As it is drawn, the decoder repeats a token or two, whatever it sees, and equal tokens would say
 # little. With its matrices this much larger every token depends on those before.

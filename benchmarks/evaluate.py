@@ -16,7 +16,7 @@ import time
 
 import numpy as np
 
-from pix2seq_model.coco_metrics import METRIC_KEYS, evaluate_detections
+from pix2seq_model.metrics.coco_metrics import METRIC_KEYS, evaluate_detections
 
 _NUM_CLASSES = 80
 _SIDE = 640.0  # pixels

@@ -24,11 +24,12 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import tensorflow as tf
 
-from pix2seq_model import dataset_info, records, tfrecord
-from pix2seq_model.augmentation import PADDING_GREY
-from pix2seq_model.input_pipeline import training_dataset
-from pix2seq_model.input_settings import Augmentation, SequenceSettings
-from pix2seq_model.vocabulary import Vocabulary
+from pix2seq_model.data import manifest as dataset_info
+from pix2seq_model.data import records, tfrecord
+from pix2seq_model.input_pipeline.augmentation import PADDING_GREY
+from pix2seq_model.input_pipeline.datasets import training_dataset
+from pix2seq_model.input_pipeline.settings import Augmentation, SequenceSettings
+from pix2seq_model.tokens.vocabulary import Vocabulary
 
 _NUM_SHARDS = 8
 _ROUNDS = 3

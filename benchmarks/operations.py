@@ -5,7 +5,7 @@ convolutions, forward; backward counts twice that. What is left out (normalisati
 activations, the optimizer) is a few percent, as is usual in figures of "model FLOP/s".
 """
 
-from pix2seq_model.model_config import ModelConfig
+from pix2seq_model.network.config import ModelConfig
 
 _RESNET_BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 

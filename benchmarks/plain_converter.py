@@ -19,12 +19,12 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import tensorflow as tf
 
-from pix2seq_model.coco_annotations import parse_annotation_row
-from pix2seq_model.label_rules import apply_label_rules
+from pix2seq_model.data.annotations import parse_annotation_row
+from pix2seq_model.data.label_rules import apply_label_rules
 
 
 def build_example(image: dict, annotations: list[dict], names: dict[int, str], folder: str):
-    """Returns a `tf.train.Example` with the features of `pix2seq_model.records`."""
+    """Returns a `tf.train.Example` with the features of `pix2seq_model.data.records`."""
     with open(os.path.join(folder, image["file_name"]), "rb") as file:
         encoded = file.read()
     objects, _ = apply_label_rules(

@@ -24,11 +24,11 @@ import numpy as np
 
 from benchmarks.device import device_name, peak_memory
 from benchmarks.operations import training_step_operations
-from pix2seq_model import experiment
-from pix2seq_model.optimizer import make_optimizer
-from pix2seq_model.pix2seq import build_model
-from pix2seq_model.recompute import recompute_activations
-from pix2seq_model.train_step import TrainedNetwork
+from pix2seq_model.experiment import loading as experiment
+from pix2seq_model.network.pix2seq import build_model
+from pix2seq_model.network.remat import recompute_activations
+from pix2seq_model.training.optimizer import make_optimizer
+from pix2seq_model.training.training_model import TrainedNetwork
 
 # Dense bfloat16 products, TFLOP/s, as the makers state them.
 PEAK_TFLOPS = {
@@ -174,9 +174,9 @@ def _endlessly(batch) -> Iterator:
 
 def _real_batches(config, given: argparse.Namespace, batch_size: int):
     # Only here: this needs TensorFlow.
-    from pix2seq_model.augmentation import Augmentation
-    from pix2seq_model.input_pipeline import training_dataset
-    from pix2seq_model.sequences import SequenceSettings
+    from pix2seq_model.input_pipeline.augmentation import Augmentation
+    from pix2seq_model.input_pipeline.datasets import training_dataset
+    from pix2seq_model.tokens.sequences import SequenceSettings
 
     settings = config[given.stage]
     return training_dataset(

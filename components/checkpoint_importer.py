@@ -6,7 +6,7 @@ from tfx import types
 from tfx.dsl.components.base import base_component, base_executor, executor_spec
 from tfx.types import artifact_utils, component_spec, standard_artifacts
 
-from pix2seq_model.checkpoint_import import import_checkpoint
+from pix2seq_model.published.import_checkpoint import import_checkpoint
 
 
 class CheckpointImporterSpec(component_spec.ComponentSpec):
@@ -54,7 +54,7 @@ class CheckpointImporter(base_component.BaseComponent):
           checkpoint: folder or prefix of the checkpoint's files.
           fingerprint: of the checkpoint's files: the import runs again when it changes.
           code_version: of the code, which makes the import run again when it changes.
-          categories: see `pix2seq_model.checkpoint_import.import_checkpoint`.
+          categories: see `pix2seq_model.published.import_checkpoint.import_checkpoint`.
         """
         super().__init__(
             spec=CheckpointImporterSpec(

@@ -24,18 +24,18 @@ from tfx.utils import io_utils
 
 from components.beam_executor import BeamArguments
 from components.blessing import DECISION_FILE, Decision, decide
-from components.detect_on_beam import detect_on_beam
-from pix2seq_model.dataset_info import read_dataset_info
+from components.prediction.detect_on_beam import detect_on_beam
+from pix2seq_model.data.ground_truth import SplitTruth
+from pix2seq_model.data.manifest import read_dataset_info
 from pix2seq_model.errors import UserError
-from pix2seq_model.evaluation import (
+from pix2seq_model.evaluation.evaluate import (
     METRICS_FILE,
     EvaluationSettings,
     evaluate_model,
     read_metrics,
 )
-from pix2seq_model.experiment import override_section
-from pix2seq_model.ground_truth import SplitTruth
-from pix2seq_model.model_folder import read_model_info, write_atomically
+from pix2seq_model.experiment.loading import override_section
+from pix2seq_model.model_folder.folder import read_model_info, write_atomically
 
 
 class CocoEvaluatorSpec(component_spec.ComponentSpec):

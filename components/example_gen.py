@@ -15,8 +15,9 @@ from tfx.types import artifact_utils, component_spec, standard_artifacts
 from components.beam_executor import BeamArguments
 from components.conversion.convert import convert_dataset
 from components.conversion.options import conversion_options
-from components.conversion.watch import ShardBar
-from pix2seq_model import data_report, dataset_info
+from components.storage.watch import ShardBar
+from pix2seq_model.data import manifest as dataset_info
+from pix2seq_model.reports import data_report
 
 # A request to a bucket takes no more.
 _FILES_MOVED_AT_ONCE = 100

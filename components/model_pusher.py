@@ -26,8 +26,8 @@ from tfx.utils import io_utils
 
 from components import vertex_endpoint
 from pix2seq_model.errors import ModelError
-from pix2seq_model.model_folder import MODEL_FILE, SERVING_FOLDER, write_atomically
-from pix2seq_model.pushed_model import GRAPH_FILE, PUSHED_FILE, pushed_record, versions
+from pix2seq_model.model_folder.folder import MODEL_FILE, SERVING_FOLDER, write_atomically
+from pix2seq_model.model_folder.pushed import GRAPH_FILE, PUSHED_FILE, pushed_record, versions
 
 _ATTEMPTS = 100
 

@@ -2,8 +2,8 @@
 
 from tfx.components.trainer.fn_args_utils import FnArgs
 
-from pix2seq_model.experiment import load_config
-from pix2seq_model.training import train
+from pix2seq_model.experiment.loading import load_config
+from pix2seq_model.training.train import train
 
 
 def run_fn(fn_args: FnArgs) -> None:

@@ -7,8 +7,8 @@ import dataclasses
 
 from ml_collections import ConfigDict
 
-from pix2seq_model.model_config import ModelConfig
-from pix2seq_model.vocabulary import Vocabulary
+from pix2seq_model.network.config import ModelConfig
+from pix2seq_model.tokens.vocabulary import Vocabulary
 
 # Images of the training splits, from which steps per epoch follow.
 COCO_TRAIN_IMAGES = 118_287

@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 
 from configs import base
 from pix2seq_model.errors import ConfigError
-from pix2seq_model.model_config import PUBLISHED_NAMES
+from pix2seq_model.network.config import PUBLISHED_NAMES
 
 SIZES = (640, 1024, 1333)
 EPOCHS, WARMUP_EPOCHS, BATCH_SIZE = 40, 2, 32

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from configs import base
 from pix2seq_model.errors import ConfigError
-from pix2seq_model.model_config import PUBLISHED_NAMES
+from pix2seq_model.network.config import PUBLISHED_NAMES
 
 
 def get_config(backbone: str = "vit_b") -> ConfigDict:

@@ -21,18 +21,18 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from components.conversion.collection import collect_only_new_objects
 from components.conversion.convert import ConvertDataset
 from components.conversion.finish import defect_examples, finish_conversion
-from components.conversion.folder import read_file
-from components.conversion.freed_memory import give_freed_memory_back
 from components.conversion.options import ConversionOptions
 from components.conversion.prepare import prepare_conversion
-from components.conversion.watch import ShardBar
-from pipelines.command_line import local_beam_args, run_command
-from pipelines.dataset_flags import conversion_options
-from pix2seq_model.box_statistics import AREA_NAMES
-from pix2seq_model.dataset_info import STATISTICS_FILE, DatasetInfo
-from pix2seq_model.defects import DefectLimits, counts_table, exceeded_limits
+from components.storage.files import read_file
+from components.storage.memory import give_freed_memory_back
+from components.storage.watch import ShardBar
+from pipelines.cli.command_line import local_beam_args, run_command
+from pipelines.cli.dataset_flags import conversion_options
+from pix2seq_model.data.box_statistics import AREA_NAMES
+from pix2seq_model.data.defects import DefectLimits, counts_table, exceeded_limits
+from pix2seq_model.data.manifest import STATISTICS_FILE, DatasetInfo
 from pix2seq_model.errors import ConfigError
-from pix2seq_model.vocabulary import Vocabulary
+from pix2seq_model.tokens.vocabulary import Vocabulary
 
 _REPORT = flags.DEFINE_string(
     "report", "", "Folder for the dead-letter files; empty: they are not kept."

@@ -22,11 +22,11 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from components.conversion.collection import collect_only_new_objects
 from components.conversion.convert import convert_dataset
-from components.conversion.freed_memory import give_freed_memory_back
-from components.conversion.watch import ShardBar
-from pipelines.command_line import local_beam_args, run_command
-from pipelines.dataset_flags import conversion_options
-from pix2seq_model.defects import counts_table
+from components.storage.memory import give_freed_memory_back
+from components.storage.watch import ShardBar
+from pipelines.cli.command_line import local_beam_args, run_command
+from pipelines.cli.dataset_flags import conversion_options
+from pix2seq_model.data.defects import counts_table
 
 _OUTPUT = flags.DEFINE_string("output", None, "Folder to write.", required=True)
 _DATA_REPORT = flags.DEFINE_bool("data_report", True, "Write data_report.html beside the records.")
@@ -53,7 +53,7 @@ def main(beam_arguments: list[str]) -> None:
         )
     if _DATA_REPORT.value:
         # Here, as the charts need memory that the conversion should have for itself.
-        from pix2seq_model.data_report import write_data_report
+        from pix2seq_model.reports.data_report import write_data_report
 
         print(f"report: {write_data_report(output)}")
     print(f"{output}: complete after {time.monotonic() - start:.1f} s")

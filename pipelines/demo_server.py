@@ -15,8 +15,8 @@ import threading
 from absl import flags
 from PIL import Image
 
-from pipelines.command_line import run_command
-from pipelines.decoding_flags import decoding_settings
+from pipelines.cli.command_line import run_command
+from pipelines.cli.decoding_flags import decoding_settings
 from pix2seq_model.errors import ConfigError
 
 _MODEL = flags.DEFINE_string("model", None, "Model folder, or a pushed version.", required=True)
@@ -31,8 +31,8 @@ def main(beam_arguments: list[str]) -> None:
         raise ConfigError(f"there is no flag {beam_arguments[0]}")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     # TensorFlow: not before the flags are right.
-    from pix2seq_model.demo_http import DemoServer
-    from pix2seq_model.demo_model import open_demo_model
+    from pix2seq_model.web_demo.model import open_demo_model
+    from pix2seq_model.web_demo.server import DemoServer
 
     model = open_demo_model(_MODEL.value, **decoding_settings())
     try:

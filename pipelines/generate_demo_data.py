@@ -11,9 +11,9 @@ import sys
 from absl import flags
 from tqdm import tqdm
 
-from pipelines.command_line import run_command
-from pix2seq_model import demo_data
+from pipelines.cli.command_line import run_command
 from pix2seq_model.errors import ConfigError
+from pix2seq_model.synthetic import dataset as demo_data
 
 _DEFAULTS = demo_data.DemoSettings()
 _OUTPUT = flags.DEFINE_string("output", None, "Folder to write.", required=True)

@@ -10,7 +10,7 @@ that the network has no place for, is a refusal unless it is allowed.
 
 from absl import flags
 
-from pipelines.command_line import run_command
+from pipelines.cli.command_line import run_command
 from pix2seq_model.errors import ConfigError
 
 _CHECKPOINT = flags.DEFINE_string(
@@ -45,7 +45,7 @@ def main(beam_arguments: list[str]) -> None:
         raise ConfigError(f"there is no flag {beam_arguments[0]}")
     image_size = _image_size(_IMAGE_SIZE.value)
     # After the flags are checked: TensorFlow takes seconds to import.
-    from pix2seq_model.checkpoint_import import import_checkpoint
+    from pix2seq_model.published import import_checkpoint
 
     loaded = import_checkpoint(
         _CHECKPOINT.value,
@@ -62,9 +62,9 @@ def main(beam_arguments: list[str]) -> None:
 
 
 def _export(folder: str) -> None:
-    from pix2seq_model.decoding import DecodeSettings
-    from pix2seq_model.export import export_model_folder
-    from pix2seq_model.model_folder import SERVING_FOLDER, read_model_info
+    from pix2seq_model.decoding.generate import DecodeSettings
+    from pix2seq_model.model_folder.folder import SERVING_FOLDER, read_model_info
+    from pix2seq_model.model_folder.saved_model import export_model_folder
 
     info = read_model_info(folder)
     if not info.categories:

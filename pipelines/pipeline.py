@@ -34,7 +34,7 @@ from components.trainer import Trainer
 from components.vertex_endpoint import endpoint_settings
 from pipelines import cache_keys
 from pipelines.request import Request
-from pix2seq_model.published_places import is_checkpoint
+from pix2seq_model.published.locations import is_checkpoint
 
 # How the exported model decodes: changing it exports the trained weights anew, no more.
 _EXPORT_SETTINGS = tuple(

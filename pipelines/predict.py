@@ -11,10 +11,10 @@ does not tell.
 
 from absl import flags
 
-from pipelines.command_line import run_command
-from pipelines.decoding_flags import decoding_settings
+from pipelines.cli.command_line import run_command
+from pipelines.cli.decoding_flags import decoding_settings
 from pix2seq_model.errors import ConfigError
-from pix2seq_model.image_sources import find_images
+from pix2seq_model.prediction.image_sources import find_images
 
 _MODEL = flags.DEFINE_string("model", None, "Model folder, or a pushed version.", required=True)
 _IMAGES = flags.DEFINE_list("images", None, "Files, folders, zip archives.", required=True)
@@ -38,7 +38,9 @@ def main(beam_arguments: list[str]) -> None:
     if beam_arguments:
         raise ConfigError(f"there is no flag {beam_arguments[0]}")
     sources = find_images(_IMAGES.value)
-    from pix2seq_model.prediction import predict  # TensorFlow: not before the flags are right
+    from pix2seq_model.prediction.predict import (
+        predict,  # TensorFlow: not before the flags are right
+    )
 
     done = predict(
         _MODEL.value,

@@ -21,13 +21,13 @@ import apache_beam as beam
 from absl import flags
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from components.conversion.freed_memory import give_freed_memory_back
-from components.conversion.watch import ShardBar
 from components.prediction.options import PredictionOptions
 from components.prediction.predict import predict_images
-from pipelines.command_line import local_beam_args, run_command
-from pipelines.decoding_flags import decoding_settings
-from pix2seq_model.pushed_model import find_model_folder
+from components.storage.memory import give_freed_memory_back
+from components.storage.watch import ShardBar
+from pipelines.cli.command_line import local_beam_args, run_command
+from pipelines.cli.decoding_flags import decoding_settings
+from pix2seq_model.model_folder.pushed import find_model_folder
 
 _MODEL = flags.DEFINE_string("model", None, "Model folder, or a pushed version.", required=True)
 _IMAGES = flags.DEFINE_list("images", None, "Folders, patterns, lists, records.", required=True)

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from ml_collections import ConfigDict
 
 from pix2seq_model.errors import ConfigError
-from pix2seq_model.experiment import enabled_stages
+from pix2seq_model.experiment.loading import enabled_stages
 
 if TYPE_CHECKING:
-    from pipelines.vertex_job import CloudTarget
+    from pipelines.vertex.job import CloudTarget
 
 STAGES = ("convert", "pretrain", "finetune", "evaluate", "push")
 _PROJECT_ROOT = Path(__file__).resolve().parents[1]

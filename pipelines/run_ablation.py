@@ -17,13 +17,13 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from pipelines import cache_keys
-from pipelines.command_line import local_beam_args, run_command, split_overrides
-from pix2seq_model import demo_data
-from pix2seq_model.ablation import plan_trials, run_trials, stages_of
-from pix2seq_model.dataset_info import FILE_NAME as MANIFEST
+from pipelines.cli.command_line import local_beam_args, run_command, split_overrides
+from pix2seq_model.ablation.trials import plan_trials, run_trials, stages_of
+from pix2seq_model.data.manifest import FILE_NAME as MANIFEST
 from pix2seq_model.errors import ConfigError
-from pix2seq_model.experiment import load_config
-from pix2seq_model.model_folder import write_atomically
+from pix2seq_model.experiment.loading import load_config
+from pix2seq_model.model_folder.folder import write_atomically
+from pix2seq_model.synthetic import dataset as demo_data
 
 _CONFIG = flags.DEFINE_string(
     "config", "configs/ablation.py", "File of the experiment, with a section `ablation`."
@@ -49,11 +49,11 @@ def main(arguments: list[str]) -> None:
         for stage in stages_of(trials)
     }
     results = run_trials(config, examples=examples, output_dir=root)
-    from pix2seq_model.ablation_summary import summarize, write_tables
+    from pix2seq_model.ablation.summary import summarize, write_tables
 
     summary = summarize(config, results, examples=examples, output_dir=root)
     write_tables(root, summary)
-    from pix2seq_model.ablation_report import write_page  # The charts take a while to import.
+    from pix2seq_model.ablation.page import write_page  # The charts take a while to import.
 
     page = write_page(root, summary)
     print(summary.text())

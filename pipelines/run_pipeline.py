@@ -22,13 +22,13 @@ from pathlib import Path
 from absl import flags
 
 from pipelines import cache_keys
-from pipelines.command_line import local_beam_args, run_command, split_overrides
-from pipelines.no_secrets import refuse_in_config
+from pipelines.cli.command_line import local_beam_args, run_command, split_overrides
+from pipelines.cli.no_secrets import refuse_in_config
+from pipelines.local.run_log import run_log
+from pipelines.local.stage_errors import StageError
 from pipelines.request import STAGES, Request, parse_stages, portable_config_name
-from pipelines.run_log import run_log
-from pipelines.stage_errors import StageError
 from pix2seq_model.errors import ConfigError
-from pix2seq_model.experiment import load_config
+from pix2seq_model.experiment.loading import load_config
 
 FLAGS = flags.FLAGS
 
@@ -101,8 +101,8 @@ def _run_stages(request: Request) -> None:
 
     from rich.console import Console
 
-    from pipelines import summary
-    from pipelines.local_run import NodeRun, run_locally
+    from pipelines.local import summary
+    from pipelines.local.run import NodeRun, run_locally
     from pipelines.pipeline import STAGE_OF_NODE, create_pipeline
 
     request = dataclasses.replace(request, beam_args=local_beam_args(request.beam_args))
@@ -143,7 +143,7 @@ def _only_run_in(root: Path) -> Iterator[None]:
 
 
 def _run_on_vertex(request: Request) -> int:
-    from pipelines import vertex_job
+    from pipelines.vertex import job as vertex_job
 
     with run_log(Path(f"runs/{request.config.name}/logs"), verbose=FLAGS.verbose):
         request = vertex_job.on_cloud(request, image=FLAGS.image)
@@ -169,8 +169,8 @@ def _run_on_vertex(request: Request) -> int:
 def _submit(request: Request, job_file: Path) -> int:
     from rich.console import Console
 
-    from pipelines import vertex_submit
-    from pipelines.preflight import preflight
+    from pipelines.vertex import submit as vertex_submit
+    from pipelines.vertex.preflight import preflight
 
     parameters = _parameters(FLAGS.parameters)
     print("Checking the project, the bucket, the image, quotas and roles ...", flush=True)

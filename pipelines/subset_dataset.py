@@ -6,10 +6,10 @@
 
 from absl import flags
 
-from pipelines.command_line import run_command
-from pix2seq_model.coco_files import read_ground_truth, write_json
-from pix2seq_model.coco_subset import choose_images
+from pipelines.cli.command_line import run_command
+from pix2seq_model.data.subset import choose_images
 from pix2seq_model.errors import ConfigError
+from pix2seq_model.metrics.coco_files import read_ground_truth, write_json
 
 FLAGS = flags.FLAGS
 

@@ -12,7 +12,7 @@ from absl import flags
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from components.conversion.unpack_archives import UnpackArchives, check_unpacked, find_archives
-from pipelines.command_line import local_beam_args, run_command
+from pipelines.cli.command_line import local_beam_args, run_command
 from pix2seq_model.errors import ConfigError
 
 _ARCHIVES = flags.DEFINE_string("archives", None, "Pattern of the archives.", required=True)

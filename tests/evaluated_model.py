@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pix2seq_model.dataset_info import DatasetInfo, ShardInfo, SplitInfo, write_dataset_info
-from pix2seq_model.model_config import ModelConfig
-from pix2seq_model.records import ObjectRecord, encode_example
-from pix2seq_model.tfrecord import frame_record
-from pix2seq_model.vocabulary import Vocabulary
+from pix2seq_model.data.manifest import DatasetInfo, ShardInfo, SplitInfo, write_dataset_info
+from pix2seq_model.data.records import ObjectRecord, encode_example
+from pix2seq_model.data.tfrecord import frame_record
+from pix2seq_model.network.config import ModelConfig
+from pix2seq_model.tokens.vocabulary import Vocabulary
 
 CATEGORIES = ({"id": 2, "name": "ring"}, {"id": 3, "name": "cross"})
 MAX_OBJECTS = 5
@@ -94,8 +94,8 @@ def write_model(folder: Path, *, categories=CATEGORIES, seed=0, finds_objects=Fa
 
     What it says is mostly no object, unless it is made to name boxes of the categories.
     """
-    from pix2seq_model.model_folder import ModelInfo, save_model_folder
-    from pix2seq_model.pix2seq import build_model
+    from pix2seq_model.model_folder.folder import ModelInfo, save_model_folder
+    from pix2seq_model.network.pix2seq import build_model
 
     config = ModelConfig(
         image_size=(64, 64),

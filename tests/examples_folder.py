@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pix2seq_model import dataset_info, records, tfrecord
+from pix2seq_model.data import manifest as dataset_info
+from pix2seq_model.data import records, tfrecord
 
 CATEGORIES = ({"id": 1, "name": "one"}, {"id": 3, "name": "three"}, {"id": 7, "name": "seven"})
 

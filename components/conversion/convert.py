@@ -17,14 +17,14 @@ import orjson
 
 from components.conversion.find_repeats import FindRepeats
 from components.conversion.finish import finish_conversion
-from components.conversion.folder import SUMMARY, write_file
 from components.conversion.join_images import JoinImages
 from components.conversion.options import ConversionOptions
 from components.conversion.plan_shards import PLAN, AssignShards, PlanShards
 from components.conversion.prepare import prepare_conversion
 from components.conversion.read_annotations import ReadAnnotations
 from components.conversion.write_shards import WriteShards
-from pix2seq_model.dataset_info import DatasetInfo
+from components.storage.files import SUMMARY, write_file
+from pix2seq_model.data.manifest import DatasetInfo
 
 
 class _WriteSummary(beam.DoFn):

@@ -4,20 +4,20 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from components.conversion.image_store import READING_ERRORS, ImageStore, read_with_retries
 from components.conversion.join_images import JoinedImage
 from components.conversion.options import ConversionOptions
-from pix2seq_model.box_statistics import BoxStatistics
-from pix2seq_model.coco_annotations import AnnotationRow, ImageRow
-from pix2seq_model.defects import (
+from components.storage.image_store import READING_ERRORS, ImageStore, read_with_retries
+from pix2seq_model.data.annotations import AnnotationRow, ImageRow
+from pix2seq_model.data.box_statistics import BoxStatistics
+from pix2seq_model.data.defects import (
     DROPPED_ANNOTATIONS,
     DROPPED_IMAGES,
     Defect,
     RowCounts,
 )
-from pix2seq_model.image_check import CheckedImage, ImageDefect, check_image
-from pix2seq_model.label_rules import apply_label_rules
-from pix2seq_model.records import ObjectRecord, encode_example
+from pix2seq_model.data.image_check import CheckedImage, ImageDefect, check_image
+from pix2seq_model.data.label_rules import apply_label_rules
+from pix2seq_model.data.records import ObjectRecord, encode_example
 
 # Counted, but one line for each box of a file without areas would tell nobody anything.
 _WITHOUT_LINES = ("area_from_box",)

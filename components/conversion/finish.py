@@ -7,7 +7,9 @@ from typing import Any
 import orjson
 from apache_beam.io.filesystem import BeamIOError
 
-from components.conversion.folder import (
+from components.conversion.options import ConversionOptions
+from components.conversion.plan_shards import find_categories
+from components.storage.files import (
     PLAN,
     SUMMARY,
     progress_file,
@@ -15,10 +17,9 @@ from components.conversion.folder import (
     remove_others,
     write_file,
 )
-from components.conversion.options import ConversionOptions
-from components.conversion.plan_shards import find_categories
-from pix2seq_model.box_statistics import BoxStatistics
-from pix2seq_model.dataset_info import (
+from pix2seq_model.data.box_statistics import BoxStatistics
+from pix2seq_model.data.defects import RowCounts, counts_table, exceeded_limits
+from pix2seq_model.data.manifest import (
     FILE_NAME,
     STATISTICS_FILE,
     DatasetInfo,
@@ -27,7 +28,6 @@ from pix2seq_model.dataset_info import (
     dead_letter_file,
     shard_file,
 )
-from pix2seq_model.defects import RowCounts, counts_table, exceeded_limits
 from pix2seq_model.errors import DataError
 
 _OUR_FILES = ("Split-*/*", "dead_letter/*", "progress/*")

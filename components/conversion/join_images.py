@@ -12,10 +12,10 @@ from apache_beam import pvalue
 
 from components.conversion.batches import image_hash, pack, unpack
 from components.conversion.find_repeats import LEAK, REPEAT
-from components.conversion.image_store import Location, open_store
 from components.conversion.options import ConversionOptions
 from components.conversion.read_annotations import ANNOTATION, IMAGE
-from pix2seq_model.coco_annotations import AnnotationRow, ImageRow
+from components.storage.image_store import Location, open_store
+from pix2seq_model.data.annotations import AnnotationRow, ImageRow
 
 JOINED = "joined"
 _LOOKING_THREADS = 16

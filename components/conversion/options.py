@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from pix2seq_model.defects import DefectLimits
+from pix2seq_model.data.defects import DefectLimits
 from pix2seq_model.errors import ConfigError
 
 DATASET_FORMATS = ("objects365", "coco", "coco_format")

@@ -7,12 +7,12 @@ from typing import Any
 import apache_beam as beam
 import orjson
 
-from components.conversion import folder
 from components.conversion.batches import HASH_BYTES, pack, part_of, unpack
-from components.conversion.folder import write_file
 from components.conversion.join_images import JOINED
 from components.conversion.options import AUTOMATIC, ConversionOptions
-from pix2seq_model.categories import CategoryTable, merge_categories
+from components.storage import files as folder
+from components.storage.files import write_file
+from pix2seq_model.data.categories import CategoryTable, merge_categories
 from pix2seq_model.errors import DataError
 
 PLAN = "plan"

@@ -6,7 +6,8 @@ import zipfile
 from apache_beam.io.filesystem import BeamIOError
 from apache_beam.io.filesystems import FileSystems
 
-from components.conversion.folder import (
+from components.conversion.options import ConversionOptions, SplitSource
+from components.storage.files import (
     PLAN,
     SUMMARY,
     check_output_name,
@@ -14,10 +15,9 @@ from components.conversion.folder import (
     remove_files,
     write_file,
 )
-from components.conversion.image_store import candidate_paths, open_store
-from components.conversion.options import ConversionOptions, SplitSource
-from pix2seq_model import dataset_info
-from pix2seq_model.coco_annotations import parse_image_row, read_array
+from components.storage.image_store import candidate_paths, open_store
+from pix2seq_model.data import manifest as dataset_info
+from pix2seq_model.data.annotations import parse_image_row, read_array
 from pix2seq_model.errors import DataError
 
 _IMAGES_TRIED = 40

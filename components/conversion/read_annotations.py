@@ -11,7 +11,7 @@ from apache_beam.io.filesystems import FileSystems
 from components.conversion.batches import NUM_BUCKETS, BatchPacker, image_hash, part_of
 from components.conversion.collection import collect_only_new_objects
 from components.conversion.options import ConversionOptions
-from pix2seq_model.coco_annotations import (
+from pix2seq_model.data.annotations import (
     parse_annotation_row,
     parse_image_row,
     read_array,

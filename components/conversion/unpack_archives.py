@@ -15,7 +15,7 @@ import orjson
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
-from components.conversion.folder import (
+from components.storage.files import (
     NewFile,
     check_output_name,
     file_metadata,

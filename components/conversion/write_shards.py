@@ -11,20 +11,20 @@ import orjson
 
 from components.conversion.collection import collect_only_new_objects
 from components.conversion.examine import ExaminedImage, Tally, examine_image
-from components.conversion.folder import (
+from components.conversion.join_images import JoinedImage
+from components.conversion.options import ConversionOptions
+from components.conversion.plan_shards import find_categories, unpack_runs
+from components.storage.files import (
     NewFile,
     file_size,
     progress_file,
     read_file,
     write_file,
 )
-from components.conversion.image_store import open_store
-from components.conversion.join_images import JoinedImage
-from components.conversion.options import ConversionOptions
-from components.conversion.plan_shards import find_categories, unpack_runs
-from pix2seq_model.dataset_info import dead_letter_file, shard_file
-from pix2seq_model.records import SCHEMA_VERSION
-from pix2seq_model.tfrecord import frame_record
+from components.storage.image_store import open_store
+from pix2seq_model.data.manifest import dead_letter_file, shard_file
+from pix2seq_model.data.records import SCHEMA_VERSION
+from pix2seq_model.data.tfrecord import frame_record
 
 # Raised whenever the same metadata and options would give other bytes.
 _WRITER_VERSION = 1

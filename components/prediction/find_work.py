@@ -12,11 +12,11 @@ from typing import Any
 from apache_beam.io.filesystem import BeamIOError, FileMetadata
 from apache_beam.io.filesystems import FileSystems
 
-from components.conversion.folder import file_metadata, folder_exists
 from components.prediction.options import PredictionOptions
-from pix2seq_model import dataset_info
+from components.storage.files import file_metadata, folder_exists
+from pix2seq_model.data import manifest as dataset_info
 from pix2seq_model.errors import DataError
-from pix2seq_model.image_sources import SUFFIXES
+from pix2seq_model.prediction.image_sources import SUFFIXES
 
 _LIST_SUFFIX = ".txt"
 _ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")

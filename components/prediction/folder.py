@@ -6,7 +6,7 @@ unreadable/unreadable-00000-of-00012.jsonl        a line for each that could not
 predictions.json                                  counts, shards and their digests; written last
 progress/                                         notes by which a rerun goes on
 
-What lines and records hold is in `pix2seq_model.detection_records`.
+What lines and records hold is in `pix2seq_model.prediction.detection_records`.
 """
 
 KIND = "detections"

@@ -13,7 +13,11 @@ import apache_beam as beam
 import orjson
 from apache_beam.io.filesystem import BeamIOError
 
-from components.conversion.folder import (
+from components.prediction.find_work import find_work
+from components.prediction.folder import KIND, MANIFEST, OUR_FILES, WORK
+from components.prediction.options import PredictionOptions
+from components.prediction.predict_shards import PredictShard
+from components.storage.files import (
     PLAN,
     SUMMARY,
     NewFile,
@@ -24,12 +28,8 @@ from components.conversion.folder import (
     remove_others,
     write_file,
 )
-from components.prediction.find_work import find_work
-from components.prediction.folder import KIND, MANIFEST, OUR_FILES, WORK
-from components.prediction.options import PredictionOptions
-from components.prediction.predict_shards import PredictShard
 from pix2seq_model.errors import DataError
-from pix2seq_model.model_folder import ModelInfo, read_model_info
+from pix2seq_model.model_folder.folder import ModelInfo, read_model_info
 
 _MOST_SHARDS = 99_999
 
@@ -111,8 +111,8 @@ def predict_images(
 
 def _check_decoding(options: PredictionOptions, info: ModelInfo) -> None:
     # These load Keras, which takes seconds: after everything that may be wrong with the command.
-    from pix2seq_model.decoding import DecodeSettings
-    from pix2seq_model.detector import check_positions
+    from pix2seq_model.decoding.detector import check_positions
+    from pix2seq_model.decoding.generate import DecodeSettings
 
     wanted = {name: value for name, value in options.decoding.items() if name != "seed"}
     check_positions(DecodeSettings(**wanted), info.model)

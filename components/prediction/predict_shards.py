@@ -21,8 +21,6 @@ from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.utils.shared import Shared
 
-from components.conversion.folder import NewFile, file_size, progress_file, read_file, write_file
-from components.conversion.image_store import READING_ERRORS, ImageFolder, read_with_retries
 from components.prediction.folder import (
     KIND,
     WORK,
@@ -31,11 +29,13 @@ from components.prediction.folder import (
     unreadable_file,
 )
 from components.prediction.options import PredictionOptions
-from pix2seq_model.detection_records import ImageDetections, encode_detections, json_line
+from components.storage.files import NewFile, file_size, progress_file, read_file, write_file
+from components.storage.image_store import READING_ERRORS, ImageFolder, read_with_retries
+from pix2seq_model.data.image_check import ImageDefect
+from pix2seq_model.data.records import decode_example
+from pix2seq_model.data.tfrecord import frame_record, read_records
 from pix2seq_model.errors import DataError, ModelError
-from pix2seq_model.image_check import ImageDefect
-from pix2seq_model.records import decode_example
-from pix2seq_model.tfrecord import frame_record, read_records
+from pix2seq_model.prediction.detection_records import ImageDetections, encode_detections, json_line
 
 # Raised whenever the same images, model and options would give other bytes.
 _WRITER_VERSION = 1
@@ -134,7 +134,7 @@ class PredictShard(beam.DoFn):
 
     def _load_detector(self):
         # TensorFlow takes seconds to import; the launching process has no need of it.
-        from pix2seq_model.image_detector import ImageDetector
+        from pix2seq_model.prediction.image_detector import ImageDetector
 
         options = self._options
         detector = ImageDetector(
@@ -216,7 +216,9 @@ def _images(work: dict[str, Any]) -> Iterator[_Image]:
 
 
 def _prepare(image: _Image, *, image_size: tuple[int, int], max_pixels: int):
-    from pix2seq_model.image_input import prepare_image  # TensorFlow, see _load_detector.
+    from pix2seq_model.input_pipeline.image_file import (
+        prepare_image,  # TensorFlow, see _load_detector.
+    )
 
     try:
         encoded = image.read()

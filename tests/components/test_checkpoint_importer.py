@@ -8,7 +8,7 @@ from tfx.types import standard_artifacts
 
 from components.checkpoint_importer import Executor
 from pix2seq_model.errors import CheckpointError
-from pix2seq_model.model_folder import load_model_folder
+from pix2seq_model.model_folder.folder import load_model_folder
 from tests.pix2seq_model import published_layout, tiny_network
 
 

@@ -9,7 +9,7 @@ from tfx.types import artifact_utils, standard_artifacts
 
 from components.example_gen import ExampleGen, Executor, conversion_options
 from components.example_gen import _move_folder as move_folder
-from pix2seq_model.dataset_info import check_shards, read_dataset_info
+from pix2seq_model.data.manifest import check_shards, read_dataset_info
 from pix2seq_model.errors import DataError
 from tests import object_store
 from tests.pipelines.tiny_config import make_config

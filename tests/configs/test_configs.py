@@ -2,9 +2,9 @@
 
 import pytest
 
-from pix2seq_model import experiment
 from pix2seq_model.errors import ConfigError
-from pix2seq_model.model_config import PUBLISHED_NAMES, ModelConfig
+from pix2seq_model.experiment import loading as experiment
+from pix2seq_model.network.config import PUBLISHED_NAMES, ModelConfig
 
 
 @pytest.mark.parametrize("backbone", PUBLISHED_NAMES)

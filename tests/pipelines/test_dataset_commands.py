@@ -2,7 +2,7 @@
 
 import pytest
 
-from pix2seq_model.dataset_info import read_dataset_info
+from pix2seq_model.data.manifest import read_dataset_info
 from tests.commands import run_command as run
 from tests.shared_material import SHARED, needs_shared
 from tests.small_dataset import SmallDataset

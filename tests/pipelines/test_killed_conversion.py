@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from pix2seq_model.dataset_info import check_shards, read_dataset_info
+from pix2seq_model.data.manifest import check_shards, read_dataset_info
 from pix2seq_model.errors import DataError
 from tests.commands import run_command, start_command
 from tests.small_dataset import SmallDataset

@@ -10,8 +10,8 @@ from unittest import mock
 from absl.testing import flagsaver
 
 from pipelines import run_pipeline
-from pipelines.command_line import run_command
-from pix2seq_model import demo_data
+from pipelines.cli.command_line import run_command
+from pix2seq_model.synthetic import dataset as demo_data
 
 DATA = demo_data.DemoSettings(
     objects365_train=24, objects365_val=1, coco_train=24, coco_val=8, image_size=(64, 80)

@@ -14,9 +14,9 @@ import sys
 import keras
 import numpy as np
 
-from pix2seq_model.pix2seq import build_model
-from pix2seq_model.recompute import recompute_activations
-from pix2seq_model.train_step import TrainedNetwork
+from pix2seq_model.network.pix2seq import build_model
+from pix2seq_model.network.remat import recompute_activations
+from pix2seq_model.training.training_model import TrainedNetwork
 from tests.pix2seq_model import tiny_network
 
 STEPS = 50

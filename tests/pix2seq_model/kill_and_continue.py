@@ -16,9 +16,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from pix2seq_model import training
 from pix2seq_model.errors import UserError
-from pix2seq_model.model_folder import read_model_info
+from pix2seq_model.model_folder.folder import read_model_info
+from pix2seq_model.training import train as training
 from tests.pix2seq_model import tiny_run
 
 _STEPS = 60

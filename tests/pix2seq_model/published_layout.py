@@ -7,8 +7,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from pix2seq_model.pix2seq import Pix2Seq
-from pix2seq_model.published_names import published_source
+from pix2seq_model.network.pix2seq import Pix2Seq
+from pix2seq_model.published.weight_names import published_source
 
 
 class _Object(tf.Module):

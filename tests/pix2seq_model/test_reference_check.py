@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pix2seq_model import reference_check
-from pix2seq_model.published_checkpoint import load_published_checkpoint
+from pix2seq_model.published.checkpoint import load_published_checkpoint
 from tests.pix2seq_model import published_layout
 from tests.shared_material import SHARED, needs_shared
 

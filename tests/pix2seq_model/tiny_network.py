@@ -2,9 +2,9 @@
 
 import dataclasses
 
-from pix2seq_model.model_config import ModelConfig
-from pix2seq_model.pix2seq import Pix2Seq, build_model
-from pix2seq_model.vocabulary import Vocabulary
+from pix2seq_model.network.config import ModelConfig
+from pix2seq_model.network.pix2seq import Pix2Seq, build_model
+from pix2seq_model.tokens.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary(vocab_size=180, num_bins=50, coord_shift=120)
 CONFIG = ModelConfig(

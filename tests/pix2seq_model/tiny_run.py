@@ -11,8 +11,9 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from configs import base
-from pix2seq_model import dataset_info, records, tfrecord
-from pix2seq_model.model_folder import ModelInfo
+from pix2seq_model.data import manifest as dataset_info
+from pix2seq_model.data import records, tfrecord
+from pix2seq_model.model_folder.folder import ModelInfo
 
 CATEGORIES = ({"id": 2, "name": "square"}, {"id": 7, "name": "bar"})
 NUM_EXAMPLES = 12
@@ -127,7 +128,7 @@ def config(**finetune) -> ConfigDict:
 def train(root: Path, examples: Path, *, stage: str = "finetune", **settings) -> ModelInfo:
     """A run with its model, work and logs folders below `root`; settings are of the stage."""
     # Here, where the caller has chosen the backend.
-    from pix2seq_model import training
+    from pix2seq_model.training import train as training
 
     return training.train(
         config(**settings),

@@ -80,7 +80,7 @@ def _free_port() -> int:
 
 
 def _run(root: Path, examples: Path, settings: dict[str, Any]) -> None:
-    from pix2seq_model import training
+    from pix2seq_model.training import train as training
     from tests.pix2seq_model import tiny_run
 
     training.export_model_folder = lambda _, folder, **__: folder.mkdir()
@@ -104,7 +104,7 @@ def _split_cpu(number: int):
     """As several GPUs of one machine."""
     import tensorflow as tf
 
-    from pix2seq_model.replicas import Replicas
+    from pix2seq_model.training.replicas import Replicas
 
     (cpu,) = tf.config.list_physical_devices("CPU")
     parts = [tf.config.LogicalDeviceConfiguration()] * number

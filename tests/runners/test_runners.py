@@ -9,8 +9,8 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from components.conversion.convert import convert_dataset
-from pix2seq_model.dataset_info import read_dataset_info
-from pix2seq_model.defects import DefectLimits
+from pix2seq_model.data.defects import DefectLimits
+from pix2seq_model.data.manifest import read_dataset_info
 from tests.runners.install import FOUND_FILE
 from tests.small_dataset import SmallDataset, options
 

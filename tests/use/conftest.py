@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from pix2seq_model.decoding import DecodeSettings
-from pix2seq_model.export import export_model_folder
-from pix2seq_model.image_sources import find_images
-from pix2seq_model.model_folder import SERVING_FOLDER, read_model_info
-from pix2seq_model.pushed_model import GRAPH_FILE, find_model_folder, find_pushed_version
+from pix2seq_model.decoding.generate import DecodeSettings
+from pix2seq_model.model_folder.folder import SERVING_FOLDER, read_model_info
+from pix2seq_model.model_folder.pushed import GRAPH_FILE, find_model_folder, find_pushed_version
+from pix2seq_model.model_folder.saved_model import export_model_folder
+from pix2seq_model.prediction.image_sources import find_images
 
 TOLERANCE = 1e-4  # of a box's edge, as a part of the image's side; and of a score
 

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pix2seq_model.demo_http import DemoServer
-from pix2seq_model.demo_model import AttentiveModel, ServedModel
-from pix2seq_model.evaluation_image import decode_image
-from pix2seq_model.export import SERVED_FILES, SERVED_IMAGES
+from pix2seq_model.input_pipeline.preprocessing import decode_image
+from pix2seq_model.model_folder.saved_model import SERVED_FILES, SERVED_IMAGES
+from pix2seq_model.web_demo.model import AttentiveModel, ServedModel
+from pix2seq_model.web_demo.server import DemoServer
 from tests.commands import run_command
 from tests.use.conftest import TOLERANCE
 

@@ -26,7 +26,7 @@ for number in range(12):
 """
 BEAM = """
 from apache_beam.io.filesystem import CompressionTypes
-from components.conversion.folder import NewFile, read_file
+from components.storage.files import NewFile, read_file
 assert read_file("gs://bucket/run", "0") is None
 for number in range(12):
     content = bytes([number]) * 10 ** (number % 4 + 3)

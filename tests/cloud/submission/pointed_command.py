@@ -14,8 +14,9 @@ import google.auth
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import aiplatform
 
-from pipelines import preflight, vertex_submit
-from pipelines.preflight_findings import Endpoints
+from pipelines.vertex import preflight
+from pipelines.vertex import submit as vertex_submit
+from pipelines.vertex.findings import Endpoints
 
 PROGRAM = Path(__file__).resolve().parents[3] / "pipelines" / "run_pipeline.py"
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.pipelines.stand_in import stand_in
-from tests.pipelines.test_preflight import POLICY, QUOTA, project_answers, quota
+from tests.pipelines.vertex.test_preflight import POLICY, QUOTA, project_answers, quota
 
 pytestmark = [pytest.mark.cloud, pytest.mark.timeout(900)]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from pix2seq_model import demo_data
+from pix2seq_model.synthetic import dataset as demo_data
 from tests.cloud.object_store.faults import Fault, FaultPlan, Faults
 from tests.cloud.vertex_executor.vertex import PROJECT_ROOT, Vertex, vertex
 from tests.pipelines import tiny_config, tiny_pipeline

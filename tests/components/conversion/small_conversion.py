@@ -8,10 +8,10 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from components.conversion.convert import convert_dataset
-from pix2seq_model.dataset_info import check_shards, read_dataset_info
-from pix2seq_model.defects import DefectLimits
-from pix2seq_model.records import decode_example
-from pix2seq_model.tfrecord import read_records
+from pix2seq_model.data.defects import DefectLimits
+from pix2seq_model.data.manifest import check_shards, read_dataset_info
+from pix2seq_model.data.records import decode_example
+from pix2seq_model.data.tfrecord import read_records
 from tests.small_dataset import options
 
 ANYTHING_GOES = DefectLimits(max_dropped_images=1.0, max_dropped_annotations=1.0)

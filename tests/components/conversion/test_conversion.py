@@ -7,11 +7,11 @@ import zipfile
 
 import pytest
 
-from components.conversion import image_store
 from components.conversion.convert import convert_dataset
 from components.conversion.options import SplitSource
 from components.conversion.unpack_archives import UnpackArchives, check_unpacked, find_archives
-from pix2seq_model.dataset_info import read_dataset_info
+from components.storage import image_store
+from pix2seq_model.data.manifest import read_dataset_info
 from pix2seq_model.errors import DataError
 from tests.components.conversion.small_conversion import (
     ANYTHING_GOES,

@@ -4,7 +4,7 @@ import orjson
 import pytest
 
 from components.conversion.finish import LostRowsError, finish_conversion
-from components.conversion.folder import SUMMARY
+from components.storage.files import SUMMARY
 from tests.components.conversion.small_conversion import ANYTHING_GOES, convert
 from tests.small_dataset import SmallDataset, options
 

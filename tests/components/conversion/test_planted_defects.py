@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from components.conversion import examine, image_store
-from pix2seq_model.defects import CHANGED_IMAGES, DROPPED_IMAGES, EXPLANATIONS
+from components.conversion import examine
+from components.storage import image_store
+from pix2seq_model.data.defects import CHANGED_IMAGES, DROPPED_IMAGES, EXPLANATIONS
 from tests.components.conversion.small_conversion import (
     convert,
     dead_letters,

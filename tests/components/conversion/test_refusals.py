@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from pix2seq_model.defects import DefectLimits
+from pix2seq_model.data.defects import DefectLimits
 from pix2seq_model.errors import DataError
 from tests.components.conversion.small_conversion import convert
 from tests.small_dataset import SmallDataset

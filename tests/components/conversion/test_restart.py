@@ -10,7 +10,7 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from components.conversion.convert import convert_dataset
-from pix2seq_model.dataset_info import read_dataset_info
+from pix2seq_model.data.manifest import read_dataset_info
 from tests.commands import PROCESSES
 from tests.small_dataset import SmallDataset, image_bytes, options
 

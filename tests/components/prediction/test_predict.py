@@ -12,12 +12,12 @@ from PIL import Image
 from components.prediction import predict_shards
 from components.prediction.options import PredictionOptions
 from components.prediction.predict import predict_images
-from pix2seq_model import image_detector
-from pix2seq_model.detection_records import decode_detections
+from pix2seq_model.data.tfrecord import read_records
 from pix2seq_model.errors import ConfigError, DataError, ModelError
-from pix2seq_model.image_sources import find_images
-from pix2seq_model.prediction import predict
-from pix2seq_model.tfrecord import read_records
+from pix2seq_model.prediction import image_detector
+from pix2seq_model.prediction.detection_records import decode_detections
+from pix2seq_model.prediction.image_sources import find_images
+from pix2seq_model.prediction.predict import predict
 from tests.evaluated_model import jpeg, write_examples, write_model
 
 # The weights are random and scores tiny.
@@ -41,7 +41,7 @@ def loaded(model_dir):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(image_detector, "load_model_folder", load)
-        patch.setattr("pix2seq_model.prediction.load_model_folder", load)
+        patch.setattr("pix2seq_model.prediction.predict.load_model_folder", load)
         yield asked
 
 

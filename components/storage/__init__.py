@@ -1,0 +1,1 @@
+"""Files and images, local or in a bucket, as Beam workers reach them."""

@@ -1,0 +1,228 @@
+"""Reading images where they lie: a folder in any of the circulating layouts, or a zip archive.
+
+Objects365's images are unpacked in three ways, so an image is looked for as `file_name`, then as
+`patchN/basename`, then as `basename`. Local paths and `gs://` alike.
+"""
+
+import functools
+import posixpath
+import re
+import struct
+import threading
+import time
+import zipfile
+import zlib
+from typing import BinaryIO, NamedTuple, Protocol
+
+from apache_beam.io.filesystem import BeamIOError, CompressionTypes
+from apache_beam.io.filesystems import FileSystems
+from google.api_core.exceptions import GoogleAPIError, NotFound
+
+from components.storage.files import file_metadata
+
+# What `ImageStore.read` raises; all but the last may pass.
+READING_ERRORS = (OSError, BeamIOError, GoogleAPIError, zipfile.BadZipFile)
+_PASSING_ERRORS = READING_ERRORS[:-1]
+_PATCH = re.compile(r"(?:^|/)(patch\d+)/")
+_ATTEMPTS = 4
+_FIRST_WAIT_SECONDS = 0.5
+# Beam's own reader of gs:// fetches 16 MB for each place that is read.
+_RANGE_BYTES = 1 << 16
+_ENCRYPTED = 1
+# A member's own header: of interest are the lengths of its name and of what else precedes the data.
+_HEADER = struct.Struct("<26xHH")
+_USUAL_EXTRA = 64
+
+
+class Location(NamedTuple):
+    """Where an image was found.
+
+    Attributes:
+      path: Inside the store, for `read`.
+      size: Bytes.
+      version: Changes when the file changes: its time, or its checksum inside an archive.
+    """
+
+    path: str
+    size: int
+    version: int
+
+
+class ImageStore(Protocol):
+    """A place with images; its methods may be called from several threads."""
+
+    def locate(self, file_name: str) -> Location | None:
+        """Finds an image by the annotation file's `file_name`; None if it is not there."""
+
+    def read(self, path: str) -> bytes:
+        """Returns the file at a `Location.path`."""
+
+
+def candidate_paths(file_name: str) -> list[str]:
+    """Returns the paths under which an image may lie, in the order of looking."""
+    name = posixpath.basename(file_name)
+    paths = [file_name]
+    if patch := _PATCH.search(file_name):
+        paths.append(f"{patch[1]}/{name}")
+    paths.append(name)
+    return list(dict.fromkeys(paths))
+
+
+def _is_local(path: str) -> bool:
+    return "://" not in path
+
+
+def _open_for_ranges(path: str) -> BinaryIO:
+    if _is_local(path):
+        return open(path, "rb")
+    if path.startswith("gs://"):
+        from apache_beam.io.gcp.gcsio import GcsIO  # Takes a second to import.
+
+        return GcsIO().open(path, read_buffer_size=_RANGE_BYTES)
+    # Not by suffix: the file system would else try to decompress the archive itself.
+    return FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
+
+
+class ImageFolder:
+    """Images in a folder."""
+
+    def __init__(self, root: str):
+        self._root = root
+
+    def _full_path(self, path: str) -> str:
+        return f"{self._root.rstrip('/')}/{path}"
+
+    def locate(self, file_name: str) -> Location | None:
+        for path in candidate_paths(file_name):
+            full_path = self._full_path(path)
+            found = file_metadata(full_path)
+            if found:
+                version = int(found.last_updated_in_seconds * 1000)
+                return Location(path, found.size_in_bytes, version)
+        return None
+
+    def read(self, path: str) -> bytes:
+        full_path = self._full_path(path)
+        if _is_local(full_path):
+            with open(full_path, "rb") as file:
+                return file.read()
+        with FileSystems.open(full_path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+            return file.read()
+
+
+class _Member(NamedTuple):
+    """What a zip archive's directory says of a file: where its own header begins, and the rest."""
+
+    name: str
+    header_offset: int
+    packed_size: int
+    size: int
+    checksum: int
+    method: int
+    is_encrypted: bool
+
+
+class ImageZip:
+    """Images in a zip archive, read in place; on `gs://` by ranges.
+
+    Its directory is read once. Each thread has the archive open for itself, so that several images
+    are read at a time; Python's own `ZipFile` lets one thread read after the other.
+    """
+
+    def __init__(self, path: str):
+        self._path = path
+        self._of_thread = threading.local()
+        self._by_path: dict[str, _Member] = {}
+        self._by_name: dict[str, list[_Member]] = {}
+        with _open_for_ranges(path) as file, zipfile.ZipFile(file) as archive:
+            for info in archive.infolist():
+                if not info.is_dir():
+                    self._add(info)
+
+    def _add(self, info: zipfile.ZipInfo) -> None:
+        member = _Member(
+            info.filename,
+            info.header_offset,
+            info.compress_size,
+            info.file_size,
+            info.CRC,
+            info.compress_type,
+            bool(info.flag_bits & _ENCRYPTED),
+        )
+        self._by_path[member.name] = member
+        self._by_name.setdefault(posixpath.basename(member.name), []).append(member)
+
+    def locate(self, file_name: str) -> Location | None:
+        members = self._by_name.get(posixpath.basename(file_name), [])
+        for path in candidate_paths(file_name):
+            # Archives have a folder of their own at the top (`train2017/`), or none.
+            for member in members:
+                if member.name == path or member.name.endswith(f"/{path}"):
+                    return Location(member.name, member.size, member.checksum)
+        return None
+
+    def read(self, path: str) -> bytes:
+        member = self._by_path[path]
+        if member.is_encrypted or member.method not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            how = "encrypted" if member.is_encrypted else f"packed by method {member.method}"
+            raise zipfile.BadZipFile(f"{path} is {how}; unpack {self._path} and name the folder")
+        data = self._packed(member)
+        if member.method == zipfile.ZIP_DEFLATED:
+            try:
+                # A byte more than promised is enough to see that the promise is broken.
+                data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, member.size + 1)
+            except zlib.error as error:
+                raise zipfile.BadZipFile(f"{path} is damaged in {self._path}: {error}") from None
+        if len(data) != member.size or zlib.crc32(data) != member.checksum:
+            raise zipfile.BadZipFile(f"{path} is damaged in {self._path}: wrong checksum")
+        return data
+
+    def _packed(self, member: _Member) -> bytes:
+        """The bytes of a member as they lie in the archive, mostly in one read."""
+        name_size = len(member.name.encode())
+        wanted = _HEADER.size + name_size + _USUAL_EXTRA + member.packed_size
+        start = self._read_range(member.header_offset, wanted)
+        if len(start) < _HEADER.size or not start.startswith(b"PK\3\4"):
+            raise zipfile.BadZipFile(f"{member.name} is not where {self._path}'s directory says")
+        begin = _HEADER.size + sum(_HEADER.unpack_from(start))
+        packed = start[begin : begin + member.packed_size]
+        missing = member.packed_size - len(packed)
+        if missing:
+            packed += self._read_range(member.header_offset + begin + len(packed), missing)
+        return packed
+
+    def _read_range(self, offset: int, size: int) -> bytes:
+        if not hasattr(self._of_thread, "file"):
+            self._of_thread.file = _open_for_ranges(self._path)
+        try:
+            self._of_thread.file.seek(offset)
+            return self._of_thread.file.read(size)
+        except Exception:
+            # Whatever happened to it, the next attempt opens the archive anew.
+            del self._of_thread.file
+            raise
+
+
+@functools.lru_cache(maxsize=8)
+def open_store(path: str) -> ImageStore:
+    """Returns the store at `path`; a zip archive's directory is read once in each process."""
+    return ImageZip(path) if path.lower().endswith(".zip") else ImageFolder(path)
+
+
+def read_with_retries(store: ImageStore, path: str) -> bytes:
+    """Reads an image; tries again after errors that may pass.
+
+    Raises:
+      FileNotFoundError: it is not there.
+      READING_ERRORS: the last attempt's error.
+    """
+    for attempt in range(_ATTEMPTS):
+        try:
+            return store.read(path)
+        except (FileNotFoundError, NotFound) as error:
+            raise FileNotFoundError(path) from error
+        except _PASSING_ERRORS:
+            if attempt == _ATTEMPTS - 1:
+                raise
+            time.sleep(_FIRST_WAIT_SECONDS * 2**attempt)
+    raise AssertionError("unreachable")

@@ -1,0 +1,90 @@
+"""The progress of a job that writes shards, from the notes that its workers leave beside them."""
+
+import sys
+import threading
+from types import TracebackType
+
+import orjson
+from apache_beam.io.filesystems import FileSystems
+from tqdm import tqdm
+
+from components.storage.files import PLAN, read_file
+
+_LOCAL_SECONDS, _REMOTE_SECONDS = 0.5, 5.0
+_LINES_IN_A_LOG = 10
+
+
+class ShardBar:
+    """Shows, inside a `with` block, how many shards are complete; works with every runner.
+
+    Before the annotations are read nobody knows how many there will be; until then the bar says
+    so and counts the time. Where no terminal looks on, a few lines are written instead.
+    """
+
+    def __init__(
+        self, output: str, *, waiting: str = "reading annotations", working: str = "writing records"
+    ):
+        """
+        Args:
+          output: Folder of the job, with `progress/plan.json` as soon as that is known.
+          waiting, working: What is done before and after the number of shards is known.
+        """
+        self._waiting, self._working = waiting, working
+        self._output = output.rstrip("/")
+        self._is_live = sys.stderr.isatty()
+        self._lines = -1
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> "ShardBar":
+        self._bar = tqdm(
+            desc=self._waiting,
+            bar_format="{desc} {elapsed}",
+            leave=False,
+            disable=not self._is_live,
+        )
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+        if error_type is None:
+            self._look()
+        self._bar.close()
+
+    def _watch(self) -> None:
+        seconds = _REMOTE_SECONDS if "://" in self._output else _LOCAL_SECONDS
+        while not self._stop.wait(seconds):
+            self._look()
+
+    def _look(self) -> None:
+        plan = orjson.loads(read_file(self._output, PLAN) or b"{}")
+        if not plan or plan["problem"]:
+            self._bar.refresh()
+            return
+        counts = {split: planned["num_shards"] for split, planned in plan["splits"].items()}
+        patterns = [
+            f"{self._output}/progress/{split}-*-of-{count:05d}.json"
+            for split, count in counts.items()
+        ]
+        found = FileSystems.match(patterns)
+        self._show(sum(len(match.metadata_list) for match in found), sum(counts.values()))
+
+    def _show(self, done: int, total: int) -> None:
+        if self._is_live:
+            self._bar.bar_format = None
+            self._bar.unit = "shard"
+            self._bar.total = total
+            self._bar.n = done
+            self._bar.set_description_str(self._working)
+            return
+        line = done * _LINES_IN_A_LOG // total
+        if line > self._lines:
+            self._lines = line
+            print(f"{self._working}: {done} of {total} shards", file=sys.stderr, flush=True)

@@ -1,0 +1,155 @@
+"""What the commands share: absl flags of ours, the rest for Beam, and how a command ends.
+
+Flags that are not ours go to Beam untouched; one that is nearly ours is a typing mistake and is
+refused, since Beam would ignore it without a word.
+"""
+
+import argparse
+import difflib
+import functools
+import sys
+from collections.abc import Callable, Sequence
+
+from absl import flags
+
+from pipelines.cli.no_secrets import refuse_in_arguments
+from pix2seq_model.errors import ConfigError, UserError
+
+_SIMILARITY = 0.8
+
+
+@functools.cache
+def _beam_flags() -> frozenset[str]:
+    """The names of all of Beam's pipeline options, without their dashes."""
+    from apache_beam.options.pipeline_options import PipelineOptions  # Takes a second to import.
+
+    parser = argparse.ArgumentParser(add_help=False, conflict_handler="resolve")
+    waiting = [PipelineOptions]
+    while waiting:
+        options = waiting.pop()
+        waiting.extend(options.__subclasses__())
+        if "_add_argparse_args" in vars(options):
+            options._add_argparse_args(parser)
+    names = (string for action in parser._actions for string in action.option_strings)
+    return frozenset(name.lstrip("-") for name in names)
+
+
+def _our_flags() -> list[str]:
+    """The names of the flags that the command and this package defined, libraries' left out."""
+    return [
+        flag.name
+        for module, defined in flags.FLAGS.flags_by_module_dict().items()
+        if module == sys.argv[0] or module.startswith("pipelines.")
+        for flag in defined
+    ]
+
+
+def _refuse_misspelt(argv: list[str]) -> None:
+    ours = _our_flags()
+    ours += [f"no{name}" for name in ours if flags.FLAGS[name].boolean]
+    for argument in argv:
+        name = argument.lstrip("-").partition("=")[0]
+        # `--config.seed=3` is a matter of the flag `--config`.
+        if not argument.startswith("-") or name.partition(".")[0] in ours or name in flags.FLAGS:
+            continue
+        close = difflib.get_close_matches(name, ours, n=1, cutoff=_SIMILARITY)
+        if close and name not in _beam_flags():
+            raise ConfigError(f"there is no flag --{name}; did you mean --{close[0]}?")
+
+
+def _refuse_bare_words(arguments: list[str]) -> None:
+    """Refuses a word that is neither a flag nor, as in `--project p`, the value of one before."""
+    previous = "word"
+    for argument in arguments:
+        if argument.startswith("-"):
+            previous = "flag=value" if "=" in argument else "flag"
+        elif previous == "flag":
+            previous = "word"
+        else:
+            raise ConfigError(f"{argument!r} is not a flag; write --name=value")
+
+
+def parse_known(argv: list[str]) -> list[str]:
+    """Parses our absl flags from `argv` (program name first).
+
+    Returns:
+      The arguments that are not ours, to be given to Beam's `PipelineOptions`.
+
+    Raises:
+      ConfigError: an illegal or missing value, a misspelt flag, a word that is no flag, a secret.
+    """
+    refuse_in_arguments(argv[1:])
+    # First, so that a misspelt flag is not reported as a required one that is missing.
+    _refuse_misspelt(argv[1:])
+    try:
+        rest = flags.FLAGS(argv, known_only=True)[1:]
+    except flags.Error as error:
+        raise ConfigError(str(error)) from None
+    _refuse_bare_words(rest)
+    return rest
+
+
+def local_beam_args(beam_args: Sequence[str]) -> tuple[str, ...]:
+    """Returns Beam's arguments for a job that may run on this machine.
+
+    Beam's DirectRunner first looks for Prism, a program that it would download; its FnApiRunner
+    is what runs in this process. Several workers are processes, for threads share one core.
+    """
+    from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
+
+    options = PipelineOptions(list(beam_args))
+    if options.view_as(StandardOptions).runner not in (None, "DirectRunner"):
+        return tuple(beam_args)
+    extra = ["--runner=FnApiRunner"]  # The last one counts.
+    workers = options.view_as(DirectOptions).direct_num_workers
+    if workers != 1 and not any(a.startswith("--direct_running_mode") for a in beam_args):
+        extra.append("--direct_running_mode=multi_processing")
+    return (*beam_args, *extra)
+
+
+def split_overrides(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Parts `--config.x.y=value` (or `--config.x.y value`) from the arguments for Beam."""
+    overrides, rest = [], []
+    waiting = iter(arguments)
+    for argument in waiting:
+        if not argument.lstrip("-").startswith("config."):
+            rest.append(argument)
+            continue
+        key, equals, value = argument.lstrip("-").removeprefix("config.").partition("=")
+        if not equals:
+            value = next(waiting, "--")
+            if value.startswith("--"):
+                raise ConfigError(f"{argument} needs a value: write {argument}=value.")
+        overrides.append(f"{key}={value}")
+    return overrides, rest
+
+
+def _print_help(document: str | None) -> None:
+    print((document or "").strip())
+    print("\nFlags (all others go to Beam):")
+    for name in sorted(_our_flags()):
+        flag = flags.FLAGS[name]
+        default = "" if flag.default in (None, "", []) else f" (default: {flag.default_as_str})"
+        print(f"  --{name}: {flag.help}{default}")
+
+
+def run_command(main: Callable[[list[str]], int | None]) -> None:
+    """Runs a command and ends the process.
+
+    `main` gets the arguments for Beam and returns the exit status (None is 0). A `UserError` ends
+    as its message on standard error and status 2; any other exception keeps its traceback.
+    """
+    program = sys.modules["__main__"]
+    if any(argument in ("--help", "-h", "-help", "--helpfull") for argument in sys.argv[1:]):
+        _print_help(program.__doc__)
+        sys.exit(0)
+    try:
+        status = main(parse_known(sys.argv))
+    except UserError as error:
+        sys.stdout.flush()
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        sys.exit(130)
+    sys.exit(status or 0)

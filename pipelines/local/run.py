@@ -1,0 +1,150 @@
+"""Runs the pipeline in this process, stage after stage, and tells what happens.
+
+TFX's LocalDagRunner does the same but says nothing of stages, their time or the cache, and has no
+way to refuse a stage; its parts (the compiler, the launcher, the executor operators) do the work
+here too.
+"""
+
+import dataclasses
+import logging
+import time
+from collections.abc import Callable, Collection
+from datetime import datetime
+from typing import Any
+
+from tfx import types
+from tfx.dsl.compiler import compiler, constants
+from tfx.orchestration import metadata
+from tfx.orchestration.local import runner_utils
+from tfx.orchestration.pipeline import Pipeline
+from tfx.orchestration.portable import launcher, outputs_utils, runtime_parameter_utils
+from tfx.orchestration.portable.mlmd import execution_lib
+
+from pipelines.local.stage_errors import StageError, find_user_error
+from pix2seq_model.errors import ConfigError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NodeRun:
+    """What became of one node.
+
+    Attributes:
+      node_id: as in the pipeline.
+      seconds: it took, looking up the cache included.
+      cached: whether an earlier run's outputs were taken.
+      outputs: the artifact by output name.
+    """
+
+    node_id: str
+    seconds: float
+    cached: bool
+    outputs: dict[str, types.Artifact]
+
+
+def run_locally(
+    pipeline: Pipeline,
+    *,
+    selected: Collection[str],
+    on_start: Callable[[str], None],
+    on_end: Callable[[NodeRun], None],
+) -> list[NodeRun]:
+    """Runs the nodes of a pipeline in order.
+
+    Args:
+      pipeline: with a metadata connection.
+      selected: ids of the nodes that may run; the others must come from the cache.
+      on_start: called with a node's id when it really runs, not when the cache serves it.
+      on_end: called with every finished node that produced something.
+
+    Returns:
+      The finished nodes in order, without those that only look something up.
+
+    Raises:
+      UserError: what a user can mend, found under what TFX and Beam made of it.
+      StageError: anything else that stopped a stage.
+    """
+    compiled = compiler.Compiler().compile(pipeline)
+    runtime_parameter_utils.substitute_runtime_parameter(
+        compiled, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: datetime.now().isoformat()}
+    )
+    deployment = runner_utils.extract_local_deployment_config(compiled)
+    store = getattr(
+        deployment.metadata_connection_config,
+        deployment.metadata_connection_config.WhichOneof("connection_config"),
+    )
+    runs = []
+    for node in (element.pipeline_node for element in compiled.nodes):
+        node_id = node.node_info.id
+        watch = _Watch(node_id, allowed=node_id in selected, on_start=on_start)
+        started = time.monotonic()
+        execution = _launch(
+            launcher.Launcher(
+                pipeline_node=node,
+                mlmd_connection=metadata.Metadata(store),
+                pipeline_info=compiled.pipeline_info,
+                pipeline_runtime_spec=compiled.runtime_spec,
+                executor_spec=runner_utils.extract_executor_spec(deployment, node_id),
+                custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, node_id),
+                custom_executor_operators=watch.operators(),
+            ),
+            watch,
+        )
+        if node_id not in deployment.executor_specs:
+            continue
+        with metadata.Metadata(store) as handle:
+            outputs = execution_lib.get_output_artifacts(handle, execution.execution_id)
+        runs.append(
+            NodeRun(
+                node_id=node_id,
+                seconds=time.monotonic() - started,
+                cached=watch.execution is None,
+                outputs={key: artifacts[0] for key, artifacts in outputs.items() if artifacts},
+            )
+        )
+        on_end(runs[-1])
+    return runs
+
+
+class _Watch:
+    """Notices whether a node's executor runs, and refuses those that may not."""
+
+    def __init__(self, node_id: str, *, allowed: bool, on_start: Callable[[str], None]) -> None:
+        self.node_id, self.execution = node_id, None
+        self._allowed, self._on_start = allowed, on_start
+
+    def operators(self) -> dict[Any, Any]:
+        """TFX's own executor operators, watched."""
+        return {
+            spec: self._watched(operator)
+            for spec, operator in launcher.DEFAULT_EXECUTOR_OPERATORS.items()
+        }
+
+    def _watched(self, operator: type) -> type:
+        watch = self
+
+        class Watched(operator):
+            def run_executor(self, execution_info, *arguments, **named):
+                if not watch._allowed:
+                    raise ConfigError(
+                        f"--stages leaves out {watch.node_id}, whose output is needed, and no "
+                        "earlier run with these data and settings is in the cache: name its "
+                        "stage too."
+                    )
+                watch.execution = execution_info
+                watch._on_start(watch.node_id)
+                return super().run_executor(execution_info, *arguments, **named)
+
+        return Watched
+
+
+def _launch(node_launcher: launcher.Launcher, watch: _Watch) -> Any:
+    try:
+        return node_launcher.launch()
+    except KeyboardInterrupt:
+        # TFX clears away what a failed execution wrote, but not an interrupted one's.
+        if watch.execution is not None:
+            outputs_utils.remove_output_dirs(watch.execution.output_dict)
+        raise
+    except Exception as error:
+        logging.getLogger(__name__).exception("%s failed", watch.node_id)
+        raise (find_user_error(error) or StageError(watch.node_id, error)) from error

@@ -1,0 +1,238 @@
+"""What a run came to: a table for people, `summary.json` for programs, the report at hand.
+
+Everything is read from the folders the stages wrote, so a stage from the cache says what it said
+when it ran.
+"""
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from etils import epath
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from components.blessing import DECISION_FILE
+from pipelines.local.run import NodeRun
+from pipelines.request import Request
+from pix2seq_model.data.manifest import read_dataset_info
+from pix2seq_model.experiment.loading import METRICS
+from pix2seq_model.model_folder.folder import write_atomically
+from pix2seq_model.model_folder.pushed import PUSHED_FILE
+
+SUMMARY_FILE = "summary.json"
+REPORT_FILE = "report.html"
+TITLES = {
+    "PretrainExamples": "Convert the pretraining data",
+    "FinetuneExamples": "Convert the fine-tuning data",
+    "PretrainCheckpoint": "Import the checkpoint",
+    "FinetuneCheckpoint": "Import the checkpoint",
+    "Pretrain": "Pretrain",
+    "Finetune": "Fine-tune",
+    "CocoEvaluator": "Evaluate",
+    "ModelPusher": "Push",
+}
+
+
+def summarize(request: Request, runs: Sequence[NodeRun], *, seconds: float) -> dict[str, Any]:
+    """Gathers what the stages wrote; also copies the report to the pipeline root.
+
+    Args:
+      request: what was asked for.
+      runs: the finished nodes.
+      seconds: of the whole run.
+
+    Returns:
+      Plain JSON values: `stages`, `data`, and as far as these stages ran `evaluation`, `blessing`,
+      `push`, `model`, `report`, `tensorboard`.
+    """
+    outputs = {run.node_id: {key: a.uri for key, a in run.outputs.items()} for run in runs}
+    summary: dict[str, Any] = {
+        "name": request.config.name,
+        "config": request.config_name,
+        "overrides": list(request.overrides),
+        "pipeline_root": request.pipeline_root,
+        "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seconds": round(seconds, 1),
+        "stages": [
+            {
+                "node": run.node_id,
+                "title": TITLES[run.node_id],
+                "seconds": round(run.seconds, 1),
+                "cached": run.cached,
+            }
+            for run in runs
+        ],
+        "data": {
+            stage: _data(outputs[f"{stage.capitalize()}Examples"]["examples"])
+            for stage in request.converted
+            if f"{stage.capitalize()}Examples" in outputs
+        },
+    }
+    trained = [
+        outputs[s.capitalize()] for s in request.training_stages if s.capitalize() in outputs
+    ]
+    if trained:
+        summary["model"] = trained[-1]["model"]
+        summary["tensorboard"] = [paths["model_run"] for paths in trained]
+    if "CocoEvaluator" in outputs:
+        summary |= _evaluation(outputs["CocoEvaluator"], request)
+    if "ModelPusher" in outputs:
+        summary["push"] = _push(outputs["ModelPusher"]["pushed_model"])
+    return summary
+
+
+def write_summary(summary: dict[str, Any], pipeline_root: str) -> Path:
+    """Writes `summary.json` and returns its path."""
+    path = epath.Path(pipeline_root) / SUMMARY_FILE
+    write_atomically(path, json.dumps(summary, indent=1) + "\n")
+    return path
+
+
+def print_summary(summary: dict[str, Any], console: Console) -> None:
+    """Prints the tables and where things are."""
+    console.print()
+    console.print(_stage_table(summary))
+    if summary["data"]:
+        console.print(_data_table(summary))
+    if "evaluation" in summary:
+        console.print(_metric_table(summary))
+    for name, text in _places(summary):
+        # Not folded by us, so that a place can be copied.
+        console.print(f"{name:<12} {text}", soft_wrap=True, markup=False, highlight=False)
+
+
+def duration(seconds: float) -> str:
+    """3.2 -> "3.2 s", 75 -> "1 min 15 s", 4000 -> "1 h 07 min"."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def _data(folder: str) -> dict[str, Any]:
+    info = read_dataset_info(folder)
+    return {
+        "folder": folder,
+        "categories": len(info.categories),
+        "splits": {
+            name: {
+                "images": split.num_examples,
+                "objects": split.num_objects,
+                "bytes": split.num_bytes,
+                "counts": split.counts,
+            }
+            for name, split in info.splits.items()
+        },
+    }
+
+
+def _evaluation(paths: dict[str, str], request: Request) -> dict[str, Any]:
+    evaluation = epath.Path(paths["evaluation"])
+    metrics = json.loads((evaluation / "metrics.json").read_text())
+    report = epath.Path(request.pipeline_root) / REPORT_FILE
+    write_atomically(report, (evaluation / REPORT_FILE).read_bytes())
+    return {
+        "evaluation": {
+            "folder": paths["evaluation"],
+            "split": request.config.evaluation.split,
+            "metrics": {name: metrics[name] for name in METRICS},
+        },
+        "blessing": json.loads((epath.Path(paths["blessing"]) / DECISION_FILE).read_text()),
+        "report": str(report),
+    }
+
+
+def _push(folder: str) -> dict[str, Any]:
+    record = epath.Path(folder) / PUSHED_FILE
+    if not record.exists():
+        return {"pushed": False}
+    return {"pushed": True, **json.loads(record.read_text())}
+
+
+def _stage_table(summary: dict[str, Any]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, title=f"Pipeline {summary['name']}", title_justify="left")
+    table.add_column("Stage")
+    table.add_column("Time", justify="right")
+    table.add_column("")
+    for stage in summary["stages"]:
+        table.add_row(
+            stage["title"], duration(stage["seconds"]), "from the cache" if stage["cached"] else ""
+        )
+    table.add_section()
+    table.add_row("Total, start included", duration(summary["seconds"]), "")
+    return table
+
+
+def _data_table(summary: dict[str, Any]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD)
+    for column, justify in (
+        *(("Data", "left"), ("Images", "right"), ("Objects", "right")),
+        *(("Set aside or mended, by rule", "left"),),
+    ):
+        table.add_column(column, justify=justify)
+    for stage, data in summary["data"].items():
+        for split, numbers in data["splits"].items():
+            table.add_row(
+                f"{stage} {split}",
+                f"{numbers['images']:,}",
+                f"{numbers['objects']:,}",
+                _defects(numbers["counts"]),
+            )
+    return table
+
+
+def _defects(counts: dict[str, Any]) -> str:
+    found = [
+        f"{rule} {count:,}"
+        for kind in ("images", "annotations")
+        for change in ("dropped", "changed")
+        for rule, count in sorted(counts.get(kind, {}).get(change, {}).items())
+        if count
+    ]
+    return ", ".join(found) or "nothing"
+
+
+def _metric_table(summary: dict[str, Any]) -> Table:
+    evaluation = summary["evaluation"]
+    table = Table(box=box.SIMPLE, show_header=False, title_justify="left")
+    table.title = f"COCO metrics on {evaluation['split']}"
+    half = len(METRICS) // 2
+    for names in (METRICS[:half], METRICS[half:]):
+        values = [evaluation["metrics"][name] for name in names]
+        table.add_row(*(name.replace("_", " ") for name in names), style="dim")
+        # COCO's -1 says that the data hold nothing to measure.
+        table.add_row(*("-" if value < 0 else f"{value:.3f}" for value in values))
+    return table
+
+
+def _places(summary: dict[str, Any]) -> list[tuple[str, str]]:
+    places = []
+    if "blessing" in summary:
+        blessing = summary["blessing"]
+        verdict = "yes" if blessing["blessed"] else "NO"
+        places.append(("Blessed", f"{verdict}: {'; '.join(blessing['reasons'])}"))
+    if "push" in summary:
+        push = summary["push"]
+        if not push["pushed"]:
+            places.append(("Pushed", "no, since it is not blessed"))
+        elif push["already_there"]:
+            places.append(("Pushed", f"{push['path']} (the same model was there already)"))
+        else:
+            places.append(("Pushed", push["path"]))
+    if "model" in summary:
+        places.append(("Model", summary["model"]))
+    if "report" in summary:
+        places.append(("Report", summary["report"]))
+    if "tensorboard" in summary:
+        logdirs = summary["tensorboard"]
+        places.append(("TensorBoard", f"tensorboard --logdir={summary['pipeline_root']}"))
+        places += [("", logdir) for logdir in logdirs]
+    return places

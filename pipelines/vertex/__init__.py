@@ -1,0 +1,1 @@
+"""A run on Vertex AI: the job file, its check, its submission."""

@@ -1,0 +1,61 @@
+"""Whether the image can be had, and is of the same packages and code as the launcher."""
+
+from collections.abc import Iterator
+
+import requests
+
+from pipelines import image_identity
+from pipelines.vertex.findings import TIMEOUT_S, Endpoints, Finding, reason
+
+_MANIFEST_TYPES = (
+    "application/vnd.docker.distribution.manifest.v2+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.oci.image.index.v1+json",
+)
+
+
+def check_image(image: str, session: requests.Session, endpoints: Endpoints) -> Iterator[Finding]:
+    """Asks the registry for the image, and its labels for what it was built from."""
+    build = f"make image IMAGE={image} && docker push {image}"
+    host, _, rest = image.partition("/")
+    name, at, reference = rest.partition("@")
+    if not at:
+        name, _, reference = rest.partition(":")
+    base = f"{endpoints.registry_scheme}://{host}/v2/{name}"
+    # Only Google's registries are sent the user's token.
+    googles = f".{host}".endswith(endpoints.googles_registries)
+    session = session if googles else requests.Session()
+    manifest = _manifest(session, base, reference or "latest")
+    if manifest.status_code != 200:
+        closed = not googles and manifest.status_code in (401, 403)
+        yield Finding(
+            what=f"image {image} cannot be read: {reason(manifest)}", mend=build, blocks=not closed
+        )
+        return
+    digest = manifest.json()["config"]["digest"]
+    config = session.get(f"{base}/blobs/{digest}", timeout=TIMEOUT_S).json()
+    labels = config.get("config", {}).get("Labels") or {}
+    for label, here, kind in (
+        (image_identity.REQUIREMENTS_LABEL, image_identity.requirements_digest(), "packages"),
+        (image_identity.CODE_LABEL, image_identity.code_digest(), "code"),
+    ):
+        found = labels.get(label, "no label")
+        if found != here:
+            yield Finding(
+                what=f"image {image} was built with other {kind} than here ({found}, here {here})",
+                mend=build,
+            )
+
+
+def _manifest(session: requests.Session, base: str, reference: str) -> requests.Response:
+    """The image's manifest, looked up in an index where the name stands for one."""
+    headers = {"Accept": ", ".join(_MANIFEST_TYPES)}
+    answer = session.get(f"{base}/manifests/{reference}", headers=headers, timeout=TIMEOUT_S)
+    if answer.status_code == 200 and "manifests" in answer.json():
+        for entry in answer.json()["manifests"]:
+            if entry.get("platform", {}).get("architecture") == "amd64":
+                return session.get(
+                    f"{base}/manifests/{entry['digest']}", headers=headers, timeout=TIMEOUT_S
+                )
+    return answer

@@ -1,0 +1,258 @@
+"""What is missing before a job can run on Google Cloud, each with the command that mends it.
+
+Asks Google's REST interfaces with the user's own credentials; changes nothing.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import requests
+
+from pipelines.request import Request
+from pipelines.vertex.findings import TIMEOUT_S, Endpoints, Finding, reason
+from pipelines.vertex.image import check_image
+from pipelines.vertex.quota import check_accelerators
+
+_APIS = ("aiplatform", "artifactregistry", "compute", "storage")
+_PERMISSIONS = {
+    "aiplatform.pipelineJobs.create": "roles/aiplatform.user",
+    "aiplatform.customJobs.cancel": "roles/aiplatform.user",
+}
+_DATAFLOW_PERMISSIONS = {"dataflow.jobs.cancel": "roles/dataflow.developer"}
+# What the jobs' service account needs, and what grants as much.
+_ACCOUNT_ROLES = ("roles/aiplatform.user", "roles/storage.objectAdmin")
+_DATAFLOW_ACCOUNT_ROLES = ("roles/dataflow.developer", "roles/dataflow.worker")
+_WIDER_ROLES = {
+    "roles/aiplatform.user": {"roles/aiplatform.admin"},
+    "roles/storage.objectAdmin": {"roles/storage.admin"},
+    "roles/dataflow.developer": {"roles/dataflow.admin"},
+    "roles/dataflow.worker": set(),
+}
+_WIDEST_ROLES = {"roles/owner", "roles/editor"}
+_YOU = '"user:$(gcloud config get account)"'
+_BUCKET_PERMISSIONS = ("storage.objects.create", "storage.objects.delete", "storage.objects.get")
+_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
+
+
+def preflight(
+    request: Request,
+    *,
+    session: requests.Session | None = None,
+    endpoints: Endpoints | None = None,
+) -> list[Finding]:
+    """Checks everything a job needs; an empty list means that nothing was found missing.
+
+    Args:
+      request: completed by `vertex_job.on_cloud`.
+      session: carries credentials; the user's own if None.
+      endpoints: where to ask.
+    """
+    if session is None:
+        session, finding = _authorized_session()
+        if finding:
+            return [finding]
+    check = _Checks(request, session, endpoints or Endpoints())
+    steps: tuple[Callable[[], Iterator[Finding]], ...] = (
+        *(check.apis, check.region, check.bucket, check.image, check.accelerators),
+        *(check.permissions, check.service_account, check.service_account_roles),
+    )
+    findings = []
+    for step in steps:
+        try:
+            findings += step()
+        except requests.RequestException as error:
+            findings.append(
+                Finding(
+                    what=f"{step.__name__.replace('_', ' ')}: no answer ({error})",
+                    mend="look at the network and try again",
+                )
+            )
+    return findings
+
+
+def _authorized_session() -> tuple[Any, Finding | None]:
+    import google.auth
+    from google.auth.exceptions import GoogleAuthError
+    from google.auth.transport.requests import AuthorizedSession
+    from google.auth.transport.requests import Request as AuthRequest
+
+    try:
+        credentials, _ = google.auth.default(scopes=[_SCOPE])
+        credentials.refresh(AuthRequest())
+    except GoogleAuthError as error:
+        return None, Finding(
+            what=f"no credentials for Google Cloud ({type(error).__name__})",
+            mend="gcloud auth application-default login",
+        )
+    return AuthorizedSession(credentials), None
+
+
+class _Checks:
+    def __init__(self, request: Request, session: requests.Session, endpoints: Endpoints) -> None:
+        self._request, self._session, self._at = request, session, endpoints
+        self._project, self._region = request.cloud.project, request.cloud.region
+        self._machines = request.cloud.machines
+        self._dataflow = "--runner=DataflowRunner" in request.beam_args
+
+    def apis(self) -> Iterator[Finding]:
+        wanted = (*_APIS, "dataflow") if self._dataflow else _APIS
+        names = "&".join(
+            f"names=projects/{self._project}/services/{api}.googleapis.com" for api in wanted
+        )
+        answer = self._get(
+            f"{self._at.service_usage}/v1/projects/{self._project}/services:batchGet?{names}"
+        )
+        if answer.status_code != 200:
+            yield Finding(
+                what=f"project {self._project} cannot be looked at: {reason(answer)}",
+                mend=f"gcloud projects describe {self._project}",
+            )
+            return
+        missing = [
+            service["config"]["name"]
+            for service in answer.json().get("services", [])
+            if service.get("state") != "ENABLED"
+        ]
+        if missing:
+            yield Finding(
+                what=f"services that are not enabled: {', '.join(missing)}",
+                mend=f"gcloud services enable {' '.join(missing)} --project={self._project}",
+            )
+
+    def region(self) -> Iterator[Finding]:
+        answer = self._get(f"{self._at.vertex}/v1/projects/{self._project}/locations")
+        if answer.status_code != 200:
+            yield Finding(
+                what=f"the regions of Vertex AI cannot be listed: {reason(answer)}",
+                mend="gcloud ai locations list, or look at "
+                "https://cloud.google.com/vertex-ai/docs/general/locations",
+                blocks=False,
+            )
+            return
+        regions = sorted(row["locationId"] for row in answer.json().get("locations", []))
+        if self._region not in regions:
+            near = [name for name in regions if name[:2] == self._region[:2]] or regions
+            yield Finding(
+                what=f"Vertex AI is not in a region {self._region!r}",
+                mend=f"give --region, one of {', '.join(near)}",
+            )
+
+    def bucket(self) -> Iterator[Finding]:
+        bucket = self._request.pipeline_root.removeprefix("gs://").partition("/")[0]
+        address = f"{self._at.storage}/storage/v1/b/{bucket}"
+        answer = self._get(address)
+        if answer.status_code == 404:
+            yield Finding(
+                what=f"there is no bucket gs://{bucket}",
+                mend=f"gcloud storage buckets create gs://{bucket} --location={self._region} "
+                f"--project={self._project}",
+            )
+            return
+        if answer.status_code != 200:
+            yield Finding(
+                what=f"gs://{bucket} cannot be looked at: {reason(answer)}",
+                mend=f"gcloud storage buckets describe gs://{bucket}",
+            )
+            return
+        location = answer.json()["location"].lower()
+        if not self._region.startswith(_region_prefix(location)):
+            yield Finding(
+                what=f"gs://{bucket} lies in {location}, the job runs in {self._region}",
+                mend=f"give a bucket in {self._region}, or --region={location}",
+            )
+        wanted = "&".join(f"permissions={name}" for name in _BUCKET_PERMISSIONS)
+        granted = self._get(f"{address}/iam/testPermissions?{wanted}").json().get("permissions", [])
+        if missing := sorted({*_BUCKET_PERMISSIONS} - {*granted}):
+            yield Finding(
+                what=f"on gs://{bucket} you lack {', '.join(missing)}",
+                mend=f"gcloud storage buckets add-iam-policy-binding gs://{bucket} "
+                f"--member={_YOU} --role=roles/storage.objectAdmin",
+            )
+
+    def image(self) -> Iterator[Finding]:
+        return check_image(self._request.cloud.image, self._session, self._at)
+
+    def accelerators(self) -> Iterator[Finding]:
+        return check_accelerators(self._request, self._session, self._at)
+
+    def permissions(self) -> Iterator[Finding]:
+        wanted = _PERMISSIONS | (_DATAFLOW_PERMISSIONS if self._dataflow else {})
+        answer = self._post(
+            f"{self._at.resource_manager}/v1/projects/{self._project}:testIamPermissions",
+            {"permissions": list(wanted)},
+        )
+        granted = answer.json().get("permissions", []) if answer.status_code == 200 else []
+        for role in sorted({role for name, role in wanted.items() if name not in granted}):
+            yield Finding(
+                what=f"in project {self._project} you lack what {role} grants",
+                mend=f"gcloud projects add-iam-policy-binding {self._project} --member={_YOU} "
+                f"--role={role}",
+            )
+
+    def service_account(self) -> Iterator[Finding]:
+        account = self._machines.service_account
+        if not account:
+            return
+        answer = self._post(
+            f"{self._at.iam}/v1/projects/-/serviceAccounts/{account}:testIamPermissions",
+            {"permissions": ["iam.serviceAccounts.actAs"]},
+        )
+        if answer.status_code == 404:
+            name, _, rest = account.partition("@")
+            yield Finding(
+                what=f"there is no service account {account}",
+                mend=f"gcloud iam service-accounts create {name} "
+                f"--project={rest.partition('.')[0]}",
+            )
+        elif answer.status_code != 200 or not answer.json().get("permissions"):
+            yield Finding(
+                what=f"you may not start jobs as {account}: {reason(answer)}",
+                mend=f"gcloud iam service-accounts add-iam-policy-binding {account} "
+                f"--member={_YOU} --role=roles/iam.serviceAccountUser --project={self._project}",
+            )
+
+    def service_account_roles(self) -> Iterator[Finding]:
+        """What the jobs need to do their work, as far as the project's own policy says it."""
+        account = self._machines.service_account or self._default_account()
+        answer = self._post(
+            f"{self._at.resource_manager}/v1/projects/{self._project}:getIamPolicy", {}
+        )
+        if answer.status_code != 200 or not account:
+            yield Finding(
+                what=f"the roles of the jobs' service account cannot be read: {reason(answer)}",
+                mend=f"gcloud projects get-iam-policy {self._project}",
+                blocks=False,
+            )
+            return
+        member = f"serviceAccount:{account}"
+        held = {
+            binding["role"]
+            for binding in answer.json().get("bindings", [])
+            if member in binding.get("members", [])
+        }
+        wanted = _ACCOUNT_ROLES + (_DATAFLOW_ACCOUNT_ROLES if self._dataflow else ())
+        for role in wanted:
+            if not held & ({role} | _WIDER_ROLES[role] | _WIDEST_ROLES):
+                yield Finding(
+                    what=f"the jobs' service account {account} lacks {role} in project "
+                    f"{self._project}",
+                    mend=f"gcloud projects add-iam-policy-binding {self._project} "
+                    f"--member={member} --role={role}",
+                )
+
+    def _default_account(self) -> str:
+        """Compute Engine's, which Vertex AI takes where none is named; "" if not found out."""
+        answer = self._get(f"{self._at.resource_manager}/v1/projects/{self._project}")
+        number = answer.json().get("projectNumber") if answer.status_code == 200 else None
+        return f"{number}-compute@developer.gserviceaccount.com" if number else ""
+
+    def _get(self, address: str) -> requests.Response:
+        return self._session.get(address, timeout=TIMEOUT_S)
+
+    def _post(self, address: str, content: dict[str, Any]) -> requests.Response:
+        return self._session.post(address, json=content, timeout=TIMEOUT_S)
+
+
+def _region_prefix(location: str) -> str:
+    """What the names of the regions inside a bucket's location begin with."""
+    return {"eu": "europe-", "us": "us-", "asia": "asia-"}.get(location, location)

@@ -1,0 +1,84 @@
+"""Whether the project's quotas allow the accelerators that the config asks for."""
+
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import quote
+
+import requests
+
+from pipelines.request import Request
+from pipelines.vertex.findings import TIMEOUT_S, Endpoints, Finding, reason
+
+_UNLIMITED = 1 << 30
+
+
+def check_accelerators(
+    request: Request, session: requests.Session, endpoints: Endpoints
+) -> Iterator[Finding]:
+    """Compares what the config asks for with the project's quotas."""
+    project, region = request.cloud.project, request.cloud.region
+    for use, metric, kind, wanted, setting in _wanted_accelerators(request):
+        answer = session.get(
+            f"{endpoints.service_usage}/v1beta1/projects/{project}/services/"
+            f"aiplatform.googleapis.com/consumerQuotaMetrics/{quote(metric, safe='')}",
+            timeout=TIMEOUT_S,
+        )
+        limit = _limit_in(answer.json(), region) if answer.status_code == 200 else None
+        where = f"{metric} under IAM & Admin, Quotas, of project {project}"
+        if limit is None:
+            yield Finding(
+                what=f"the quota of {kind} for {use} in {region} cannot be read: {reason(answer)}",
+                mend=f"look for {where}",
+                blocks=False,
+            )
+        elif limit < wanted:
+            yield Finding(
+                what=f"{use} asks for {wanted} {kind}, the quota in {region} is {limit}",
+                mend=f"ask for more of {where}, or lower {setting}",
+            )
+
+
+def _wanted_accelerators(request: Request) -> Iterator[tuple[str, str, str, int, str]]:
+    """Of each use: its name, the quota's, the kind, how many, and the setting that lowers it."""
+    machines, endpoint = request.cloud.machines, request.config.push.endpoint
+    training, evaluation = machines.training, machines.evaluation
+    # The steps of a pipeline count as training.
+    uses = [
+        (
+            *("training", "training_preemptible" if training.spot else "training", training),
+            *(training.worker_count, "cloud.training.worker_count"),
+        ),
+        ("evaluation", "training", evaluation, 1, "cloud.evaluation.accelerator_count"),
+    ]
+    if endpoint.name and "push" in request.stages:
+        uses.append(
+            (
+                "the endpoint",
+                "serving",
+                endpoint,
+                endpoint.max_replicas,
+                "push.endpoint.max_replicas",
+            )
+        )
+    for use, quota_of, machine, count, setting in uses:
+        if machine.accelerator_count:
+            kind = (
+                machine.accelerator_type.lower().replace("tesla_", "").replace("h100_80gb", "h100")
+            )
+            unit = kind if kind.startswith("tpu_") else f"{kind}_gpus"
+            metric = f"aiplatform.googleapis.com/custom_model_{quota_of}_{unit}"
+            yield use, metric, machine.accelerator_type, machine.accelerator_count * count, setting
+
+
+def _limit_in(metric: dict[str, Any], region: str) -> int | None:
+    """The effective limit of a quota in a region; that of all regions where it has none."""
+    general = None
+    for limit in metric.get("consumerQuotaLimits", []):
+        for bucket in limit.get("quotaBuckets", []):
+            value = int(bucket.get("effectiveLimit", 0))
+            value = _UNLIMITED if value < 0 else value
+            if bucket.get("dimensions", {}).get("region") == region:
+                return value
+            if not bucket.get("dimensions"):
+                general = value
+    return general

@@ -1,0 +1,224 @@
+"""Submits a job file to Vertex AI, follows the run, cancels it with all that it started."""
+
+import time
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from pipelines.request import Request
+from pipelines.vertex.job import CONFIG_LABEL, parameters_of
+from pix2seq_model.errors import ConfigError
+
+_POLL_S = 20.0
+_ENDED = ("SUCCEEDED", "FAILED", "CANCELLED", "PAUSED")
+_RUNNING_JOBS = ("QUEUED", "PENDING", "RUNNING")
+_PATIENCE = 15  # questions in a row that are not answered, before following gives up
+
+
+def submit(
+    request: Request,
+    job_file: Path,
+    *,
+    parameters: Mapping[str, str] | None = None,
+    credentials: Any = None,
+) -> Any:
+    """Submits a compiled job; returns the client's `PipelineJob`.
+
+    Args:
+      request: completed by `vertex_job.on_cloud`.
+      job_file: what `vertex_job.write_job` wrote, now or earlier.
+      parameters: of the job, to have other values than the file says.
+      credentials: the user's own if None.
+
+    Raises:
+      ConfigError: the job has no such parameter.
+    """
+    job = _job(request, job_file, parameters, credentials)
+    job.submit(service_account=request.cloud.machines.service_account or None)
+    return job
+
+
+def schedule(
+    request: Request,
+    job_file: Path,
+    cron: str,
+    *,
+    parameters: Mapping[str, str] | None = None,
+    credentials: Any = None,
+) -> Any:
+    """Lets Vertex AI submit the job again and again; returns the client's `PipelineJobSchedule`.
+
+    Args:
+      cron: minute, hour, day, month, weekday; "TZ=Europe/Berlin 0 3 * * 1" names a time zone.
+      request, job_file, parameters, credentials: see `submit`.
+
+    Raises:
+      ConfigError: the job has no such parameter.
+    """
+    job = _job(request, job_file, parameters, credentials)
+    return job.create_schedule(
+        cron=cron,
+        display_name=request.pipeline_name,
+        max_concurrent_run_count=1,  # Two runs of the same training would share its checkpoints.
+        service_account=request.cloud.machines.service_account or None,
+    )
+
+
+def _job(
+    request: Request, job_file: Path, parameters: Mapping[str, str] | None, credentials: Any
+) -> Any:
+    from google.cloud import aiplatform
+
+    named = parameters_of(job_file)
+    for name in parameters or {}:
+        if name not in named:
+            raise ConfigError(
+                f"--parameters: the job has no parameter {name!r}; it has {', '.join(named)}."
+            )
+    return aiplatform.PipelineJob(
+        display_name=request.pipeline_name,
+        template_path=str(job_file),
+        pipeline_root=request.pipeline_root,
+        parameter_values=dict(parameters or {}),
+        # As compiled: True would have the latest blessed model looked up in the cache too.
+        enable_caching=None if request.use_cache else False,
+        labels=request.cloud.labels(request.pipeline_name),
+        project=request.cloud.project,
+        location=request.cloud.region,
+        credentials=credentials,
+    )
+
+
+def console_link(job: Any, request: Request) -> str:
+    """Where a browser shows the run."""
+    return (
+        "https://console.cloud.google.com/vertex-ai/locations/"
+        f"{request.cloud.region}/pipelines/runs/{job.resource_name.rsplit('/', 1)[-1]}"
+        f"?project={request.cloud.project}"
+    )
+
+
+def follow(
+    job: Any,
+    console: Console,
+    *,
+    cancel: Callable[[], None],
+    ask: Callable[[str], str] = input,
+    sleep: Callable[[float], None] = time.sleep,
+) -> int:
+    """Shows the run's steps until it ends; on Ctrl-C asks whether to cancel it.
+
+    Args:
+      job: as `submit` returns it.
+      console: to show it on.
+      cancel: stops the run and all that it started.
+      ask: puts a question to the user.
+      sleep: waits some seconds.
+
+    Returns:
+      The exit status: 0 if the run succeeded or goes on unwatched, 1 if it failed, 130 if it was
+      cancelled.
+    """
+    try:
+        _watch(job, console, sleep)
+    except KeyboardInterrupt:
+        if ask("Cancel the run in the cloud? [y/N] ").strip().lower() not in ("y", "yes"):
+            console.print("The run goes on; nothing follows it here any more.")
+            return 0
+        cancel()
+        console.print("Cancelling ...")
+        try:
+            _watch(job, console, sleep)
+        except KeyboardInterrupt:
+            console.print("It was told to stop; nothing follows it here any more.")
+            return 130
+    state = _name(job.state)
+    for task in job.task_details:
+        if _name(task.state) == "FAILED":
+            console.print(f"{task.task_name} failed: {task.error.message}", markup=False)
+    console.print("Cancelled." if state == "CANCELLED" else f"The run ended: {state}")
+    return {"SUCCEEDED": 0, "CANCELLED": 130}.get(state, 1)
+
+
+def cancel(job: Any, request: Request, *, credentials: Any = None) -> None:
+    """Cancels a run, the custom jobs that train for it, and its jobs on Dataflow.
+
+    Vertex AI ends a run's steps, not what these started elsewhere, and that would go on costing.
+    They are known by their label and by having begun after the run.
+    """
+    from google.cloud import aiplatform
+
+    job.cancel()
+    label = f'labels.{CONFIG_LABEL}="{request.cloud.labels(request.pipeline_name)[CONFIG_LABEL]}"'
+    states = " OR ".join(f'state="JOB_STATE_{name}"' for name in _RUNNING_JOBS)
+    training = aiplatform.CustomJob.list(
+        filter=f"{label} AND ({states})",
+        project=request.cloud.project,
+        location=request.cloud.region,
+        credentials=credentials,
+    )
+    for custom_job in training:
+        if custom_job.create_time >= job.create_time:
+            custom_job.cancel()
+    if "--runner=DataflowRunner" in request.beam_args:
+        _cancel_on_dataflow(request, since=job.create_time, credentials=credentials)
+
+
+def _cancel_on_dataflow(request: Request, *, since: datetime, credentials: Any) -> None:
+    from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
+    from google.api_core.client_options import ClientOptions
+    from google.cloud import dataflow_v1beta3 as dataflow
+
+    options = PipelineOptions(list(request.beam_args)).view_as(GoogleCloudOptions)
+    own_endpoint = options.dataflow_endpoint
+    client = dataflow.JobsV1Beta3Client(
+        credentials=credentials,
+        transport="rest",
+        client_options=ClientOptions(api_endpoint=own_endpoint) if own_endpoint else None,
+    )
+    place = {"project_id": options.project, "location": options.region}
+    active = dataflow.ListJobsRequest(filter=dataflow.ListJobsRequest.Filter.ACTIVE, **place)
+    wanted = request.cloud.labels(request.pipeline_name)[CONFIG_LABEL]
+    for found in client.list_jobs(active):
+        if found.labels.get(CONFIG_LABEL) == wanted and found.create_time >= since:
+            stop = dataflow.Job(requested_state=dataflow.JobState.JOB_STATE_CANCELLED)
+            client.update_job(dataflow.UpdateJobRequest(job_id=found.id, job=stop, **place))
+
+
+def _watch(job: Any, console: Console, sleep: Callable[[float], None]) -> None:
+    """Shows the steps until the run ends; Google's not answering for a while is no end."""
+    from google.api_core.exceptions import GoogleAPICallError
+
+    unanswered = 0
+    with Live(_table(job), console=console, refresh_per_second=1) as live:
+        while True:
+            try:
+                if _name(job.state) in _ENDED:
+                    live.update(_table(job))
+                    return
+                live.update(_table(job))
+                unanswered = 0
+            except (GoogleAPICallError, ConnectionError):
+                unanswered += 1
+                if unanswered > _PATIENCE:
+                    raise
+            sleep(_POLL_S)
+
+
+def _table(job: Any) -> Table:
+    table = Table("Step", "State", "Time", box=None, padding=(0, 2, 0, 0))
+    for task in job.task_details:
+        start, end = task.start_time, task.end_time
+        seconds = f"{(end - start).total_seconds():.0f} s" if start and end else ""
+        table.add_row(task.task_name, _name(task.state), seconds)
+    return table
+
+
+def _name(state: Any) -> str:
+    """PipelineState.PIPELINE_STATE_RUNNING -> "RUNNING"."""
+    return state.name.removeprefix("PIPELINE_STATE_")

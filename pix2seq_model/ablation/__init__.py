@@ -1,0 +1,1 @@
+"""Trainings that differ in one setting, compared over seeds."""

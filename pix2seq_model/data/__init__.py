@@ -1,0 +1,1 @@
+"""What a data set is: annotations, images, defects, records and their manifest."""

@@ -1,0 +1,252 @@
+"""Annotation files in COCO's format, read as a stream: no file is ever whole in memory.
+
+Objects365's train file is several GB, and `json.load` takes over 20 GB for it. A file is an
+object with the arrays `images`, `annotations` and `categories`, in any order; each array is read
+in a pass of its own. Rows are brought into a small uniform shape here; whether they are right is
+judged later, by image (`label_rules`), and only what cannot be a row at all is marked here.
+"""
+
+import math
+import re
+from collections.abc import Iterator
+from typing import Any, BinaryIO, NamedTuple
+
+import ijson
+
+from pix2seq_model.data.categories import category_key
+from pix2seq_model.errors import DataError
+
+_BUFFER_BYTES = 1 << 20
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_NOT_JSON_NUMBERS = re.compile(rb"(?<=[\s:,\[])(-?Infinity|NaN)(?=[\s,\]}])")
+# Most of a COCO file. Matches a whole value only: what follows is another key or the row's end.
+_POLYGONS = re.compile(rb'"segmentation"\s*:\s*\[[-+\d\s.,eE\[\]]*\](?=\s*(?:,\s*"|\}))')
+_WORD_BYTES = b"-abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_IS_CROWD, _IS_FAKE, _IS_REFLECTED = 1, 2, 4
+_MOST_PIXELS = 1 << 31
+# Where `AnnotationRow` has its area.
+_AREA = 5
+
+
+class ImageRow(NamedTuple):
+    """A row of `images`.
+
+    Attributes:
+      ordinal: Its place in the array, from 0.
+      image_id: The id as text; empty if there is none.
+      file_name: As in the file.
+      height, width: Pixels; 0 where the row has none.
+      problem: Why the row cannot be used; empty if it can.
+    """
+
+    ordinal: int
+    image_id: str
+    file_name: str
+    height: int
+    width: int
+    problem: str = ""
+
+
+class AnnotationRow(NamedTuple):
+    """A row of `annotations`.
+
+    Attributes:
+      ordinal: Its place in the array, from 0.
+      image_id: As in `ImageRow`.
+      annotation_id: The id as text, or `row 17`.
+      category: As `category_key` gives it.
+      bbox: x, y, width, height in pixels; None or NaN where it is not a number.
+      area: Pixels, or None.
+      flags: See `is_crowd`, `is_fake`, `is_reflected`.
+      problem: Why the row cannot be used; empty if it can.
+    """
+
+    ordinal: int
+    image_id: str
+    annotation_id: str
+    category: str
+    bbox: list[float | None]
+    area: float | None
+    flags: int
+    problem: str = ""
+
+    @property
+    def is_crowd(self) -> bool:
+        return bool(self.flags & _IS_CROWD)
+
+    @property
+    def is_fake(self) -> bool:
+        return bool(self.flags & _IS_FAKE)
+
+    @property
+    def is_reflected(self) -> bool:
+        return bool(self.flags & _IS_REFLECTED)
+
+    def packed(self) -> list[Any]:
+        """The values as a list, True for an area that is the box's own, as most are."""
+        values = [*self]
+        if len(self.bbox) == 4:
+            area = self.bbox[2] * self.bbox[3]
+            # Numbers that are not finite would not come back from JSON.
+            if self.area == area and math.isfinite(area):
+                values[_AREA] = True
+        return values
+
+    @classmethod
+    def unpacked(cls, values: list[Any]) -> "AnnotationRow":
+        """The row of which `packed` gave the values."""
+        row = cls(*values)
+        return row._replace(area=row.bbox[2] * row.bbox[3]) if row.area is True else row
+
+
+class _JsonStream:
+    """A file with bare NaN and Infinity in quotation marks, no byte order mark, and no polygons.
+
+    They are not JSON, but Python's own `json` writes them; quoted they reach the rule for boxes
+    that are not finite, instead of ending the job.
+    """
+
+    def __init__(self, file: BinaryIO):
+        self._file = file
+        self._last_byte = b""
+
+    def read(self, size: int = -1) -> bytes:
+        if size == 0:  # ijson asks so whether the file gives bytes.
+            return b""
+        chunk = self._file.read(_BUFFER_BYTES if size < 0 else size)
+        if not self._last_byte:
+            chunk = chunk.removeprefix(_BYTE_ORDER_MARK) or self._file.read(1)
+        # A chunk ends after a separator, so that no such word is cut in two.
+        while chunk and chunk[-1:] in _WORD_BYTES and (more := self._file.read(1)):
+            chunk += more
+        before, self._last_byte = self._last_byte, chunk[-1:]
+        if b"segmentation" in chunk:
+            # Not used here; building its numbers would take most of the time.
+            chunk = _POLYGONS.sub(b'"segmentation":0', chunk)
+        if b"NaN" in chunk or b"Infinity" in chunk:
+            chunk = _NOT_JSON_NUMBERS.sub(rb'"\1"', before + chunk)[len(before) :]
+        return chunk
+
+
+def read_array(file: BinaryIO, array: str, *, path: str) -> Iterator[Any]:
+    """Yields the items of one top-level array of an open annotation file.
+
+    Args:
+      file: At its start.
+      array: `images`, `annotations` or `categories`.
+      path: For messages.
+
+    Raises:
+      DataError: the file is not JSON, or ends too early.
+    """
+    count = 0
+    items = ijson.items(_JsonStream(file), f"{array}.item", use_float=True, buf_size=_BUFFER_BYTES)
+    try:
+        for item in items:
+            yield item
+            count += 1
+    except (ijson.JSONError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split("(right here)")[0].split())
+        where = f"after row {count} of {array!r}" if count else f"while looking for {array!r}"
+        raise DataError(
+            f"{path}: broken JSON {where}: {reason[:300]}; the file may be cut off or damaged: "
+            "download or export it again"
+        ) from None
+
+
+def top_level_keys(file: BinaryIO) -> list[str]:
+    """Returns the keys of the file's outermost object, for a message; empty if it is none."""
+    events = ijson.parse(_JsonStream(file), use_float=True, buf_size=_BUFFER_BYTES)
+    return [value for prefix, event, value in events if not prefix and event == "map_key"]
+
+
+def _id_text(value: Any) -> str:
+    if isinstance(value, bool):
+        return ""
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, float):
+        return str(int(value)) if value.is_integer() else ""
+    return value if isinstance(value, str) else ""
+
+
+def _pixels(value: Any) -> int:
+    """A width or height; 0 if there is none, -1 if it cannot be one."""
+    if value is None:
+        return 0
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return -1
+    # Beyond that it is no image; and infinity has no int.
+    return int(value) if 1 <= value <= _MOST_PIXELS and value == int(value) else -1
+
+
+def parse_image_row(raw: Any, ordinal: int) -> ImageRow:
+    """Reads a row of `images`; what is wrong with it is said in its `problem`."""
+    if not isinstance(raw, dict):
+        return ImageRow(ordinal, "", "", 0, 0, f"the row is {raw!r:.80}, not an object")
+    image_id = _id_text(raw.get("id"))
+    file_name = raw.get("file_name")
+    height, width = _pixels(raw.get("height")), _pixels(raw.get("width"))
+    problem = ""
+    if not image_id:
+        problem = f"id is {raw.get('id')!r:.80}"
+    elif not isinstance(file_name, str) or not file_name:
+        problem = f"file_name is {file_name!r:.80}"
+    elif file_name.startswith("/") or ".." in file_name.split("/"):
+        problem = f"file_name {file_name!r:.80} leaves the folder of images"
+    elif height < 0 or width < 0 or (height == 0) != (width == 0):
+        problem = f"height is {raw.get('height')!r:.40}, width is {raw.get('width')!r:.40}"
+    name = file_name if isinstance(file_name, str) else ""
+    return ImageRow(ordinal, image_id, name, max(height, 0), max(width, 0), problem)
+
+
+def _number(value: Any) -> float:
+    """A number of a box; NaN stands for what is none. Raises TypeError for other things."""
+    if isinstance(value, str):
+        return float(value) if value in ("NaN", "Infinity", "-Infinity") else _refuse()
+    if value is None:
+        return math.nan
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return _refuse()
+    try:
+        return float(value)
+    except OverflowError:  # An integer of hundreds of digits.
+        return math.inf
+
+
+def _refuse() -> float:
+    raise TypeError
+
+
+def parse_annotation_row(raw: Any, ordinal: int) -> AnnotationRow:
+    """Reads a row of `annotations`; what is wrong with it is said in its `problem`."""
+    if not isinstance(raw, dict):
+        problem = f"the row is {raw!r:.80}, not an object"
+        return AnnotationRow(ordinal, "", f"row {ordinal}", "", [], None, 0, problem)
+    image_id = _id_text(raw.get("image_id"))
+    annotation_id = _id_text(raw.get("id")) or f"row {ordinal}"
+    category = category_key(raw.get("category_id"))
+    bbox, flags, area, problem = [], 0, None, ""
+    if not image_id:
+        problem = f"image_id is {raw.get('image_id')!r:.80}"
+    elif not category:
+        problem = f"category_id is {raw.get('category_id')!r:.80}"
+    try:
+        bbox = [_number(value) for value in raw["bbox"]]
+        if len(bbox) != 4:
+            raise TypeError
+    except (KeyError, TypeError):
+        problem = problem or f"bbox is {raw.get('bbox')!r:.80}, not [x, y, width, height]"
+        bbox = []
+    try:
+        flags = (
+            _IS_CROWD * bool(int(raw.get("iscrowd") or 0))
+            + _IS_FAKE * bool(int(raw.get("isfake") or 0))
+            + _IS_REFLECTED * bool(int(raw.get("isreflected") or 0))
+        )
+    except (TypeError, ValueError):
+        problem = problem or f"iscrowd is {raw.get('iscrowd')!r:.80}, not 0 or 1"
+    given = raw.get("area")
+    if isinstance(given, int | float) and not isinstance(given, bool):
+        area = _number(given)
+    return AnnotationRow(ordinal, image_id, annotation_id, category, bbox, area, flags, problem)

@@ -1,0 +1,95 @@
+"""Says which record of an examples folder is damaged, when reading it has failed.
+
+tf.data's messages name an operation, not a file. So the reader of the batches runs inside
+`reading_errors_named`, and when it fails the split is read once more, slowly and record by record.
+"""
+
+import concurrent.futures
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+
+import tensorflow as tf
+from etils import epath
+
+from pix2seq_model.data.manifest import read_dataset_info
+from pix2seq_model.data.records import decode_example
+from pix2seq_model.data.tfrecord import read_records
+from pix2seq_model.errors import DataError
+
+
+@contextlib.contextmanager
+def reading_errors_named(
+    examples_dir: str | os.PathLike[str], split: str, *, say: Callable[[str], None] = print
+) -> Iterator[None]:
+    """Turns a failure to read batches of a split into one that names shard, record and image.
+
+    Args:
+      examples_dir: examples folder.
+      split: name of the split that is read inside the `with`.
+      say: told that the search begins, which takes as long as reading and decoding the split.
+
+    Raises:
+      DataError: reading failed and a damaged record was found. Every other exception passes.
+    """
+    try:
+        yield
+    except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
+        # The network's own operations raise InvalidArgumentError too, but outside the iterator.
+        if "IteratorGetNext" not in str(error):
+            raise
+        say(f"Reading split {split!r} of {examples_dir} failed; looking for the damaged record.")
+        damage = find_damage(examples_dir, split)
+        if damage is None:
+            raise
+        raise DataError(damage) from error
+
+
+def find_damage(examples_dir: str | os.PathLike[str], split: str) -> str | None:
+    """Reads every record of a split, decoding its image, and describes the first damaged one.
+
+    Returns:
+      None if all is well.
+
+    Raises:
+      DataError: there is no such data set or split.
+    """
+    info = read_dataset_info(examples_dir)
+    paths = info.shard_paths(examples_dir, split)
+    with concurrent.futures.ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        tasks = [pool.submit(_damage_of_shard, path) for path in paths]
+        for task in tasks:
+            if damage := task.result():
+                pool.shutdown(wait=False, cancel_futures=True)
+                return damage
+    return None
+
+
+def _damage_of_shard(path: str) -> str | None:
+    with epath.Path(path).open("rb") as file:
+        records = enumerate(read_records(file, name=path))
+        while True:
+            try:
+                number, serialized = next(records)
+            except StopIteration:
+                return None
+            except (DataError, OSError) as error:
+                return str(error)
+            if damage := _damage_of_record(serialized):
+                return f"{path}, record {number}: {damage}; convert the data set again"
+
+
+def _damage_of_record(serialized: bytes) -> str | None:
+    try:
+        example = decode_example(serialized)
+    except Exception as error:  # whatever protobuf or a missing feature raises
+        return f"no example of this schema ({type(error).__name__}: {error})"
+    name = f"image {example['image_id']} ({example['filename']})"
+    try:
+        image = tf.io.decode_image(example["image_encoded"], channels=3, expand_animations=False)
+    except tf.errors.InvalidArgumentError:
+        return f"{name} cannot be decoded"
+    stored = (example["height"], example["width"])
+    if tuple(image.shape[:2]) != stored:
+        return f"{name} has {tuple(image.shape[:2])} rows and columns, the record says {stored}"
+    return None

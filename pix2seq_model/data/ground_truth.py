@@ -1,0 +1,152 @@
+"""The truth of an examples folder's split, as COCO ground truth, and its pictures."""
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from etils import epath
+
+from pix2seq_model.data.manifest import read_dataset_info
+from pix2seq_model.data.records import decode_example
+from pix2seq_model.data.tfrecord import read_records
+from pix2seq_model.errors import DataError
+
+# Records hold float32 fractions of the image's sides; three digits of a pixel give the
+# annotation file's own numbers back.
+_PIXEL_DIGITS = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class SplitTruth:
+    """Ground truth of one split.
+
+    Attributes:
+      coco: images, annotations and categories in COCO's format, with the ids of the annotation
+        file wherever those are whole numbers; boxes xywh in pixels. Images without objects are
+        in it.
+      image_numbers: id in `coco` by the records' image id, which is text.
+      category_numbers: id in `coco` by the records' label.
+      image_shards: shard path by id in `coco`.
+    """
+
+    coco: dict[str, Any]
+    image_numbers: dict[str, int]
+    category_numbers: dict[int, int]
+    image_shards: dict[int, str]
+
+    @property
+    def category_names(self) -> dict[int, str]:
+        """Names by id in `coco`."""
+        return {row["id"]: row["name"] for row in self.coco["categories"]}
+
+
+def read_split_truth(examples_dir: epath.PathLike, split: str) -> SplitTruth:
+    """Reads every record of a split.
+
+    Raises:
+      DataError: no such split, an image id occurs twice, a label is not one of the manifest's
+        categories, or the number of images is not the manifest's.
+    """
+    info = read_dataset_info(examples_dir)
+    labels = category_numbers(info.categories)
+    records: dict[str, tuple[str, dict]] = {}
+    for path in info.shard_paths(examples_dir, split):
+        for record in _records(path):
+            image_id = record["image_id"]
+            if image_id in records:
+                raise DataError(f"{path}: image {image_id!r} occurs twice in split {split!r}")
+            unknown = sorted(set(record["labels"].tolist()) - set(labels))
+            if unknown:
+                raise DataError(
+                    f"{path}: image {image_id!r} has the label {unknown[0]}, which is none of the "
+                    "manifest's categories; convert the data set again"
+                )
+            del record["image_encoded"]
+            records[image_id] = (path, record)
+    expected = info.split(split).num_examples
+    if len(records) != expected:
+        raise DataError(
+            f"{examples_dir}: split {split!r} holds {len(records)} images, its manifest says "
+            f"{expected}; convert the data set again"
+        )
+    if not records:
+        raise DataError(f"{examples_dir}: split {split!r} is empty: there is nothing to evaluate")
+
+    image_numbers = _whole_numbers(list(records))
+    images, annotations = [], []
+    for image_id, (_, record) in records.items():
+        images.append(
+            {
+                "id": image_numbers[image_id],
+                "file_name": record["filename"],
+                "height": int(record["height"]),
+                "width": int(record["width"]),
+            }
+        )
+        for box, label, area, crowd in zip(
+            record["boxes"].tolist(), record["labels"], record["area"], record["is_crowd"]
+        ):
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": image_numbers[image_id],
+                    "category_id": labels[int(label)],
+                    "bbox": _xywh_pixels(box, record["height"], record["width"]),
+                    "area": round(float(area), _PIXEL_DIGITS),
+                    "iscrowd": int(crowd),
+                }
+            )
+    categories = [{"id": labels[row["id"]], "name": row["name"]} for row in info.categories]
+    return SplitTruth(
+        coco={"images": images, "annotations": annotations, "categories": categories},
+        image_numbers=image_numbers,
+        category_numbers=labels,
+        image_shards={image_numbers[key]: path for key, (path, _) in records.items()},
+    )
+
+
+def read_images(truth: SplitTruth, image_ids: Iterable[int]) -> dict[int, bytes]:
+    """The encoded images of some ids of `truth.coco`; opens only the shards that hold them."""
+    wanted = set(image_ids)
+    text_ids = {text: number for text, number in truth.image_numbers.items() if number in wanted}
+    found: dict[int, bytes] = {}
+    for path in sorted({truth.image_shards[number] for number in wanted}):
+        for record in _records(path):
+            if record["image_id"] in text_ids:
+                found[text_ids[record["image_id"]]] = record["image_encoded"]
+    return found
+
+
+def category_numbers(categories: Sequence[Mapping[str, Any]]) -> dict[int, int]:
+    """Category ids for COCO files by the records' labels.
+
+    They are the annotation file's own (`source_id` in the manifest, where it differs) if all of
+    those are different whole numbers, else the records'.
+    """
+    own = {row["id"]: str(row.get("source_id", row["id"])) for row in categories}
+    if all(_is_plain_number(text) for text in own.values()) and len(set(own.values())) == len(own):
+        return {label: int(text) for label, text in own.items()}
+    return {label: label for label in own}
+
+
+def _records(path: str) -> Iterator[dict[str, Any]]:
+    with epath.Path(path).open("rb") as file:
+        for serialized in read_records(file, name=path):
+            yield decode_example(serialized)
+
+
+def _whole_numbers(image_ids: list[str]) -> dict[str, int]:
+    """The ids as numbers if each is one, written plainly; else they are counted from 1."""
+    if all(_is_plain_number(text) for text in image_ids):
+        return {text: int(text) for text in image_ids}
+    return {text: number for number, text in enumerate(image_ids, start=1)}
+
+
+def _is_plain_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and str(int(text)) == text
+
+
+def _xywh_pixels(box_yxyx: list[float], height: int, width: int) -> list[float]:
+    ymin, xmin, ymax, xmax = box_yxyx
+    pixels = (xmin * width, ymin * height, (xmax - xmin) * width, (ymax - ymin) * height)
+    return [round(value, _PIXEL_DIGITS) for value in pixels]

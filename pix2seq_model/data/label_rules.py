@@ -1,0 +1,155 @@
+"""From an image's annotation rows to the objects of its record, by the rules in `defects`."""
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from pix2seq_model.data.annotations import AnnotationRow
+from pix2seq_model.data.defects import Defect
+from pix2seq_model.data.records import ObjectRecord
+
+# Boxes reach over the edge by rounding alone; this many pixels are clipped without a word.
+_SILENT_OVERHANG = 0.01
+
+
+def _annotation_number(annotation_id: str) -> int:
+    """The id as an int64; ids that are text get a number from a hash."""
+    try:
+        number = int(annotation_id)
+    except ValueError:
+        number = -1
+    if 0 <= number < 1 << 63:
+        return number
+    digest = hashlib.blake2b(annotation_id.encode(), digest_size=8).digest()
+    return int.from_bytes(digest) >> 1
+
+
+def _is_number(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)
+
+
+def _drop_rule(
+    row: AnnotationRow,
+    *,
+    height: int,
+    width: int,
+    categories: Mapping[str, tuple[int, str]],
+    drop_fake: bool,
+    drop_reflected: bool,
+) -> tuple[str, str] | None:
+    """The rule by which a single row is dropped, with the detail; None if it is kept."""
+    if row.problem:
+        return "annotation_row_invalid", row.problem
+    if row.category not in categories:
+        return "category_unknown", f"category_id {row.category}"
+    if drop_fake and row.is_fake:
+        return "annotation_fake", "isfake 1"
+    if drop_reflected and row.is_reflected:
+        return "annotation_reflected", "isreflected 1"
+    box = f"bbox [{', '.join(f'{v:g}' if _is_number(v) else 'not a number' for v in row.bbox)}]"
+    if not all(_is_number(value) for value in row.bbox):
+        return "box_not_finite", box
+    x, y, box_width, box_height = row.bbox
+    if box_width <= 0 or box_height <= 0:
+        return "box_empty", box
+    if x >= width or y >= height or x + box_width <= 0 or y + box_height <= 0:
+        return "box_outside", f"{box} in an image of {width} x {height}"
+    y0, x0, y1, x1 = _clipped(row.bbox, height=height, width=width)
+    stored = np.array([y0 / height, x0 / width, y1 / height, x1 / width], np.float32)
+    if (stored[:2] == stored[2:]).any():
+        return "box_empty", f"{box}, which has no extent in the float32 numbers of a record"
+    return None
+
+
+def _clipped(
+    bbox: Sequence[float], *, height: int, width: int
+) -> tuple[float, float, float, float]:
+    """From x, y, width, height to ymin, xmin, ymax, xmax within the image; all in pixels."""
+    x, y, box_width, box_height = bbox
+    return max(y, 0.0), max(x, 0.0), min(y + box_height, height), min(x + box_width, width)
+
+
+def _shuffled(objects: list[ObjectRecord], *, seed: int, image_id: str) -> list[ObjectRecord]:
+    """A random order that depends on the seed, the image and the objects only.
+
+    By hashes, as the order that a random generator makes is not promised to stay.
+    """
+
+    def place(thing: ObjectRecord) -> bytes:
+        content = f"{seed}/{image_id}/{thing.annotation_id}/{thing.label}/{thing.box_yxyx}"
+        return hashlib.blake2b(content.encode(), digest_size=8).digest()
+
+    return sorted(objects, key=place)
+
+
+def apply_label_rules(
+    rows: Sequence[AnnotationRow],
+    *,
+    image_id: str,
+    height: int,
+    width: int,
+    categories: Mapping[str, tuple[int, str]],
+    seed: int,
+    drop_fake: bool = False,
+    drop_reflected: bool = False,
+) -> tuple[list[ObjectRecord], list[Defect]]:
+    """Makes the objects of one image's record.
+
+    Args:
+      rows: Of this image, in any order.
+      image_id: Orders the objects, together with `seed`.
+      height, width: Of the image, pixels.
+      categories: Category key to (stored id, name).
+      seed: Of the data set.
+      drop_fake, drop_reflected: Drop Objects365's pictures of objects, mirrored objects.
+
+    Returns:
+      The objects in their stored, shuffled order, and a `Defect` for every row that was dropped
+      or changed, in the order of the file.
+    """
+    objects: list[ObjectRecord] = []
+    defects: list[Defect] = []
+    seen: dict[tuple, str] = {}
+    for row in sorted(rows):
+        dropped = _drop_rule(
+            row,
+            height=height,
+            width=width,
+            categories=categories,
+            drop_fake=drop_fake,
+            drop_reflected=drop_reflected,
+        )
+        identity = (row.category, *row.bbox, row.is_crowd)
+        if dropped is None and identity in seen:
+            dropped = "annotation_duplicate", f"the same as annotation {seen[identity]}"
+        if dropped is not None:
+            defects.append(Defect(dropped[0], image_id, row.annotation_id, dropped[1], row.bbox))
+            continue
+        seen[identity] = row.annotation_id
+        x, y, box_width, box_height = row.bbox
+        overhang = max(-x, -y, x + box_width - width, y + box_height - height)
+        if overhang > _SILENT_OVERHANG:
+            detail = f"bbox {row.bbox} in an image of {width} x {height}"
+            defects.append(Defect("box_clipped", image_id, row.annotation_id, detail, row.bbox))
+        y0, x0, y1, x1 = _clipped(row.bbox, height=height, width=width)
+        area = row.area
+        if not _is_number(area) or area <= 0:
+            area = (x1 - x0) * (y1 - y0)
+            detail = f"area {row.area}"
+            defects.append(Defect("area_from_box", image_id, row.annotation_id, detail, row.bbox))
+        label, name = categories[row.category]
+        objects.append(
+            ObjectRecord(
+                box_yxyx=(y0 / height, x0 / width, y1 / height, x1 / width),
+                label=label,
+                text=name,
+                area=area,
+                is_crowd=row.is_crowd,
+                annotation_id=_annotation_number(row.annotation_id),
+                is_fake=row.is_fake,
+                is_reflected=row.is_reflected,
+            )
+        )
+    return _shuffled(objects, seed=seed, image_id=image_id), defects

@@ -1,0 +1,196 @@
+"""The manifest of an examples folder, `dataset_info.json`: written last, and all readers go by it.
+
+    <dir>/Split-train/examples-00000-of-00008.tfrecord
+    <dir>/dead_letter/train-00000-of-00008.jsonl    rows dropped or changed; not for every shard
+    <dir>/statistics.json                           histograms of the boxes, by split
+    <dir>/dataset_info.json
+
+A shard that the manifest does not name is not part of the data set.
+"""
+
+import concurrent.futures
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from typing import Any
+
+from etils import epath
+
+from pix2seq_model.data.records import SCHEMA_VERSION
+from pix2seq_model.errors import DataError
+
+FILE_NAME = "dataset_info.json"
+STATISTICS_FILE = "statistics.json"
+
+
+def shard_file(split: str, shard: int, num_shards: int) -> str:
+    """Returns a shard's path inside the examples folder."""
+    return f"Split-{split}/examples-{shard:05d}-of-{num_shards:05d}.tfrecord"
+
+
+def dead_letter_file(split: str, shard: int, num_shards: int) -> str:
+    """Returns the path of the rows that were dropped or changed on the way to a shard."""
+    return f"dead_letter/{split}-{shard:05d}-of-{num_shards:05d}.jsonl"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ShardInfo:
+    """One shard: its path inside the examples folder, examples, bytes, and digest of the file."""
+
+    file: str
+    num_examples: int
+    num_bytes: int
+    sha256: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SplitInfo:
+    """One split.
+
+    Attributes:
+      num_examples: Images written.
+      num_objects: Boxes written, crowd boxes included.
+      num_bytes: Size of the shards.
+      shards: In order.
+      counts: `{"images": {...}, "annotations": {...}}`, each with `rows_in`, `written`,
+        `dropped` (rule to count; rows_in = written + the sum of these) and `changed` (rule to
+        count of rows that were kept but mended or marked).
+    """
+
+    num_examples: int
+    num_objects: int
+    num_bytes: int
+    shards: tuple[ShardInfo, ...]
+    counts: dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DatasetInfo:
+    """A data set in records.
+
+    Attributes:
+      name: Of the data set, for people.
+      seed: That ordered images and objects.
+      categories: `{"id": int, "name": str}` by id; `"source_id"` too where the annotation
+        file's own id is another (ids that are text or start at 0 are numbered from 1).
+      splits: By name.
+      schema_version: Of the records.
+    """
+
+    name: str
+    seed: int
+    categories: tuple[dict[str, Any], ...]
+    splits: dict[str, SplitInfo]
+    schema_version: int = SCHEMA_VERSION
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self), indent=1, sort_keys=True, ensure_ascii=False)
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the manifest: equal for equal data, since it holds the shards' digests."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+    def category_names(self) -> dict[int, str]:
+        return {category["id"]: category["name"] for category in self.categories}
+
+    def split(self, name: str) -> SplitInfo:
+        """Returns a split.
+
+        Raises:
+          DataError: no such split.
+        """
+        if name not in self.splits:
+            raise DataError(
+                f"data set {self.name!r} has no split {name!r}; it has {sorted(self.splits)}"
+            )
+        return self.splits[name]
+
+    def shard_paths(self, directory: str | os.PathLike[str], split: str) -> list[str]:
+        """Returns the paths of a split's shards, in order.
+
+        Raises:
+          DataError: no such split.
+        """
+        root = epath.Path(directory)
+        return [os.fspath(root / shard.file) for shard in self.split(split).shards]
+
+
+def read_dataset_info(directory: str | os.PathLike[str]) -> DatasetInfo:
+    """Reads an examples folder's manifest.
+
+    Raises:
+      DataError: there is none, or it is not one that this version reads.
+    """
+    path = epath.Path(directory) / FILE_NAME
+    remedy = "write the records with `python pipelines/convert_dataset.py`"
+    try:
+        content = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise DataError(
+            f"{path} does not exist: the folder holds no finished data set; {remedy}"
+        ) from None
+    except ValueError as error:
+        raise DataError(f"{path} is not JSON ({error}); {remedy}") from None
+    try:
+        version = content["schema_version"]
+        if version != SCHEMA_VERSION:
+            raise DataError(
+                f"{path}: schema_version is {version}, this code reads {SCHEMA_VERSION}; {remedy}"
+            )
+        splits = {
+            name: SplitInfo(
+                **{**split, "shards": tuple(ShardInfo(**shard) for shard in split["shards"])}
+            )
+            for name, split in content["splits"].items()
+        }
+        return DatasetInfo(
+            name=content["name"],
+            seed=content["seed"],
+            categories=tuple(content["categories"]),
+            splits=splits,
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{path} is not a data set's manifest ({error!r}); {remedy}") from None
+
+
+def write_dataset_info(directory: str | os.PathLike[str], info: DatasetInfo) -> None:
+    """Writes the manifest: under a temporary name, then renamed, so that it is whole or absent."""
+    root = epath.Path(directory)
+    root.mkdir(parents=True, exist_ok=True)
+    temporary = root / f"{FILE_NAME}.tmp-{os.getpid()}"
+    temporary.write_text(info.to_json() + "\n")
+    temporary.replace(root / FILE_NAME)
+
+
+def check_shards(
+    directory: str | os.PathLike[str], info: DatasetInfo, *, splits: Iterable[str] | None = None
+) -> None:
+    """Checks that every shard is there with the size that the manifest says.
+
+    Args:
+      directory: Examples folder.
+      info: Its manifest.
+      splits: Names of the splits to check, by default all.
+
+    Raises:
+      DataError: a shard is missing or of another size, or there is no such split.
+    """
+    root = epath.Path(directory)
+
+    def check(shard: ShardInfo) -> None:
+        path = root / shard.file
+        size = path.stat().length if path.exists() else None
+        if size != shard.num_bytes:
+            found = "is missing" if size is None else f"has {size} bytes"
+            raise DataError(
+                f"{path} {found}, {FILE_NAME} says {shard.num_bytes} bytes; "
+                "convert the data set again"
+            )
+
+    names = list(info.splits if splits is None else splits)
+    shards = [shard for name in names for shard in info.split(name).shards]
+    # Thousands of questions to a bucket, each a round trip: asked side by side.
+    with concurrent.futures.ThreadPoolExecutor(max_workers=16) as pool:
+        list(pool.map(check, shards))

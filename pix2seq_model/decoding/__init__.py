@@ -1,0 +1,1 @@
+"""Tokens from a network: cached decoding, sampling, and detections of a batch."""

@@ -1,0 +1,122 @@
+"""Images in, COCO rows out: one network with its decoding settings, used by every caller alike."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from pix2seq_model.decoding.generate import TOKENS_PER_OBJECT, DecodeSettings, generate
+from pix2seq_model.errors import ConfigError
+from pix2seq_model.network.config import ModelConfig
+from pix2seq_model.network.pix2seq import Pix2Seq
+from pix2seq_model.tokens.detections import boxes_from_tokens, boxes_in_original, coco_results
+
+
+def check_positions(settings: DecodeSettings, model: ModelConfig) -> None:
+    """Raises ConfigError if more objects are wanted than the model has positions for."""
+    positions = model.max_seq_len
+    if settings.num_tokens > positions:
+        raise ConfigError(
+            f"max_objects={settings.max_objects} needs {settings.num_tokens} positions, but the "
+            f"model's max_seq_len is {positions}: ask for at most "
+            f"{positions // TOKENS_PER_OBJECT} objects"
+        )
+
+
+class Detector:
+    """Detects the objects of batches of images."""
+
+    def __init__(
+        self, network: Pix2Seq, *, seed: int = 0, batch_size: int | None = None, **settings: Any
+    ) -> None:
+        """
+        Args:
+          network: the model.
+          seed: of the sampled tokens, one for all images: what is found in an image depends
+            neither on its place in the data nor on its neighbours.
+          batch_size: smaller batches are filled up to it, so that nothing is compiled anew.
+          **settings: the fields of `decoding.DecodeSettings`.
+
+        Raises:
+          ConfigError: more objects than the network has positions for.
+        """
+        check_positions(DecodeSettings(**settings), network.model_config)
+        self._network = network
+        self._seed = seed
+        self._batch_size = batch_size
+        self._settings = settings
+
+    def detect(
+        self,
+        images: np.ndarray,
+        *,
+        image_ids: Sequence[int | str],
+        source_size: np.ndarray,
+        content_size: np.ndarray,
+        category_numbers: Mapping[int, int],
+    ) -> list[dict[str, Any]]:
+        """Objects of a batch.
+
+        Args:
+          images: (B, height, width, 3) float in [0, 1], resized and padded to the model's size.
+          image_ids, source_size, content_size, category_numbers: see `rows`.
+
+        Returns:
+          See `rows`.
+        """
+        return self.rows(
+            self.generate(images),
+            image_ids=image_ids,
+            source_size=source_size,
+            content_size=content_size,
+            category_numbers=category_numbers,
+        )
+
+    def generate(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        """The tokens of a batch, see `decoding.generate`."""
+        return generate(
+            self._network,
+            images,
+            seed=self._seed,
+            batch_size=self._batch_size,
+            **self._settings,
+        )
+
+    def rows(
+        self,
+        found: Mapping[str, np.ndarray],
+        *,
+        image_ids: Sequence[int | str],
+        source_size: np.ndarray,
+        content_size: np.ndarray,
+        category_numbers: Mapping[int, int],
+    ) -> list[dict[str, Any]]:
+        """What `generate` found as rows, in its order.
+
+        Args:
+          found: what `generate` returned.
+          image_ids: of each image, for the rows.
+          source_size: (B, 2) height and width of the originals in pixels.
+          content_size: (B, 2) height and width that each takes of its padded image, in pixels.
+          category_numbers: category id for the rows by the model's class id; objects of other
+            class ids are left out.
+
+        Returns:
+          COCO results: image_id, category_id, bbox xywh in pixels of the original, score.
+        """
+        boxes = boxes_in_original(
+            boxes_from_tokens(found["tokens"], self._network.vocabulary),
+            image_size=self._network.model_config.image_size,
+            content_size_B2=content_size,
+        )
+        rows = coco_results(
+            image_ids,
+            boxes_BN4=boxes,
+            class_ids_BN=found["class_ids"],
+            scores_BN=found["scores"],
+            source_size_B2=source_size,
+            category_ids=category_numbers,
+        )
+        for row in rows:
+            row["category_id"] = category_numbers[row["category_id"]]
+        return rows

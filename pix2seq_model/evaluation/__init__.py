@@ -1,0 +1,1 @@
+"""Detections of a split and their COCO numbers, as a folder."""

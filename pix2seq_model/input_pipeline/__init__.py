@@ -1,0 +1,1 @@
+"""From records, or an image file, to the arrays a network takes."""

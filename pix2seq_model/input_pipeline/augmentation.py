@@ -1,0 +1,137 @@
+"""Training augmentation: scale jitter, one random crop, horizontal flip, padding.
+
+The published order is resize the whole image, crop, flip. Here the crop is chosen first, from the
+image's size alone, so that only its pixels are decoded and resized: the result is the same but
+for the crop's edges, which lie on whole pixels of the source instead of the resized image.
+"""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from pix2seq_model.boxes import clip_box_yxyx, flip_box_yxyx_left_right, move_box_yxyx_to_window
+from pix2seq_model.input_pipeline.settings import Augmentation
+
+PADDING_GREY = 0.3
+# Uniform random numbers that `choose_window` takes: scale, two offsets, flip.
+NUM_DRAWS = 4
+
+
+class Window(NamedTuple):
+    """The part of a source image that is seen, and how.
+
+    Attributes:
+      offset: int32 (..., 2), its top and left edge in the source, pixels.
+      size: int32 (..., 2), its height and width in the source, pixels.
+      content_size: int32 (..., 2), height and width that it is resized to, pixels.
+      flip: bool (...), mirrored left to right.
+    """
+
+    offset: tf.Tensor
+    size: tf.Tensor
+    content_size: tf.Tensor
+    flip: tf.Tensor
+
+
+def choose_window(
+    source_size: tf.Tensor,
+    draws: tf.Tensor,
+    *,
+    image_size: tuple[int, int],
+    augmentation: Augmentation,
+) -> Window:
+    """Chooses scale, crop and flip of one image.
+
+    Args:
+      source_size: int (2,), height and width in pixels.
+      draws: float32 uniform in [0, 1), (NUM_DRAWS,).
+      image_size: target height and width in pixels.
+      augmentation: settings.
+    """
+    source_size = tf.cast(source_size, tf.float32)
+    target_size = tf.constant(image_size, tf.float32)
+    scale_range = augmentation.scale_max - augmentation.scale_min
+    scale = augmentation.scale_min + scale_range * draws[0]
+    pixel_scale = tf.reduce_min(target_size / source_size) * scale
+    scaled_size = tf.maximum(tf.round(source_size * pixel_scale), 1.0)
+    content_size = tf.minimum(scaled_size, target_size)
+    size = tf.maximum(tf.round(content_size / scaled_size * source_size), 1.0)
+    free = source_size - size
+    offset = tf.minimum(tf.floor(draws[1:3] * (free + 1.0)), free)
+    return Window(
+        offset=tf.cast(offset, tf.int32),
+        size=tf.cast(size, tf.int32),
+        content_size=tf.cast(content_size, tf.int32),
+        flip=(draws[3] < 0.5) if augmentation.flip else tf.constant(False),
+    )
+
+
+def decode_window(encoded: tf.Tensor, window: Window, *, is_jpeg: tf.Tensor) -> tf.Tensor:
+    """Decodes the pixels of a window; of a JPEG only those, of a PNG the whole and then crops.
+
+    Args:
+      encoded: scalar string, a JPEG or PNG, colour or grey.
+      window: which part.
+      is_jpeg: scalar bool.
+
+    Returns:
+      uint8 (height, width, 3) of window.size.
+    """
+
+    def crop_png() -> tf.Tensor:
+        return tf.slice(
+            tf.io.decode_png(encoded, channels=3),
+            tf.concat([window.offset, [0]], 0),
+            tf.concat([window.size, [3]], 0),
+        )
+
+    return tf.cond(
+        is_jpeg,
+        lambda: tf.io.decode_and_crop_jpeg(
+            encoded, tf.concat([window.offset, window.size], 0), channels=3
+        ),
+        crop_png,
+    )
+
+
+def resize_window(pixels: tf.Tensor, window: Window) -> tf.Tensor:
+    """Resizes (bilinear, no antialias) and flips the pixels of a window.
+
+    Args:
+      pixels: uint8 (height, width, 3) of window.size.
+      window: how.
+
+    Returns:
+      float32 (*window.content_size, 3) in [0, 1].
+    """
+    # Mirroring bytes, of what is mostly the smaller image, is cheaper than mirroring the result;
+    # and an empty list of axes, which leaves the image as it is, cheaper than a branch.
+    flip_axes = tf.ones([tf.cast(window.flip, tf.int32)], tf.int32)
+    pixels = tf.reverse(pixels, flip_axes)
+    return tf.image.resize(pixels, window.content_size, method="bilinear") / 255.0
+
+
+def boxes_in_window(
+    boxes_BM4: tf.Tensor, window_B: Window, *, source_size_B2: tf.Tensor
+) -> tf.Tensor:
+    """Moves boxes along with the crop and the flip.
+
+    Args:
+      boxes_BM4: float32 yxyx, normalised to the source image.
+      window_B: windows with one leading axis.
+      source_size_B2: int height and width of the source images in pixels.
+
+    Returns:
+      float32 (B, M, 4) yxyx, normalised to the window and clipped to it; of zero size where an
+      object lies outside.
+    """
+    source_size_B2 = tf.cast(source_size_B2, tf.float32)
+    boxes_BM4 = move_box_yxyx_to_window(
+        boxes_BM4,
+        offset=(tf.cast(window_B.offset, tf.float32) / source_size_B2)[:, tf.newaxis],
+        size=(tf.cast(window_B.size, tf.float32) / source_size_B2)[:, tf.newaxis],
+        xp=tf,
+    )
+    boxes_BM4 = clip_box_yxyx(boxes_BM4, xp=tf)
+    flipped_BM4 = flip_box_yxyx_left_right(boxes_BM4, xp=tf)
+    return tf.where(window_B.flip[:, tf.newaxis, tf.newaxis], flipped_BM4, boxes_BM4)

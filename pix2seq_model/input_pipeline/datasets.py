@@ -1,0 +1,289 @@
+"""Records to batches: the training input and the evaluation input, as tf.data sets.
+
+Training, for each example: parse, choose a crop, decode and resize its pixels; and for each
+batch: pad the images, boxes to the crop, order, noise objects, tokens. Every random number is
+drawn without state from (seed, position of the example in the stream): batches do not depend on
+threads, nor on what was read before.
+Shapes: B examples, M objects of a record, N objects of a sequence, L = 5 N tokens.
+"""
+
+import functools
+import os
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from pix2seq_model.boxes import box_yxyx_is_valid
+from pix2seq_model.data.manifest import check_shards, read_dataset_info
+from pix2seq_model.data.records import parse_example
+from pix2seq_model.errors import ConfigError
+from pix2seq_model.input_pipeline import augmentation as augment
+from pix2seq_model.input_pipeline.preprocessing import decode_image, preprocess_for_evaluation
+from pix2seq_model.input_pipeline.record_stream import num_processors, training_stream
+from pix2seq_model.input_pipeline.settings import Augmentation, SequenceSettings
+from pix2seq_model.tokens.object_order import order_objects
+from pix2seq_model.tokens.sequences import num_draws, training_sequences
+from pix2seq_model.tokens.vocabulary import Vocabulary
+
+# Batches that are made while another is trained on: at full size each takes hundreds of megabytes.
+_BATCHES_AHEAD = 2
+
+
+def training_dataset(
+    examples_dir: str | os.PathLike[str],
+    *,
+    split: str,
+    vocabulary: Vocabulary,
+    image_size: tuple[int, int],
+    batch_size: int,
+    seed: int,
+    augmentation: Augmentation,
+    sequence: SequenceSettings,
+    start_step: int = 0,
+    shuffle_buffer: int = 2048,
+    num_hosts: int = 1,
+    host_index: int = 0,
+    num_parallel_calls: int | None = None,
+) -> tf.data.Dataset:
+    """Endless training batches.
+
+    Args:
+      examples_dir: examples folder.
+      split: name of the split.
+      vocabulary: tokens.
+      image_size: height and width in pixels.
+      batch_size: examples of a batch over all hosts.
+      seed: of everything random: the same seed gives the same batches, bit for bit.
+      augmentation: of the images.
+      sequence: how objects become tokens.
+      start_step: the first batch returned is the one that an undisturbed run would see at this
+        step, counted from 0.
+      shuffle_buffer: examples, encoded.
+      num_hosts: hosts that share each batch; the batch is the same whatever their number. Every
+        host reads all records and decodes its own share.
+      host_index: which share of each batch to return, from 0.
+      num_parallel_calls: examples prepared at once, as many as there are processors if None; no
+        influence on the batches.
+
+    Returns:
+      Data set of ({"image": float32 (b, H, W, 3) in [0, 1], "tokens": int32 (b, L) input},
+      int32 (b, L) targets, float32 (b, L) weights of the loss), b = batch_size / num_hosts.
+
+    Raises:
+      DataError: the examples folder cannot be used.
+      ConfigError: categories without a token, or a batch size that hosts cannot share.
+    """
+    if batch_size % num_hosts or not 0 <= host_index < num_hosts:
+        raise ConfigError(
+            f"batch_size={batch_size} cannot be shared by num_hosts={num_hosts} "
+            f"(host_index={host_index}): use a multiple of the number of hosts."
+        )
+    info = read_dataset_info(examples_dir)
+    vocabulary.check_categories(info.category_names(), source=os.fspath(examples_dir))
+    stream_seed, image_seed, object_seed = _independent_seeds(seed, 3)
+
+    dataset = training_stream(
+        examples_dir,
+        split=split,
+        seed=stream_seed,
+        shuffle_buffer=shuffle_buffer,
+        start_position=start_step * batch_size,
+    )
+    host_batch_size = batch_size // num_hosts
+    if num_hosts > 1:
+        dataset = dataset.filter(
+            lambda position, _: position % batch_size // host_batch_size == host_index
+        )
+    prepare_example = functools.partial(
+        _prepare_training_example,
+        image_seed=image_seed,
+        object_seed=object_seed,
+        image_size=image_size,
+        augmentation=augmentation,
+        sequence=sequence,
+    )
+    dataset = dataset.map(
+        prepare_example, num_parallel_calls=num_parallel_calls or num_processors()
+    )
+    dataset = _padded_batch(dataset, host_batch_size, image_size=image_size)
+    build_batch = functools.partial(
+        _build_training_batch, image_size=image_size, vocabulary=vocabulary, sequence=sequence
+    )
+    dataset = dataset.map(build_batch, num_parallel_calls=_BATCHES_AHEAD)
+    return dataset.prefetch(_BATCHES_AHEAD).with_options(_options())
+
+
+def training_image_ids(
+    examples_dir: str | os.PathLike[str],
+    *,
+    split: str,
+    batch_size: int,
+    seed: int,
+    shuffle_buffer: int,
+    step: int,
+) -> list[str]:
+    """Ids of the images that `training_dataset`, with the same arguments, returns at a step."""
+    stream = training_stream(
+        examples_dir,
+        split=split,
+        seed=_independent_seeds(seed, 3)[0],
+        shuffle_buffer=shuffle_buffer,
+        start_position=step * batch_size,
+    )
+    examples = (parse_example(serialized) for _, serialized in stream.take(batch_size))
+    return [example["image_id"].numpy().decode() for example in examples]
+
+
+def evaluation_dataset(
+    examples_dir: str | os.PathLike[str],
+    *,
+    split: str,
+    image_size: tuple[int, int],
+    batch_size: int,
+    start: int = 0,
+) -> tf.data.Dataset:
+    """Every image of a split once, in the order of the records; the last batch may be smaller.
+
+    Args:
+      examples_dir: examples folder.
+      split: name of the split.
+      image_size: height and width in pixels.
+      batch_size: B.
+      start: number of images to leave out at the beginning, without decoding them.
+
+    Returns:
+      Data set of dicts: `image` float32 (B, H, W, 3) in [0, 1]; `image_id` string (B,);
+      `source_size` int32 (B, 2), height and width of the original in pixels; `content_size`
+      int32 (B, 2), height and width in pixels that it takes in the padded image.
+
+    Raises:
+      DataError: the examples folder cannot be used.
+    """
+
+    def prepare_example(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
+        example = parse_example(serialized)
+        image = decode_image(example["image_encoded"])
+        padded, content_size = preprocess_for_evaluation(image, image_size)
+        return {
+            "image": padded,
+            "image_id": example["image_id"],
+            "source_size": tf.shape(image)[:2],
+            "content_size": content_size,
+        }
+
+    info = read_dataset_info(examples_dir)
+    check_shards(examples_dir, info, splits=[split])
+    dataset = tf.data.TFRecordDataset(info.shard_paths(examples_dir, split)).skip(start)
+    dataset = dataset.map(prepare_example, num_parallel_calls=num_processors())
+    dataset = dataset.batch(batch_size)
+    return dataset.prefetch(_BATCHES_AHEAD).with_options(_options())
+
+
+# There is no Python control flow over tensors in it, and to look for some takes seconds.
+@tf.autograph.experimental.do_not_convert
+def _prepare_training_example(
+    position: tf.Tensor,
+    serialized: tf.Tensor,
+    *,
+    image_seed: int,
+    object_seed: int,
+    image_size: tuple[int, int],
+    augmentation: Augmentation,
+    sequence: SequenceSettings,
+) -> dict[str, Any]:
+    """What is done to one example before it joins a batch: all of its pixels' work."""
+    example = parse_example(serialized)
+    draws = tf.random.stateless_uniform(
+        [augment.NUM_DRAWS + num_draws(sequence)], seed=tf.stack([image_seed, position])
+    )
+    source_size = tf.cast(tf.stack([example["height"], example["width"]]), tf.int32)
+    window = augment.choose_window(
+        source_size,
+        draws[: augment.NUM_DRAWS],
+        image_size=image_size,
+        augmentation=augmentation,
+    )
+    pixels = augment.decode_window(
+        example["image_encoded"], window, is_jpeg=example["image_format"] == "jpeg"
+    )
+    return {
+        "image": augment.resize_window(pixels, window),
+        "window": window,
+        "source_size": source_size,
+        "boxes": example["boxes"],
+        "labels": tf.cast(example["labels"], tf.int32),
+        "is_crowd": example["is_crowd"],
+        "order_draws": tf.random.stateless_uniform(
+            tf.shape(example["labels"]), seed=tf.stack([object_seed, position])
+        ),
+        "sequence_draws": draws[augment.NUM_DRAWS :],
+    }
+
+
+def _padded_batch(
+    examples: tf.data.Dataset, batch_size: int, *, image_size: tuple[int, int]
+) -> tf.data.Dataset:
+    """Batches; images are padded to `image_size` with grey, objects to the most of the batch."""
+    spec = examples.element_spec
+    shapes = {name: tf.nest.map_structure(lambda s: s.shape, part) for name, part in spec.items()}
+    zeros = {
+        name: tf.nest.map_structure(lambda s: tf.zeros([], s.dtype), part)
+        for name, part in spec.items()
+    }
+    return examples.padded_batch(
+        batch_size,
+        padded_shapes=shapes | {"image": [*image_size, 3]},
+        padding_values=zeros | {"image": tf.constant(augment.PADDING_GREY)},
+        drop_remainder=True,
+    )
+
+
+@tf.autograph.experimental.do_not_convert
+def _build_training_batch(
+    batch: dict[str, Any],
+    *,
+    image_size: tuple[int, int],
+    vocabulary: Vocabulary,
+    sequence: SequenceSettings,
+) -> tuple[dict[str, tf.Tensor], tf.Tensor, tf.Tensor]:
+    """Boxes to tokens, for the whole batch at once."""
+    boxes_BM4 = augment.boxes_in_window(
+        batch["boxes"], batch["window"], source_size_B2=batch["source_size"]
+    )
+    # The padding of the batch has boxes of zero size, as have objects outside the crop.
+    is_kept_BM = box_yxyx_is_valid(boxes_BM4, xp=tf) & ~batch["is_crowd"]
+    boxes_BN4, labels_BN = order_objects(
+        boxes_BM4,
+        batch["labels"],
+        is_kept_BM=is_kept_BM,
+        random_BM=batch["order_draws"],
+        order=sequence.order,
+        max_objects=sequence.max_objects,
+    )
+    content_size_B2 = tf.cast(batch["window"].content_size, tf.float32)
+    tokens_BL, target_BL, weights_BL = training_sequences(
+        boxes_BN4,
+        labels_BN,
+        content_fraction_B2=content_size_B2 / tf.constant(image_size, tf.float32),
+        draws_BD=batch["sequence_draws"],
+        vocabulary=vocabulary,
+        settings=sequence,
+    )
+    return {"image": batch["image"], "tokens": tokens_BL}, target_BL, weights_BL
+
+
+def _independent_seeds(seed: int, number: int) -> list[int]:
+    words = np.random.SeedSequence(seed).generate_state(number, np.uint64)
+    return [int(word >> np.uint64(1)) for word in words]
+
+
+def _options() -> tf.data.Options:
+    options = tf.data.Options()
+    options.deterministic = True
+    # The thread that tunes sleeps for up to a minute at a time, and now and then taking an iterator
+    # down waits for it (TensorFlow 2.21): a stage would end with the machine idle.
+    options.autotune.enabled = False
+    # Hosts share batches by position; a strategy must not share them out by file once more.
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    return options

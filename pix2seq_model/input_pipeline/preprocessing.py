@@ -1,0 +1,66 @@
+"""Images as the network sees them in evaluation and when served. Plain TensorFlow operations."""
+
+import tensorflow as tf
+
+from pix2seq_model.input_pipeline.augmentation import PADDING_GREY
+
+
+def decode_image(encoded: tf.Tensor) -> tf.Tensor:
+    """Decodes a JPEG or PNG, colour or grey, to uint8 (height, width, 3)."""
+    image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
+    return tf.ensure_shape(image, [None, None, 3])
+
+
+def preprocess_for_evaluation(
+    image: tf.Tensor, image_size: tuple[int, int]
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Resizes an image to fit the target, aspect kept, and pads it at the bottom and right.
+
+    Args:
+      image: uint8 (height, width, 3), or float in [0, 1].
+      image_size: target height and width in pixels.
+
+    Returns:
+      (image float32 (*image_size, 3) in [0, 1]; content_size int32 (2,), the height and width in
+      pixels that the resized image takes in it).
+    """
+    image = tf.image.convert_image_dtype(image, tf.float32)
+    image = tf.image.resize(
+        image, image_size, method="bilinear", preserve_aspect_ratio=True, antialias=True
+    )
+    content_size = tf.shape(image)[:2]
+    missing = tf.constant(image_size) - content_size
+    paddings = tf.stack([[0, missing[0]], [0, missing[1]], [0, 0]])
+    image = tf.pad(image, paddings, constant_values=PADDING_GREY)
+    return tf.ensure_shape(image, [*image_size, 3]), content_size
+
+
+def preprocess_encoded_images(
+    encoded_B: tf.Tensor, image_size: tuple[int, int]
+) -> dict[str, tf.Tensor]:
+    """Decodes and prepares a batch of encoded images of any sizes, as for the served model.
+
+    Args:
+      encoded_B: string (B,), JPEG or PNG files.
+      image_size: target height and width in pixels.
+
+    Returns:
+      `image` float32 (B, *image_size, 3) in [0, 1]; `source_size` int32 (B, 2), height and width
+      of the files in pixels; `content_size` int32 (B, 2), see `preprocess_for_evaluation`.
+    """
+
+    def prepare(encoded: tf.Tensor) -> dict[str, tf.Tensor]:
+        image = decode_image(encoded)
+        padded, content_size = preprocess_for_evaluation(image, image_size)
+        return {
+            "image": padded,
+            "source_size": tf.shape(image)[:2],
+            "content_size": content_size,
+        }
+
+    signature = {
+        "image": tf.TensorSpec([*image_size, 3], tf.float32),
+        "source_size": tf.TensorSpec([2], tf.int32),
+        "content_size": tf.TensorSpec([2], tf.int32),
+    }
+    return tf.map_fn(prepare, encoded_B, fn_output_signature=signature)

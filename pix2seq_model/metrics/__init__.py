@@ -1,0 +1,1 @@
+"""COCO numbers, and what lies behind them."""

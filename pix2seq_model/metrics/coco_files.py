@@ -1,0 +1,242 @@
+"""COCO ground truth and COCO results files: read, check, and say what is wrong with them.
+
+Boxes are COCO's: [x, y, width, height] in pixels of the original image.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from etils import epath
+
+from pix2seq_model.errors import DataError
+from pix2seq_model.model_folder.folder import write_atomically
+
+_SHOWN = 5  # how many culprits a message names
+
+
+def read_ground_truth(path: epath.PathLike) -> dict[str, Any]:
+    """Reads an annotation file in COCO's format; see `checked_ground_truth`.
+
+    Raises:
+      DataError: the file is missing, is not JSON or is not such a file.
+    """
+    return checked_ground_truth(_read_json(path), source=str(path))
+
+
+def read_detections(
+    path: epath.PathLike, *, image_ids: Iterable[int] | None = None
+) -> list[dict[str, Any]]:
+    """Reads a COCO results file: a list of {image_id, category_id, bbox, score}.
+
+    Args:
+      path: the file.
+      image_ids: where given, the ids that may occur.
+
+    Raises:
+      DataError: the file is missing, is not JSON or is not such a file.
+    """
+    return checked_detections(_read_json(path), source=str(path), image_ids=image_ids)
+
+
+def write_json(path: epath.PathLike, value: Any) -> None:
+    """Writes `value` as JSON under a temporary name, then renames: readers never see half a file.
+
+    Numbers that are not finite are refused (ValueError): strict readers would choke on them.
+    """
+    path = epath.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, json.dumps(value, allow_nan=False))
+
+
+def checked_ground_truth(truth: Any, *, source: str = "ground truth") -> dict[str, Any]:
+    """Returns a ground truth with every field that the evaluators need, else refuses it.
+
+    Absent `area` becomes the box's area and absent `iscrowd` becomes 0. Annotation ids are given
+    anew from 1 in the file's order, because pycocotools takes an annotation with id 0 for one that
+    nothing matched, and one of two that share an id for the other.
+
+    Args:
+      truth: a dictionary with the lists `images`, `annotations` and `categories`. Not changed.
+      source: what to call it in messages.
+
+    Raises:
+      DataError: a list is missing or empty where it must not be, an id is not a whole number or
+        is listed twice, an annotation is of an unknown image or category, or a box is not four
+        finite numbers of which the last two are not negative.
+    """
+    if not isinstance(truth, Mapping):
+        raise DataError(
+            f"{source}: a COCO annotation file is an object with the lists images, annotations "
+            f"and categories; this one is a {type(truth).__name__}"
+        )
+    for key in ("images", "annotations", "categories"):
+        if not isinstance(truth.get(key), list):
+            raise DataError(f"{source}: no list {key!r}; is this a COCO annotation file?")
+    for key in ("images", "categories"):
+        if not truth[key]:
+            raise DataError(f"{source}: the list {key!r} is empty: there is nothing to evaluate")
+    image_ids = _unique_ids(truth["images"], "images", source)
+    category_ids = _unique_ids(truth["categories"], "categories", source)
+
+    rows = truth["annotations"]
+    _check_fields(rows, ("image_id", "category_id", "bbox"), "annotation", source)
+    boxes = _boxes(rows, "annotation", source)
+    images = _whole(rows, "image_id", "annotation", source)
+    categories = _whole(rows, "category_id", "annotation", source)
+    _check_known(images, image_ids, "image_id", "annotation", source)
+    _check_known(categories, category_ids, "category_id", "annotation", source)
+    areas = [row.get("area", box[2] * box[3]) for row, box in zip(rows, boxes)]
+    areas = _numbers(areas, "area", "annotation", source)
+    annotations = [
+        {
+            "id": number,
+            "image_id": image_id,
+            "category_id": category_id,
+            "bbox": box,
+            "area": area,
+            "iscrowd": int(bool(row.get("iscrowd"))),
+        }
+        for number, (row, image_id, category_id, box, area) in enumerate(
+            zip(rows, images, categories, boxes, areas), start=1
+        )
+    ]
+    return {
+        **{key: value for key, value in truth.items() if key in ("info", "licenses")},
+        "images": [{**row, "id": int(row["id"])} for row in truth["images"]],
+        "categories": [{"name": str(row["id"]), **row} for row in truth["categories"]],
+        "annotations": annotations,
+    }
+
+
+def checked_detections(
+    detections: Any, *, source: str = "detections", image_ids: Iterable[int] | None = None
+) -> list[dict[str, Any]]:
+    """Returns detections as plain rows {image_id, category_id, bbox, score}, else refuses them.
+
+    Args:
+      detections: COCO results; an empty list is fine. Not changed.
+      source: what to call it in messages.
+      image_ids: where given, the ids that may occur.
+
+    Raises:
+      DataError: not a list, a field is missing, a score or box is not finite, a box has a
+        negative size, or an image id is not one of `image_ids`.
+    """
+    if not isinstance(detections, Sequence) or isinstance(detections, str | bytes):
+        raise DataError(
+            f"{source}: COCO results are a list of objects with image_id, category_id, bbox and "
+            f"score; this is a {type(detections).__name__}"
+        )
+    _check_fields(detections, ("image_id", "category_id", "bbox", "score"), "row", source)
+    boxes = _boxes(detections, "row", source)
+    images = _whole(detections, "image_id", "row", source)
+    categories = _whole(detections, "category_id", "row", source)
+    scores = _numbers([row["score"] for row in detections], "score", "row", source)
+    if image_ids is not None:
+        _check_known(images, set(image_ids), "image_id", "row", source)
+    return [
+        {"image_id": image_id, "category_id": category_id, "bbox": box, "score": score}
+        for image_id, category_id, box, score in zip(images, categories, boxes, scores)
+    ]
+
+
+def _read_json(path: epath.PathLike) -> Any:
+    path = epath.Path(path)
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise DataError(f"{path}: is a folder; name the JSON file in it") from None
+    except PermissionError:
+        raise DataError(f"{path}: this user may not read it") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: not JSON ({error})") from None
+
+
+def _unique_ids(rows: list, name: str, source: str) -> set[int]:
+    _check_fields(rows, ("id",), name, source)
+    ids = _whole(rows, "id", name, source)
+    if len(set(ids)) != len(ids):
+        seen: set[int] = set()
+        twice = sorted({i for i in ids if i in seen or seen.add(i)})
+        raise DataError(f"{source}: {name} lists the id {twice[0]} more than once")
+    return set(ids)
+
+
+def _check_fields(rows: Sequence, keys: tuple[str, ...], name: str, source: str) -> None:
+    needed = frozenset(keys)
+    for index, row in enumerate(rows):
+        if not isinstance(row, dict | Mapping):
+            raise DataError(f"{source}: {name}[{index}] is {row!r}, not an object")
+        if not needed <= row.keys():
+            missing = next(key for key in keys if key not in row)
+            raise DataError(
+                f"{source}: {name}[{index}] has no field {missing!r}; it has {sorted(row)}"
+            )
+
+
+# A file may hold a million rows. Values are looked at one by one only where the types of all of
+# them together say that one is wrong.
+
+
+def _whole(rows: Sequence[Mapping], key: str, name: str, source: str) -> list[int]:
+    """The whole numbers under a key."""
+    values = [row[key] for row in rows]
+    if set(map(type, values)) <= {int}:
+        return values
+    for index, value in enumerate(values):
+        if not isinstance(value, int | np.integer) or isinstance(value, bool):
+            raise DataError(f"{source}: {name}[{index}].{key} is {value!r}, not a whole number")
+    return [int(value) for value in values]
+
+
+def _numbers(values: list, key: str, name: str, source: str) -> list[float]:
+    """The values as finite floats."""
+    if set(map(type, values)) <= {int, float} and np.isfinite(np.array(values, float)).all():
+        return [float(value) for value in values]
+    for index, value in enumerate(values):
+        if not _is_number(value):
+            raise DataError(f"{source}: {name}[{index}].{key} is {value!r}, not a finite number")
+    return [float(value) for value in values]
+
+
+def _check_known(values: list[int], known: set[int], key: str, name: str, source: str) -> None:
+    unknown = sorted(set(values) - known)
+    if unknown:
+        what = "images" if key == "image_id" else "categories"
+        raise DataError(
+            f"{source}: {name}s of {len(unknown)} different {key} that the ground truth's {what} "
+            f"do not list, among them {unknown[:_SHOWN]}: do both files belong to one split?"
+        )
+
+
+def _boxes(rows: Sequence[Mapping], name: str, source: str) -> list[list[float]]:
+    """All boxes as lists of four floats, xywh in pixels."""
+    try:
+        boxes = np.asarray([row["bbox"] for row in rows], np.float64).reshape(len(rows), 4)
+        bad = ~np.isfinite(boxes).all(axis=1) | (boxes[:, 2:] < 0).any(axis=1)
+    except (TypeError, ValueError):
+        boxes, bad = None, np.asarray([not _is_box(row["bbox"]) for row in rows])
+    if bad.any():
+        index = int(np.argmax(bad))
+        raise DataError(
+            f"{source}: {name}[{index}].bbox is {rows[index]['bbox']!r}; a box is [x, y, width, "
+            "height], four finite numbers in pixels, width and height not negative"
+        )
+    return boxes.tolist()
+
+
+def _is_box(value: Any) -> bool:
+    return isinstance(value, Sequence) and len(value) == 4 and all(_is_number(v) for v in value)
+
+
+def _is_number(value: Any) -> bool:
+    return (
+        isinstance(value, int | float | np.number)
+        and not isinstance(value, bool)
+        and math.isfinite(value)
+    )

@@ -1,0 +1,252 @@
+"""The twelve COCO numbers, per-class numbers and precision/recall curves of a set of detections.
+
+pycocotools is the definition of these numbers. `hotcoco` computes the same ones in Rust and is the
+default; both are given the same rows and their results are averaged by the same lines, so that a
+difference can only come from the matching itself.
+"""
+
+import contextlib
+import dataclasses
+import gc
+import io
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from pix2seq_model.errors import DataError
+from pix2seq_model.metrics.coco_files import checked_detections, checked_ground_truth
+
+Engine = Literal["faster", "pycocotools"]
+ENGINES: tuple[str, ...] = ("faster", "pycocotools")
+
+IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
+RECALL_THRESHOLDS = np.linspace(0.0, 1.0, 101)
+
+# What each number is: AP or AR, at which IoU (None: mean of .50:.05:.95), objects of which size,
+# from how many detections an image. In the order in which COCO prints them.
+_DEFINITIONS: dict[str, tuple[str, float | None, str, int]] = {
+    "AP": ("precision", None, "all", 100),
+    "AP50": ("precision", 0.5, "all", 100),
+    "AP75": ("precision", 0.75, "all", 100),
+    "AP_small": ("precision", None, "small", 100),
+    "AP_medium": ("precision", None, "medium", 100),
+    "AP_large": ("precision", None, "large", 100),
+    "AR1": ("recall", None, "all", 1),
+    "AR10": ("recall", None, "all", 10),
+    "AR100": ("recall", None, "all", 100),
+    "AR_small": ("recall", None, "small", 100),
+    "AR_medium": ("recall", None, "medium", 100),
+    "AR_large": ("recall", None, "large", 100),
+}
+METRIC_KEYS: tuple[str, ...] = tuple(_DEFINITIONS)
+METRIC_MEANINGS: dict[str, str] = {
+    "AP": "average precision, mean over IoU .50:.05:.95",
+    "AP50": "average precision at IoU .50",
+    "AP75": "average precision at IoU .75",
+    "AP_small": "AP of objects under 32² pixels",
+    "AP_medium": "AP of objects of 32² to 96² pixels",
+    "AP_large": "AP of objects over 96² pixels",
+    "AR1": "average recall with 1 detection an image",
+    "AR10": "average recall with 10 detections an image",
+    "AR100": "average recall with 100 detections an image",
+    "AR_small": "AR100 of objects under 32² pixels",
+    "AR_medium": "AR100 of objects of 32² to 96² pixels",
+    "AR_large": "AR100 of objects over 96² pixels",
+}
+_AREAS = ("all", "small", "medium", "large")
+_MAX_DETECTIONS = (1, 10, 100)
+
+
+@dataclasses.dataclass(frozen=True)
+class CocoResult:
+    """What an evaluation found. A number is -1 where no object could count towards it.
+
+    Attributes:
+      metrics: the 12 numbers by `METRIC_KEYS`.
+      per_class: for each category, by id: `id`, `name`, `num_objects` (not crowd),
+        `num_detections`, and the 12 numbers.
+      precision: float (10 IoU thresholds, 101 recalls, categories): the interpolated
+        precision/recall curves at 100 detections an image; -1 for a class without objects.
+      num_images: how many images were evaluated, those without objects included.
+      num_detections: how many detections went in.
+      ignored_categories: how many detections of each category that the ground truth does not
+        list; COCO's rules leave them out.
+    """
+
+    metrics: dict[str, float]
+    per_class: list[dict[str, Any]]
+    precision: np.ndarray
+    num_images: int
+    num_detections: int
+    ignored_categories: dict[int, int]
+
+    def to_json(self) -> dict[str, Any]:
+        """The 12 numbers, `per_class`, `num_images`, `num_detections` for metrics.json."""
+        return {
+            **self.metrics,
+            "per_class": self.per_class,
+            "num_images": self.num_images,
+            "num_detections": self.num_detections,
+        }
+
+
+def evaluate_detections(
+    ground_truth: Mapping[str, Any],
+    detections: Sequence[Mapping[str, Any]],
+    *,
+    image_ids: Iterable[int] | None = None,
+    engine: Engine = "faster",
+) -> CocoResult:
+    """Computes the COCO numbers for bounding boxes.
+
+    Args:
+      ground_truth: a COCO annotation dictionary (boxes xywh in pixels). Not changed.
+      detections: COCO results rows; more than 100 of an image's class are cut by score as COCO
+        does. Not changed.
+      image_ids: evaluate these images only; all of the ground truth's where not given.
+      engine: 'faster' or 'pycocotools'.
+
+    Raises:
+      DataError: see `coco_files`; an image id that the ground truth does not list.
+    """
+    if engine not in ENGINES:
+        raise DataError(f"engine is {engine!r}; choose one of {', '.join(ENGINES)}")
+    with _garbage_collection_paused():
+        return _evaluate(ground_truth, detections, image_ids, engine)
+
+
+def _evaluate(
+    ground_truth: Mapping[str, Any],
+    detections: Sequence[Mapping[str, Any]],
+    image_ids: Iterable[int] | None,
+    engine: Engine,
+) -> CocoResult:
+    truth = checked_ground_truth(ground_truth)
+    known = {row["id"] for row in truth["images"]}
+    rows = checked_detections(detections, image_ids=known)
+    chosen = sorted(known if image_ids is None else {int(i) for i in image_ids})
+    if not chosen:
+        raise DataError("image_ids is empty: name at least one image, or leave it out for all")
+    strangers = [i for i in chosen if i not in known]
+    if strangers:
+        raise DataError(
+            f"image_ids: {len(strangers)} are not images of the ground truth, among them "
+            f"{strangers[:5]}"
+        )
+    categories = sorted(truth["categories"], key=lambda row: row["id"])
+    category_ids = [row["id"] for row in categories]
+    run = _run_faster if engine == "faster" else _run_pycocotools
+    precision_TRKAM, recall_TKAM = run(truth, rows, chosen, category_ids)
+
+    chosen_set, category_set = set(chosen), set(category_ids)
+    objects = Counter(
+        row["category_id"]
+        for row in truth["annotations"]
+        if row["image_id"] in chosen_set and not row["iscrowd"]
+    )
+    found = Counter(row["category_id"] for row in rows if row["image_id"] in chosen_set)
+    per_class = [
+        {
+            "id": row["id"],
+            "name": row["name"],
+            "num_objects": objects[row["id"]],
+            "num_detections": found[row["id"]],
+            **_numbers(precision_TRKAM[:, :, [k]], recall_TKAM[:, [k]]),
+        }
+        for k, row in enumerate(categories)
+    ]
+    return CocoResult(
+        metrics=_numbers(precision_TRKAM, recall_TKAM),
+        per_class=per_class,
+        precision=precision_TRKAM[..., 0, -1],
+        num_images=len(chosen),
+        num_detections=sum(found.values()),
+        ignored_categories={c: n for c, n in sorted(found.items()) if c not in category_set},
+    )
+
+
+def metrics_table(metrics: Mapping[str, Any], *, per_class: bool = True) -> str:
+    """The numbers as text for a terminal; `metrics` is what `CocoResult.to_json` returns."""
+    lines = [f"{key:<10} {number(metrics[key])}  {METRIC_MEANINGS[key]}" for key in METRIC_KEYS]
+    if per_class and metrics.get("per_class"):
+        width = max(len("class"), *(len(row["name"]) for row in metrics["per_class"]))
+        shown = ("AP", "AP50", "AP75", "AR100")
+        lines += ["", f"{'class':<{width}}  objects" + "".join(f"{key:>8}" for key in shown)]
+        for row in metrics["per_class"]:
+            values = "".join(f"{number(row[key]):>8}" for key in shown)
+            lines.append(f"{row['name']:<{width}}  {row['num_objects']:>7}{values}")
+    return "\n".join(lines)
+
+
+def number(value: float) -> str:
+    """A COCO number for people: three digits, a dash for the -1 of 'nothing to count'."""
+    return "-" if value < 0 else f"{value:.3f}"
+
+
+@contextlib.contextmanager
+def _garbage_collection_paused() -> Iterator[None]:
+    """A million rows make the collector run often, look at all of them and find nothing."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def _numbers(precision_TRKAM: np.ndarray, recall_TKAM: np.ndarray) -> dict[str, float]:
+    """Averages as pycocotools' `summarize` does: over all that is not -1, else -1."""
+    numbers = {}
+    for key, (kind, iou, area, max_detections) in _DEFINITIONS.items():
+        values = precision_TRKAM if kind == "precision" else recall_TKAM
+        if iou is not None:
+            values = values[np.isclose(IOU_THRESHOLDS, iou)]
+        values = values[..., _AREAS.index(area), _MAX_DETECTIONS.index(max_detections)]
+        values = values[values > -1]
+        numbers[key] = float(np.mean(values)) if values.size else -1.0
+    return numbers
+
+
+def _run_faster(
+    truth: dict, detections: list[dict], image_ids: list[int], category_ids: list[int]
+) -> tuple[np.ndarray, np.ndarray]:
+    from hotcoco import COCO, COCOeval
+
+    known = set(category_ids)  # It warns of others, which the result names anyway.
+    coco = COCO(truth)
+    found = coco.load_res([row for row in detections if row["category_id"] in known])
+    evaluator = COCOeval(coco, found, "bbox")
+    evaluator.params.imgIds, evaluator.params.catIds = image_ids, category_ids
+    evaluator.evaluate()
+    evaluator.accumulate()
+    return np.asarray(evaluator.eval["precision"]), np.asarray(evaluator.eval["recall"])
+
+
+def _run_pycocotools(
+    truth: dict, detections: list[dict], image_ids: list[int], category_ids: list[int]
+) -> tuple[np.ndarray, np.ndarray]:
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    # It prints its progress, and this file's results must not be mixed with that.
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        # Indexed by hand because `loadRes` fails on an empty list.
+        rows = [
+            {**row, "id": number, "area": row["bbox"][2] * row["bbox"][3], "iscrowd": 0}
+            for number, row in enumerate(detections, start=1)
+        ]
+        predicted = {**truth, "annotations": rows}
+        coco_truth, coco_predicted = COCO(), COCO()
+        for coco, dataset in ((coco_truth, truth), (coco_predicted, predicted)):
+            coco.dataset = dataset
+            coco.createIndex()
+        evaluator = COCOeval(coco_truth, coco_predicted, "bbox")
+        evaluator.params.imgIds, evaluator.params.catIds = image_ids, category_ids
+        evaluator.evaluate()
+        evaluator.accumulate()
+    return evaluator.eval["precision"], evaluator.eval["recall"]

@@ -1,0 +1,1 @@
+"""A model on disk: weights, description, SavedModel and pushed version."""

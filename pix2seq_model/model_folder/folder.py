@@ -1,0 +1,225 @@
+"""A trained model on disk: `model.json` says what it is, `model.weights.h5` holds the weights.
+
+    <folder>/model.json            architecture, vocabulary, categories
+    <folder>/model.weights.h5      the weights, by Keras
+    <folder>/history/<stage>.jsonl loss curves of the stages that made it
+    <folder>/run.json              everything needed to repeat the run
+    <folder>/Format-Serving/       the SavedModel
+
+The network is always built by our own code and the weights are loaded into it: nothing that could
+execute code is ever read from a folder.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from etils import epath
+
+from pix2seq_model.errors import ConfigError, ModelError
+from pix2seq_model.network.config import ModelConfig
+from pix2seq_model.tokens.vocabulary import Vocabulary
+
+MODEL_FILE = "model.json"
+WEIGHTS_FILE = "model.weights.h5"
+HISTORY_FOLDER = "history"
+SERVING_FOLDER = "Format-Serving"
+_FORMAT_VERSION = 1
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelInfo:
+    """What `model.json` says.
+
+    Attributes:
+      model: the architecture, with the image size it was trained at.
+      vocabulary: the token ids.
+      categories: ({"id": int, "name": str}, ...) of the data set it was trained on last.
+      max_objects: objects of a training sequence.
+      source: one line about where the weights come from.
+      weights_sha256: digest of the weights file, the identity of the model.
+      decoding: how its tokens are drawn where nobody says otherwise, as it is evaluated and
+        served: fields of `decoding.DecodeSettings`, and `seed`; those that are absent have their
+        defaults.
+    """
+
+    model: ModelConfig
+    vocabulary: Vocabulary
+    categories: tuple[dict, ...]
+    max_objects: int
+    source: str = ""
+    weights_sha256: str = ""
+    decoding: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def category_names(self) -> dict[int, str]:
+        return {category["id"]: category["name"] for category in self.categories}
+
+    def decoding_with(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """`decoding`, but for what is given; as many objects as in training if nothing says."""
+        return {"max_objects": self.max_objects, **self.decoding, **given}
+
+
+def save_model_folder(folder: str, network: Any, *, info: ModelInfo) -> ModelInfo:
+    """Writes weights and `model.json`, the latter last: a folder with it is complete.
+
+    Args:
+      folder: local path or gs:// address; made if absent.
+      network: the Keras model.
+      info: what to say about it; its `weights_sha256` is filled in.
+
+    Returns:
+      `info` with the digest of the weights as written.
+    """
+    target = epath.Path(folder)
+    target.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        # HDF5 writes local files only.
+        local = Path(scratch) / WEIGHTS_FILE
+        network.save_weights(local)
+        info = dataclasses.replace(info, weights_sha256=_weights_digest(network))
+        _copy(epath.Path(local), target / WEIGHTS_FILE)
+    content = {"format_version": _FORMAT_VERSION, **dataclasses.asdict(info)}
+    write_atomically(target / MODEL_FILE, json.dumps(content, indent=1) + "\n")
+    return info
+
+
+def read_model_info(folder: str) -> ModelInfo:
+    """Reads `model.json`.
+
+    Raises:
+      ModelError: it is missing or damaged; the message names the file.
+    """
+    path = epath.Path(folder) / MODEL_FILE
+    if not path.exists():
+        raise ModelError(
+            f"{folder} is not a model folder: it has no {MODEL_FILE}. Give the folder that "
+            "training or import_checkpoint wrote."
+        )
+    try:
+        content = json.loads(path.read_text())
+        if content.pop("format_version") != _FORMAT_VERSION:
+            raise ModelError(f"{path}: written by another version of this project.")
+        content["model"] = ModelConfig.from_dict(content["model"], source=str(path))
+        content["vocabulary"] = Vocabulary(**content["vocabulary"])
+        content["categories"] = tuple(content["categories"])
+        return ModelInfo(**content)
+    except ConfigError as error:
+        raise ModelError(f"{path}: {error}") from error
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise ModelError(f"{path} is damaged ({error}): write the model folder anew.") from error
+
+
+def wait_for_model(
+    folder: str | os.PathLike, *, marker: str, seconds: float = 3600.0, pause_s: float = 2.0
+) -> ModelInfo:
+    """What a folder says of the model that another process is about to write into it.
+
+    Args:
+      folder: local path or gs:// address.
+      marker: name of what is written there last.
+      seconds: how long to wait.
+      pause_s: between two looks.
+
+    Raises:
+      ModelError: it did not come in this time.
+    """
+    deadline = time.monotonic() + seconds
+    while not (epath.Path(folder) / marker).exists():
+        if time.monotonic() > deadline:
+            raise ModelError(
+                f"{folder} was not completed by the chief within {seconds / 60:.0f} min: see what "
+                "stopped it, and whether both see the same folder."
+            )
+        time.sleep(pause_s)
+    return read_model_info(os.fspath(folder))
+
+
+def load_model_folder(
+    folder: str, *, image_size: tuple[int, int] | None = None, precision: str = "float32"
+) -> tuple[Any, ModelInfo]:
+    """Builds the network that a folder describes and loads its weights.
+
+    Args:
+      folder: local path or gs:// address.
+      image_size: (height, width) in pixels to build it for; as trained if None.
+      precision: of weights and computation, "float32" or "bfloat16"; logits are float32 in both.
+
+    Returns:
+      The Keras model and what the folder says of it (with `image_size` as built).
+
+    Raises:
+      ModelError: the folder is no model folder or its weights do not fit.
+    """
+    # Keras takes seconds to import; reading model.json alone should not.
+    import keras
+
+    from pix2seq_model.network.pix2seq import build_model
+
+    info = read_model_info(folder)
+    if image_size is not None:
+        info = dataclasses.replace(
+            info, model=dataclasses.replace(info.model, image_size=image_size)
+        )
+    policy_before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(precision)
+    try:
+        network = build_model(info.model, info.vocabulary)
+    finally:
+        keras.config.set_dtype_policy(policy_before)
+    load_weights(network, folder)
+    return network, info
+
+
+def load_weights(network: Any, folder: str) -> None:
+    """Loads a folder's weights into a network of the same architecture.
+
+    Raises:
+      ModelError: the weights file is missing, damaged or of another architecture.
+    """
+    source = epath.Path(folder) / WEIGHTS_FILE
+    if not source.exists():
+        raise ModelError(f"{source} is missing: the model folder is incomplete.")
+    with tempfile.TemporaryDirectory() as scratch:
+        local = Path(scratch) / WEIGHTS_FILE
+        _copy(source, epath.Path(local))
+        try:
+            network.load_weights(local)
+        except (OSError, ValueError, KeyError) as error:
+            raise ModelError(
+                f"{source} cannot be loaded into the network that {MODEL_FILE} describes: {error}"
+            ) from error
+
+
+def write_atomically(path: epath.Path, content: str | bytes) -> None:
+    """Writes a file under a temporary name, then renames: no reader ever sees half of it."""
+    temporary = path.parent / f".{path.name}.partial"
+    if isinstance(content, bytes):
+        temporary.write_bytes(content)
+    else:
+        temporary.write_text(content)
+    temporary.replace(path)
+
+
+def _copy(source: epath.Path, target: epath.Path) -> None:
+    temporary = target.parent / f".{target.name}.partial"
+    with source.open("rb") as reader, temporary.open("wb") as writer:
+        shutil.copyfileobj(reader, writer, length=16 << 20)
+    temporary.replace(target)
+
+
+def _weights_digest(network: Any) -> str:
+    # Of the values, not of the file, in which equal weights may lie under other names and dates.
+    digest = hashlib.sha256()
+    for weight in network.weights:
+        values = weight.numpy()
+        digest.update(f"{values.dtype} {values.shape}".encode())
+        digest.update(values.tobytes())
+    return digest.hexdigest()

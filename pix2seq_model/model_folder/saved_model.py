@@ -1,0 +1,232 @@
+"""The served model: a SavedModel that takes image files of any size and returns boxes.
+
+It holds the whole way from encoded images to boxes in them as one TensorFlow graph: loading it
+takes TensorFlow alone, neither Keras nor this project. Nothing in it asks to be compiled by XLA:
+TensorFlow Serving refuses such graphs on CPUs unless it is told otherwise, has no compiler for GPUs
+at all (tensorflow/serving issue 2214), and every new size of a batch would be compiled anew.
+"""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+from etils import epath
+
+from pix2seq_model.boxes import box_yxyx_is_valid
+from pix2seq_model.data.ground_truth import category_numbers
+from pix2seq_model.decoding.generate import DecodeSettings, decode_images
+from pix2seq_model.decoding.sampling import draw_uniform
+from pix2seq_model.errors import ModelError
+from pix2seq_model.input_pipeline.preprocessing import (
+    preprocess_encoded_images,
+    preprocess_for_evaluation,
+)
+from pix2seq_model.model_folder.folder import load_model_folder
+from pix2seq_model.network.slice_update import without_xla
+from pix2seq_model.tokens.detections import boxes_from_tokens, boxes_in_original
+
+CATEGORIES_FILE = "categories.json"
+SERVED_FILES, SERVED_IMAGES = "serving_default", "serving_images"  # The signatures.
+
+
+def export_model_folder(
+    model_dir: str | os.PathLike,
+    folder: str | os.PathLike,
+    *,
+    settings: DecodeSettings,
+    seed: int = 0,
+) -> None:
+    """Writes a model folder's model as a SavedModel, whatever the backend that trained it.
+
+    See `export_saved_model`; on another backend than TensorFlow a process of its own does it.
+    """
+    if keras.backend.backend() == "tensorflow":
+        network, info = load_model_folder(os.fspath(model_dir))
+        export_saved_model(
+            network, folder, categories=info.categories, settings=settings, seed=seed
+        )
+        return
+    request = {
+        "model_dir": os.fspath(model_dir),
+        "folder": os.fspath(folder),
+        "settings": dataclasses.asdict(settings),
+        "seed": seed,
+    }
+    environment = {**os.environ, "KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": "-1"}
+    done = subprocess.run(
+        [sys.executable, "-m", __name__, json.dumps(request)],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        raise ModelError(
+            f"Exporting {model_dir} to {folder} with the TensorFlow backend failed: "
+            f"{done.stderr.strip()[-2000:]}"
+        )
+
+
+def export_saved_model(
+    network: keras.Model,
+    folder: str | os.PathLike,
+    *,
+    categories: Sequence[dict],
+    settings: DecodeSettings,
+    seed: int = 0,
+) -> None:
+    """Writes a SavedModel.
+
+    Its signatures are `serving_default`, of `image_bytes`, a string (B,) of JPEG or PNG files, and
+    `serving_images`, of `images`, uint8 (B, height, width, 3). Both return
+
+        detection_boxes        float32 (B, N, 4), ymin, xmin, ymax, xmax in [0, 1] of the image
+        detection_classes      int64 (B, N), the annotation file's category ids, 0 behind the last
+        detection_class_names  string (B, N)
+        detection_scores       float32 (B, N)
+        num_detections         int32 (B,)
+
+    with the likeliest objects first, those without area left out. The categories lie in
+    `assets.extra/categories.json` as well.
+
+    Args:
+      network: a Pix2Seq.
+      folder: where to; local or gs://. What is there is replaced.
+      categories: {"id", "name"} of the data set.
+      settings: of decoding.
+      seed: of the sampled tokens; the same image gives the same objects.
+
+    Raises:
+      ModelError: the backend is not TensorFlow.
+    """
+    if keras.backend.backend() != "tensorflow":
+        raise ModelError(
+            "A SavedModel is written from the TensorFlow backend: load the model folder with "
+            "KERAS_BACKEND=tensorflow and export it there."
+        )
+    module = _ServedModel(network, categories=categories, settings=settings, seed=seed)
+    target = epath.Path(folder)
+    with tempfile.TemporaryDirectory() as scratch:
+        local = Path(scratch) / "model"
+        tf.saved_model.save(
+            module,
+            os.fspath(local),
+            signatures={
+                SERVED_FILES: module.detect_files,
+                SERVED_IMAGES: module.detect_images,
+            },
+        )
+        extra = local / "assets.extra"
+        extra.mkdir()
+        (extra / CATEGORIES_FILE).write_text(json.dumps(list(categories), indent=1) + "\n")
+        _replace_folder(local, target)
+
+
+class _ServedModel(tf.Module):
+    def __init__(
+        self,
+        network: keras.Model,
+        *,
+        categories: Sequence[dict],
+        settings: DecodeSettings,
+        seed: int,
+    ) -> None:
+        super().__init__(name="pix2seq")
+        self._weights = [weight.value for weight in network.weights]
+        self._image_size = network.model_config.image_size
+        self._vocabulary = network.vocabulary
+        self._settings = settings
+        num_classes = network.vocabulary.max_class_id + 1
+        self._names = np.full(num_classes, "", dtype=object)
+        self._numbers = np.zeros(num_classes, np.int64)
+        # Only known categories are detections.
+        self._known = np.zeros(num_classes, bool)
+        numbers = category_numbers(categories)
+        for category in categories:
+            class_id = category["id"]
+            self._names[class_id] = category["name"]
+            self._numbers[class_id] = numbers[class_id]
+            self._known[class_id] = True
+        uniform_1L = draw_uniform(seed, 1, settings.num_tokens)
+
+        # A function of its own, whose graph both signatures share.
+        @tf.function(autograph=False)
+        def decode(images):
+            uniform_BL = tf.broadcast_to(uniform_1L, (tf.shape(images)[0], settings.num_tokens))
+            with without_xla():
+                return decode_images(network, images, uniform_BL, settings=settings)
+
+        self._decode = decode
+
+    @tf.function(
+        autograph=False, input_signature=[tf.TensorSpec((None,), tf.string, name="image_bytes")]
+    )
+    def detect_files(self, image_bytes):
+        return self._detect(preprocess_encoded_images(image_bytes, self._image_size))
+
+    @tf.function(
+        autograph=False,
+        input_signature=[tf.TensorSpec((None, None, None, 3), tf.uint8, name="images")],
+    )
+    def detect_images(self, images):
+        image, content_size = tf.map_fn(
+            lambda image: preprocess_for_evaluation(image, self._image_size),
+            images,
+            fn_output_signature=(
+                tf.TensorSpec((*self._image_size, 3), tf.float32),
+                tf.TensorSpec((2,), tf.int32),
+            ),
+        )
+        return self._detect({"image": image, "content_size": content_size})
+
+    def _detect(self, prepared):
+        decoded = self._decode(prepared["image"])
+        boxes_BN4 = boxes_in_original(
+            boxes_from_tokens(decoded["tokens"], self._vocabulary, xp=keras.ops),
+            image_size=self._image_size,
+            content_size_B2=tf.cast(prepared["content_size"], tf.float32),
+            xp=keras.ops,
+        )
+        class_ids_BN = decoded["class_ids"]
+        # A box without area marks nothing.
+        is_object_BN = tf.gather(self._known, class_ids_BN) & box_yxyx_is_valid(boxes_BN4, xp=tf)
+        scores_BN = tf.where(is_object_BN, decoded["scores"], -1.0)
+        order_BN = tf.argsort(scores_BN, axis=1, direction="DESCENDING", stable=True)
+        is_object_BN = tf.gather(is_object_BN, order_BN, batch_dims=1)
+        class_ids_BN = tf.where(is_object_BN, tf.gather(class_ids_BN, order_BN, batch_dims=1), 0)
+        boxes_BN4 = tf.gather(boxes_BN4, order_BN, batch_dims=1)
+        return {
+            "detection_boxes": tf.where(is_object_BN[..., None], boxes_BN4, 0.0),
+            "detection_classes": tf.gather(self._numbers, class_ids_BN),
+            "detection_class_names": tf.gather(tf.constant(list(self._names)), class_ids_BN),
+            "detection_scores": tf.maximum(tf.gather(scores_BN, order_BN, batch_dims=1), 0.0),
+            "num_detections": tf.reduce_sum(tf.cast(is_object_BN, tf.int32), axis=1),
+        }
+
+
+def _replace_folder(source: Path, target: epath.Path) -> None:
+    """Copies a folder; TensorFlow Serving looks for saved_model.pb, which is copied last."""
+    if target.exists():
+        target.rmtree()
+    files = [path for path in source.rglob("*") if path.is_file()]
+    for path in sorted(files, key=lambda path: path.name == "saved_model.pb"):
+        copy = target / path.relative_to(source).as_posix()
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        epath.Path(path).copy(copy)
+
+
+if __name__ == "__main__":
+    _request = json.loads(sys.argv[1])
+    export_model_folder(
+        _request["model_dir"],
+        _request["folder"],
+        settings=DecodeSettings(**_request["settings"]),
+        seed=_request["seed"],
+    )

@@ -1,0 +1,1 @@
+"""The Pix2Seq network, on any backend of Keras."""

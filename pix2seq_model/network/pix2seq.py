@@ -1,0 +1,296 @@
+"""The Pix2Seq network: an image encoder, a bridge and an autoregressive decoder of tokens.
+
+Shape suffixes: B batch, N positions of the encoded image, D width, L tokens, V vocabulary.
+"""
+
+import random
+
+import keras
+import numpy as np
+from keras import ops
+
+from pix2seq_model.network.config import ModelConfig
+from pix2seq_model.network.patch_embedding import PatchStem
+from pix2seq_model.network.position_encoding import image_position_codes
+from pix2seq_model.network.remat import run_layer
+from pix2seq_model.network.resnet import ResNetStem
+from pix2seq_model.network.transformer import (
+    DecoderLayer,
+    EncoderLayer,
+    MlpBlock,
+    glorot,
+    layer_norm,
+)
+from pix2seq_model.tokens.vocabulary import Vocabulary
+
+
+def build_model(model_config: ModelConfig, vocabulary: Vocabulary, *, seed: int = 0) -> "Pix2Seq":
+    """The network with freshly drawn weights.
+
+    Args:
+      model_config: the architecture.
+      vocabulary: the token ids.
+      seed: of the initial weights and of everything that is drawn while training.
+    """
+    model = Pix2Seq(model_config, vocabulary, seed=seed)
+    height, width = model_config.image_size
+    model.build({"image": (None, height, width, 3), "tokens": (None, model_config.max_seq_len)})
+    return model
+
+
+class Pix2Seq(keras.Model):
+    """Images and the tokens so far to the logits of each next token."""
+
+    def __init__(self, model_config: ModelConfig, vocabulary: Vocabulary, *, seed: int = 0):
+        super().__init__(name="pix2seq")
+        seeds = random.Random(seed)
+        self.model_config, self.vocabulary = model_config, vocabulary
+        self.encoder = ImageEncoder(model_config, seeds=seeds)
+        self.bridge = Bridge(model_config, map_size=self.encoder.map_size, seeds=seeds)
+        self.decoder = TokenDecoder(model_config, vocabulary.vocab_size, seeds=seeds)
+
+    def build(self, input_shape):
+        config = self.model_config
+        self.encoder.build((None, *config.image_size, 3))
+        self.bridge.build((None, None, config.dim_encoder))
+        self.decoder.build((None, None), (None, None, config.dim_decoder))
+        self.built = True
+
+    def call(self, inputs, training=False):
+        """Teacher forcing.
+
+        Args:
+          inputs: {"image": (B, height, width, 3) float in [0, 1], "tokens": (B, L) int}, tokens
+            being the prompt and all tokens but the last.
+          training: whether to drop and to normalise by the batch.
+
+        Returns:
+          logits (B, L, V) float32 of the tokens that follow.
+        """
+        memory_BND = self.encode(inputs["image"], training=training)
+        return self.decode(inputs["tokens"], memory_BND, training=training)
+
+    def encode(self, images, training=False):
+        """Images (B, height, width, 3) to what the decoder attends to, (B, N, D)."""
+        return self.bridge(self.encoder(images, training=training), training=training)
+
+    def decode(self, tokens, memory_BND, training=False):
+        """Tokens (B, L) and an encoded image to logits (B, L, V)."""
+        return self.decoder(tokens, memory_BND, training=training)
+
+
+class ImageEncoder(keras.layers.Layer):
+    """Stem, position codes, an optional class token, transformer layers and a last LayerNorm."""
+
+    recompute = False  # see recompute_activations
+
+    def __init__(self, config: ModelConfig, *, seeds: random.Random):
+        super().__init__(name="encoder")
+        if config.backbone == "vit":
+            self.stem = PatchStem(config.dim_encoder, config.patch_size, seeds=seeds)
+        else:
+            self.stem = ResNetStem(
+                config.dim_encoder,
+                config.resnet_depth,
+                variant=config.resnet_variant,
+                width_multiplier=config.resnet_width_multiplier,
+                drop_units=config.drop_units,
+                seeds=seeds,
+            )
+        self.map_size = self.stem.map_size(config.image_size)
+        self._codes = image_position_codes(*self.map_size, dim=config.dim_encoder)
+        self.layers = [
+            EncoderLayer(
+                config.dim_encoder,
+                config.mlp_dim_encoder,
+                config.num_heads_encoder,
+                drop_path_rate=config.drop_path,
+                drop_units=config.drop_units,
+                drop_attention=config.drop_attention,
+                seeds=seeds,
+                name=f"layer{index}",
+            )
+            for index in range(config.num_encoder_layers)
+        ]
+        self.norm = layer_norm("norm")
+        self._config, self._seeds = config, seeds
+
+    def build(self, input_shape):
+        dim = self._config.dim_encoder
+        self.stem.build(input_shape)
+        self.class_token = None
+        if self._config.use_class_token:
+            self.class_token = self.add_weight(
+                shape=(1, dim), initializer=_small_normal(self._seeds), name="class_token"
+            )
+        for layer in (*self.layers, self.norm):
+            layer.build((None, None, dim))
+
+    def call(self, images, training=False):
+        """Images (B, height, width, 3) to (B, N, D); the class token, if any, comes first."""
+        x_BND = self.stem(images, training=training)
+        x_BND = x_BND + ops.cast(self._codes, x_BND.dtype)
+        if self.class_token is not None:
+            token_11D = ops.cast(self.class_token, x_BND.dtype)[None]
+            token_B1D = ops.broadcast_to(
+                token_11D, (ops.shape(x_BND)[0], 1, self._config.dim_encoder)
+            )
+            x_BND = ops.concatenate([token_B1D, x_BND], axis=1)
+        for layer in self.layers:
+            x_BND = run_layer(layer, x_BND, training=training, recompute=self.recompute)
+        return self.norm(x_BND)
+
+
+class Bridge(keras.layers.Layer):
+    """From the encoder's width to the decoder's.
+
+    A dense layer and LayerNorm ("linear"), then the position codes once more ("linear_p"), then an
+    MLP block ("mlp") whose hidden width follows the encoder's ratio, as in the published network.
+    """
+
+    def __init__(self, config: ModelConfig, *, map_size: tuple[int, int], seeds: random.Random):
+        super().__init__(name="bridge")
+        dim = config.dim_decoder
+        self.projection = keras.layers.Dense(
+            dim, kernel_initializer=glorot(seeds), name="projection"
+        )
+        self.norm = layer_norm("norm")
+        self._codes = self.mlp = None
+        if config.bridge != "linear":
+            codes = image_position_codes(*map_size, dim=dim)
+            # A class token has no position.
+            self._codes = np.pad(codes, ((int(config.use_class_token), 0), (0, 0)))
+        if config.bridge == "mlp":
+            self.mlp = MlpBlock(
+                dim,
+                dim * max(1, config.mlp_dim_encoder // config.dim_encoder),
+                drop_path_rate=config.drop_path,
+                drop_units=config.drop_units,
+                seeds=seeds,
+            )
+        self._dim = dim
+
+    def build(self, input_shape):
+        self.projection.build(input_shape)
+        for layer in filter(None, (self.norm, self.mlp)):
+            layer.build((*input_shape[:-1], self._dim))
+
+    def call(self, x_BND, training=False):
+        x_BND = self.norm(self.projection(x_BND))
+        if self._codes is not None:
+            x_BND = x_BND + ops.cast(self._codes, x_BND.dtype)
+        return x_BND if self.mlp is None else self.mlp(x_BND, training=training)
+
+
+class TokenDecoder(keras.layers.Layer):
+    """Token and position embedding, transformer layers, LayerNorm and the logits of next tokens."""
+
+    recompute = False  # see recompute_activations
+
+    def __init__(self, config: ModelConfig, vocab_size: int, *, seeds: random.Random):
+        super().__init__(name="decoder")
+        self.layers = [
+            DecoderLayer(
+                config.dim_decoder,
+                config.mlp_dim_decoder,
+                config.num_heads_decoder,
+                drop_path_rate=config.drop_path,
+                drop_units=config.drop_units,
+                drop_attention=config.drop_attention,
+                seeds=seeds,
+                name=f"layer{index}",
+            )
+            for index in range(config.num_decoder_layers)
+        ]
+        # Logits are float32 under every precision policy.
+        self.norm = keras.layers.LayerNormalization(
+            epsilon=self.layers[0].mlp.norm.epsilon, dtype="float32", name="norm"
+        )
+        self._config, self._vocab_size, self._seeds = config, vocab_size, seeds
+
+    def build(self, tokens_shape, memory_shape):
+        config, dim = self._config, self._config.dim_decoder
+
+        def weight(name, *shape):
+            return self.add_weight(
+                shape=shape, initializer=_small_normal(self._seeds), name=name, autocast=False
+            )
+
+        self.token_embedding = weight("token_embedding", self._vocab_size, dim)
+        self.output_embedding = self.token_embedding
+        if not config.shared_embedding:
+            self.output_embedding = weight("output_embedding", self._vocab_size, dim)
+        self.output_bias = weight("output_bias", self._vocab_size) if config.output_bias else None
+        self.position_embedding = weight("position_embedding", config.max_seq_len, dim)
+        for layer in (*self.layers, self.norm):
+            layer.build((None, None, dim))
+
+    def call(self, tokens, memory_BND, training=False):
+        """Tokens (B, L) and memory (B, N, D) to logits (B, L, V) float32."""
+        x_BLD = self._embed(tokens, self.position_embedding[: tokens.shape[1]])
+        for layer in self.layers:
+            x_BLD = run_layer(layer, x_BLD, memory_BND, training=training, recompute=self.recompute)
+        return self._logits(x_BLD, ops.transpose(self.output_embedding))
+
+    def cross_attention(self, tokens, memory_BND):
+        """The weights with which each token looks at the image, a list over layers.
+
+        Returns:
+          (B, H, L, N) float32 for every layer: the attention that predicts the next token.
+        """
+        weights = []
+        x_BLD = self._embed(tokens, self.position_embedding[: tokens.shape[1]])
+        for layer in self.layers:
+            x_BLD, layer_weights = layer.call_with_attention(x_BLD, memory_BND)
+            weights.append(layer_weights)
+        return weights
+
+    def start(self, memory_BND, length: int):
+        """Caches for decoding `length` tokens.
+
+        Returns:
+          The past of each layer, still empty; and what stays the same in every step: the memory of
+          each layer, and the output embedding (D, V), which would be transposed anew in each step.
+        """
+        memory_BND = ops.cast(memory_BND, self.compute_dtype)
+        batch_size = ops.shape(memory_BND)[0]
+        past = [layer.self_attention.empty_past(batch_size, length) for layer in self.layers]
+        memory = [layer.cross_attention.cached_memory(memory_BND) for layer in self.layers]
+        return past, (memory, ops.transpose(self.output_embedding))
+
+    def step(self, tokens_B, position, past, fixed):
+        """Logits of the token after `tokens_B`, which stand at `position`.
+
+        Args:
+          tokens_B: (B,) int.
+          position: int32 scalar, 0 for the prompt.
+          past, fixed: the caches that `start` made.
+
+        Returns:
+          logits (B, V) float32, and the past with these tokens in it.
+        """
+        memory, output_DV = fixed
+        table = ops.convert_to_tensor(self.position_embedding)
+        position_1D = ops.slice(table, (position, 0), (1, self._config.dim_decoder))
+        x_BD = self._embed(tokens_B, position_1D)
+        length = past[0][1].shape[1]
+        filled_T = ops.where(ops.arange(length) <= position, 0.0, -1e9)
+        new_past = []
+        for layer, layer_past, layer_memory in zip(self.layers, past, memory, strict=True):
+            x_BD, layer_past = layer.step(
+                x_BD, layer_past, layer_memory, position, filled_T=filled_T
+            )
+            new_past.append(layer_past)
+        return self._logits(x_BD, output_DV), new_past
+
+    def _embed(self, tokens, positions):
+        embedded = ops.take(self.token_embedding, tokens, axis=0) + positions
+        return ops.cast(embedded, self.compute_dtype)
+
+    def _logits(self, x, output_DV):
+        logits = ops.matmul(self.norm(x), output_DV)
+        return logits if self.output_bias is None else logits + self.output_bias
+
+
+def _small_normal(seeds: random.Random) -> keras.initializers.Initializer:
+    return keras.initializers.TruncatedNormal(stddev=0.02, seed=seeds.getrandbits(31))

@@ -1,0 +1,1 @@
+"""Detections of a user's own images."""

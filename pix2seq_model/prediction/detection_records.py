@@ -1,0 +1,135 @@
+"""What was found in one image, as a line of JSON and as a TFRecord.
+
+A line:
+
+    {"image": "photos/1.jpg", "image_id": "1", "width": 640, "height": 480, "detections":
+     [{"category_id": 5, "category": "tent", "bbox": [x, y, width, height], "score": 0.93}]}
+
+The box is in pixels. A record is a `tf.train.Example` with the feature names that the TF Object
+Detection API gives to detections:
+
+| feature | type | meaning |
+|---|---|---|
+| image/filename | bytes | where the image lies |
+| image/source_id | bytes | its id, where it came from records; else as `image/filename` |
+| image/height, image/width | int64 | pixels |
+| image/detection/bbox/{ymin,xmin,ymax,xmax} | float | 0 to 1 |
+| image/detection/label | int64 | category id of the annotation file |
+| image/detection/class/text | bytes | category name |
+| image/detection/score | float | 0 to 1 |
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from pix2seq_model.data.example_proto import Example
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ImageDetections:
+    """The objects of an image.
+
+    Attributes:
+      image: where it lies, or its file name among records.
+      image_id: its id in the data set; empty if it is just a file.
+      width, height: pixels.
+      rows: category_id, bbox [x, y, width, height] in pixels, score.
+    """
+
+    image: str
+    image_id: str
+    width: int
+    height: int
+    rows: Sequence[Mapping[str, Any]]
+
+
+def json_line(found: ImageDetections, category_names: Mapping[int, str]) -> bytes:
+    """The line of JSON, with its end."""
+    detections = [
+        {
+            "category_id": row["category_id"],
+            "category": category_names[row["category_id"]],
+            "bbox": row["bbox"],
+            "score": row["score"],
+        }
+        for row in found.rows
+    ]
+    line = {
+        "image": found.image,
+        **({"image_id": found.image_id} if found.image_id else {}),
+        "width": found.width,
+        "height": found.height,
+        "detections": detections,
+    }
+    return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def encode_detections(found: ImageDetections, category_names: Mapping[int, str]) -> bytes:
+    """The serialized record; the same detections give the same bytes."""
+    example = Example()
+    feature = example.features.feature
+    feature["image/filename"].bytes_list.value.append(found.image.encode())
+    feature["image/source_id"].bytes_list.value.append((found.image_id or found.image).encode())
+    feature["image/height"].int64_list.value.append(found.height)
+    feature["image/width"].int64_list.value.append(found.width)
+    edges: dict[str, list[float]] = {"ymin": [], "xmin": [], "ymax": [], "xmax": []}
+    for row in found.rows:
+        x, y, width, height = row["bbox"]
+        edges["ymin"].append(y / found.height)
+        edges["xmin"].append(x / found.width)
+        edges["ymax"].append((y + height) / found.height)
+        edges["xmax"].append((x + width) / found.width)
+    for edge, values in edges.items():
+        feature[f"image/detection/bbox/{edge}"].float_list.value.extend(values)
+    labels = [row["category_id"] for row in found.rows]
+    feature["image/detection/label"].int64_list.value.extend(labels)
+    feature["image/detection/class/text"].bytes_list.value.extend(
+        category_names[label].encode() for label in labels
+    )
+    feature["image/detection/score"].float_list.value.extend(row["score"] for row in found.rows)
+    return example.SerializeToString(deterministic=True)
+
+
+def decode_detections(serialized: bytes) -> ImageDetections:
+    """Reads a record that `encode_detections` wrote."""
+    feature = Example.FromString(serialized).features.feature
+
+    def text(name: str) -> str:
+        return feature[name].bytes_list.value[0].decode()
+
+    height = feature["image/height"].int64_list.value[0]
+    width = feature["image/width"].int64_list.value[0]
+    boxes = zip(
+        *(
+            feature[f"image/detection/bbox/{edge}"].float_list.value
+            for edge in ("ymin", "xmin", "ymax", "xmax")
+        )
+    )
+    rows = [
+        {
+            "category_id": label,
+            "bbox": [
+                xmin * width,
+                ymin * height,
+                (xmax - xmin) * width,
+                (ymax - ymin) * height,
+            ],
+            "score": score,
+        }
+        for (ymin, xmin, ymax, xmax), label, score in zip(
+            boxes,
+            feature["image/detection/label"].int64_list.value,
+            feature["image/detection/score"].float_list.value,
+        )
+    ]
+    image, image_id = text("image/filename"), text("image/source_id")
+    return ImageDetections(
+        image=image,
+        image_id="" if image_id == image else image_id,
+        width=width,
+        height=height,
+        rows=rows,
+    )

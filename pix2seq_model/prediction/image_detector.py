@@ -1,0 +1,82 @@
+"""A model folder that takes images in any number and says what is in each of them."""
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from etils import epath
+
+from pix2seq_model.data.ground_truth import category_numbers
+from pix2seq_model.decoding.detector import Detector
+from pix2seq_model.input_pipeline.image_file import PreparedImage
+from pix2seq_model.model_folder.folder import load_model_folder
+
+
+class ImageDetector:
+    """Detects the objects of prepared images; its methods may be called from several threads.
+
+    Attributes:
+      network: the Keras model.
+      info: what the model folder says of it.
+      detector: what it decodes with.
+      category_numbers: category ids of the annotation file by the model's class ids.
+      category_names: names by the annotation file's category ids.
+    """
+
+    def __init__(
+        self,
+        model_dir: epath.PathLike,
+        *,
+        batch_size: int,
+        precision: str = "float32",
+        **decoding: Any,
+    ) -> None:
+        """
+        Args:
+          model_dir: model folder.
+          batch_size: images decoded together; fewer are filled up to it.
+          precision: of the network, "float32" or "bfloat16".
+          **decoding: other settings than the model folder's, see `Detector`.
+
+        Raises:
+          ModelError: the model folder cannot be used.
+          ConfigError: more objects than the network has positions for.
+        """
+        self.network, self.info = load_model_folder(str(model_dir), precision=precision)
+        self.category_numbers = category_numbers(self.info.categories)
+        self.category_names = {
+            self.category_numbers[class_id]: name
+            for class_id, name in self.info.category_names.items()
+        }
+        self.batch_size = batch_size
+        self.detector = Detector(
+            self.network, batch_size=batch_size, **self.info.decoding_with(decoding)
+        )
+        # Two batches at once would take twice the memory and no less time.
+        self.lock = threading.Lock()
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width in pixels of the network's input."""
+        return self.info.model.image_size
+
+    def detect(self, images: Sequence[PreparedImage]) -> list[list[dict[str, Any]]]:
+        """Objects of up to `batch_size` images.
+
+        Returns:
+          For each image its rows: category_id, bbox [x, y, width, height] in pixels of the
+          original, score; in the order in which the model names them.
+        """
+        with self.lock:
+            rows = self.detector.detect(
+                np.stack([image.image for image in images]),
+                image_ids=range(len(images)),
+                source_size=np.array([(image.height, image.width) for image in images]),
+                content_size=np.stack([image.content_size for image in images]),
+                category_numbers=self.category_numbers,
+            )
+        found: list[list[dict[str, Any]]] = [[] for _ in images]
+        for row in rows:
+            found[row.pop("image_id")].append(row)
+        return found

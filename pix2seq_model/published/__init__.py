@@ -1,0 +1,1 @@
+"""The published checkpoints: where they are, what they hold, how they are imported."""

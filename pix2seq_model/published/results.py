@@ -1,0 +1,47 @@
+"""AP on COCO val2017 of the published fine-tuned models, to stand beside our own.
+
+Chen et al., "Pix2seq: A Language Modeling Framework for Object Detection", arXiv:2109.10852, and
+the results table published with its checkpoints.
+"""
+
+from collections.abc import Iterable
+
+from pix2seq_model.network.config import ModelConfig
+
+# By architecture and side of the image in pixels, in percent as published.
+COCO_AP = {
+    "resnet": {640: 39.1, 1024: 41.7, 1333: 42.6},
+    "resnetc": {640: 44.7, 1024: 46.9, 1333: 47.3},
+    "vit_b": {640: 44.2, 1024: 46.5, 1333: 47.1},
+    "vit_l": {640: 47.6, 1024: 49.2, 1333: 50.0},
+}
+NAMES = {
+    "resnet": "ResNet-50",
+    "resnetc": "ResNet-50 (C4)",
+    "vit_b": "ViT-B",
+    "vit_l": "ViT-L",
+}
+
+# COCO numbers its 80 categories 1 to 90 and leaves these out.
+_UNUSED_COCO_IDS = frozenset({12, 26, 29, 30, 45, 66, 68, 69, 71, 83})
+COCO_CATEGORY_IDS = frozenset(range(1, 91)) - _UNUSED_COCO_IDS
+COCO_VAL_IMAGES = 5000
+
+
+def published_ap(
+    model: ModelConfig, *, category_ids: Iterable[int], num_images: int
+) -> tuple[float, str] | None:
+    """The published AP of this very set-up, 0 to 1, and its name; None if it is none of those.
+
+    Args:
+      model: must be a published architecture at a published, square image size.
+      category_ids: of the ground truth; must be COCO's 80.
+      num_images: of the ground truth; must be val2017's 5,000.
+    """
+    name = model.published_name()
+    height, width = model.image_size
+    if name is None or height != width or height not in COCO_AP[name]:
+        return None
+    if set(category_ids) != COCO_CATEGORY_IDS or num_images != COCO_VAL_IMAGES:
+        return None
+    return COCO_AP[name][height] / 100, f"{NAMES[name]} at {height} px on COCO val2017"

@@ -1,0 +1,1 @@
+"""Pages, charts and pictures. Nothing here decides an outcome."""

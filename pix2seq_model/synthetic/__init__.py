@@ -1,0 +1,1 @@
+"""Generated images with objects, for the demonstration and the tests."""

@@ -1,0 +1,1 @@
+"""One training stage, from examples to a model folder."""

@@ -1,0 +1,192 @@
+"""Short evaluations while training goes on: COCO AP on some images, pictures, the best weights.
+
+With a moving average on, it is the average that is evaluated and kept, as at the end.
+"""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+import numpy as np
+from PIL import Image
+
+from pix2seq_model.data.ground_truth import read_images, read_split_truth
+from pix2seq_model.decoding.detector import Detector
+from pix2seq_model.evaluation.evaluate import EvaluationSettings
+from pix2seq_model.input_pipeline.datasets import evaluation_dataset
+from pix2seq_model.metrics.coco_metrics import CocoResult, evaluate_detections
+from pix2seq_model.progress import ProgressLine
+from pix2seq_model.reports.drawing import (
+    contact_sheet,
+    detection_boxes,
+    draw_boxes,
+    read_rgb,
+    side_by_side,
+    truth_boxes,
+)
+from pix2seq_model.training.callbacks import RunSpan
+from pix2seq_model.training.checkpoint import synchronize
+from pix2seq_model.training.tensorboard import Summaries
+
+_NUM_PICTURES = 6
+_SHOWN_SCORE = 0.3
+_METRICS = ("AP", "AP50")
+
+
+class SplitEvaluator:
+    """Evaluates a network on the first images of a split; records are in random order."""
+
+    def __init__(
+        self,
+        network: keras.Model,
+        examples_dir: str | os.PathLike,
+        *,
+        split: str,
+        max_images: int | None = None,
+        settings: EvaluationSettings,
+    ) -> None:
+        """
+        Args:
+          network: a Pix2Seq, whose weights may change between evaluations.
+          examples_dir: examples folder.
+          split: of it.
+          max_images: how many images; all if None.
+          settings: of decoding.
+
+        Raises:
+          DataError: the examples cannot be used.
+        """
+        self._truth = read_split_truth(examples_dir, split)
+        self._detector = Detector(
+            network, seed=settings.seed, batch_size=settings.batch_size, **settings.decoding()
+        )
+        self._batches = (
+            evaluation_dataset(
+                examples_dir,
+                split=split,
+                image_size=network.model_config.image_size,
+                batch_size=settings.batch_size,
+            )
+            .unbatch()
+            .take(-1 if max_images is None else max_images)
+            .batch(settings.batch_size)
+        )
+
+    def __call__(self) -> tuple[dict[str, float], np.ndarray]:
+        """AP and AP50, and a sheet of pictures: the truth beside what was found."""
+        image_ids, detections = self._detect()
+        result = evaluate_detections(self._truth.coco, detections, image_ids=image_ids)
+        metrics = {name: float(result.metrics[name]) for name in _METRICS}
+        return metrics, self._pictures(image_ids[:_NUM_PICTURES], detections)
+
+    def result(self) -> CocoResult:
+        """All COCO numbers."""
+        image_ids, detections = self._detect()
+        return evaluate_detections(self._truth.coco, detections, image_ids=image_ids)
+
+    def _detect(self) -> tuple[list[int], list[dict[str, Any]]]:
+        """The images' ids and COCO results of them all."""
+        image_ids, detections = [], []
+        for batch in self._batches.as_numpy_iterator():
+            ids = [self._truth.image_numbers[text.decode()] for text in batch["image_id"]]
+            image_ids += ids
+            detections += self._detector.detect(
+                batch["image"],
+                image_ids=ids,
+                source_size=batch["source_size"],
+                content_size=batch["content_size"],
+                category_numbers=self._truth.category_numbers,
+            )
+        return image_ids, detections
+
+    def _pictures(self, image_ids: list[int], detections: list[dict]) -> np.ndarray:
+        names = self._truth.category_names
+        pictures = []
+        for image_id, encoded in read_images(self._truth, image_ids).items():
+            image: Image.Image = read_rgb(encoded)
+            truth = [row for row in self._truth.coco["annotations"] if row["image_id"] == image_id]
+            found = [row for row in detections if row["image_id"] == image_id]
+            pictures.append(
+                side_by_side(
+                    draw_boxes(image, truth_boxes(truth, names), longer_side=320),
+                    draw_boxes(
+                        image,
+                        detection_boxes(found, names, score_threshold=_SHOWN_SCORE),
+                        longer_side=320,
+                    ),
+                    captions=("truth", f"found, score {_SHOWN_SCORE} and above"),
+                )
+            )
+        return np.asarray(contact_sheet(pictures, columns=2, cell=660))
+
+
+class TrainingEvaluation(keras.callbacks.Callback):
+    """Evaluates every few batches and at the end.
+
+    The numbers join the history's row of the same step, which must be there: this comes behind
+    IntervalLog, at a multiple of its interval. `record["best"]` is {"step", "AP"} of the best.
+    """
+
+    def __init__(
+        self,
+        span: RunSpan,
+        evaluate: Callable[[], tuple[dict[str, float], np.ndarray]],
+        *,
+        every_steps: int,
+        record: dict[str, Any],
+        progress: ProgressLine,
+        summaries: Summaries,
+        save_best: Callable[[], None] | None,
+    ) -> None:
+        """
+        Args:
+          span: of this `fit`.
+          evaluate: returns the metrics and a picture of the network as it is.
+          every_steps: steps between two evaluations.
+          record: of the run, with its "history".
+          progress, summaries: told of the results.
+          save_best: saves the network as it is; None keeps no best.
+        """
+        super().__init__()
+        self._evaluate, self._save_best = evaluate, save_best
+        self._span, self._every_steps = span, every_steps
+        self._record, self._progress, self._summaries = record, progress, summaries
+
+    def on_train_batch_end(self, index, logs=None):
+        if not self._span.is_due(self._span.batch(index), self._every_steps):
+            return
+        synchronize(self.model)
+        with _averaged_weights(self.model):
+            metrics, picture = self._evaluate()
+            row = self._record["history"][-1]
+            row.update(metrics)
+            best = self._record.get("best")
+            is_best = best is None or metrics["AP"] > best["AP"]
+            if is_best:
+                self._record["best"] = {"step": row["step"], "AP": metrics["AP"]}
+                if self._save_best:
+                    self._save_best()
+        self._summaries.scalars(row["step"], metrics)
+        self._summaries.images(row["step"], "detections", picture[None])
+        self._progress.message(
+            f"step {row['step']}: AP {metrics['AP']:.4f}, AP50 {metrics['AP50']:.4f}"
+            + (" (best so far)" if is_best else "")
+        )
+
+
+@contextlib.contextmanager
+def _averaged_weights(model: keras.Model) -> Iterator[None]:
+    """Puts the moving average, if there is one, in place of the weights for a while."""
+    if not model.optimizer.use_ema:
+        yield
+        return
+    variables = model.trainable_variables
+    raw = [np.array(keras.ops.convert_to_numpy(variable.value)) for variable in variables]
+    model.optimizer.finalize_variable_values(variables)
+    try:
+        yield
+    finally:
+        for variable, value in zip(variables, raw, strict=True):
+            variable.assign(value)

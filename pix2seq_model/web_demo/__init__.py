@@ -1,0 +1,1 @@
+"""A web page that an image can be dropped on."""

@@ -1,0 +1,164 @@
+"""What the web page asks of a model: the objects of one image, and where it looked for each."""
+
+import base64
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from etils import epath
+
+from pix2seq_model.decoding.attention import cross_attention_maps
+from pix2seq_model.errors import ModelError
+from pix2seq_model.input_pipeline.image_file import PreparedImage, prepare_image
+from pix2seq_model.model_folder.pushed import find_model_folder, find_pushed_version
+from pix2seq_model.model_folder.saved_model import SERVED_IMAGES
+from pix2seq_model.prediction.image_detector import ImageDetector
+from pix2seq_model.reports.drawing import class_color
+from pix2seq_model.tokens.detections import TOKENS_PER_OBJECT
+
+# What a model without attention sees is of no matter: its SavedModel prepares images itself.
+_ANY_SIZE = (64, 64)
+
+
+class AttentiveModel:
+    """A model folder."""
+
+    has_attention = True
+
+    def __init__(self, model_dir: epath.PathLike, **decoding: Any) -> None:
+        """
+        Args:
+          model_dir: model folder.
+          **decoding: see `ImageDetector`.
+        """
+        self.name = os.fspath(model_dir)
+        self._model = ImageDetector(model_dir, batch_size=1, **decoding)
+
+    def explain(self, encoded: bytes, *, max_pixels: int) -> dict[str, Any]:
+        """Detects the objects of an image file.
+
+        Args:
+          encoded: the file.
+          max_pixels: larger images are refused.
+
+        Returns:
+          width, height, is_turned (see `PreparedImage`); detections, each with category_id,
+          category, color (#rrggbb), bbox [x, y, width, height] in pixels, score, and attention:
+          base64 of uint8 (5, rows, columns), for its tokens ymin, xmin, ymax, xmax, class, each
+          map as a part of its greatest value; and attention: rows, columns, and stretch, the
+          height and width of the map as multiples of the image's, which it begins at the upper
+          left corner of. Likeliest objects first; those without area are left out.
+
+        Raises:
+          ImageDefect: it cannot be decoded or is too large.
+        """
+        model = self._model
+        image = prepare_image(encoded, image_size=model.image_size, max_pixels=max_pixels)
+        with model.lock:
+            found = model.detector.generate(image.image[None])
+            maps = self._maps(image, found["tokens"])
+        rows = model.detector.rows(
+            found,
+            image_ids=[0],
+            source_size=np.array([[image.height, image.width]]),
+            content_size=image.content_size[None],
+            category_numbers=model.category_numbers,
+        )
+        # The rows are the slots with a class of the data set, in their order.
+        slots = np.flatnonzero(np.isin(found["class_ids"][0], list(model.category_numbers)))
+        for row, slot in zip(rows, slots, strict=True):
+            row["attention"] = base64.b64encode(maps[slot].tobytes()).decode("ascii")
+        stretch = np.array(model.image_size) / image.content_size
+        attention = {
+            "rows": maps.shape[2],
+            "columns": maps.shape[3],
+            "stretch": stretch.tolist(),
+        }
+        return _answer(image, rows, names=model.category_names, attention=attention)
+
+    def _maps(self, image: PreparedImage, tokens_1L: np.ndarray) -> np.ndarray:
+        """uint8 (objects, 5, rows, columns) for as many objects as there are tokens of."""
+        num_tokens = np.count_nonzero(tokens_1L)  # 0 is what follows the last one.
+        num_objects = max(1, -(-num_tokens // TOKENS_PER_OBJECT))
+        maps_LYX = cross_attention_maps(
+            self._model.network, image.image[None], tokens_1L[:, : num_objects * TOKENS_PER_OBJECT]
+        )[0]
+        most_L11 = np.maximum(maps_LYX.max(axis=(1, 2), keepdims=True), 1e-12)
+        scaled = np.round(255 * maps_LYX / most_L11).astype(np.uint8)
+        return scaled.reshape(num_objects, TOKENS_PER_OBJECT, *maps_LYX.shape[1:])
+
+
+class ServedModel:
+    """A pushed SavedModel, whose model folder is not at hand; it says nothing of attention."""
+
+    has_attention = False
+
+    def __init__(self, version_dir: epath.PathLike) -> None:
+        self.name = os.fspath(version_dir)
+        self._loaded = tf.saved_model.load(self.name)  # Lives as long as its signatures are used.
+        self._detect = self._loaded.signatures[SERVED_IMAGES]
+
+    def explain(self, encoded: bytes, *, max_pixels: int) -> dict[str, Any]:
+        """As `AttentiveModel.explain`; both kinds of attention are None."""
+        image = prepare_image(encoded, image_size=_ANY_SIZE, max_pixels=max_pixels)
+        answer = self._detect(images=tf.constant(image.pixels[None]))
+        found = {name: value.numpy()[0] for name, value in answer.items()}
+        rows, names = [], {}
+        for index in range(found["num_detections"]):
+            box = found["detection_boxes"][index].astype(float)
+            ymin, xmin, ymax, xmax = box * [image.height, image.width, image.height, image.width]
+            category_id = int(found["detection_classes"][index])
+            names[category_id] = found["detection_class_names"][index].decode()
+            row = {
+                "category_id": category_id,
+                "bbox": [xmin, ymin, xmax - xmin, ymax - ymin],
+                "score": float(found["detection_scores"][index]),
+                "attention": None,
+            }
+            rows.append(row)
+        return _answer(image, rows, names=names, attention=None)
+
+
+def open_demo_model(place: epath.PathLike, **decoding: Any) -> AttentiveModel | ServedModel:
+    """A model folder, or a pushed version: by way of the folder it was made from, if that is there.
+
+    Raises:
+      ModelError: it is neither.
+    """
+    try:
+        return AttentiveModel(find_model_folder(place), **decoding)
+    except ModelError:
+        version = find_pushed_version(place)
+        if version is None or decoding:  # A SavedModel's settings are part of it.
+            raise
+        return ServedModel(version)
+
+
+def _answer(
+    image: PreparedImage,
+    rows: Sequence[dict[str, Any]],
+    *,
+    names: dict[int, str],
+    attention: dict[str, Any] | None,
+) -> dict[str, Any]:
+    detections = [
+        {
+            "category_id": row["category_id"],
+            "category": names[row["category_id"]],
+            "color": "#{:02x}{:02x}{:02x}".format(*class_color(row["category_id"])),
+            "bbox": [float(value) for value in row["bbox"]],
+            "score": row["score"],
+            "attention": row["attention"],
+        }
+        for row in sorted(rows, key=lambda row: -row["score"])
+        if row["bbox"][2] > 0 and row["bbox"][3] > 0
+    ]
+    return {
+        "width": image.width,
+        "height": image.height,
+        "is_turned": image.is_turned,
+        "detections": detections,
+        "attention": attention,
+    }

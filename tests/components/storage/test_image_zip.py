@@ -1,0 +1,121 @@
+"""Zip archives read in place: by ranges, by several threads, and what is no readable member."""
+
+import os
+import threading
+import zipfile
+from concurrent import futures
+
+import pytest
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.io.gcp import gcsio
+
+from components.storage.image_store import ImageZip
+from tests import object_store
+
+NUM_FILES, FILE_BYTES = 60, 40_000
+
+
+def make_archive(path, *, method=zipfile.ZIP_STORED):
+    files = {f"train2017/{n:03d}.jpg": os.urandom(FILE_BYTES) for n in range(NUM_FILES)}
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return files
+
+
+class Blob:
+    """An object of a bucket, as Beam's own reader of `gs://` asks for it; notes each request."""
+
+    content_encoding = None
+
+    def __init__(self, data):
+        self._data, self.size, self.requests = data, len(data), []
+
+    def reload(self):
+        pass
+
+    def download_as_bytes(self, *, start, end, **_):
+        # The end is the last byte's place, as in HTTP.
+        data = self._data[start : None if end is None else end + 1]
+        self.requests.append(len(data))
+        return data
+
+
+def test_in_a_bucket_only_what_is_wanted_is_fetched(tmp_path, monkeypatch):
+    files = make_archive(tmp_path / "a.zip")
+    blob = Blob((tmp_path / "a.zip").read_bytes())
+
+    def open_blob(self, path, mode="r", *, read_buffer_size):
+        assert (path, mode) == ("gs://bucket/train2017.zip", "r")
+        return gcsio.BeamBlobReader(blob, chunk_size=read_buffer_size)
+
+    monkeypatch.setattr(gcsio.GcsIO, "__init__", lambda self: None)
+    monkeypatch.setattr(gcsio.GcsIO, "open", open_blob)
+    store = ImageZip("gs://bucket/train2017.zip")
+    assert sum(blob.requests) < blob.size / 2
+    blob.requests.clear()
+    for name in ("031.jpg", "007.jpg", "059.jpg"):
+        assert store.read(store.locate(name).path) == files[f"train2017/{name}"]
+    assert len(blob.requests) == 3
+    assert max(blob.requests) < 2 * FILE_BYTES
+
+
+def test_several_threads_read_at_a_time(tmp_path, monkeypatch):
+    """All wait for one another inside the read: one after the other would never end."""
+    files = make_archive(tmp_path / "a.zip")
+    store, together = ImageZip(str(tmp_path / "a.zip")), threading.Barrier(4, timeout=20)
+    original = ImageZip._read_range
+
+    def read_range(self, offset, size):
+        together.wait()
+        return original(self, offset, size)
+
+    monkeypatch.setattr(ImageZip, "_read_range", read_range)
+    with futures.ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(store.read, files)) == list(files.values())
+
+
+def test_on_an_object_store(tmp_path):
+    files = make_archive(tmp_path / "a.zip", method=zipfile.ZIP_DEFLATED)
+    path = f"{object_store.SCHEME}://{tmp_path.name}/a.zip"
+    with FileSystems.create(path) as file:
+        file.write((tmp_path / "a.zip").read_bytes())
+    store = ImageZip(path)
+    assert store.read(store.locate("train2017/005.jpg").path) == files["train2017/005.jpg"]
+
+
+def test_a_member_whose_own_header_is_longer_than_usual(tmp_path):
+    info = zipfile.ZipInfo("a.jpg")
+    info.extra = b"\xff\xff" + (300).to_bytes(2, "little") + bytes(300)
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr(info, b"abc" * 50)
+        with archive.open("streamed.jpg", "w", force_zip64=True) as file:
+            file.write(b"xyz")
+    store = ImageZip(str(tmp_path / "a.zip"))
+    assert store.read("a.jpg") == b"abc" * 50
+    assert store.read("streamed.jpg") == b"xyz"
+
+
+def encrypted(data):
+    # Both headers say so, the file's own at 6 and the directory's.
+    place = data.index(b"PK\x01\x02") + 8
+    return data[:6] + b"\x01" + data[7:place] + b"\x01" + data[place + 1 :]
+
+
+@pytest.mark.parametrize(
+    ("method", "change", "message"),
+    [
+        (zipfile.ZIP_STORED, lambda d: d.replace(b"abcabc", b"abcabd", 1), "wrong checksum"),
+        (zipfile.ZIP_DEFLATED, lambda d: d[:40] + bytes(9) + d[49:], "a.jpg is damaged"),
+        (zipfile.ZIP_STORED, lambda d: b"XX" + d[2:], "is not where .* directory says"),
+        (zipfile.ZIP_BZIP2, lambda d: d, "packed by method 12; unpack"),
+        (zipfile.ZIP_STORED, encrypted, "is encrypted; unpack"),
+    ],
+)
+def test_unreadable_members_are_refused(tmp_path, method, change, message):
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w", method) as archive:
+        archive.writestr("a.jpg", b"abc" * 50 + bytes(range(250)))
+    path.write_bytes(change(path.read_bytes()))
+    with pytest.raises(zipfile.BadZipFile, match=message):
+        ImageZip(str(path)).read("a.jpg")

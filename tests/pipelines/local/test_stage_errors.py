@@ -1,0 +1,67 @@
+"""A user's error is found under what the libraries made of it."""
+
+import pytest
+
+from pipelines.local.stage_errors import StageError, find_user_error
+from pix2seq_model.errors import ConfigError, DataError
+
+BEAM_TEXT = """Traceback (most recent call last):
+  File "/x/apache_beam/runners/worker/sdk_worker.py", line 309, in _execute
+    response = task()
+  File "/x/components/conversion/finish.py", line 12, in process
+    raise DataError(message)
+pix2seq_model.errors.DataError: train.json: no rows under 'images'
+rule        count
+missing         3 [while running 'Finish/Check']
+
+During handling of the above exception, another exception occurred:
+Traceback (most recent call last):
+  File "/x/apache_beam/runners/worker/operations.py", line 1
+RuntimeError: gone
+"""
+
+
+def raised(error, *, cause=None, context=None):
+    error.__cause__, error.__context__ = cause, context
+    return error
+
+
+def test_the_error_itself():
+    error = ConfigError("wrong")
+    assert find_user_error(error) is error
+
+
+def test_deep_in_the_chain():
+    inner = DataError("broken")
+    error = raised(RuntimeError("x"), cause=raised(KeyError("y"), context=inner))
+    assert find_user_error(error) is inner
+
+
+def test_in_the_text_of_a_beam_worker():
+    found = find_user_error(RuntimeError(BEAM_TEXT))
+    assert isinstance(found, DataError)
+    assert str(found) == "train.json: no rows under 'images'\nrule        count\nmissing         3"
+
+
+def test_beams_addition_to_a_message_is_taken_off():
+    found = find_user_error(DataError("broken [while running 'A/B']"))
+    assert str(found) == "broken"
+
+
+@pytest.mark.parametrize("error", [ValueError("DataErrors: no"), OSError(28, "No space left")])
+def test_other_errors_are_no_users_errors(error):
+    assert find_user_error(error) is None
+
+
+def test_a_loop_of_contexts_ends():
+    first, second = ValueError("a"), ValueError("b")
+    first.__context__, second.__context__ = second, first
+    assert find_user_error(first) is None
+
+
+def test_stage_error_names_the_stage_and_the_file():
+    error = OSError(28, "No space left on device", "/data/shard")
+    assert str(StageError("Pretrain", error)) == (
+        "Pretrain failed: No space left on device: /data/shard"
+    )
+    assert str(StageError("Push", ZeroDivisionError("1\n2"))) == "Push failed: ZeroDivisionError: 2"

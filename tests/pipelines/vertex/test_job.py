@@ -1,0 +1,247 @@
+"""The job file for Vertex AI: steps, images, machines, artifact types; made without network."""
+
+import os
+import socket
+
+import pytest
+from apache_beam.options.pipeline_options import (
+    GoogleCloudOptions,
+    PipelineOptions,
+    WorkerOptions,
+)
+from google.cloud.aiplatform_v1.types import CustomJobSpec, Scheduling
+from google.protobuf import json_format
+from kfp.pipeline_spec import pipeline_spec_pb2
+
+from tests.pipelines.vertex.vertex_request import (
+    DATAFLOW,
+    IMAGE,
+    PLACE,
+    container,
+    custom_config,
+    parameters,
+    request,
+    written,
+)
+
+RUN_EXECUTOR = ["python", "-m", "tfx.orchestration.kubeflow.v2.container.kubeflow_v2_run_executor"]
+TRAINER = "components.custom_job_trainer.Executor"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _no_network():
+    def refuse(*_):
+        raise AssertionError("the job is made without network")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", refuse)
+        patch.setattr(socket, "getaddrinfo", refuse)
+        yield
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory):
+    return written(tmp_path_factory.mktemp("job"), request())
+
+
+def test_it_is_a_pipeline_job(job):
+    spec = json_format.ParseDict(job["pipelineSpec"], pipeline_spec_pb2.PipelineSpec())
+    assert spec.pipeline_info.name == "pix2seq-full-vit-b-640"
+    assert job["runtimeConfig"]["gcsOutputDirectory"] == "gs://bucket/full"
+
+
+def test_steps_and_their_order(job):
+    tasks = job["pipelineSpec"]["root"]["dag"]["tasks"]
+    assert {name: set(task.get("dependentTasks", ())) for name, task in tasks.items()} == {
+        "PretrainExamples": set(),
+        "FinetuneExamples": set(),
+        "Pretrain": {"PretrainExamples"},
+        "Finetune": {"FinetuneExamples", "Pretrain"},
+        "LatestBlessedModel-model-blessing-resolver": set(),
+        "LatestBlessedModel-model-resolver": set(),  # It takes the other one's output.
+        "CocoEvaluator": {"FinetuneExamples", "Finetune", "LatestBlessedModel-model-resolver"},
+        "ModelPusher": {"Finetune", "CocoEvaluator"},
+    }
+    assert all(
+        task["cachingOptions"]["enableCache"]
+        for name, task in tasks.items()
+        if not name.startswith("Latest")
+    )
+
+
+@pytest.mark.parametrize(
+    ("step", "executor"),
+    [
+        ("PretrainExamples", "components.example_gen.Executor"),
+        ("FinetuneExamples", "components.example_gen.Executor"),
+        ("Pretrain", TRAINER),
+        ("Finetune", TRAINER),
+        ("CocoEvaluator", "components.coco_evaluator.Executor"),
+        ("ModelPusher", "components.model_pusher.Executor"),
+    ],
+)
+def test_every_step_runs_its_executor_in_our_image(job, step, executor):
+    assert container(job, step)["image"] == IMAGE
+    assert container(job, step)["command"] == RUN_EXECUTOR
+    assert container(job, step)["args"][:4] == [
+        *("--executor_class_path", executor),
+        *("--json_serialized_invocation_args", "{{$}}"),
+    ]
+
+
+def test_the_conversion_runs_on_dataflow_with_our_image(job):
+    assert set(container(job, "PretrainExamples")["args"][4:]) == {
+        *DATAFLOW,
+        f"--sdk_container_image={IMAGE}",
+        "--sdk_location=container",
+        "--experiments=disable_logging_submission_environment",
+        "--temp_location=gs://bucket/full/beam_temp",
+        "--worker_machine_type=n2-standard-4",
+        "--disk_size_gb=50",
+        "--labels=pipeline=pix2seq",
+        "--labels=pix2seq-config=pix2seq-full-vit-b-640",
+    }
+    assert container(job, "CocoEvaluator")["args"][4:] == []
+
+
+def test_given_dataflow_arguments_are_kept(tmp_path):
+    given = (
+        *(*DATAFLOW, "--temp_location=gs://other/temp", "--sdk_container_image=mine"),
+        *("--machine_type=n1-standard-1", "--disk_size_gb=9"),
+    )
+    arguments = container(written(tmp_path, request(beam_args=given)), "PretrainExamples")["args"]
+    assert set(given) <= set(arguments)
+    names = [argument.partition("=")[0] for argument in arguments[4:]]
+    assert len([name for name in names if name != "--labels"]) == len({*names} - {"--labels"})
+    assert "--worker_machine_type" not in names
+
+
+def test_dataflow_by_config(tmp_path):
+    overrides = (
+        *("cloud.dataflow.image=workers:2", "cloud.dataflow.region=europe-west1"),
+        *("cloud.dataflow.machine_type=n1-highmem-8", "cloud.dataflow.disk_size_gb=77"),
+        *("cloud.dataflow.max_num_workers=3", "cloud.labels.team=vision"),
+        "cloud.service_account=s@p.iam",
+    )
+    place = (*PLACE, "--runner=DataflowRunner")
+    arguments = container(
+        written(tmp_path, request(*overrides, beam_args=place)), "PretrainExamples"
+    )["args"][4:]
+    options = PipelineOptions(arguments)
+    workers, google = options.view_as(WorkerOptions), options.view_as(GoogleCloudOptions)
+    assert workers.sdk_container_image == "workers:2"
+    assert google.region == "europe-west1"
+    assert workers.machine_type == "n1-highmem-8"
+    assert workers.disk_size_gb == 77
+    assert workers.max_num_workers == 3
+    assert "team=vision" in google.labels
+    assert google.service_account_email == "s@p.iam"
+
+
+def test_without_dataflow_the_conversion_runs_in_its_step(tmp_path):
+    job = written(tmp_path, request(beam_args=PLACE))
+    assert container(job, "PretrainExamples")["args"][-1] == "--runner=FnApiRunner"
+
+
+def test_artifact_types(job):
+    kinds = {}
+    for step, component in job["pipelineSpec"]["components"].items():
+        outputs = component.get("outputDefinitions", {}).get("artifacts", {})
+        for name, artifact in outputs.items():
+            schema = artifact["artifactType"]["instanceSchema"]
+            kinds[f"{step}.{name}"] = schema.split("\n")[0].removeprefix("title: ")
+    assert kinds == {
+        "PretrainExamples.examples": "tfx.Examples",
+        "PretrainExamples.report": "tfx.ExampleStatistics",
+        "FinetuneExamples.examples": "tfx.Examples",
+        "FinetuneExamples.report": "tfx.ExampleStatistics",
+        "Pretrain.model": "tfx.Model",
+        "Pretrain.model_run": "tfx.ModelRun",
+        "Finetune.model": "tfx.Model",
+        "Finetune.model_run": "tfx.ModelRun",
+        "LatestBlessedModel-model-blessing-resolver.model_blessing": "tfx.ModelBlessing",
+        "LatestBlessedModel-model-resolver.model": "tfx.Model",
+        "CocoEvaluator.evaluation": "tfx.ModelEvaluation",
+        "CocoEvaluator.blessing": "tfx.ModelBlessing",
+        "ModelPusher.pushed_model": "tfx.PushedModel",
+    }
+
+
+def test_fine_tuning_starts_from_this_pipelines_pretraining(job):
+    base_model = job["pipelineSpec"]["root"]["dag"]["tasks"]["Finetune"]["inputs"]["artifacts"][
+        "base_model"
+    ]
+    assert base_model["taskOutputArtifact"] == {
+        "producerTask": "Pretrain",
+        "outputArtifactKey": "model",
+    }
+
+
+def test_training_is_a_custom_job(job):
+    config = custom_config(job, "Pretrain")
+    assert parameters(job, "Pretrain")["run_fn"] == "components.trainer_module.run_fn"
+    assert config["config"] == "configs/full.py:vit_b,640"
+    assert config["stage"] == "pretrain"
+    assert config["work_dir"].startswith("gs://bucket/full/training/pretrain-")
+    assert config["ai_platform_enable_vertex"] is True
+    assert config["ai_platform_vertex_region"] == "europe-west4"
+    training = config["ai_platform_training_args"]
+    assert training["project"] == "project"
+    assert training["job_spec"]["worker_pool_specs"] == [
+        {
+            "machine_spec": {
+                "machine_type": "a2-highgpu-1g",
+                "accelerator_type": "NVIDIA_TESLA_A100",
+                "accelerator_count": 1,
+            },
+            "replica_count": 1,
+            "disk_spec": {"boot_disk_size_gb": 200},
+            "container_spec": {
+                "image_uri": IMAGE,
+                "env": [
+                    {
+                        "name": "KERAS_BACKEND",
+                        "value": os.environ.get("KERAS_BACKEND", "tensorflow"),
+                    }
+                ],
+            },
+        }
+    ]
+    assert training["labels"] == {
+        "pipeline": "pix2seq",
+        "pix2seq-config": "pix2seq-full-vit-b-640",
+    }
+
+
+def test_machines_come_from_the_config(tmp_path):
+    job = written(
+        tmp_path,
+        request(
+            "cloud.training.worker_count=4",
+            "cloud.training.accelerator_count=0",
+            "cloud.training.machine_type=n2-standard-16",
+            "cloud.training.spot=True",
+            "cloud.training.disk_size_gb=55",
+            "cloud.training.max_days=0.5",
+            "cloud.service_account=trainer@project.iam.gserviceaccount.com",
+            "cloud.evaluation.accelerator_count=0",
+        ),
+    )
+    spec = custom_config(job, "Finetune")["ai_platform_training_args"]["job_spec"]
+    assert [pool["replica_count"] for pool in spec["worker_pool_specs"]] == [1, 3]
+    assert spec["worker_pool_specs"][1]["machine_spec"] == {"machine_type": "n2-standard-16"}
+    assert {pool["disk_spec"]["boot_disk_size_gb"] for pool in spec["worker_pool_specs"]} == {55}
+    # As Vertex AI's own client reads it.
+    scheduling = CustomJobSpec(spec).scheduling
+    assert scheduling.strategy == Scheduling.Strategy.SPOT
+    assert scheduling.restart_job_on_worker_restart
+    assert scheduling.timeout.total_seconds() == 12 * 3600
+    assert spec["service_account"] == "trainer@project.iam.gserviceaccount.com"
+    assert container(job, "CocoEvaluator")["resources"] == {"cpuLimit": 8.0, "memoryLimit": 32.0}
+
+
+def test_a_job_that_shall_not_restart(tmp_path):
+    job = written(tmp_path, request("cloud.training.restart=False"))
+    spec = custom_config(job, "Finetune")["ai_platform_training_args"]["job_spec"]
+    assert not CustomJobSpec(spec).scheduling.restart_job_on_worker_restart
+    assert CustomJobSpec(spec).scheduling.strategy == Scheduling.Strategy.STRATEGY_UNSPECIFIED

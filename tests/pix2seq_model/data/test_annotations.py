@@ -1,0 +1,228 @@
+"""Streaming COCO JSON: the rows, what is marked, and what is refused."""
+
+import io
+import json
+import math
+import tracemalloc
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pix2seq_model.data import annotations as coco_annotations
+from pix2seq_model.data.annotations import (
+    AnnotationRow,
+    ImageRow,
+    parse_annotation_row,
+    parse_image_row,
+    read_array,
+    top_level_keys,
+)
+from pix2seq_model.errors import DataError
+
+IMAGE = {"id": 7, "file_name": "a/b.jpg", "height": 3, "width": 4, "license": 1}
+BOX = {"id": 5, "image_id": 7, "category_id": 2, "bbox": [0, 1.5, 2, 3], "area": 6, "iscrowd": 1}
+
+
+def read(text, array="images"):
+    data = text.encode() if isinstance(text, str) else text
+    return list(read_array(io.BytesIO(data), array, path="x.json"))
+
+
+def test_arrays_in_any_order():
+    content = {"annotations": [BOX], "info": {"images": [1]}, "categories": [], "images": [IMAGE]}
+    text = json.dumps(content)
+    assert read(text) == [IMAGE]
+    assert read(text, "annotations") == [BOX]
+    assert read(text, "categories") == []
+    assert top_level_keys(io.BytesIO(text.encode())) == list(content)
+
+
+def test_byte_order_mark_is_passed_over():
+    assert read(b"\xef\xbb\xbf" + json.dumps({"images": [IMAGE]}).encode()) == [IMAGE]
+
+
+@pytest.mark.parametrize("buffer", [1, 2, 3, 7, 64])
+def test_bare_nan_is_no_end(buffer):
+    """Python's json writes NaN and Infinity, whatever piece of them a read ends with."""
+    text = json.dumps({"annotations": [{"bbox": [math.nan, math.inf, -math.inf, 1], "s": "NaN,"}]})
+
+    class Slow(io.BytesIO):
+        def read(self, size=-1):
+            return super().read(min(size, buffer) if size > 0 else size)
+
+    rows = list(read_array(Slow(text.encode()), "annotations", path="x"))
+    assert rows == [{"bbox": ["NaN", "Infinity", "-Infinity", 1], "s": "NaN,"}]
+    assert [math.isfinite(v) for v in parse_annotation_row(rows[0], 0).bbox] == [0, 0, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"images": [{"id": 1}, {"id": 2', "x.json: broken JSON after row 1 of 'images'.*again"),
+        ('{"images": [}', "x.json: broken JSON while looking for 'images'"),
+        ("no json", "x.json: broken JSON"),
+        (b'{"images": [{"id": "\xff\xfe"}]}', "x.json: broken JSON"),
+    ],
+)
+def test_broken_json_is_refused(text, message):
+    with pytest.raises(DataError, match=message):
+        read(text)
+
+
+def test_memory_does_not_grow_with_the_file(monkeypatch):
+    monkeypatch.setattr(coco_annotations, "_BUFFER_BYTES", 1 << 16)
+    row = json.dumps(BOX)
+
+    class Endless(io.RawIOBase):
+        """A file of many rows that exists only as it is read."""
+
+        def __init__(self, num_rows):
+            self._left = num_rows
+            self._text = b'{"annotations": [' + row.encode()
+
+        def read(self, size=-1):
+            while self._left and len(self._text) < size:
+                self._left -= 1
+                self._text += b"," + row.encode()
+            if not self._left and not self._text.endswith(b"]}") and self._text:
+                self._text += b"]}"
+            chunk, self._text = self._text[:size], self._text[size:]
+            return chunk
+
+    def peak(num_rows):
+        tracemalloc.start()
+        count = sum(1 for _ in read_array(Endless(num_rows), "annotations", path="x"))
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert count == num_rows + 1
+        return most
+
+    peak(100)
+    assert peak(20_000) < peak(5_000) + 100_000
+
+
+def test_image_rows():
+    assert parse_image_row(IMAGE, 9) == ImageRow(9, "7", "a/b.jpg", 3, 4)
+    assert parse_image_row({**IMAGE, "id": "x7"}, 0).image_id == "x7"
+    assert parse_image_row({**IMAGE, "id": 7.0, "height": 3.0}, 0) == ImageRow(
+        0, "7", "a/b.jpg", 3, 4
+    )
+    no_size = parse_image_row({"id": 7, "file_name": "a"}, 0)
+    assert (no_size.height, no_size.width, no_size.problem) == (0, 0, "")
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"id": None}, "id is None"),
+        ({"file_name": ""}, "file_name is ''"),
+        ({"file_name": 5}, "file_name is 5"),
+        ({"file_name": "/etc/passwd"}, "leaves the folder"),
+        ({"file_name": "a/../../b.jpg"}, "leaves the folder"),
+        ({"height": 0}, "height is 0"),
+        ({"width": "4"}, "width is '4'"),
+        ({"width": None}, "width is None"),
+    ],
+)
+def test_unusable_image_rows(change, problem):
+    assert problem in parse_image_row({**IMAGE, **change}, 0).problem
+
+
+def test_annotation_rows():
+    row = parse_annotation_row(BOX, 3)
+    assert row == AnnotationRow(3, "7", "5", "2", [0, 1.5, 2, 3], 6, 1)
+    assert (row.is_crowd, row.is_fake, row.is_reflected) == (True, False, False)
+    bare = {name: BOX[name] for name in ("image_id", "category_id", "bbox")}
+    assert parse_annotation_row(bare, 3) == AnnotationRow(
+        3, "7", "row 3", "2", BOX["bbox"], None, 0
+    )
+    marked = parse_annotation_row({**BOX, "iscrowd": 0, "isfake": 1, "isreflected": 1}, 0)
+    assert (marked.is_crowd, marked.is_fake, marked.is_reflected) == (False, True, True)
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"image_id": None}, "image_id is None"),
+        ({"category_id": None}, "category_id is None"),
+        ({"bbox": [1, 2, 3]}, "not [x, y, width, height]"),
+        ({"bbox": None}, "bbox is None"),
+        ({"bbox": [1, 2, 3, "4"]}, "not [x, y, width, height]"),
+        ({"iscrowd": "maybe"}, "iscrowd is 'maybe'"),
+    ],
+)
+def test_unusable_annotation_rows(change, problem):
+    assert problem in parse_annotation_row({**BOX, **change}, 0).problem
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=6,
+)
+
+
+@given(
+    st.dictionaries(st.sampled_from(["id", "file_name", "height", "width"]), ANYTHING) | ANYTHING
+)
+def test_no_image_row_ends_the_job(raw):
+    row = parse_image_row(raw, 1)
+    assert row.problem or (row.image_id and row.file_name)
+
+
+@given(st.dictionaries(st.sampled_from([*BOX, "isfake"]), ANYTHING) | ANYTHING)
+def test_no_annotation_row_ends_the_job(raw):
+    row = parse_annotation_row(raw, 1)
+    assert row.problem or (row.image_id and row.category and len(row.bbox) == 4)
+
+
+@pytest.mark.parametrize(
+    ("bbox", "area", "packed"),
+    [
+        ([1.0, 2.0, 0.1, 0.3], 0.1 * 0.3, True),
+        ([1.0, 2.0, 0.1, 0.3], 0.05, 0.05),
+        ([1.0, 2.0, 1.0, 1.0], 1.0, True),
+        ([1.0, 2.0, 3.0, math.inf], math.inf, math.inf),
+        ([1.0, 2.0, 3.0, math.nan], None, None),
+        ([], 4.0, 4.0),
+    ],
+)
+def test_an_area_that_the_box_says_already_is_not_carried(bbox, area, packed):
+    row = parse_annotation_row({"image_id": 1, "category_id": 2, "bbox": bbox, "area": area}, 0)
+    values = row.packed()
+    assert values[5] is packed or values[5] == packed
+    assert AnnotationRow.unpacked(values).area == row.area
+
+
+@pytest.mark.parametrize("huge", [10**30, -(10**30), 10**400, 1e300])
+def test_huge_numbers_travel_as_json(huge):
+    row = parse_annotation_row(
+        {"image_id": huge, "id": huge, "category_id": 1, "bbox": [huge, 0, 1, huge], "area": huge},
+        0,
+    )
+    assert orjson.loads(orjson.dumps(row.packed()))[1] == row.image_id
+    image = {"id": 1, "file_name": "a.jpg", "height": huge, "width": huge}
+    assert parse_image_row(image, 0).problem
+
+
+@pytest.mark.parametrize("buffer", [8, 33, 1 << 20])
+def test_polygons_are_passed_over_wherever_a_read_ends(monkeypatch, buffer):
+    monkeypatch.setattr(coco_annotations, "_BUFFER_BYTES", buffer)
+    rows = [
+        {
+            "id": 1,
+            "segmentation": [[1.5, -2, 3e-7], [4, 5]],
+            "note": 'say "segmentation": [1], "x"',
+        },
+        {"segmentation": [], "id": 2},
+        {"id": 3, "segmentation": {"counts": [1, 2], "size": [3, 4]}},
+        {"id": 4, "segmentation": [[6, 7]]},
+    ]
+    for indent in (None, 1):
+        read_rows = read(json.dumps({"annotations": rows}, indent=indent), "annotations")
+        assert [row["id"] for row in read_rows] == [1, 2, 3, 4]
+        assert read_rows[0]["note"] == rows[0]["note"]
+        assert read_rows[2]["segmentation"] == rows[2]["segmentation"]
+    assert read_rows[3]["segmentation"] == (0 if buffer > 100 else read_rows[3]["segmentation"])

@@ -1,0 +1,162 @@
+import numpy as np
+import pytest
+from keras import ops
+
+from pix2seq_model.decoding.attention import cross_attention_maps, raw_cross_attention
+from pix2seq_model.decoding.generate import generate
+from pix2seq_model.model_folder.folder import ModelInfo, load_model_folder, save_model_folder
+from pix2seq_model.tokens.vocabulary import CLASS_SHIFT, DETECTION_PROMPT, PADDING
+from tests.pix2seq_model.tiny_network import CONFIG, VOCABULARY, network
+
+OBJECTS = 6
+
+
+@pytest.fixture(scope="module")
+def model():
+    return network(use_class_token=True, shared_embedding=False)
+
+
+def images(count=3, seed=0):
+    return np.random.default_rng(seed).random((count, *CONFIG.image_size, 3), np.float32)
+
+
+def teacher_forced(model, pictures, tokens):
+    prompt = np.full((len(tokens), 1), DETECTION_PROMPT)
+    given = np.concatenate([prompt, tokens[:, :-1]], axis=1)
+    return ops.convert_to_numpy(model({"image": pictures, "tokens": given}))
+
+
+@pytest.mark.parametrize("how", [{"top_k": 1}, {"top_p": 0.9}])
+def test_cached_decoding_sees_the_logits_of_teacher_forcing(model, how):
+    found = generate(
+        model, images(), max_objects=OBJECTS, keep_logits=True, stop_at_end=False, **how
+    )
+    expected = teacher_forced(model, images(), found["tokens"])
+    np.testing.assert_allclose(found["logits"], expected, atol=1e-5)
+
+
+def test_greedy_tokens_are_the_likeliest(model):
+    found = generate(
+        model, images(), max_objects=OBJECTS, top_k=1, keep_logits=True, stop_at_end=False
+    )
+    np.testing.assert_array_equal(found["tokens"], found["logits"].argmax(-1))
+
+
+def test_classes_and_scores_are_those_of_the_class_positions(model):
+    found = generate(
+        model, images(), max_objects=OBJECTS, top_p=0.9, keep_logits=True, stop_at_end=False
+    )
+    logits = found["logits"][:, 4::5].astype(np.float64)
+    probabilities = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    classes = probabilities[..., CLASS_SHIFT : VOCABULARY.coord_shift]
+    np.testing.assert_array_equal(found["class_ids"], classes.argmax(-1))
+    np.testing.assert_allclose(found["scores"], classes.max(-1), rtol=1e-4)
+
+
+def test_objects_do_not_depend_on_the_rest_of_the_batch(model):
+    how = {"max_objects": OBJECTS, "top_p": 0.9, "seed": 4}
+    together = generate(model, images(), **how)
+    for index in range(3):
+        alone = generate(model, images()[index : index + 1], **how)
+        for name, values in alone.items():
+            np.testing.assert_allclose(values[0], together[name][index], rtol=1e-4)
+
+
+def test_a_filled_up_batch_gives_the_same(model):
+    how = {"max_objects": OBJECTS, "top_p": 0.9}
+    plain = generate(model, images(2), **how)
+    filled = generate(model, images(2), batch_size=3, **how)
+    np.testing.assert_array_equal(plain["tokens"], filled["tokens"])
+    assert filled["scores"].shape == (2, OBJECTS)
+
+
+def test_sampling_is_seeded(model):
+    def tokens(seed):
+        return generate(model, images(), max_objects=OBJECTS, top_p=1.0, seed=seed)["tokens"]
+
+    np.testing.assert_array_equal(tokens(1), tokens(1))
+    assert (tokens(1) != tokens(2)).any()
+    np.testing.assert_array_equal(tokens([2, 1, 2])[1], tokens(1)[1])
+
+
+def test_a_sequence_is_over_at_its_end_token(model):
+    free = generate(model, images(), max_objects=OBJECTS, top_k=1, stop_at_end=False)
+    # With the end token just likely enough, sequences end at different places.
+    for offset in np.linspace(0, 60, 121):
+        found = generate_with(model, offset)
+        ended = (found["tokens"] == PADDING).any(axis=1)
+        if ended.any():
+            break
+    assert ended.any()
+    for index in np.flatnonzero(ended):
+        tokens = found["tokens"][index]
+        end = int((tokens == PADDING).argmax())
+        np.testing.assert_array_equal(tokens[:end], free["tokens"][index, :end])
+        assert (tokens[end:] == PADDING).all()
+        # The object whose class position is the end still has its class; later ones have none.
+        complete = end // 5 + (end % 5 == 4)
+        assert (found["scores"][index, complete:] == 0).all()
+        assert (found["class_ids"][index, complete:] == 0).all()
+        assert (found["scores"][index, :complete] > 0).all()
+
+
+def generate_with(model, offset):
+    return generate(model, images(), max_objects=OBJECTS, top_k=1, end_token_offset=float(offset))
+
+
+def test_a_very_likely_end_ends_at_once_and_an_unlikely_one_never(model):
+    at_once = generate_with(model, 1e6)
+    assert (at_once["tokens"] == PADDING).all()
+    assert (at_once["scores"] == 0).all()
+    assert (generate_with(model, -1e6)["tokens"] != PADDING).all()
+
+
+def test_decoding_follows_changed_weights(model):
+    other = network(seed=8)
+    before = generate(other, images(), max_objects=2, top_k=1, stop_at_end=False)
+    bias = np.zeros(VOCABULARY.vocab_size, np.float32)
+    bias[77] = 1e4
+    other.decoder.output_bias.assign(bias)
+    after = generate(other, images(), max_objects=2, top_k=1, stop_at_end=False)
+    assert (before["tokens"] != 77).any()
+    assert (after["tokens"] == 77).all()
+
+
+def test_attention_maps_sum_to_one(model):
+    tokens = generate(model, images(), max_objects=2, top_k=1, stop_at_end=False)["tokens"]
+    raw = raw_cross_attention(model, images(), tokens)
+    assert raw.shape == (3, 2, 2, 10, 1 + 2 * 3)
+    np.testing.assert_allclose(raw.sum(-1), 1, rtol=1e-5)
+    maps = cross_attention_maps(model, images(), tokens)
+    assert maps.shape == (3, 10, 2, 3)
+    np.testing.assert_allclose(maps.reshape(3, 10, 6), raw.mean(axis=(1, 2))[..., 1:], rtol=1e-5)
+
+
+def test_attention_is_what_the_network_attends_with(model):
+    # With every value of the memory the same, attention cannot matter: hence compare two images.
+    tokens = np.full((1, 5), 130)
+    memory = model.encode(images(1))
+    logits = ops.convert_to_numpy(model.decode(np.full((1, 5), 130), memory))
+    x = model.decoder._embed(tokens, model.decoder.position_embedding[:5])
+    for layer in model.decoder.layers:
+        x, _ = layer.call_with_attention(x, memory)
+    seen = model.decoder._logits(x, ops.transpose(model.decoder.output_embedding))
+    np.testing.assert_allclose(ops.convert_to_numpy(seen), logits, atol=1e-5)
+
+
+def test_bfloat16_decodes_from_the_same_weights(tmp_path):
+    full = network()
+    info = ModelInfo(
+        model=CONFIG, vocabulary=VOCABULARY, categories=(), max_objects=OBJECTS, source="test"
+    )
+    save_model_folder(tmp_path, full, info=info)
+    half, _ = load_model_folder(tmp_path, precision="bfloat16")
+    assert half.compute_dtype == "bfloat16"
+    assert load_model_folder(tmp_path)[0].compute_dtype == "float32"
+    settings = {"max_objects": OBJECTS, "top_k": 1, "stop_at_end": False, "keep_logits": True}
+    found = [generate(model, images(), **settings) for model in (full, half)]
+    first = [each["logits"][:, 0] for each in found]
+    assert first[1].dtype == np.float32
+    np.testing.assert_allclose(first[1], first[0], atol=0.1 * np.abs(first[0]).max())
+    assert np.abs(first[1] - first[0]).max() > 1e-4
+    assert np.isfinite(found[1]["scores"]).all()

@@ -1,0 +1,79 @@
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from keras import ops
+
+from pix2seq_model.decoding.sampling import draw_uniform, keep_top, sample
+from tests.shared_material import SHARED, needs_shared
+
+
+def kept(logits, **how):
+    return ops.convert_to_numpy(keep_top(np.asarray(logits, np.float32), **how)) > -1e9
+
+
+def test_nucleus_stops_before_the_token_that_crosses():
+    logits = np.log([[0.3, 0.2, 0.4, 0.1]])
+    np.testing.assert_array_equal(kept(logits, top_p=0.75), [[True, False, True, False]])
+
+
+def test_nucleus_keeps_the_first_token_in_any_case():
+    logits = np.log([[0.3, 0.2, 0.4, 0.1]])
+    np.testing.assert_array_equal(kept(logits, top_p=0.1), [[False, False, True, False]])
+
+
+def test_top_k_keeps_ties_and_comes_before_the_nucleus():
+    logits = [[1.0, 3.0, 2.0, 2.0]]
+    np.testing.assert_array_equal(kept(logits, top_k=2), [[False, True, True, True]])
+    np.testing.assert_array_equal(kept(logits, top_k=2, top_p=0.6), [[False, True, False, False]])
+
+
+@needs_shared
+def test_published_choices():
+    recorded = np.load(SHARED / "reference/ops/sampling.npz")
+    names = [name for name in recorded.files if name != "logits"]
+    assert names
+    for name in names:
+        top_k, top_p = re.fullmatch(r"kept_k(\d+)_p([\d.]+)", name).groups()
+        ours = kept(recorded["logits"], top_k=int(top_k), top_p=float(top_p))
+        np.testing.assert_array_equal(ours, recorded[name], err_msg=name)
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    seed=st.integers(0, 1000),
+    top_k=st.sampled_from([0, 1, 3]),
+    top_p=st.sampled_from([0.2, 0.9, 1.0]),
+    uniform=st.floats(0, 1, exclude_max=True, width=32),
+)
+def test_only_kept_tokens_are_sampled(seed, top_k, top_p, uniform):
+    logits = np.random.default_rng(seed).normal(0, 3, (1, 20)).astype(np.float32)
+    token = int(sample(logits, np.float32([uniform]), top_k=top_k, top_p=top_p)[0])
+    assert kept(logits, top_k=top_k, top_p=top_p)[0, token]
+
+
+def test_tokens_come_with_their_probabilities():
+    logits = np.repeat(np.log([[0.5, 0.2, 0.3]]), 1000, axis=0).astype(np.float32)
+    uniform = (np.arange(1000, dtype=np.float32) + 0.5) / 1000
+    tokens = ops.convert_to_numpy(sample(logits, uniform))
+    np.testing.assert_allclose(np.bincount(tokens) / 1000, [0.5, 0.2, 0.3], atol=2e-3)
+
+
+def test_low_temperature_is_greedy():
+    logits = np.float32([[1.0, 1.5, 0.5]])
+    assert int(sample(logits, np.float32([0.99]), temperature=1e-3)[0]) == 1
+    assert int(sample(logits, np.float32([0.99]), temperature=1.0)[0]) == 2
+
+
+def test_numbers_depend_on_the_seed_alone():
+    many, one = draw_uniform(3, 4, 10), draw_uniform(3, 1, 10)
+    np.testing.assert_array_equal(many, np.repeat(one, 4, axis=0))
+    np.testing.assert_array_equal(draw_uniform([7, 3], 2, 10)[1:], one)
+    assert np.abs(draw_uniform(4, 1, 10) - one).max() > 0
+
+
+def test_one_seed_per_image_or_one_for_all():
+    with pytest.raises(ValueError, match="3 seeds for 2 images"):
+        draw_uniform([1, 2, 3], 2, 10)

@@ -1,0 +1,194 @@
+"""The evaluation loop: every image once, the same after an interruption, the folder as promised."""
+
+import io
+import json
+
+import pytest
+
+from pix2seq_model.errors import DataError
+from pix2seq_model.evaluation import evaluate as evaluation
+from pix2seq_model.evaluation import evaluated_network
+from pix2seq_model.evaluation.evaluate import (
+    EvaluationSettings,
+    evaluate_model,
+    read_metrics,
+)
+from pix2seq_model.metrics.coco_metrics import METRIC_KEYS, evaluate_detections
+from tests.evaluated_model import CATEGORIES, EXAMPLES, MAX_OBJECTS, write_examples, write_model
+
+# The weights are random: everything is sampled, and each image has MAX_OBJECTS objects.
+SETTINGS = EvaluationSettings(
+    batch_size=2, max_objects=MAX_OBJECTS, top_p=1.0, end_token_offset=-100.0, num_pictures=6
+)
+
+
+@pytest.fixture(scope="module")
+def model_dir(tmp_path_factory):
+    return write_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled_once(model_dir):
+    """Decoding is compiled for each network: all tests share one."""
+    loaded = evaluated_network.load_model_folder(str(model_dir))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluated_network, "load_model_folder", lambda folder, precision: loaded)
+        yield
+
+
+@pytest.fixture(scope="module")
+def examples_dir(tmp_path_factory):
+    return write_examples(tmp_path_factory.mktemp("examples"))
+
+
+@pytest.fixture(scope="module")
+def finished(model_dir, examples_dir, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("evaluation")
+    stream = io.StringIO()
+    metrics = evaluate_model(
+        model_dir, examples_dir, split="val", settings=SETTINGS, output_dir=folder, stream=stream
+    )
+    return folder, metrics, stream.getvalue()
+
+
+def test_the_folder_holds_truth_detections_numbers_and_report(finished):
+    folder, metrics, _ = finished
+    assert sorted(path.name for path in folder.iterdir()) == [
+        *("detections.json", "ground_truth.json", "metrics.json", "report.html"),
+    ]
+    assert json.loads((folder / "metrics.json").read_text()) == metrics == read_metrics(folder)
+    assert metrics["num_images"] == 5
+    assert [row["name"] for row in metrics["per_class"]] == ["ring", "cross"]
+    truth = json.loads((folder / "ground_truth.json").read_text())
+    detections = json.loads((folder / "detections.json").read_text())
+    again = evaluate_detections(truth, detections, engine="pycocotools")
+    for key in METRIC_KEYS:
+        assert metrics[key] == pytest.approx(again.metrics[key], abs=1e-9)
+
+
+def test_boxes_lie_in_the_original_images_pixels(finished):
+    folder, _, _ = finished
+    truth = json.loads((folder / "ground_truth.json").read_text())
+    sizes = {row["id"]: (row["width"], row["height"]) for row in truth["images"]}
+    detections = json.loads((folder / "detections.json").read_text())
+    assert {row["image_id"] for row in detections} == sizes.keys()
+    assert {row["category_id"] for row in detections} <= {2, 3}
+    reach = {image: [0.0, 0.0] for image in sizes}
+    for row in detections:
+        x, y, width, height = row["bbox"]
+        far = reach[row["image_id"]]
+        reach[row["image_id"]] = [max(far[0], x + width), max(far[1], y + height)]
+    for image, far in reach.items():
+        assert far[0] <= sizes[image][0] + 1e-3
+        assert far[1] <= sizes[image][1] + 1e-3
+
+
+def test_progress_and_report_name_what_was_done(finished):
+    folder, _, progress = finished
+    assert "evaluating on val: 5 images" in progress
+    assert "5/5 (100%)" in progress
+    page = (folder / "report.html").read_text()
+    for text in (
+        *("tiny, split val: 5 images", "Fine-tuning", "missing file", "ring", "data:image/"),
+        "Given the true boxes, one by one",
+    ):
+        assert text in page
+
+
+def test_an_interrupted_evaluation_goes_on_and_ends_the_same(
+    model_dir, examples_dir, finished, tmp_path, monkeypatch
+):
+    folder, metrics, _ = finished
+    batches = 0
+    real_add = evaluation.DetectionStore.add
+
+    def add_then_die(self, rows, image_ids):
+        nonlocal batches
+        real_add(self, rows, image_ids)
+        self.flush()
+        batches += 1
+        if batches == 2:
+            raise KeyboardInterrupt
+
+    arguments = {"split": "val", "settings": SETTINGS, "cache_dir": tmp_path / "cache"}
+    monkeypatch.setattr(evaluation.DetectionStore, "add", add_then_die)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_model(model_dir, examples_dir, output_dir=tmp_path / "out", **arguments)
+    monkeypatch.undo()
+    assert not (tmp_path / "out" / "metrics.json").exists()
+
+    stream = io.StringIO()
+    again = evaluate_model(
+        model_dir, examples_dir, output_dir=tmp_path / "out", stream=stream, **arguments
+    )
+    assert "going on after 4" in stream.getvalue()
+    assert again == metrics
+    written = (tmp_path / "out" / "detections.json").read_bytes()
+    assert written == (folder / "detections.json").read_bytes()
+    assert not (tmp_path / "cache").exists()
+
+
+def test_the_batch_size_does_not_change_what_is_found(model_dir, examples_dir, finished, tmp_path):
+    folder, _, _ = finished
+    settings = EvaluationSettings(**{**vars(SETTINGS), "batch_size": 5, "num_pictures": 0})
+    evaluate_model(model_dir, examples_dir, split="val", settings=settings, output_dir=tmp_path)
+    ours, theirs = (
+        json.loads((place / "detections.json").read_text()) for place in (tmp_path, folder)
+    )
+    assert len(ours) == len(theirs) > 0
+    for a, b in zip(ours, theirs):
+        assert (a["image_id"], a["category_id"]) == (b["image_id"], b["category_id"])
+        assert a["bbox"] == pytest.approx(b["bbox"], abs=1e-3)
+        assert a["score"] == pytest.approx(b["score"], abs=1e-5)
+
+
+def test_detections_made_elsewhere_are_held_against_the_manifest_too(
+    model_dir, examples_dir, finished, tmp_path
+):
+    folder, metrics, _ = finished
+    rows = json.loads((folder / "detections.json").read_text())
+    settings = EvaluationSettings(**{**vars(SETTINGS), "num_pictures": 0})
+    arguments = {"split": "val", "settings": settings, "output_dir": tmp_path}
+
+    def elsewhere(truth):
+        return rows, list(truth.image_numbers)
+
+    again = evaluate_model(model_dir, examples_dir, detect=elsewhere, **arguments)
+    assert {key: again[key] for key in METRIC_KEYS} == {key: metrics[key] for key in METRIC_KEYS}
+    with pytest.raises(DataError, match="1 were not decoded"):
+        evaluate_model(
+            model_dir,
+            examples_dir,
+            detect=lambda truth: (rows, list(truth.image_numbers)[1:]),
+            **arguments,
+        )
+
+
+def test_categories_of_another_meaning_are_refused(model_dir, tmp_path):
+    renamed = ({"id": 2, "name": "ring"}, {"id": 3, "name": "circle"})
+    examples = write_examples(tmp_path / "examples", categories=renamed)
+    with pytest.raises(DataError, match=r"category 3 is 'cross' to the model .* and 'circle'"):
+        evaluate_model(
+            model_dir, examples, split="val", settings=SETTINGS, output_dir=tmp_path / "out"
+        )
+
+
+def test_an_unknown_split_and_an_unfinished_folder_are_refused(model_dir, examples_dir, tmp_path):
+    with pytest.raises(DataError, match=r"no split 'test'; it has \['val'\]"):
+        evaluate_model(
+            model_dir, examples_dir, split="test", settings=SETTINGS, output_dir=tmp_path
+        )
+    with pytest.raises(DataError, match="no finished evaluation"):
+        read_metrics(tmp_path)
+
+
+def test_the_data_sets_own_category_ids_come_back(model_dir, tmp_path):
+    own = tuple({**row, "source_id": str(row["id"] - 1)} for row in CATEGORIES)
+    examples = write_examples(tmp_path / "examples", EXAMPLES, categories=own)
+    metrics = evaluate_model(
+        model_dir, examples, split="val", settings=SETTINGS, output_dir=tmp_path / "out"
+    )
+    assert [row["id"] for row in metrics["per_class"]] == [1, 2]
+    detections = json.loads((tmp_path / "out" / "detections.json").read_text())
+    assert detections
+    assert {row["category_id"] for row in detections} <= {1, 2}

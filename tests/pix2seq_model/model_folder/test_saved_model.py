@@ -1,0 +1,211 @@
+"""The SavedModel: what it returns, against the same decoding in Python, and who can load it."""
+
+import importlib.metadata
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+from tensorflow.core.protobuf import saved_model_pb2
+
+from pix2seq_model.decoding.generate import DecodeSettings, generate
+from pix2seq_model.experiment import loading as experiment
+from pix2seq_model.input_pipeline.preprocessing import preprocess_for_evaluation
+from pix2seq_model.model_folder.saved_model import export_saved_model
+from pix2seq_model.network.pix2seq import build_model
+from pix2seq_model.tokens.detections import boxes_from_tokens, boxes_in_original
+from tests.pix2seq_model import tiny_run
+
+SETTINGS = DecodeSettings(max_objects=3, top_p=0.9)
+
+
+@pytest.fixture(scope="module")
+def network():
+    config = tiny_run.config()
+    network = build_model(
+        experiment.model_config(config, "finetune"), experiment.vocabulary(config), seed=4
+    )
+    # Untrained, any token is as likely as any other: prefer boxes and the two classes.
+    bias = np.full(160, -4.0, np.float32)
+    bias[120:152] = 0
+    bias[[102, 107, 109]] = [1, 2, 1]
+    network.decoder.output_bias.assign(bias)
+    return network
+
+
+@pytest.fixture(scope="module")
+def folder(network, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("export") / "Format-Serving"
+    export_saved_model(network, folder, categories=tiny_run.CATEGORIES, settings=SETTINGS, seed=5)
+    return folder
+
+
+def _files():
+    random = np.random.default_rng(0)
+    files = []
+    for shape, kind in (((40, 90, 3), "JPEG"), ((64, 32), "PNG"), ((20, 30, 3), "PNG")):
+        file = io.BytesIO()
+        Image.fromarray(random.integers(0, 255, shape, dtype=np.uint8)).save(file, kind)
+        files.append(file.getvalue())
+    return files
+
+
+def _pixels(file):
+    return np.asarray(tf.io.decode_image(file, channels=3, expand_animations=False))
+
+
+def test_it_returns_what_python_decodes(network, folder):
+    served = tf.saved_model.load(str(folder)).signatures["serving_default"]
+    got = {name: value.numpy() for name, value in served(image_bytes=tf.constant(_files())).items()}
+    for index, file in enumerate(_files()):
+        image, content_size = preprocess_for_evaluation(_pixels(file), (32, 48))
+        decoded = generate(network, image[None], seed=5, max_objects=3, top_p=0.9)
+        boxes = boxes_in_original(
+            boxes_from_tokens(decoded["tokens"], network.vocabulary),
+            image_size=(32, 48),
+            content_size_B2=content_size.numpy()[None],
+        )[0]
+        expected = sorted(
+            (
+                (float(score), int(class_id), *map(float, box))
+                for score, class_id, box in zip(
+                    decoded["scores"][0], decoded["class_ids"][0], boxes
+                )
+                if class_id in (2, 7) and box[2] > box[0] and box[3] > box[1]
+            ),
+            reverse=True,
+        )
+        number = got["num_detections"][index]
+        assert number == len(expected)
+        for place, (score, class_id, *box) in enumerate(expected):
+            assert got["detection_scores"][index, place] == pytest.approx(score, abs=1e-5)
+            assert got["detection_classes"][index, place] == class_id
+            assert got["detection_boxes"][index, place] == pytest.approx(box, abs=1e-5)
+            name = {2: b"square", 7: b"bar"}[class_id]
+            assert got["detection_class_names"][index, place] == name
+        assert not got["detection_scores"][index, number:].any()
+        assert not got["detection_classes"][index, number:].any()
+    # Lest all of this compare nothing with nothing.
+    assert got["num_detections"].sum() >= 2
+
+
+def test_arrays_give_what_files_give(folder):
+    signatures = tf.saved_model.load(str(folder)).signatures
+    file = _files()[1]
+    from_file = signatures["serving_default"](image_bytes=tf.constant([file]))
+    from_array = signatures["serving_images"](images=_pixels(file)[None])
+    assert from_file.keys() == from_array.keys()
+    for name, value in from_file.items():
+        assert np.array_equal(value, from_array[name]), name
+
+
+def test_categories_are_inside(folder):
+    content = (folder / "assets.extra/categories.json").read_text()
+    assert json.loads(content) == list(tiny_run.CATEGORIES)
+
+
+def test_classes_are_the_annotation_files_own(network, folder, tmp_path):
+    # An id that starts at 0 is raised by one to become a token; text becomes a number.
+    categories = [
+        {"id": 2, "name": "square", "source_id": "1"},
+        {"id": 7, "name": "bar", "source_id": "900"},
+    ]
+    export_saved_model(network, tmp_path / "own", categories=categories, settings=SETTINGS, seed=5)
+    stored, own = (
+        tf.saved_model.load(str(path)).signatures["serving_default"](
+            image_bytes=tf.constant(_files())
+        )["detection_classes"]
+        for path in (folder, tmp_path / "own")
+    )
+    ids = np.zeros(8, np.int64)
+    ids[[2, 7]] = [1, 900]
+    assert own.dtype == tf.int64
+    assert np.array_equal(own, ids[stored])
+    assert np.any(own)
+
+
+def test_no_server_needs_xla_for_it(folder):
+    graph = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
+    functions = graph.meta_graphs[0].graph_def.library.function
+    assert len(functions) > 2
+    compiled = ("_XlaMustCompile", "_XlaCompile", "jit_compile")
+    assert not any(f.attr[name].b for f in functions for name in compiled)
+    assert not [n.op for f in functions for n in f.node_def if n.op.startswith("Xla")]
+
+
+def _only_tensorflow(folder):
+    """Fills a folder with links to TensorFlow and what it requires, and to no other package."""
+    needed, waiting = set(), ["tensorflow"]
+    while waiting:
+        name = re.match(r"[\w.-]+", waiting.pop())[0]
+        if name in needed or name == "keras":
+            continue
+        try:
+            found = importlib.metadata.distribution(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue  # For another platform.
+        needed.add(name)
+        waiting += [text for text in found.requires or [] if "extra ==" not in text]
+        for top in {file.parts[0] for file in found.files if file.parts[0] != ".."}:
+            link, target = folder / top, found.locate_file(top)
+            if not link.exists() and os.path.exists(target):
+                link.symlink_to(target)
+    return folder
+
+
+# In Python's way, and in the way of servers: by a session, with the names of tensors alone.
+ONLY_TENSORFLOW = """
+import sys
+import tensorflow as tf
+
+image = tf.zeros((50, 70, 3), tf.uint8)
+files, pixels = tf.stack([tf.io.encode_png(image)] * 2), tf.stack([image] * 2)
+signatures = tf.saved_model.load(sys.argv[1]).signatures
+fed = {"serving_default": ("image_bytes", files), "serving_images": ("images", pixels)}
+for signature, (name, value) in fed.items():
+    result = signatures[signature](**{name: value})
+    with tf.compat.v1.Session(graph=tf.Graph()) as session:
+        meta_graph = tf.compat.v1.saved_model.loader.load(session, ["serve"], sys.argv[1])
+        described = meta_graph.signature_def[signature]
+        served = session.run(
+            {name: info.name for name, info in described.outputs.items()},
+            {described.inputs[name].name: value.numpy()},
+        )
+    for output, expected in result.items():
+        assert (served[output] == expected.numpy()).all(), (signature, output)
+    print({output: value.shape.as_list() for output, value in sorted(result.items())})
+for name in ("pix2seq_model", "keras", "tfx", "apache_beam", "PIL"):
+    try:
+        __import__(name)
+    except ModuleNotFoundError:
+        continue
+    raise AssertionError(f"{name} can be imported: nothing is shown")
+"""
+
+
+def test_it_runs_in_a_process_that_has_only_tensorflow(folder, tmp_path):
+    packages = tmp_path / "packages"
+    packages.mkdir()
+    # -S leaves out the environment's own packages.
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", ONLY_TENSORFLOW, str(folder)],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(_only_tensorflow(packages)), "TF_CPP_MIN_LOG_LEVEL": "3"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    shapes = {
+        "detection_boxes": [2, 3, 4],
+        "detection_class_names": [2, 3],
+        "detection_classes": [2, 3],
+        "detection_scores": [2, 3],
+        "num_detections": [2],
+    }
+    assert [eval(line) for line in done.stdout.splitlines()[-2:]] == [shapes, shapes]

@@ -1,0 +1,63 @@
+"""Which files count as images, from folders, archives and single files."""
+
+import zipfile
+
+import pytest
+
+from pix2seq_model.errors import DataError
+from pix2seq_model.prediction.image_sources import find_images
+
+
+def test_a_folder_is_searched_to_the_bottom_for_images_only(tmp_path):
+    for name in ("b.jpg", "a.PNG", "deep/er/c.jpeg", "notes.txt"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(name.encode())
+    found = find_images([tmp_path])
+    assert [source.name for source in found] == ["a.PNG", "b.jpg", "deep/er/c.jpeg"]
+    assert found[2].read() == b"deep/er/c.jpeg"
+    assert found[2].location == str(tmp_path / "deep/er/c.jpeg")
+
+
+def test_a_single_file_counts_whatever_it_is_called(tmp_path):
+    (tmp_path / "picture").write_bytes(b"x")
+    assert [source.name for source in find_images([tmp_path / "picture"])] == ["picture"]
+
+
+def test_names_are_made_unique(tmp_path):
+    for folder in ("one", "two", "three"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "x.jpg").write_bytes(folder.encode())
+    found = find_images([tmp_path / "one", tmp_path / "two", tmp_path / "three" / "x.jpg"])
+    assert [source.name for source in found] == ["x.jpg", "x_2.jpg", "x_3.jpg"]
+    assert [source.read() for source in found] == [b"one", b"two", b"three"]
+
+
+def test_names_in_an_archive_cannot_lead_out_of_the_output_folder(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for name in ("../../evil.jpg", "/root.png", "ok/x.jpg", "__MACOSX/x.jpg", "readme.txt"):
+            archive.writestr(name, name)
+    found = find_images([tmp_path / "a.zip"])
+    assert [source.name for source in found] == ["evil.jpg", "root.png", "ok/x.jpg"]
+    assert found[2].read() == b"ok/x.jpg"
+
+
+def test_a_damaged_entry_fails_when_it_is_read_and_only_then(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("x.jpg", b"content" * 10)
+    damaged = bytearray((tmp_path / "a.zip").read_bytes())
+    damaged[45] ^= 0xFF
+    (tmp_path / "a.zip").write_bytes(damaged)
+    (source,) = find_images([tmp_path / "a.zip"])
+    with pytest.raises(ValueError, match="cannot be unpacked"):
+        source.read()
+
+
+def test_what_is_not_there_or_holds_no_image_is_refused(tmp_path):
+    with pytest.raises(DataError, match="no such file or folder"):
+        find_images([tmp_path / "nothing"])
+    with pytest.raises(DataError, match="no image found"):
+        find_images([tmp_path])
+    (tmp_path / "a.zip").write_bytes(b"no archive")
+    with pytest.raises(DataError, match=r"a\.zip: not a zip archive"):
+        find_images([tmp_path / "a.zip"])

@@ -1,0 +1,149 @@
+"""Prediction on a person's own images: files as promised, bad images set aside."""
+
+import dataclasses
+import io
+import json
+
+import pytest
+from PIL import Image
+
+from pix2seq_model.decoding.detector import Detector
+from pix2seq_model.errors import ConfigError, DataError
+from pix2seq_model.prediction import predict as prediction
+from pix2seq_model.prediction.image_sources import ImageSource, find_images
+from pix2seq_model.prediction.predict import image_numbers, predict
+from tests.evaluated_model import MAX_OBJECTS, jpeg, write_model
+
+# The weights are random and scores tiny.
+SAMPLING = {"top_p": 1.0, "end_token_offset": -100.0, "batch_size": 2, "score_threshold": 0.0}
+
+
+@pytest.fixture(scope="module")
+def model_dir(tmp_path_factory):
+    return write_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled_once(model_dir):
+    loaded = prediction.load_model_folder(str(model_dir))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prediction, "load_model_folder", lambda folder, precision: loaded)
+        yield loaded
+
+
+@pytest.fixture
+def photos(tmp_path):
+    folder = tmp_path / "photos"
+    (folder / "deep").mkdir(parents=True)
+    (folder / "a.jpg").write_bytes(jpeg(80, 50, seed=1))
+    (folder / "broken.jpg").write_bytes(jpeg(80, 50, seed=2)[:200])
+    (folder / "empty.png").write_bytes(b"")
+    Image.new("L", (30, 90), 128).save(folder / "deep" / "grey.png")
+    return folder
+
+
+def test_attention_is_a_sheet_of_five_pictures_for_each_object(
+    model_dir, photos, tmp_path, compiled_once
+):
+    output = tmp_path / "out"
+    predict(
+        model_dir,
+        find_images([photos / "a.jpg"]),
+        output_dir=output,
+        draw=False,
+        attention=True,
+        stream=io.StringIO(),
+        **SAMPLING,
+    )
+    sheet = Image.open(output / "attention" / "a.jpg.jpg")
+    assert sheet.width > 5 * 180
+    assert sheet.height > 112  # of one row's pictures
+
+
+def test_the_rest_is_done_when_some_images_cannot_be_read(model_dir, photos, tmp_path):
+    stream = io.StringIO()
+    output = tmp_path / "out"
+    done = predict(model_dir, find_images([photos]), output_dir=output, stream=stream, **SAMPLING)
+    assert done.num_images == 2
+    assert sorted(reason for _, reason in done.unreadable) == [
+        "not a JPEG, PNG, BMP or GIF that can be decoded",
+        "the file is empty",
+    ]
+    listed = json.loads((output / "unreadable.json").read_text())
+    assert {row["file"] for row in listed} == {
+        str(photos / "broken.jpg"),
+        str(photos / "empty.png"),
+    }
+    images = json.loads((output / "images.json").read_text())
+    assert [(row["file_name"], row["width"], row["height"]) for row in images["images"]] == [
+        ("a.jpg", 80, 50),
+        ("deep/grey.png", 30, 90),
+    ]
+    assert [row["name"] for row in images["categories"]] == ["ring", "cross"]
+    detections = json.loads((output / "detections.json").read_text())
+    assert len(detections) == done.num_detections > 0
+    assert {row["image_id"] for row in detections} <= {row["id"] for row in images["images"]}
+    assert Image.open(output / "pictures" / "a.jpg.jpg").size == (80, 50)
+    assert Image.open(output / "pictures" / "deep" / "grey.png.jpg").size == (30, 90)
+    assert Image.open(output / "contact_sheet.jpg").width > 480
+    assert "4/4 (100%)" in stream.getvalue()
+
+
+def test_the_threshold_and_no_pictures(model_dir, photos, tmp_path):
+    settings = {**SAMPLING, "score_threshold": 0.99}
+    done = predict(
+        model_dir, find_images([photos]), output_dir=tmp_path / "out", draw=False, **settings
+    )
+    assert done.num_detections == 0
+    assert json.loads((tmp_path / "out" / "detections.json").read_text()) == []
+    assert not (tmp_path / "out" / "pictures").exists()
+    assert not (tmp_path / "out" / "contact_sheet.jpg").exists()
+
+
+def test_objects_are_found_as_the_model_folder_says_unless_told_otherwise(
+    model_dir, photos, tmp_path, compiled_once, monkeypatch
+):
+    def detections(name, **decoding):
+        predict(
+            model_dir,
+            find_images([photos / "a.jpg"]),
+            output_dir=tmp_path / name,
+            score_threshold=0.0,
+            draw=False,
+            stream=io.StringIO(),
+            **decoding,
+        )
+        return json.loads((tmp_path / name / "detections.json").read_text())
+
+    sampled = {"top_p": 1.0, "end_token_offset": -100.0, "seed": 5}
+    likeliest = {"top_k": 1, "end_token_offset": -100.0}
+    told = detections("sampled", **sampled), detections("likeliest", **likeliest)
+    assert told[0] != told[1]
+    network, info = compiled_once
+    says_likeliest = dataclasses.replace(info, decoding=likeliest)
+    monkeypatch.setattr(
+        prediction, "load_model_folder", lambda folder, precision: (network, says_likeliest)
+    )
+    assert detections("by the folder") == told[1]
+    assert detections("told otherwise", top_k=0, **sampled) == told[0]
+
+
+def test_nothing_readable_is_an_error_that_names_the_first(model_dir, tmp_path):
+    (tmp_path / "x.jpg").write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"none of 1 images can be read.*x\.jpg"):
+        predict(model_dir, find_images([tmp_path]), output_dir=tmp_path / "out", **SAMPLING)
+
+
+def test_more_objects_than_positions_are_refused(compiled_once):
+    network, _ = compiled_once
+    with pytest.raises(ConfigError, match=f"ask for at most {MAX_OBJECTS} objects"):
+        Detector(network, max_objects=MAX_OBJECTS + 1)
+
+
+def test_numbers_in_file_names_are_the_ids():
+    def named(*names):
+        return [ImageSource(name, name, bytes) for name in names]
+
+    assert image_numbers(named("val/000000397133.jpg", "7.png")) == [397133, 7]
+    assert image_numbers(named("7.jpg", "007.jpg")) == [1, 2]
+    assert image_numbers(named("7.jpg", "cat.jpg")) == [1, 2]

@@ -1,0 +1,39 @@
+"""Published numbers are shown for published set-ups and no others."""
+
+import dataclasses
+
+import pytest
+
+from pix2seq_model.network.config import ModelConfig
+from pix2seq_model.published.results import COCO_AP, COCO_CATEGORY_IDS, published_ap
+
+COCO = {"category_ids": COCO_CATEGORY_IDS, "num_images": 5000}
+
+
+@pytest.mark.parametrize(
+    ("name", "side", "expected"),
+    [
+        ("resnet", 640, 0.391),
+        ("resnetc", 1333, 0.473),
+        ("vit_b", 1024, 0.465),
+        ("vit_l", 640, 0.476),
+    ],
+)
+def test_a_published_set_up(name, side, expected):
+    value, text = published_ap(ModelConfig.published(name, (side, side)), **COCO)
+    assert value == pytest.approx(expected)
+    assert f"{side} px" in text
+
+
+def test_cocos_ids():
+    assert len(COCO_CATEGORY_IDS) == 80
+    assert {len(sizes) for sizes in COCO_AP.values()} == {3}
+
+
+def test_anything_else_has_none():
+    model = ModelConfig.published("vit_b")
+    assert published_ap(ModelConfig.published("vit_b", (512, 512)), **COCO) is None
+    assert published_ap(ModelConfig.published("vit_b", (640, 1024)), **COCO) is None
+    assert published_ap(dataclasses.replace(model, num_encoder_layers=6), **COCO) is None
+    assert published_ap(model, category_ids=range(1, 81), num_images=5000) is None
+    assert published_ap(model, category_ids=COCO_CATEGORY_IDS, num_images=100) is None

@@ -1,0 +1,157 @@
+"""The report on a data set: its numbers, its pictures of defects, and that it is one file."""
+
+import base64
+import io
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pix2seq_model.data.manifest import read_dataset_info
+from pix2seq_model.errors import DataError
+from pix2seq_model.reports import data_pictures
+from pix2seq_model.reports.data_report import render_data_report, write_data_report
+from tests.browser import ask_page, needs_browser
+from tests.components.conversion.small_conversion import convert
+from tests.small_dataset import SmallDataset, image_bytes
+
+NUM_IMAGES, CROWDED = 20, 110
+RED = np.array([214, 40, 40])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A train split with defects and one image of 130 objects, and a clean val split."""
+    folder = tmp_path_factory.mktemp("data")
+    train, val = SmallDataset(NUM_IMAGES), SmallDataset(3, first_id=500)
+    train.content["categories"][1]["name"] = val.content["categories"][1]["name"] = "<b>box</b>"
+    box = train.boxes(CROWDED)[0]
+    for number in range(128):
+        new = {**box, "id": 9000 + number, "bbox": [number / 8, 1, 3, 3], "category_id": 2}
+        train.content["annotations"].append(new)
+    del train.files["pictures/103.jpg"]
+    train.boxes(104)[0]["bbox"] = [-4, 2, 20, 10]
+    train.content["annotations"].append({**train.boxes(105)[0], "id": 1})
+    train.boxes(106)[0]["iscrowd"] = 1
+    train.files["pictures/107.jpg"] = image_bytes(7, mode="CMYK")
+    sources = {"train": train.write(folder / "t"), "val": val.write(folder / "v")}
+    convert(folder, sources, num_shards={"train": 2})
+    return folder / "out"
+
+
+@pytest.fixture(scope="module")
+def page(folder):
+    return render_data_report(folder, num_pictures=6)
+
+
+def words(page):
+    """The page's text, without its pictures and charts."""
+    text = re.sub(r"<(style|svg).*?</\1>|<[^>]+>", " ", page, flags=re.DOTALL)
+    return " ".join(text.split())
+
+
+def test_counts(page):
+    text = words(page)
+    assert "train 20 19 0 169 166 1 2" in text
+    assert "val 3 3 0 6 6 0 1" in text
+    assert "image missing no such file in any of the known layouts dropped 1 (5.00 %) –" in text
+    assert "annotation duplicate" in text
+    assert "image reencoded" in text
+    assert "box clipped" in text
+
+
+def test_sequence_lengths(page):
+    text = words(page)
+    assert "half of the images need at most 10, 95 % at most 650" in text
+    assert "1 image has more than the 100 objects that one sequence holds" in text
+    assert "leaves out 30 boxes each time" in text
+    assert "No image has more than the 100 objects" in text  # of val
+
+
+def test_classes_and_what_is_shown_of_them(page):
+    assert "ring" in page
+    assert "<b>box" not in page
+    assert "&lt;b&gt;box&lt;/b&gt;" in page
+    for title in ("objects per image", "sequence lengths", "box sizes", "aspect ratios", "centres"):
+        assert f"train: {title}" in page
+        assert f"val: {title}" in page
+
+
+def test_one_file_and_always_the_same(folder, page):
+    assert not re.findall(r"(?:src|href)=\"(?!data:|#)", page)
+    assert "<script" not in page
+    assert page == render_data_report(folder, num_pictures=6)
+
+
+def test_written_whole_beside_the_records(folder, tmp_path):
+    path = write_data_report(folder, num_pictures=1)
+    assert path == str(folder / "data_report.html")
+    assert not list(folder.glob("*.tmp-*"))
+    elsewhere = write_data_report(folder, tmp_path / "x.html", num_pictures=1)
+    assert (folder / "data_report.html").read_text() == (tmp_path / "x.html").read_text()
+    assert elsewhere == str(tmp_path / "x.html")
+
+
+@needs_browser
+@pytest.mark.parametrize("width", [1280, 360])
+def test_it_fits_the_screen_and_shows_its_pictures(page, width, tmp_path):
+    (tmp_path / "report.html").write_text(page)
+    answer = ask_page(
+        tmp_path / "report.html",
+        """({
+          needed: document.documentElement.scrollWidth,
+          pictures: [...document.images].map((image) => image.naturalWidth),
+          charts: [...document.querySelectorAll("svg")].map((svg) => svg.clientWidth),
+        })""",
+        width=width,
+        folder=tmp_path,
+    )
+    assert answer["needed"] <= width
+    # Samples of both splits; the clipped, the repeated box, and the CMYK image.
+    assert len(answer["pictures"]) == 6 + 3 + 3
+    assert min(answer["pictures"]) > 100
+    assert len(answer["charts"]) == 12
+    assert min(answer["charts"]) > 100
+
+
+def decoded(picture):
+    data = base64.b64decode(picture.uri.partition(",")[2])
+    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).astype(int)
+
+
+def test_defects_are_drawn_where_they_are(folder):
+    info = read_dataset_info(folder)
+    found = data_pictures.defect_examples(folder, "train", info.splits["train"], count=3)
+    assert found["image_missing"][0].picture is None
+    assert found["annotation_of_dropped_image"][0].image == "103"
+    assert len(found["annotation_of_dropped_image"]) == 2
+    (clipped,) = found["box_clipped"]
+    assert (clipped.image, clipped.annotation) == ("104", "1040")
+    pixels = decoded(clipped.picture)
+    is_red = np.abs(pixels - RED).max(axis=-1) < 60
+    # The box given was x -4 to 16 of 32, y 2 to 12 of 24: its lower edge is drawn half across.
+    row = is_red[round(pixels.shape[0] * 12 / 24) - 3 : round(pixels.shape[0] * 12 / 24) + 4]
+    left, right = np.split(row.any(axis=0), [pixels.shape[1] // 2 + 6])
+    assert left.mean() > 0.15  # dashed
+    assert not right.any()
+
+
+def test_no_more_examples_of_a_rule_than_asked_for(folder):
+    info = read_dataset_info(folder)
+    found = data_pictures.defect_examples(folder, "train", info.splits["train"], count=1)
+    assert {rule: len(examples) for rule, examples in found.items()} == dict.fromkeys(found, 1)
+
+
+def test_samples_are_the_first_of_the_split(folder):
+    info = read_dataset_info(folder)
+    assert len(data_pictures.sample_pictures(folder, info, "val", count=99)) == 3
+    (picture,) = data_pictures.sample_pictures(folder, info, "val", count=1)
+    assert re.fullmatch(r"50\d.jpg: 2 objects", picture.caption)
+    assert max(picture.width, picture.height) == 360
+
+
+def test_without_statistics(folder, tmp_path):
+    (tmp_path / "dataset_info.json").write_bytes((folder / "dataset_info.json").read_bytes())
+    with pytest.raises(DataError, match=r"statistics.json cannot be read.*convert"):
+        render_data_report(tmp_path)

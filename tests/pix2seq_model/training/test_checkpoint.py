@@ -1,0 +1,193 @@
+"""Checkpoints: a network that trains on as if it had not stopped, and files that break."""
+
+import os
+import stat
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from pix2seq_model.errors import CheckpointError
+from pix2seq_model.training.checkpoint import CheckpointFolder, TrainingState, put_state, take_state
+
+
+def _model(width=4):
+    """A network with every kind of state: dropout's seed, batch statistics, moments, averages."""
+    keras.utils.set_random_seed(1)
+    model = keras.Sequential(
+        [
+            keras.layers.Input((3,)),
+            keras.layers.Dense(width),
+            keras.layers.BatchNormalization(),
+            keras.layers.Dropout(0.5, seed=7),
+            keras.layers.Dense(1),
+        ]
+    )
+    optimizer = keras.optimizers.AdamW(
+        0.01, use_ema=True, ema_momentum=0.5, gradient_accumulation_steps=2
+    )
+    model.compile(optimizer=optimizer, loss="mse")
+    optimizer.build(model.trainable_variables)
+    return model
+
+
+def _batches(start):
+    def batch(index):
+        values = tf.random.stateless_uniform((8, 4), seed=tf.stack([index, index]))
+        return values[:, :3], values[:, 3:]
+
+    return tf.data.Dataset.range(start, 1000).map(batch)
+
+
+class _StateAfter(keras.callbacks.Callback):
+    """Takes the state after some batch: `fit` itself ends by putting the averages in place."""
+
+    def __init__(self, batch):
+        super().__init__()
+        self._batch = batch
+
+    def on_train_batch_end(self, batch, logs=None):
+        if batch == self._batch:
+            self.state = take_state(self.model, step=batch + 1)
+
+
+def _fit(model, *, start, steps):
+    state = _StateAfter(steps - 1)
+    model.fit(_batches(start), steps_per_epoch=steps, verbose=0, shuffle=False, callbacks=[state])
+    return state.state
+
+
+def _equal(a, b, groups=("model", "optimizer")):
+    return all(
+        np.array_equal(x, y) for name in groups for x, y in zip(a.groups[name], b.groups[name])
+    )
+
+
+def _state(step=1, values=(1.0, 2.0)):
+    return TrainingState(
+        step=step,
+        groups={"model": [np.float32(values)], "optimizer": [np.int64(step)], "metrics": []},
+        record={"wall_time_s": 2.5},
+    )
+
+
+def test_continues_bit_for_bit(tmp_path):
+    undisturbed = _fit(_model(), start=0, steps=7)
+    folder = CheckpointFolder(tmp_path)
+    folder.save(_fit(_model(), start=0, steps=3))
+    continued = _model()
+    put_state(continued, CheckpointFolder(tmp_path).restore(warn=pytest.fail))
+    assert _equal(_fit(continued, start=3, steps=4), undisturbed)
+
+
+def test_a_state_that_was_not_restored_differs(tmp_path):
+    # Lest the test above compare nothing.
+    undisturbed = _fit(_model(), start=0, steps=7)
+    assert not _equal(_fit(_model(), start=3, steps=4), undisturbed)
+
+
+def test_round_trip_keeps_values_types_and_record(tmp_path):
+    CheckpointFolder(tmp_path).save(_state(step=12))
+    read = CheckpointFolder(tmp_path).restore(warn=pytest.fail)
+    assert read.step == 12
+    assert read.record == {"wall_time_s": 2.5}
+    assert read.groups["model"][0].dtype == np.float32
+    assert read.groups["model"][0].tolist() == [1.0, 2.0]
+    assert read.groups["optimizer"][0] == 12
+
+
+def test_an_empty_folder_restores_nothing(tmp_path):
+    assert CheckpointFolder(tmp_path / "new").restore(warn=pytest.fail) is None
+
+
+def test_keeps_the_last(tmp_path):
+    folder = CheckpointFolder(tmp_path, keep=2)
+    for step in (5, 10, 15):
+        folder.save(_state(step))
+    assert folder.steps() == [10, 15]
+
+
+@pytest.mark.parametrize("position", [0.02, 0.3, 0.5, 0.7, 0.97])
+def test_an_altered_byte_falls_back_to_the_one_before(tmp_path, position):
+    folder = CheckpointFolder(tmp_path)
+    folder.save(_state(1))
+    values = np.random.default_rng(0).normal(size=4000)
+    path = folder.save(_state(2, values))
+    content = bytearray(path.read_bytes())
+    content[int(position * len(content))] ^= 0x10
+    path.write_bytes(bytes(content))
+    warnings = []
+    restored = folder.restore(warn=warnings.append)
+    if warnings:
+        assert restored.step == 1
+        assert path.name in warnings[0]
+    else:  # A byte that carries nothing, such as a file's date.
+        assert np.array_equal(restored.groups["model"][0], np.float32(values))
+    # Bytes of the values are most of the file: those in its middle must be noticed.
+    assert warnings or not 0.1 < position < 0.9
+
+
+@pytest.mark.parametrize("fraction", [0.0, 0.5, 0.999])
+def test_half_a_file_falls_back_to_the_one_before(tmp_path, fraction):
+    folder = CheckpointFolder(tmp_path)
+    folder.save(_state(1))
+    path = folder.save(_state(2))
+    content = path.read_bytes()
+    path.write_bytes(content[: int(fraction * len(content))])
+    warnings = []
+    assert folder.restore(warn=warnings.append).step == 1
+    assert "damaged" in warnings[0]
+
+
+def test_what_a_killed_process_left_is_ignored_and_removed(tmp_path):
+    folder = CheckpointFolder(tmp_path)
+    folder.save(_state(1))
+    left = tmp_path / "step-000000002.npz.tmp-99"
+    left.write_bytes(b"half")
+    assert folder.restore(warn=pytest.fail).step == 1
+    folder.save(_state(3))
+    assert not left.exists()
+
+
+def test_a_full_disk_keeps_the_earlier_checkpoints(tmp_path, monkeypatch):
+    folder = CheckpointFolder(tmp_path)
+    folder.save(_state(1))
+
+    def full(file, **_):
+        file.write(b"some bytes")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez", full)
+    with pytest.raises(CheckpointError, match=r"No space left on device.*free some space"):
+        folder.save(_state(2))
+    assert [path.name for path in tmp_path.iterdir()] == ["step-000000001.npz"]
+
+
+def test_a_folder_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CheckpointError, match="file/checkpoints"):
+        CheckpointFolder(tmp_path / "file" / "checkpoints")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_read_only_folder(tmp_path):
+    folder = CheckpointFolder(tmp_path)
+    tmp_path.chmod(stat.S_IRUSR | stat.S_IXUSR)
+    with pytest.raises(CheckpointError, match="mend the folder"):
+        folder.save(_state(1))
+
+
+def test_another_network_is_refused():
+    state = take_state(_model(width=4), step=0)
+    with pytest.raises(CheckpointError, match="of another network"):
+        put_state(_model(width=5), state)
+
+
+def test_another_optimizer_is_refused():
+    state = take_state(_model(), step=0)
+    other = _model()
+    other.compile(optimizer="sgd", loss="mse")
+    other.optimizer.build(other.trainable_variables)
+    with pytest.raises(CheckpointError, match="optimizer variables"):
+        put_state(other, state)

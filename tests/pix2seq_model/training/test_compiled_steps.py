@@ -1,0 +1,65 @@
+"""A step that was compiled for another run trains a new run like one compiled for it."""
+
+import numpy as np
+
+from pix2seq_model.model_folder.folder import load_model_folder
+from pix2seq_model.training import train as training
+from pix2seq_model.training.compiled_steps import CompiledSteps
+from tests.pix2seq_model import tiny_run
+
+
+def _train(root, examples, config, steps):
+    training.train(
+        config,
+        "finetune",
+        examples_dir=examples,
+        model_dir=root / "model",
+        work_dir=root / "work",
+        logs_dir=root / "logs",
+        export=False,
+        compiled_steps=steps,
+    )
+    return load_model_folder(str(root / "model"))[0]
+
+
+def test_a_second_run_comes_to_the_same_weights_as_alone(tmp_path, examples):
+    first = tiny_run.config(ema_decay=0.5, jit_compile="off")
+    second = tiny_run.config(ema_decay=0.5, jit_compile="off")
+    second.seed = 11
+    second.vocabulary.num_bins = 16
+    second.finetune.sequence.order = "area"
+    steps = CompiledSteps()
+    _train(tmp_path / "before", examples, first, steps)
+    shared = _train(tmp_path / "shared", examples, second, steps)
+    alone = _train(tmp_path / "alone", examples, second, None)
+    assert shared.vocabulary.num_bins == 16
+    for one, other in zip(shared.get_weights(), alone.get_weights(), strict=True):
+        assert np.array_equal(one, other)
+    assert not (tmp_path / "shared/model/Format-Serving").exists()
+
+
+def test_other_optimisation_gets_a_step_of_its_own():
+    made = []
+
+    def make():
+        raise _MadeError
+
+    steps = CompiledSteps()
+    config = tiny_run.config()
+    steps._kept[_key(config)] = None
+    for change in ({"learning_rate": 0.5}, {"steps": 11}, {"batch_size": 8}):
+        try:
+            steps.take(tiny_run.config(**change), "finetune", make)
+        except _MadeError:
+            made.append(change)
+    assert len(made) == 3
+
+
+class _MadeError(Exception):
+    pass
+
+
+def _key(config):
+    from pix2seq_model.training import compiled_steps
+
+    return compiled_steps._key(config, "finetune")

@@ -1,0 +1,178 @@
+"""A training run, undisturbed, interrupted and continued, in its smallest form."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from pix2seq_model.errors import CheckpointError, ConfigError, DataError
+from pix2seq_model.model_folder.folder import load_model_folder
+from pix2seq_model.training import train as training
+from pix2seq_model.training.evaluation import SplitEvaluator
+from tests.pix2seq_model import tiny_run
+
+
+def test_the_model_folder_is_complete(plain_run):
+    root, info = plain_run
+    names = sorted(path.name for path in (root / "model").iterdir())
+    assert names == ["Format-Serving", "history", "model.json", "model.weights.h5", "run.json"]
+    network, read = load_model_folder(root / "model")
+    assert read == info
+    assert network.model_config.image_size == (32, 48)
+    assert [category["name"] for category in read.categories] == ["square", "bar"]
+    # As it is evaluated and as its SavedModel decodes.
+    sampling = {"top_k": 0, "top_p": 0.4, "temperature": 1.0, "end_token_offset": 0.0, "seed": 0}
+    assert read.decoding == {"max_objects": 3, **sampling}
+
+
+def test_the_history_has_a_row_for_every_interval(plain_run):
+    rows = tiny_run.history(plain_run[0])
+    assert [row["step"] for row in rows] == [4, 8, 10]
+    assert set(rows[0]) == {
+        *("step", "learning_rate", "loss", "loss_coordinates", "loss_classes", "loss_noise"),
+        *("token_accuracy", "gradient_norm"),
+    }
+    # The first steps of a network that knows nothing: every token is as likely as any other.
+    assert rows[0]["loss"] == pytest.approx(5.07, abs=0.15)  # log 160
+    assert rows[-1]["loss"] < rows[0]["loss"]
+
+
+def test_the_run_record_says_what_it_takes_to_repeat(plain_run, examples):
+    record = json.loads((plain_run[0] / "model/run.json").read_text())
+    assert record["config"]["finetune"]["steps"] == 10
+    assert record["seed"] == 3
+    assert record["data"]["folder"] == str(examples)
+    assert re.fullmatch("[0-9a-f]{64}", record["data"]["fingerprint"])
+    assert record["packages"]["keras"]
+    assert record["hardware"]["backend"] == "tensorflow"
+    assert record["base_model"] is None
+    assert record["restarts"] == 0
+
+
+def test_the_same_command_on_a_finished_run_writes_the_same_model(plain_run, examples, no_export):
+    root, info = plain_run
+    assert tiny_run.train(root, examples).weights_sha256 == info.weights_sha256
+
+
+def test_other_settings_in_the_same_work_folder_are_refused(plain_run, examples):
+    with pytest.raises(CheckpointError, match=r"finetune.learning_rate: 0.001 there, 0.002 now"):
+        tiny_run.train(plain_run[0], examples, learning_rate=0.002)
+
+
+def test_evaluations_while_training_and_the_best_kept(tmp_path, monkeypatch, no_export):
+    examples = tiny_run.write_examples(tmp_path / "examples", splits=("train", "val"))
+    scores = iter([0.1, 0.3, 0.2])
+    real, weights = SplitEvaluator.__call__, []
+
+    def evaluate(self):
+        metrics, picture = real(self)
+        assert set(metrics) == {"AP", "AP50"}
+        assert picture.dtype == np.uint8
+        weights.append(self._detector._network.get_weights())
+        return {**metrics, "AP": next(scores)}, picture
+
+    monkeypatch.setattr(SplitEvaluator, "__call__", evaluate)
+    settings = {"evaluate_every_steps": 4, "evaluate_images": 5, "keep_best": True}
+    info = tiny_run.train(tmp_path, examples, ema_decay=0.5, **settings)
+    assert [(row["step"], row["AP"]) for row in tiny_run.history(tmp_path)] == [
+        (4, 0.1),
+        (8, 0.3),
+        (10, 0.2),
+    ]
+    network, _ = load_model_folder(tmp_path / "model")
+    for best, saved in zip(weights[1], network.get_weights(), strict=True):
+        assert np.array_equal(best, saved)
+    assert info.source.endswith("best of step 8")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"evaluate_every_steps": 3}, r"evaluate_every_steps=3 .*steps_per_log=4: choose 4"),
+        ({"keep_best": True}, r"keep_best needs evaluations"),
+    ],
+)
+def test_evaluations_that_cannot_be_are_refused(examples, tmp_path, settings, message):
+    with pytest.raises(ConfigError, match=message):
+        tiny_run.train(tmp_path, examples, **settings)
+
+
+def test_mixed_bfloat16_trains_alike_and_saves_float32(plain_run, examples, tmp_path, no_export):
+    tiny_run.train(tmp_path, examples, precision="mixed_bfloat16")
+    for full, mixed in zip(tiny_run.history(plain_run[0]), tiny_run.history(tmp_path), strict=True):
+        assert mixed["loss"] == pytest.approx(full["loss"], rel=0.01)
+        assert mixed["loss"] != full["loss"]
+    network, _ = load_model_folder(tmp_path / "model")
+    assert {weight.dtype for weight in network.weights} == {"float32"}
+    assert network.compute_dtype == "float32"
+
+
+def test_tensorboard_has_the_curves_and_the_pictures(plain_run):
+    found = {}
+    for log in (plain_run[0] / "logs/finetune").iterdir():
+        for event in tf.compat.v1.train.summary_iterator(str(log)):
+            for value in event.summary.value:
+                found.setdefault(value.tag, []).append(event.step)
+    assert found["loss/all"] == [4, 8, 10]
+    assert found["training examples"] == [0]
+    assert set(found) == {
+        *("loss/all", "loss/coordinates", "loss/classes", "loss/noise", "accuracy/tokens"),
+        *("optimizer/learning_rate", "optimizer/gradient_norm", "optimizer/weight_norm"),
+        *("speed/images_per_second", "speed/share_of_time_waiting_for_input"),
+        "training examples",
+    }
+
+
+def test_fine_tuning_starts_from_a_base_model(plain_run, examples, tmp_path, capsys, no_export):
+    root, base = plain_run
+    config = tiny_run.config(steps=1, warmup_steps=0, image_size=(48, 64), learning_rate=1e-12)
+    info = training.train(
+        config,
+        "pretrain",
+        examples_dir=examples,
+        model_dir=tmp_path / "model",
+        work_dir=tmp_path / "work",
+        logs_dir=tmp_path / "logs",
+        base_model_dir=root / "model",
+    )
+    assert "weights taken" in capsys.readouterr().err
+    assert info.model.image_size == (48, 64)
+    names = sorted(path.name for path in (tmp_path / "model/history").iterdir())
+    assert names == ["finetune.jsonl", "pretrain.jsonl"]
+    record = json.loads((tmp_path / "model/run.json").read_text())
+    assert record["base_model"]["weights_sha256"] == base.weights_sha256
+    assert record["base_model"]["run"]["stage"] == "finetune"
+    (before, _), (after, _) = (
+        load_model_folder(root / "model"),
+        load_model_folder(tmp_path / "model"),
+    )
+    for old, new in zip(before.weights, after.weights, strict=True):
+        assert new.numpy() == pytest.approx(old.numpy(), abs=1e-6)
+
+
+def test_a_batch_that_does_not_divide_is_refused(examples, tmp_path):
+    with pytest.raises(ConfigError, match=r"finetune.batch_size=4 .*accumulation_steps=3"):
+        tiny_run.train(tmp_path, examples, accumulation_steps=3)
+
+
+def test_intervals_must_fit_the_executions(examples, tmp_path):
+    with pytest.raises(ConfigError, match=r"finetune.checkpoint_every_steps=3 .*choose 2"):
+        tiny_run.train(tmp_path, examples, steps_per_execution=2)
+
+
+def test_missing_examples_are_named(tmp_path):
+    with pytest.raises(DataError, match="nowhere"):
+        tiny_run.train(tmp_path, tmp_path / "nowhere")
+
+
+def test_several_steps_of_an_execution_and_a_checkpoint_by_the_clock(
+    plain_run, examples, tmp_path, no_export
+):
+    settings = {"steps_per_execution": 2, "checkpoint_every_steps": 10}
+    tiny_run.train(tmp_path, examples, checkpoint_every_minutes=1e-9, **settings)
+    for one, two in zip(tiny_run.history(plain_run[0]), tiny_run.history(tmp_path), strict=True):
+        assert two == pytest.approx(one, rel=1e-5)
+    names = sorted(path.name for path in (tmp_path / "work/checkpoints").iterdir())
+    assert names == [f"step-{step:09d}.npz" for step in (6, 8, 10)]

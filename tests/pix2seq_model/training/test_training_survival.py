@@ -1,0 +1,254 @@
+"""Training runs that are stopped, starved and poisoned, and end as described."""
+
+import errno
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from pix2seq_model.errors import CheckpointError, UserError
+from pix2seq_model.model_folder.folder import load_model_folder
+from pix2seq_model.training import callbacks
+from pix2seq_model.training import train as training
+from pix2seq_model.training.folder_lock import FolderInUseError, FolderLock
+from pix2seq_model.training.interruption import TrainingInterruptedError
+from pix2seq_model.training.skipped_batches import TrainingDivergedError
+from tests.pix2seq_model import tiny_run
+
+
+class _KilledError(Exception):
+    """Ends `fit` at once, as a kill does, without the process."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def killed_runs(examples, tmp_path_factory):
+    """The runs of kill_and_continue on both backends; they go on beside the other tests."""
+    seed, root = random.randrange(1000), tmp_path_factory.mktemp("killed")
+    print(f"seed of the kills: {seed}")
+    drivers = {
+        backend: subprocess.Popen(
+            [
+                *(sys.executable, "-m", "tests.pix2seq_model.kill_and_continue"),
+                *(str(root / backend), str(examples), str(seed)),
+            ],
+            env={
+                **os.environ,
+                "KERAS_BACKEND": backend,
+                "PYTHONPATH": str(Path(__file__).resolve().parents[3]),
+                "TF_CPP_MIN_LOG_LEVEL": "3",
+                "JAX_COMPILATION_CACHE_DIR": str(root / "jax_cache"),
+                # The code is run a few dozen times: what optimizing it takes never comes back.
+                "XLA_FLAGS": "--xla_backend_optimization_level=0",
+            },
+            stdout=subprocess.PIPE,
+            stderr=(root / f"{backend}.log").open("w"),
+            text=True,
+        )
+        for backend in ("tensorflow", "jax")
+    }
+    yield root, drivers
+    for driver in drivers.values():
+        driver.kill()
+        driver.communicate()
+
+
+def _kill_at(monkeypatch, batch):
+    """Ends the next `fit` after a batch, before the checkpoint that may be due then."""
+    original = callbacks.Checkpointing.on_train_batch_end
+
+    def dies(self, index, logs=None):
+        if self._span.batch(index) == batch:
+            raise _KilledError
+        original(self, index, logs)
+
+    monkeypatch.setattr(callbacks.Checkpointing, "on_train_batch_end", dies)
+
+
+def test_whatever_stops_it_it_ends_the_same(
+    plain_run, examples, tmp_path, monkeypatch, capsys, no_export
+):
+    # Killed before there is a checkpoint.
+    with monkeypatch.context() as patch:
+        _kill_at(patch, 1)
+        with pytest.raises(_KilledError):
+            tiny_run.train(tmp_path, examples)
+    # The disk is full when the first one is written.
+    checkpoints = tmp_path / "work/checkpoints"
+    with monkeypatch.context() as patch:
+        _fill_the_disk(patch)
+        with pytest.raises(CheckpointError, match=r"step-000000003.npz could not be .* free some"):
+            tiny_run.train(tmp_path, examples)
+    assert list(checkpoints.iterdir()) == []
+    # Asked to stop in the middle of a log interval.
+    with monkeypatch.context() as patch:
+        _signal_at(patch, 5)
+        with pytest.raises(TrainingInterruptedError, match=r"SIGTERM at step 5 of 10.*continue"):
+            tiny_run.train(tmp_path, examples)
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert not (tmp_path / "model/model.json").exists()
+    # Killed between two checkpoints, and the later one is damaged.
+    with monkeypatch.context() as patch:
+        _kill_at(patch, 8)
+        with pytest.raises(_KilledError):
+            tiny_run.train(tmp_path, examples)
+    latest = checkpoints / "step-000000006.npz"
+    latest.write_bytes(latest.read_bytes()[:-2000])
+    capsys.readouterr()
+    info = tiny_run.train(tmp_path, examples)
+    said = capsys.readouterr().err
+    assert "step-000000006.npz is damaged" in said
+    assert "finetune continues at step 5 of 10" in said
+    assert info.weights_sha256 == plain_run[1].weights_sha256
+    assert tiny_run.history(tmp_path) == tiny_run.history(plain_run[0])
+    assert json.loads((tmp_path / "model/run.json").read_text())["restarts"] == 1
+
+
+def _fill_the_disk(monkeypatch):
+    def full(file, **_):
+        file.write(b"some bytes")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(np, "savez", full)
+
+
+def _signal_at(monkeypatch, batch):
+    original = callbacks.IntervalLog.on_train_batch_end
+
+    def signals(self, index, logs=None):
+        original(self, index, logs)
+        if self._span.batch(index) == batch:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(callbacks.IntervalLog, "on_train_batch_end", signals)
+
+
+def test_an_input_that_hangs_is_reported(examples, tmp_path, monkeypatch, capsys, no_export):
+    original, said = training.training_dataset, threading.Event()
+
+    def hangs(*args, **kwargs):
+        def wait(index):
+            if index == 1:
+                said.wait(60)
+            return index
+
+        def slow(index, batch):
+            index = tf.numpy_function(wait, [index], tf.int64)
+            with tf.control_dependencies([index]):
+                return tf.nest.map_structure(tf.identity, batch)
+
+        return original(*args, **kwargs).enumerate().map(slow)
+
+    monkeypatch.setattr(training, "training_dataset", hangs)
+    watch = training.StallWatch
+
+    def impatient(*args, say):
+        def say_and_go_on(text):
+            say(text)
+            said.set()
+
+        return watch(*args, say=say_and_go_on, patience_s=0.4)
+
+    monkeypatch.setattr(training, "StallWatch", impatient)
+    tiny_run.train(tmp_path, examples, steps=2)
+    assert re.search(
+        rf"waited \d+ s for the next batch from split 'train' of {examples}",
+        capsys.readouterr().err,
+    )
+
+
+def _poison(monkeypatch, batches):
+    """Puts a NaN into one image of some batches, by their number from 0."""
+    original = training.training_dataset
+
+    def poisoned(*args, **kwargs):
+        first = kwargs.get("start_step", 0)
+
+        def spoil(index, batch):
+            inputs, targets, weights = batch
+            bad = tf.reduce_any(tf.equal(first + index, tf.constant(batches, tf.int64)))
+            image = inputs["image"] + tf.where(bad, np.nan, 0.0)
+            return {**inputs, "image": image}, targets, weights
+
+        return original(*args, **kwargs).enumerate().map(spoil)
+
+    monkeypatch.setattr(training, "training_dataset", poisoned)
+
+
+def test_a_poisoned_batch_is_skipped_and_its_images_named(
+    examples, tmp_path, monkeypatch, capsys, no_export
+):
+    with monkeypatch.context() as patch:
+        _poison(patch, [5])
+        tiny_run.train(tmp_path, examples)
+    rows = json.loads((tmp_path / "work/skipped_batches.json").read_text())
+    ids = training.training_image_ids(
+        examples, split="train", batch_size=4, seed=3, shuffle_buffer=8, step=5
+    )
+    assert rows == [{"batch": 5, "image_ids": ids}]
+    assert set(ids) <= {str(100 + index) for index in range(tiny_run.NUM_EXAMPLES)}
+    assert "1 of 8 batches had a loss or gradient that is not finite" in capsys.readouterr().err
+    assert all(np.isfinite(row["loss"]) for row in tiny_run.history(tmp_path))
+    network, _ = load_model_folder(tmp_path / "model")
+    assert all(np.isfinite(weight.numpy()).all() for weight in network.weights)
+
+
+def test_too_many_poisoned_batches_end_the_run(examples, tmp_path, monkeypatch):
+    _poison(monkeypatch, [1, 2, 5, 6])
+    with pytest.raises(TrainingDivergedError, match=r"4 of 8 batches.*max_skipped_batches=3"):
+        tiny_run.train(tmp_path, examples, max_skipped_batches=3)
+    rows = json.loads((tmp_path / "work/skipped_batches.json").read_text())
+    assert [row["batch"] for row in rows] == [1, 2, 5, 6]
+
+
+def test_a_second_trainer_is_refused(examples, tmp_path):
+    with (
+        FolderLock(tmp_path / "work"),
+        pytest.raises(FolderInUseError, match=rf"in use by another trainer.*{os.getpid()}"),
+    ):
+        tiny_run.train(tmp_path, examples)
+
+
+def test_folders_that_cannot_be_made_are_named_before_training(examples, tmp_path):
+    (tmp_path / "file").write_text("")
+    for name in ("work_dir", "model_dir", "logs_dir"):
+        folders = {key: tmp_path / name / key for key in ("work_dir", "model_dir", "logs_dir")}
+        folders[name] = tmp_path / "file" / name
+        with pytest.raises(UserError, match=rf"{tmp_path}/file/{name}.* cannot be written"):
+            training.train(tiny_run.config(), "finetune", examples_dir=examples, **folders)
+
+
+@pytest.mark.parametrize("name", ["work_dir", "model_dir", "logs_dir"])
+def test_folders_that_cannot_be_written_are_named_before_training(examples, tmp_path, name):
+    # Not even root may write there, who may write to any folder that is merely read-only.
+    folders = {key: tmp_path / key for key in ("work_dir", "model_dir", "logs_dir")}
+    folders[name] = Path("/proc/self/fdinfo")
+    with pytest.raises(UserError, match=r"/proc/self/fdinfo.* cannot be written"):
+        training.train(tiny_run.config(), "finetune", examples_dir=examples, **folders)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+def test_killed_processes_continue(killed_runs, backend):
+    root, drivers = killed_runs
+    output, _ = drivers[backend].communicate(timeout=900)
+    assert drivers[backend].returncode == 0, (root / f"{backend}.log").read_text()
+    rows = [json.loads(row) for row in output.splitlines()]
+    assert [row.pop("settings") for row in rows] == ["plain", "rich"]
+    for row in rows:
+        assert row == {
+            "exits": [-signal.SIGKILL, 2],
+            "left_a_model": False,
+            "says_how_to_continue": True,
+            "equal_weights": True,
+            "equal_history": True,
+            "restarts": 2,
+        }

@@ -1,0 +1,340 @@
+"""The page's server: what it answers, what it refuses, and the page in a real browser."""
+
+import base64
+import http.client
+import io
+import json
+import threading
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pix2seq_model.data.image_check import ImageDefect
+from pix2seq_model.input_pipeline.image_file import prepare_image
+from pix2seq_model.web_demo.server import DemoServer
+from tests.browser import needs_browser
+from tests.browser_session import browser_page
+
+MAX_BYTES, MAX_PIXELS = 40_000, 100_000
+
+
+class KnownModel:
+    """Finds two given boxes in every image, and looked at a given place for each."""
+
+    name, has_attention = "known/model", True
+
+    def __init__(self):
+        self.begun, self.go_on = threading.Event(), threading.Event()
+        self.go_on.set()
+
+    def explain(self, encoded, *, max_pixels):
+        self.begun.set()
+        assert self.go_on.wait(30)
+        image = prepare_image(encoded, image_size=(64, 64), max_pixels=max_pixels)
+        if image.width == 13:
+            raise RuntimeError("a defect")
+        # 5 tokens, 4 rows, 4 columns; the second object is looked for at the lower right.
+        maps = np.zeros((2, 5, 4, 4), np.uint8)
+        maps[0, :, 0, 0] = 255
+        maps[1, :, 1, 1] = 255
+        maps[1, 4] = 0
+        maps[1, 4, 0, 1] = 255
+        boxes = [[0, 0, image.width, image.height], [20.0, 10.0, 40.0, 30.0]]
+        found = zip(("tent", "<b>star</b>"), boxes, (0.9, 0.4), maps, ("#2244cc", "#ffdd00"))
+        return {
+            "width": image.width,
+            "height": image.height,
+            "is_turned": image.is_turned,
+            "detections": [
+                {
+                    "category_id": number,
+                    "category": name,
+                    "color": color,
+                    "bbox": box,
+                    "score": score,
+                    "attention": base64.b64encode(own.tobytes()).decode(),
+                }
+                for number, (name, box, score, own, color) in enumerate(found)
+            ],
+            "attention": {"rows": 4, "columns": 4, "stretch": [2.0, 2.0]},
+        }
+
+
+@pytest.fixture(scope="module")
+def server():
+    with DemoServer(KnownModel(), max_bytes=MAX_BYTES, max_pixels=MAX_PIXELS) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+def png(width=120, height=80, color="gray"):
+    file = io.BytesIO()
+    Image.new("RGB", (width, height), color).save(file, "PNG")
+    return file.getvalue()
+
+
+def ask(server, method, path, body=None, headers=None):
+    """Status, headers, content; the path goes out exactly as it is written here."""
+    connection = http.client.HTTPConnection(*server.server_address[:2], timeout=30)
+    try:
+        connection.putrequest(method, path, skip_host=bool(headers and "Host" in headers))
+        for name, value in (headers or {}).items():
+            connection.putheader(name, value)
+        if body is not None and "Content-Length" not in (headers or {}):
+            connection.putheader("Content-Length", str(len(body)))
+        connection.endheaders(body)
+        reply = connection.getresponse()
+        return reply.status, reply.headers, reply.read()
+    finally:
+        connection.close()
+
+
+def test_a_detection(server):
+    status, headers, content = ask(server, "POST", "/detect", png())
+    assert status == 200
+    assert headers["Content-Type"] == "application/json"
+    answer = json.loads(content)
+    assert (answer["width"], answer["height"]) == (120, 80)
+    assert [d["category"] for d in answer["detections"]] == ["tent", "<b>star</b>"]
+    assert answer["seconds"] >= 0
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "message"),
+    [
+        (b"", 415, "the file is empty"),
+        (b"no image at all", 415, "not a JPEG, PNG, BMP or GIF"),
+        (png()[:60], 415, "not a JPEG, PNG, BMP or GIF"),
+        (b"\0" * (MAX_BYTES + 1), 413, "the file has 0.0 MB; the limit is 0.0 MB"),
+        (png(400, 300), 413, "400 x 300 pixels; the limit is 100,000"),
+        (png(13, 13), 500, "the model failed on this image"),
+    ],
+    ids=["empty", "text", "cut off", "large", "many pixels", "defect"],
+)
+def test_what_cannot_be_detected_in_is_refused(server, body, status, message):
+    got, _, content = ask(server, "POST", "/detect", body)
+    assert got == status
+    assert message in json.loads(content)["error"]
+    assert ask(server, "POST", "/detect", png())[0] == 200
+
+
+def test_a_size_that_is_not_said_or_not_kept(server):
+    assert ask(server, "POST", "/detect")[0] == 411
+    for length in ("-1", "1e3", "x"):
+        assert ask(server, "POST", "/detect", b"", {"Content-Length": length})[0] == 411
+    connection = http.client.HTTPConnection(*server.server_address[:2], timeout=30)
+    connection.putrequest("POST", "/detect")
+    connection.putheader("Content-Length", "5000")
+    connection.endheaders(png())
+    connection.sock.shutdown(1)  # Half of an upload; then nothing.
+    with pytest.raises((http.client.RemoteDisconnected, ConnectionError)):
+        connection.getresponse()
+    connection.close()
+    # A large upload is refused by what it says of itself: none of it needs to come.
+    connection = http.client.HTTPConnection(*server.server_address[:2], timeout=30)
+    connection.putrequest("POST", "/detect")
+    connection.putheader("Content-Length", str(10**12))
+    connection.endheaders(b"x")
+    connection.sock.shutdown(1)
+    assert connection.getresponse().status == 413
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/../demo_http.py",
+        "/..%2fdemo_http.py",
+        "/%2e%2e/demo_http.py",
+        "/..\\demo_http.py",
+        "//etc/passwd",
+        "/etc/passwd",
+        "/page.css/../../server.py",
+        "/page.css%00",
+        "/index.html",
+        "/detect",
+        "file:///etc/passwd",
+    ],
+)
+def test_no_path_leads_to_a_file(server, path):
+    status, headers, content = ask(server, "GET", path)
+    assert status == 404
+    assert json.loads(content) == {"error": "there is no such page"}
+    assert "default-src 'none'" in headers["Content-Security-Policy"]
+    assert ask(server, "POST", path if path != "/detect" else "/", b"x")[0] == 404
+
+
+def test_other_sites_are_refused(server):
+    host, port = server.server_address[:2]
+    assert ask(server, "GET", "/", headers={"Host": f"localhost:{port}"})[0] == 200
+    assert ask(server, "GET", "/", headers={"Host": "127.0.0.1.evil.example"})[0] == 403
+    assert ask(server, "GET", "/", headers={"Host": "evil.example"})[0] == 403
+    own = {"Origin": f"http://{host}:{port}"}
+    assert ask(server, "POST", "/detect", png(), own)[0] == 200
+    for origin in ("http://evil.example", "null", f"http://{host}:{port}.evil.example"):
+        assert ask(server, "POST", "/detect", png(), {"Origin": origin})[0] == 403
+
+
+def test_it_listens_to_this_machine_alone(server):
+    assert server.is_local
+    assert server.address.startswith("http://127.0.0.1:")
+
+
+def test_only_so_many_wait(server):
+    model = server.model
+    model.go_on.clear()
+    results = []
+    threads = [
+        threading.Thread(target=lambda: results.append(ask(server, "POST", "/detect", png())[0]))
+        for _ in range(12)
+    ]
+    for thread in threads:
+        thread.start()
+    for _ in range(200):
+        if results.count(503) == 4:
+            break
+        threading.Event().wait(0.05)
+    model.go_on.set()
+    for thread in threads:
+        thread.join()
+    assert sorted(results) == [200] * 8 + [503] * 4
+
+
+def test_an_image_defect_of_the_model_is_known_by_its_rule():
+    with pytest.raises(ImageDefect) as caught:
+        prepare_image(png(400, 300), image_size=(64, 64), max_pixels=1000)
+    assert caught.value.rule == "image_too_large"
+
+
+@pytest.fixture(scope="module")
+def page(server, tmp_path_factory):
+    with browser_page(tmp_path_factory.mktemp("browser")) as page:
+        page.size(1280)
+        page.open(server.address)
+        yield page
+
+
+def _place(page, selector, which="(b.left + b.right) / 2, (b.top + b.bottom) / 2"):
+    return page.value(
+        f"(() => {{ const b = document.querySelector('{selector}').getBoundingClientRect();"
+        f" return [{which}]; }})()"
+    )
+
+
+@needs_browser
+def test_an_image_is_dropped_and_its_boxes_are_pointed_at(page, server, tmp_path):
+    (tmp_path / "photo.png").write_bytes(png(300, 200))
+    page.drop(tmp_path / "photo.png", 640, 700)
+    page.wait("!byId('result').hidden")
+    assert page.value("byId('status').textContent").startswith("2 of 2 objects shown")
+    # What comes from data is text and never markup.
+    assert page.value("byId('list').textContent") == "tent0.90<b>star</b>0.40"
+    assert page.value("document.querySelectorAll('#stage b, #list b').length") == 0
+    # The second box, 20 10 40 30 of 300 x 200, lies where it should.
+    left, top, width, height = _place(page, "#image", "b.left, b.top, b.width, b.height")
+    assert width / height == pytest.approx(1.5, abs=0.01)
+    box = _place(page, "#boxes button:nth-child(2)", "b.left, b.top, b.width, b.height")
+    scale = width / 300
+    expected = [left + 20 * scale, top + 10 * scale, 40 * scale, 30 * scale]
+    assert box == pytest.approx(expected, abs=1)
+    # It lies on the first, larger one, and can be pointed at all the same.
+    assert not page.value("byId('heat').classList.contains('on')")
+    page.point(box[0] + box[2] / 2, box[1] + box[3] / 2)
+    page.wait("byId('heat').classList.contains('on')")
+    assert page.value("document.querySelector('#list .on .name').textContent") == "<b>star</b>"
+    # The map is 2 x 2 images large, so its cell (1, 1) of 4 x 4 is the lower right quarter.
+    shine = "[...byId('heat').getContext('2d').getImageData({}, {}, 1, 1).data]"
+    there, elsewhere = (page.value(shine.format(x, y)) for x, y in ((225, 150), (75, 50)))
+    assert there[0] > 150 > 100 > elsewhere[0]
+    page.value("document.querySelector('input[value=\"4\"]').click()")
+    there, elsewhere = (page.value(shine.format(x, y)) for x, y in ((225, 50), (225, 150)))
+    assert there[0] > 150 > 100 > elsewhere[0]
+    page.value("document.querySelector('input[value=all]').click()")
+    page.point(1, 1)
+    page.wait("!byId('heat').classList.contains('on')")
+    # No name but this machine's was asked for.
+    assert {url.split("/")[2] for url in page.requests if url.startswith("http")} == {
+        "{}:{}".format(*server.server_address)
+    }
+    assert page.problems == []
+
+
+@needs_browser
+def test_the_threshold_and_the_keyboard(page, tmp_path):
+    (tmp_path / "photo.png").write_bytes(png(300, 200))
+    page.choose("#file", tmp_path / "photo.png")
+    page.wait("byId('status').textContent.startsWith('2 of 2')")
+    page.value("byId('threshold').focus()")
+    for _ in range(15):
+        page.press("ArrowRight")
+    assert page.value("byId('shown').textContent") == "0.45"
+    assert page.value("byId('status').textContent").startswith("1 of 2 objects shown")
+    visible = "[...document.querySelectorAll('#boxes button')].filter(b => !b.hidden).length"
+    assert page.value(visible) == 1
+    for _ in range(3):
+        page.press("Tab")
+        if page.value("document.activeElement.closest('#list') !== null"):
+            break
+    assert page.value("document.activeElement.textContent") == "tent0.90"
+    assert page.value("byId('heat').classList.contains('on')")
+    page.value("document.activeElement.blur()")
+    page.value("byId('threshold').value = 0.3, showThreshold()")
+
+
+@needs_browser
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\0" * (MAX_BYTES + 1), "thing.jpg: the file has 0 MB; the limit is 0 MB."),
+        (b"just text", "thing.jpg: not a JPEG, PNG, BMP or GIF that can be decoded."),
+        (png(400, 300), "thing.jpg: 400 x 300 pixels; the limit is 100,000."),
+        (png(13, 13), "thing.jpg: the model failed on this image; the server's terminal says why."),
+    ],
+    ids=["large", "text", "many pixels", "defect"],
+)
+def test_what_cannot_be_detected_in_is_said_on_the_page(page, tmp_path, content, message):
+    (tmp_path / "good.png").write_bytes(png())
+    page.choose("#file", tmp_path / "good.png")
+    page.wait("!byId('result').hidden")
+    (tmp_path / "thing.jpg").write_bytes(content)
+    page.drop(tmp_path / "thing.jpg", 300, 300)
+    page.wait("!byId('problem').hidden")
+    assert page.value("byId('problem').textContent") == message
+    # The boxes of the image before it are gone.
+    assert page.value("byId('result').hidden")
+    assert page.value("byId('list').children.length") == 0
+    page.choose("#file", tmp_path / "good.png")
+    page.wait("byId('problem').hidden && !byId('result').hidden")
+    page.problems.clear()  # The browser logs refusals as errors.
+
+
+@needs_browser
+def test_the_server_refuses_a_large_upload_that_the_page_let_through(page, tmp_path):
+    (tmp_path / "thing.jpg").write_bytes(b"\0" * 3_000_000)
+    page.value("limits.max_bytes = 1e9")
+    page.choose("#file", tmp_path / "thing.jpg")
+    page.wait("!byId('problem').hidden")
+    assert page.value("byId('problem').textContent") == (
+        "thing.jpg: the file has 3.0 MB; the limit is 0.0 MB."
+    )
+    page.value(f"limits.max_bytes = {MAX_BYTES}")
+    page.problems.clear()
+
+
+@needs_browser
+@pytest.mark.parametrize("width", [400, 1280])
+def test_nothing_is_cut_off_and_everything_has_a_name(page, tmp_path, width):
+    page.size(width)
+    (tmp_path / ("a_long_name_without_any_space" * 6 + ".png")).write_bytes(png(300, 200))
+    page.choose("#file", next(tmp_path.glob("*.png")))
+    page.wait("!byId('result').hidden && byId('image').alt.includes('a_long')")
+    assert page.value("document.documentElement.scrollWidth") <= width
+    assert page.value("byId('image').getBoundingClientRect().width") > 0.55 * width
+    unnamed = page.call("Accessibility.getFullAXTree")["nodes"]
+    roles = {"button", "slider", "radio", "image", "textbox"}
+    controls = [n for n in unnamed if n.get("role", {}).get("value") in roles and not n["ignored"]]
+    assert len(controls) > 8
+    assert [n for n in controls if not n.get("name", {}).get("value")] == []
+    page.size(1280)
