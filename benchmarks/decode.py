@@ -24,8 +24,9 @@ import numpy as np
 from keras import ops
 
 from benchmarks.device import device_name, peak_memory
-from pix2seq_model.decoding.generate import DecodeSettings, decode_images, decode_memory
+from pix2seq_model.decoding.generate import decode_images, decode_memory
 from pix2seq_model.decoding.jit import compiled
+from pix2seq_model.decoding.settings import DecodeSettings
 from pix2seq_model.network.config import PUBLISHED_NAMES, ModelConfig
 from pix2seq_model.network.pix2seq import Pix2Seq, build_model
 from pix2seq_model.tokens.vocabulary import DETECTION_PROMPT, Vocabulary

@@ -28,7 +28,8 @@ from pix2seq_model.data import manifest as dataset_info
 from pix2seq_model.data import records, tfrecord
 from pix2seq_model.input_pipeline.augmentation import PADDING_GREY
 from pix2seq_model.input_pipeline.datasets import training_dataset
-from pix2seq_model.input_pipeline.settings import Augmentation, SequenceSettings
+from pix2seq_model.input_pipeline.settings import Augmentation
+from pix2seq_model.tokens.settings import SequenceSettings
 from pix2seq_model.tokens.vocabulary import Vocabulary
 
 _NUM_SHARDS = 8

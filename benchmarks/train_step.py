@@ -176,7 +176,7 @@ def _real_batches(config, given: argparse.Namespace, batch_size: int):
     # Only here: this needs TensorFlow.
     from pix2seq_model.input_pipeline.augmentation import Augmentation
     from pix2seq_model.input_pipeline.datasets import training_dataset
-    from pix2seq_model.tokens.sequences import SequenceSettings
+    from pix2seq_model.tokens.settings import SequenceSettings
 
     settings = config[given.stage]
     return training_dataset(

@@ -25,17 +25,14 @@ from tfx.utils import io_utils
 from components.beam_executor import BeamArguments
 from components.blessing import DECISION_FILE, Decision, decide
 from components.prediction.detect_on_beam import detect_on_beam
+from pix2seq_model.atomic_write import write_atomically
 from pix2seq_model.data.ground_truth import SplitTruth
 from pix2seq_model.data.manifest import read_dataset_info
 from pix2seq_model.errors import UserError
-from pix2seq_model.evaluation.evaluate import (
-    METRICS_FILE,
-    EvaluationSettings,
-    evaluate_model,
-    read_metrics,
-)
+from pix2seq_model.evaluation.evaluate import METRICS_FILE, evaluate_model, read_metrics
+from pix2seq_model.evaluation.settings import EvaluationSettings
 from pix2seq_model.experiment.loading import override_section
-from pix2seq_model.model_folder.folder import read_model_info, write_atomically
+from pix2seq_model.model_folder.folder import read_model_info
 
 
 class CocoEvaluatorSpec(component_spec.ComponentSpec):

@@ -25,8 +25,9 @@ from tfx.types import artifact_utils, component_spec, standard_artifacts
 from tfx.utils import io_utils
 
 from components import vertex_endpoint
+from pix2seq_model.atomic_write import write_atomically
 from pix2seq_model.errors import ModelError
-from pix2seq_model.model_folder.folder import MODEL_FILE, SERVING_FOLDER, write_atomically
+from pix2seq_model.model_folder.folder import MODEL_FILE, SERVING_FOLDER
 from pix2seq_model.model_folder.pushed import GRAPH_FILE, PUSHED_FILE, pushed_record, versions
 
 _ATTEMPTS = 100

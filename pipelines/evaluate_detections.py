@@ -14,10 +14,10 @@ from absl import flags
 from etils import epath
 
 from pipelines.cli.command_line import run_command
+from pix2seq_model.atomic_write import write_atomically, write_json
 from pix2seq_model.errors import ConfigError, DataError
-from pix2seq_model.metrics.coco_files import read_detections, read_ground_truth, write_json
+from pix2seq_model.metrics.coco_files import read_detections, read_ground_truth
 from pix2seq_model.metrics.coco_metrics import ENGINES, evaluate_detections, metrics_table
-from pix2seq_model.model_folder.folder import write_atomically
 from pix2seq_model.reports.evaluation_report import ReportInput, render_report
 
 _GROUND_TRUTH = flags.DEFINE_string(

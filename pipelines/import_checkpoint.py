@@ -62,7 +62,7 @@ def main(beam_arguments: list[str]) -> None:
 
 
 def _export(folder: str) -> None:
-    from pix2seq_model.decoding.generate import DecodeSettings
+    from pix2seq_model.decoding.settings import DecodeSettings
     from pix2seq_model.model_folder.folder import SERVING_FOLDER, read_model_info
     from pix2seq_model.model_folder.saved_model import export_model_folder
 

@@ -19,10 +19,10 @@ from ml_collections import ConfigDict
 from pipelines import cache_keys
 from pipelines.cli.command_line import local_beam_args, run_command, split_overrides
 from pix2seq_model.ablation.trials import plan_trials, run_trials, stages_of
+from pix2seq_model.atomic_write import write_atomically
 from pix2seq_model.data.manifest import FILE_NAME as MANIFEST
 from pix2seq_model.errors import ConfigError
 from pix2seq_model.experiment.loading import load_config
-from pix2seq_model.model_folder.folder import write_atomically
 from pix2seq_model.synthetic import dataset as demo_data
 
 _CONFIG = flags.DEFINE_string(

@@ -7,9 +7,10 @@
 from absl import flags
 
 from pipelines.cli.command_line import run_command
+from pix2seq_model.atomic_write import write_json
 from pix2seq_model.data.subset import choose_images
 from pix2seq_model.errors import ConfigError
-from pix2seq_model.metrics.coco_files import read_ground_truth, write_json
+from pix2seq_model.metrics.coco_files import read_ground_truth
 
 FLAGS = flags.FLAGS
 

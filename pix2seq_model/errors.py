@@ -23,3 +23,19 @@ class ModelError(UserError):
 
 class CheckpointError(ModelError):
     """A checkpoint that is damaged, incomplete or of another architecture."""
+
+
+class FolderInUseError(UserError):
+    """Another trainer works in the folder."""
+
+
+class TrainingInterruptedError(UserError):
+    """Training was asked to stop and has saved its state; the same command continues it."""
+
+
+class TrainingDivergedError(UserError):
+    """Too many batches had a loss or gradient that is not finite."""
+
+
+class WorkerLostError(UserError):
+    """The exchange with the other workers of a run broke down."""

@@ -25,11 +25,12 @@ from typing import Any
 import keras
 import numpy as np
 
-from pix2seq_model.decoding.generate import TOKENS_PER_OBJECT, generate
+from pix2seq_model.decoding.generate import generate
 from pix2seq_model.errors import CheckpointError, UserError
 from pix2seq_model.published.checkpoint import PublishedModel, load_published_checkpoint
 from pix2seq_model.tokens.detections import boxes_from_tokens
 from pix2seq_model.tokens.sequences import build_sequences
+from pix2seq_model.tokens.vocabulary import TOKENS_PER_OBJECT
 from pix2seq_model.training.training_model import TrainedNetwork, token_losses
 
 _INPUTS = ("image", "bbox", "label")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 
-from pix2seq_model.decoding.generate import DecodeSettings
+from pix2seq_model.decoding.settings import DecodeSettings
 from pix2seq_model.model_folder.folder import load_model_folder
 from pix2seq_model.model_folder.saved_model import export_saved_model
 from tests.evaluated_model import MAX_OBJECTS, jpeg, write_model

@@ -15,7 +15,7 @@ from apache_beam.io.filesystems import FileSystems
 from components.prediction.options import PredictionOptions
 from components.prediction.predict import predict_images
 from pix2seq_model.data.ground_truth import SplitTruth, category_numbers
-from pix2seq_model.evaluation.evaluate import EvaluationSettings
+from pix2seq_model.evaluation.settings import EvaluationSettings
 from pix2seq_model.model_folder.folder import read_model_info
 
 

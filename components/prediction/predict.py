@@ -112,7 +112,7 @@ def predict_images(
 def _check_decoding(options: PredictionOptions, info: ModelInfo) -> None:
     # These load Keras, which takes seconds: after everything that may be wrong with the command.
     from pix2seq_model.decoding.detector import check_positions
-    from pix2seq_model.decoding.generate import DecodeSettings
+    from pix2seq_model.decoding.settings import DecodeSettings
 
     wanted = {name: value for name, value in options.decoding.items() if name != "seed"}
     check_positions(DecodeSettings(**wanted), info.model)

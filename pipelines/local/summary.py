@@ -18,9 +18,9 @@ from rich.table import Table
 from components.blessing import DECISION_FILE
 from pipelines.local.run import NodeRun
 from pipelines.request import Request
+from pix2seq_model.atomic_write import write_atomically
 from pix2seq_model.data.manifest import read_dataset_info
 from pix2seq_model.experiment.loading import METRICS
-from pix2seq_model.model_folder.folder import write_atomically
 from pix2seq_model.model_folder.pushed import PUSHED_FILE
 
 SUMMARY_FILE = "summary.json"

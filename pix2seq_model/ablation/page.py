@@ -3,7 +3,7 @@
 from etils import epath
 
 from pix2seq_model.ablation.summary import METRICS, QUESTIONS, Row, Summary
-from pix2seq_model.model_folder.folder import write_atomically
+from pix2seq_model.atomic_write import write_atomically
 from pix2seq_model.reports import charts
 from pix2seq_model.reports.html import render_page
 

@@ -16,8 +16,8 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from pix2seq_model.ablation.trials import TRIALS_FOLDER, Trial, TrialResult
+from pix2seq_model.atomic_write import write_atomically
 from pix2seq_model.data.manifest import read_dataset_info
-from pix2seq_model.model_folder.folder import write_atomically
 
 JSON_FILE = "ablation.json"
 CSV_FILE = "ablation.csv"

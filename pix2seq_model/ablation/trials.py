@@ -19,14 +19,19 @@ from typing import Any, TextIO
 from etils import epath
 from ml_collections import ConfigDict
 
+from pix2seq_model.atomic_write import write_atomically
 from pix2seq_model.data.manifest import read_dataset_info
-from pix2seq_model.errors import CheckpointError, ConfigError, DataError, UserError
-from pix2seq_model.evaluation.evaluate import EvaluationSettings
+from pix2seq_model.errors import (
+    CheckpointError,
+    ConfigError,
+    DataError,
+    TrainingInterruptedError,
+    UserError,
+)
+from pix2seq_model.evaluation.settings import EvaluationSettings
 from pix2seq_model.experiment import loading as experiment
-from pix2seq_model.input_pipeline.settings import ORDERS
-from pix2seq_model.model_folder.folder import write_atomically
 from pix2seq_model.progress import duration_text
-from pix2seq_model.training.interruption import TrainingInterruptedError
+from pix2seq_model.tokens.settings import ORDERS
 
 RESULT_FILE = "result.json"
 TRIALS_FOLDER = "trials"

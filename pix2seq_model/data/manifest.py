@@ -18,6 +18,7 @@ from typing import Any
 
 from etils import epath
 
+from pix2seq_model.atomic_write import write_atomically
 from pix2seq_model.data.records import SCHEMA_VERSION
 from pix2seq_model.errors import DataError
 
@@ -157,11 +158,7 @@ def read_dataset_info(directory: str | os.PathLike[str]) -> DatasetInfo:
 
 def write_dataset_info(directory: str | os.PathLike[str], info: DatasetInfo) -> None:
     """Writes the manifest: under a temporary name, then renamed, so that it is whole or absent."""
-    root = epath.Path(directory)
-    root.mkdir(parents=True, exist_ok=True)
-    temporary = root / f"{FILE_NAME}.tmp-{os.getpid()}"
-    temporary.write_text(info.to_json() + "\n")
-    temporary.replace(root / FILE_NAME)
+    write_atomically(epath.Path(directory) / FILE_NAME, info.to_json() + "\n")
 
 
 def check_shards(

@@ -5,11 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from pix2seq_model.decoding.generate import TOKENS_PER_OBJECT, DecodeSettings, generate
+from pix2seq_model.decoding.generate import generate
+from pix2seq_model.decoding.settings import DecodeSettings
 from pix2seq_model.errors import ConfigError
 from pix2seq_model.network.config import ModelConfig
 from pix2seq_model.network.pix2seq import Pix2Seq
 from pix2seq_model.tokens.detections import boxes_from_tokens, boxes_in_original, coco_results
+from pix2seq_model.tokens.vocabulary import TOKENS_PER_OBJECT
 
 
 def check_positions(settings: DecodeSettings, model: ModelConfig) -> None:

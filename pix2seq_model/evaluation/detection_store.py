@@ -8,7 +8,7 @@ from typing import Any
 
 from etils import epath
 
-from pix2seq_model.model_folder.folder import write_atomically
+from pix2seq_model.atomic_write import write_atomically
 
 _FLUSH_SECONDS = 20.0  # at most so much work is lost
 

@@ -10,25 +10,22 @@ import dataclasses
 import datetime
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TextIO
 
 from etils import epath
 
+from pix2seq_model.atomic_write import write_atomically, write_json
 from pix2seq_model.data.ground_truth import SplitTruth, read_images, read_split_truth
 from pix2seq_model.data.manifest import DatasetInfo, read_dataset_info
 from pix2seq_model.detection_progress import DetectionProgress
 from pix2seq_model.errors import DataError
 from pix2seq_model.evaluation.detection_store import DetectionStore, fingerprint_of
 from pix2seq_model.evaluation.evaluated_network import LazyNetwork
-from pix2seq_model.metrics.coco_files import checked_detections, checked_ground_truth, write_json
+from pix2seq_model.evaluation.settings import EvaluationSettings
+from pix2seq_model.metrics.coco_files import checked_detections, checked_ground_truth
 from pix2seq_model.metrics.coco_metrics import evaluate_detections
-from pix2seq_model.model_folder.folder import (
-    HISTORY_FOLDER,
-    ModelInfo,
-    read_model_info,
-    write_atomically,
-)
+from pix2seq_model.model_folder.folder import HISTORY_FOLDER, ModelInfo, read_model_info
 from pix2seq_model.published.results import published_ap
 from pix2seq_model.reports.evaluation_report import ReportInput, render_report
 from pix2seq_model.reports.evaluation_sections import read_history
@@ -42,41 +39,6 @@ GROUND_TRUTH_FILE = "ground_truth.json"
 REPORT_FILE = "report.html"
 
 _STAGES = ("pretrain", "finetune")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class EvaluationSettings:
-    """How to evaluate; the fields of a config's `evaluation` section of the same names.
-
-    Attributes:
-      batch_size: images decoded together.
-      max_objects, top_k, top_p, temperature, end_token_offset: see `decoding.DecodeSettings`.
-      seed: of the sampled tokens.
-      precision: of the network, "float32" or "bfloat16".
-      num_pictures: in the report.
-      num_attention_pictures: images in the report that show what the decoder looks at.
-    """
-
-    batch_size: int = 16
-    max_objects: int = 100
-    top_k: int = 0
-    top_p: float = 0.4
-    temperature: float = 1.0
-    end_token_offset: float = 0.0
-    seed: int = 0
-    precision: str = "float32"
-    num_pictures: int = 24
-    num_attention_pictures: int = 2
-
-    @classmethod
-    def from_config(cls, section: Mapping[str, Any]) -> "EvaluationSettings":
-        """Takes the fields it knows from a config's `evaluation` section."""
-        return cls(**{field.name: section[field.name] for field in dataclasses.fields(cls)})
-
-    def decoding(self) -> dict[str, Any]:
-        """The arguments for `decoding.generate`."""
-        names = ("max_objects", "top_k", "top_p", "temperature", "end_token_offset")
-        return {name: getattr(self, name) for name in names}
 
 
 def evaluate_model(

@@ -16,8 +16,9 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from pix2seq_model.errors import ConfigError
-from pix2seq_model.input_pipeline.settings import Augmentation, SequenceSettings
+from pix2seq_model.input_pipeline.settings import Augmentation
 from pix2seq_model.network.config import ModelConfig
+from pix2seq_model.tokens.settings import SequenceSettings
 from pix2seq_model.tokens.vocabulary import Vocabulary
 
 STAGES = ("pretrain", "finetune")

@@ -21,9 +21,10 @@ from pix2seq_model.errors import ConfigError
 from pix2seq_model.input_pipeline import augmentation as augment
 from pix2seq_model.input_pipeline.preprocessing import decode_image, preprocess_for_evaluation
 from pix2seq_model.input_pipeline.record_stream import num_processors, training_stream
-from pix2seq_model.input_pipeline.settings import Augmentation, SequenceSettings
+from pix2seq_model.input_pipeline.settings import Augmentation
 from pix2seq_model.tokens.object_order import order_objects
 from pix2seq_model.tokens.sequences import num_draws, training_sequences
+from pix2seq_model.tokens.settings import SequenceSettings
 from pix2seq_model.tokens.vocabulary import Vocabulary
 
 # Batches that are made while another is trained on: at full size each takes hundreds of megabytes.

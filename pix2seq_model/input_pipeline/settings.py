@@ -4,18 +4,6 @@ import dataclasses
 
 from pix2seq_model.errors import ConfigError
 
-# How the objects of an image are ordered; see object_order.py.
-ORDERS = ("random", "area", "distance", "class", "class_area", "class_distance", "stored")
-
-# What stands in the input in place of an object's class; named as in the published code.
-CLASS_CORRUPTIONS = (
-    "none",
-    "rand_cls",  # a random class
-    "real_n_fake_cls",  # the true class or the noise class, one as often as the other
-    "rand_n_fake_cls",  # a random class or the noise class (published default)
-    "real_n_rand_n_fake_cls",  # the true class, or else as rand_n_fake_cls
-)
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Augmentation:
@@ -40,40 +28,3 @@ class Augmentation:
                 f"augmentation.scale_min={self.scale_min} and scale_max={self.scale_max}: they "
                 "must satisfy 0 < scale_min <= scale_max."
             )
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class SequenceSettings:
-    """How the objects of an image become a training sequence; the published ones by default.
-
-    Attributes:
-      max_objects: objects of a sequence; further ones are left out.
-      order: one of ORDERS.
-      noise_objects: fill the sequence with noise objects; if false it ends in padding.
-      class_corruption: one of CLASS_CORRUPTIONS.
-      padding_weight: weight of a padding target in the loss.
-      near_duplicate_std: standard deviation by which the edges of a near-duplicate move, in
-        heights and widths of its box.
-
-    Raises:
-      ConfigError: a value that cannot work.
-    """
-
-    max_objects: int = 100
-    order: str = "random"
-    noise_objects: bool = True
-    class_corruption: str = "rand_n_fake_cls"
-    padding_weight: float = 0.1
-    near_duplicate_std: float = 0.05
-
-    def __post_init__(self) -> None:
-        if self.max_objects < 1:
-            raise ConfigError(f"sequence.max_objects={self.max_objects} must be at least 1.")
-        for field, allowed in (("order", ORDERS), ("class_corruption", CLASS_CORRUPTIONS)):
-            value = getattr(self, field)
-            if value not in allowed:
-                raise ConfigError(f"sequence.{field}={value!r} is none of {', '.join(allowed)}.")
-        for field in ("padding_weight", "near_duplicate_std"):
-            value = getattr(self, field)
-            if not value >= 0:
-                raise ConfigError(f"sequence.{field}={value} must be at least 0.")

@@ -12,7 +12,6 @@ import numpy as np
 from etils import epath
 
 from pix2seq_model.errors import DataError
-from pix2seq_model.model_folder.folder import write_atomically
 
 _SHOWN = 5  # how many culprits a message names
 
@@ -39,16 +38,6 @@ def read_detections(
       DataError: the file is missing, is not JSON or is not such a file.
     """
     return checked_detections(_read_json(path), source=str(path), image_ids=image_ids)
-
-
-def write_json(path: epath.PathLike, value: Any) -> None:
-    """Writes `value` as JSON under a temporary name, then renames: readers never see half a file.
-
-    Numbers that are not finite are refused (ValueError): strict readers would choke on them.
-    """
-    path = epath.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, json.dumps(value, allow_nan=False))
 
 
 def checked_ground_truth(truth: Any, *, source: str = "ground truth") -> dict[str, Any]:

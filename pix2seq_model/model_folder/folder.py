@@ -23,6 +23,7 @@ from typing import Any
 
 from etils import epath
 
+from pix2seq_model.atomic_write import write_atomically
 from pix2seq_model.errors import ConfigError, ModelError
 from pix2seq_model.network.config import ModelConfig
 from pix2seq_model.tokens.vocabulary import Vocabulary
@@ -196,16 +197,6 @@ def load_weights(network: Any, folder: str) -> None:
             raise ModelError(
                 f"{source} cannot be loaded into the network that {MODEL_FILE} describes: {error}"
             ) from error
-
-
-def write_atomically(path: epath.Path, content: str | bytes) -> None:
-    """Writes a file under a temporary name, then renames: no reader ever sees half of it."""
-    temporary = path.parent / f".{path.name}.partial"
-    if isinstance(content, bytes):
-        temporary.write_bytes(content)
-    else:
-        temporary.write_text(content)
-    temporary.replace(path)
 
 
 def _copy(source: epath.Path, target: epath.Path) -> None:

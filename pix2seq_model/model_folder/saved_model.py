@@ -22,8 +22,9 @@ from etils import epath
 
 from pix2seq_model.boxes import box_yxyx_is_valid
 from pix2seq_model.data.ground_truth import category_numbers
-from pix2seq_model.decoding.generate import DecodeSettings, decode_images
+from pix2seq_model.decoding.generate import decode_images
 from pix2seq_model.decoding.sampling import draw_uniform
+from pix2seq_model.decoding.settings import DecodeSettings
 from pix2seq_model.errors import ModelError
 from pix2seq_model.input_pipeline.preprocessing import (
     preprocess_encoded_images,

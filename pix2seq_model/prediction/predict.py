@@ -20,14 +20,14 @@ import numpy as np
 from etils import epath
 from PIL import Image
 
+from pix2seq_model.atomic_write import write_atomically, write_json
 from pix2seq_model.data.ground_truth import category_numbers
 from pix2seq_model.data.image_check import ImageDefect
 from pix2seq_model.decoding.detector import Detector
 from pix2seq_model.detection_progress import DetectionProgress
 from pix2seq_model.errors import DataError
 from pix2seq_model.input_pipeline.image_file import PreparedImage, prepare_image
-from pix2seq_model.metrics.coco_files import write_json
-from pix2seq_model.model_folder.folder import load_model_folder, write_atomically
+from pix2seq_model.model_folder.folder import load_model_folder
 from pix2seq_model.model_folder.pushed import find_model_folder
 from pix2seq_model.prediction.image_sources import ImageSource
 from pix2seq_model.reports import drawing

@@ -7,10 +7,11 @@ from typing import Any
 
 from etils import epath
 
+from pix2seq_model.atomic_write import write_atomically
 from pix2seq_model.data.manifest import FILE_NAME as DATASET_INFO_FILE
 from pix2seq_model.data.manifest import read_dataset_info
 from pix2seq_model.errors import DataError
-from pix2seq_model.model_folder.folder import ModelInfo, save_model_folder, write_atomically
+from pix2seq_model.model_folder.folder import ModelInfo, save_model_folder
 from pix2seq_model.published.checkpoint import PublishedModel, load_published_checkpoint
 from pix2seq_model.published.coco_categories import COCO_CATEGORIES
 from pix2seq_model.published.locations import PUBLISHED_CHECKPOINTS

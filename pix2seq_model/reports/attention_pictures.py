@@ -17,7 +17,8 @@ from pix2seq_model.decoding.generate import generate
 from pix2seq_model.input_pipeline.image_file import PreparedImage
 from pix2seq_model.network.pix2seq import Pix2Seq
 from pix2seq_model.reports import drawing
-from pix2seq_model.tokens.detections import TOKENS_PER_OBJECT, boxes_from_tokens, boxes_in_original
+from pix2seq_model.tokens.detections import boxes_from_tokens, boxes_in_original
+from pix2seq_model.tokens.vocabulary import TOKENS_PER_OBJECT
 
 TOKEN_NAMES = ("ymin", "xmin", "ymax", "xmax", "class")
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from etils import epath
 
+from pix2seq_model.atomic_write import write_atomically
 from pix2seq_model.data import box_statistics
 from pix2seq_model.data.defects import EXPLANATIONS
 from pix2seq_model.data.manifest import STATISTICS_FILE, DatasetInfo, read_dataset_info
@@ -19,10 +20,10 @@ from pix2seq_model.errors import DataError
 from pix2seq_model.reports import charts
 from pix2seq_model.reports.data_pictures import defect_examples, sample_pictures
 from pix2seq_model.reports.html import render_page
+from pix2seq_model.tokens.vocabulary import TOKENS_PER_OBJECT
 
 FILE_NAME = "data_report.html"
 SEQUENCE_LIMIT = 100
-_TOKENS_PER_OBJECT = 5
 _EXAMPLES_OF_A_RULE = 3
 
 
@@ -92,8 +93,8 @@ def _lengths_chart(per_image: Mapping[int, int], split: str) -> str:
     """How many tokens a sequence needs to hold all objects of an image."""
     counts = sorted(per_image)
     shares = 100 * np.cumsum([per_image[count] for count in counts]) / sum(per_image.values())
-    lengths = [_TOKENS_PER_OBJECT * count for count in counts]
-    limit = _TOKENS_PER_OBJECT * SEQUENCE_LIMIT
+    lengths = [TOKENS_PER_OBJECT * count for count in counts]
+    limit = TOKENS_PER_OBJECT * SEQUENCE_LIMIT
     end = max(1.1 * limit, 1.05 * lengths[-1])
     # A share holds until the next longer sequence: steps, not slopes.
     steps_x, steps_y = np.repeat([*lengths, end], 2)[1:], np.repeat([*shares, shares[-1]], 2)[:-1]
@@ -114,11 +115,11 @@ def _lengths_note(per_image: Mapping[int, int]) -> str:
     counts = sorted(per_image)
     images = np.cumsum([per_image[count] for count in counts])
     half, most = (
-        _TOKENS_PER_OBJECT * counts[int(np.searchsorted(images, part * images[-1]))]
+        TOKENS_PER_OBJECT * counts[int(np.searchsorted(images, part * images[-1]))]
         for part in (0.5, 0.95)
     )
     return (
-        f"An object takes {_TOKENS_PER_OBJECT} tokens: half of the images need at most {half}, "
+        f"An object takes {TOKENS_PER_OBJECT} tokens: half of the images need at most {half}, "
         f"95 % at most {most}. {_over_the_limit(per_image)}"
     )
 
@@ -286,8 +287,5 @@ def write_data_report(
       DataError: as `render_data_report`.
     """
     target = epath.Path(path) if path else epath.Path(directory) / FILE_NAME
-    text = render_data_report(directory, num_pictures=num_pictures)
-    temporary = target.with_name(f"{target.name}.tmp-{os.getpid()}")
-    temporary.write_text(text)
-    temporary.replace(target)
+    write_atomically(target, render_data_report(directory, num_pictures=num_pictures))
     return os.fspath(target)

@@ -8,9 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pix2seq_model.tokens.vocabulary import Vocabulary
-
-TOKENS_PER_OBJECT = 5
+from pix2seq_model.tokens.vocabulary import TOKENS_PER_OBJECT, Vocabulary
 
 
 def boxes_from_tokens(tokens_BL: Any, vocabulary: Vocabulary, *, xp: Any = np) -> Any:

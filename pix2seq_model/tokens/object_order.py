@@ -60,7 +60,7 @@ def order_objects(
       labels_BM: int32 category ids.
       is_kept_BM: bool, false for objects to drop and for the padding of the batch.
       random_BM: float32 uniform in [0, 1), used by the orders "random" and "class".
-      order: one of input_settings.ORDERS: random; area (largest first); distance (of the top
+      order: one of settings.ORDERS: random; area (largest first); distance (of the top
         left corner to the origin, nearest first); class (ascending id, random within a class);
         class_area; class_distance; stored (as in the record).
       max_objects: N.

@@ -9,22 +9,21 @@ Shapes: B examples, N objects of a sequence, L = 5 N tokens.
 import tensorflow as tf
 
 from pix2seq_model.boxes import scale_box_yxyx
-from pix2seq_model.input_pipeline.settings import SequenceSettings
 from pix2seq_model.tokens.noise_objects import (
     DRAWS_PER_EXAMPLE,
     DRAWS_PER_OBJECT,
     NOISE_LABEL,
     append_noise_objects,
 )
+from pix2seq_model.tokens.settings import SequenceSettings
 from pix2seq_model.tokens.vocabulary import (
     CLASS_SHIFT,
     DETECTION_PROMPT,
     NOISE_CLASS,
     PADDING,
+    TOKENS_PER_OBJECT,
     Vocabulary,
 )
-
-TOKENS_PER_OBJECT = 5
 
 _CORRUPTION_DRAWS = 3
 
@@ -146,7 +145,7 @@ def corrupt_classes(
     Args:
       labels_BN: int32 category ids or NOISE_LABEL.
       draws_BN3: float32 uniform in [0, 1).
-      corruption: one of input_settings.CLASS_CORRUPTIONS.
+      corruption: one of settings.CLASS_CORRUPTIONS.
       vocabulary: random classes are drawn from all ids below its coordinates.
 
     Returns:

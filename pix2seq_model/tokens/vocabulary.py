@@ -21,6 +21,8 @@ PADDING = 0
 DETECTION_PROMPT = 10
 NOISE_CLASS = 30
 CLASS_SHIFT = 100
+# ymin, xmin, ymax, xmax, class.
+TOKENS_PER_OBJECT = 5
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

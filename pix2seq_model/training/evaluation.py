@@ -14,7 +14,7 @@ from PIL import Image
 
 from pix2seq_model.data.ground_truth import read_images, read_split_truth
 from pix2seq_model.decoding.detector import Detector
-from pix2seq_model.evaluation.evaluate import EvaluationSettings
+from pix2seq_model.evaluation.settings import EvaluationSettings
 from pix2seq_model.input_pipeline.datasets import evaluation_dataset
 from pix2seq_model.metrics.coco_metrics import CocoResult, evaluate_detections
 from pix2seq_model.progress import ProgressLine

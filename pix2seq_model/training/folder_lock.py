@@ -11,7 +11,7 @@ from typing import IO
 
 from etils import epath
 
-from pix2seq_model.errors import CheckpointError, UserError
+from pix2seq_model.errors import CheckpointError, FolderInUseError
 
 _NAME = "trainer.lock"
 RENEW_EVERY_S = 30.0
@@ -19,10 +19,6 @@ RENEW_EVERY_S = 30.0
 LEFT_BEHIND_S = 150.0
 # Two that take a lock left behind at the same moment: the one that wrote last has it.
 _SETTLED_S = 1.0
-
-
-class FolderInUseError(UserError):
-    """Another trainer works in the folder."""
 
 
 class FolderLock:

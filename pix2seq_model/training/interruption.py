@@ -4,12 +4,6 @@ import signal
 import threading
 from types import FrameType
 
-from pix2seq_model.errors import UserError
-
-
-class TrainingInterruptedError(UserError):
-    """Training was asked to stop and has saved its state; the same command continues it."""
-
 
 class StopRequest:
     """Notes a signal to stop instead of dying of it; the training loop looks at it between steps.

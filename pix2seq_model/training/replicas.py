@@ -22,13 +22,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from pix2seq_model.errors import ConfigError, UserError
+from pix2seq_model.errors import ConfigError, WorkerLostError
 
 _KERAS_NAMES = "KERAS_DISTRIBUTION_"
-
-
-class WorkerLostError(UserError):
-    """The exchange with the other workers of a run broke down."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,9 +8,9 @@ import keras
 from etils import epath
 from ml_collections import ConfigDict
 
+from pix2seq_model.atomic_write import write_atomically
 from pix2seq_model.errors import CheckpointError
 from pix2seq_model.experiment import loading as experiment
-from pix2seq_model.model_folder.folder import write_atomically
 
 FILE_NAME = "run_identity.json"
 

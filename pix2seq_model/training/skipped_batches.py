@@ -7,17 +7,13 @@ from collections.abc import Callable
 import keras
 from etils import epath
 
-from pix2seq_model.errors import UserError
-from pix2seq_model.model_folder.folder import write_atomically
+from pix2seq_model.atomic_write import write_atomically
+from pix2seq_model.errors import TrainingDivergedError
 from pix2seq_model.progress import ProgressLine
 from pix2seq_model.training.callbacks import RunSpan
 from pix2seq_model.training.checkpoint import synchronize
 
 FILE_NAME = "skipped_batches.json"
-
-
-class TrainingDivergedError(UserError):
-    """Too many batches had a loss or gradient that is not finite."""
 
 
 class SkippedBatches(keras.callbacks.Callback):

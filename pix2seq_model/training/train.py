@@ -17,15 +17,16 @@ import tensorflow as tf
 from etils import epath
 from ml_collections import ConfigDict
 
+from pix2seq_model.atomic_write import write_atomically
 from pix2seq_model.data.damage import reading_errors_named
 from pix2seq_model.data.manifest import read_dataset_info
-from pix2seq_model.decoding.generate import DecodeSettings
-from pix2seq_model.errors import ModelError
-from pix2seq_model.evaluation.evaluate import EvaluationSettings
+from pix2seq_model.decoding.settings import DecodeSettings
+from pix2seq_model.errors import ModelError, TrainingInterruptedError
+from pix2seq_model.evaluation.settings import EvaluationSettings
 from pix2seq_model.experiment import loading as experiment
 from pix2seq_model.experiment.validation import check_step_counts
 from pix2seq_model.input_pipeline.datasets import training_dataset, training_image_ids
-from pix2seq_model.input_pipeline.settings import Augmentation, SequenceSettings
+from pix2seq_model.input_pipeline.settings import Augmentation
 from pix2seq_model.model_folder.folder import (
     HISTORY_FOLDER,
     SERVING_FOLDER,
@@ -34,19 +35,19 @@ from pix2seq_model.model_folder.folder import (
     read_model_info,
     save_model_folder,
     wait_for_model,
-    write_atomically,
 )
 from pix2seq_model.model_folder.saved_model import export_model_folder
 from pix2seq_model.model_folder.transfer import take_base_weights
 from pix2seq_model.network.pix2seq import build_model
 from pix2seq_model.network.remat import recompute_activations
 from pix2seq_model.progress import ProgressLine
+from pix2seq_model.tokens.settings import SequenceSettings
 from pix2seq_model.training.callbacks import Checkpointing, IntervalLog, RunSpan
 from pix2seq_model.training.checkpoint import CheckpointFolder, put_state
 from pix2seq_model.training.compiled_steps import CompiledSteps
 from pix2seq_model.training.evaluation import SplitEvaluator, TrainingEvaluation
 from pix2seq_model.training.folder_lock import FolderLock
-from pix2seq_model.training.interruption import StopRequest, TrainingInterruptedError
+from pix2seq_model.training.interruption import StopRequest
 from pix2seq_model.training.optimizer import make_optimizer, make_schedule
 from pix2seq_model.training.pictures import training_pictures
 from pix2seq_model.training.replicas import Replicas, join_replicas

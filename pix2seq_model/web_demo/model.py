@@ -16,7 +16,7 @@ from pix2seq_model.model_folder.pushed import find_model_folder, find_pushed_ver
 from pix2seq_model.model_folder.saved_model import SERVED_IMAGES
 from pix2seq_model.prediction.image_detector import ImageDetector
 from pix2seq_model.reports.drawing import class_color
-from pix2seq_model.tokens.detections import TOKENS_PER_OBJECT
+from pix2seq_model.tokens.vocabulary import TOKENS_PER_OBJECT
 
 # What a model without attention sees is of no matter: its SavedModel prepares images itself.
 _ANY_SIZE = (64, 64)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pix2seq_model.decoding.generate import DecodeSettings
+from pix2seq_model.decoding.settings import DecodeSettings
 from pix2seq_model.model_folder.folder import SERVING_FOLDER, read_model_info
 from pix2seq_model.model_folder.pushed import GRAPH_FILE, find_model_folder, find_pushed_version
 from pix2seq_model.model_folder.saved_model import export_model_folder

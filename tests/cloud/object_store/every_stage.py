@@ -16,7 +16,8 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from components.conversion.convert import convert_dataset
 from components.example_gen import conversion_options
 from components.model_pusher import push_model
-from pix2seq_model.evaluation.evaluate import EvaluationSettings, evaluate_model
+from pix2seq_model.evaluation.evaluate import evaluate_model
+from pix2seq_model.evaluation.settings import EvaluationSettings
 from pix2seq_model.prediction.image_sources import find_images
 from pix2seq_model.prediction.predict import predict
 from pix2seq_model.published.import_checkpoint import import_checkpoint

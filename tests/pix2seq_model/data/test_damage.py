@@ -5,7 +5,8 @@ from pix2seq_model.data.damage import find_damage, reading_errors_named
 from pix2seq_model.data.records import encode_example
 from pix2seq_model.errors import DataError
 from pix2seq_model.input_pipeline.datasets import evaluation_dataset, training_dataset
-from pix2seq_model.input_pipeline.settings import Augmentation, SequenceSettings
+from pix2seq_model.input_pipeline.settings import Augmentation
+from pix2seq_model.tokens.settings import SequenceSettings
 from pix2seq_model.tokens.vocabulary import Vocabulary
 from tests.examples_folder import encode_image, example, smooth_image, write_examples
 

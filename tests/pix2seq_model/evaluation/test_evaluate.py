@@ -8,11 +8,8 @@ import pytest
 from pix2seq_model.errors import DataError
 from pix2seq_model.evaluation import evaluate as evaluation
 from pix2seq_model.evaluation import evaluated_network
-from pix2seq_model.evaluation.evaluate import (
-    EvaluationSettings,
-    evaluate_model,
-    read_metrics,
-)
+from pix2seq_model.evaluation.evaluate import evaluate_model, read_metrics
+from pix2seq_model.evaluation.settings import EvaluationSettings
 from pix2seq_model.metrics.coco_metrics import METRIC_KEYS, evaluate_detections
 from tests.evaluated_model import CATEGORIES, EXAMPLES, MAX_OBJECTS, write_examples, write_model
 

@@ -6,7 +6,8 @@ import tensorflow as tf
 
 from pix2seq_model.errors import ConfigError, DataError
 from pix2seq_model.input_pipeline.datasets import evaluation_dataset, training_dataset
-from pix2seq_model.input_pipeline.settings import Augmentation, SequenceSettings
+from pix2seq_model.input_pipeline.settings import Augmentation
+from pix2seq_model.tokens.settings import SequenceSettings
 from pix2seq_model.tokens.vocabulary import Vocabulary
 from tests.examples_folder import example, smooth_image, write_examples
 from tests.shared_material import SHARED, needs_shared

@@ -5,7 +5,8 @@ import pytest
 
 from configs import base
 from pix2seq_model.errors import ConfigError
-from pix2seq_model.input_pipeline.settings import Augmentation, SequenceSettings
+from pix2seq_model.input_pipeline.settings import Augmentation
+from pix2seq_model.tokens.settings import SequenceSettings
 
 
 @pytest.mark.parametrize(

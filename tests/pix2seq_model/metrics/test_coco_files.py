@@ -5,13 +5,13 @@ import json
 import numpy as np
 import pytest
 
+from pix2seq_model.atomic_write import write_json
 from pix2seq_model.errors import DataError
 from pix2seq_model.metrics.coco_files import (
     checked_detections,
     checked_ground_truth,
     read_detections,
     read_ground_truth,
-    write_json,
 )
 
 

@@ -14,7 +14,8 @@ import tensorflow as tf
 from PIL import Image
 from tensorflow.core.protobuf import saved_model_pb2
 
-from pix2seq_model.decoding.generate import DecodeSettings, generate
+from pix2seq_model.decoding.generate import generate
+from pix2seq_model.decoding.settings import DecodeSettings
 from pix2seq_model.experiment import loading as experiment
 from pix2seq_model.input_pipeline.preprocessing import preprocess_for_evaluation
 from pix2seq_model.model_folder.saved_model import export_saved_model

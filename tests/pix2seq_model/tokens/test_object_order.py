@@ -4,8 +4,8 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pix2seq_model.input_pipeline.settings import ORDERS
 from pix2seq_model.tokens.object_order import order_objects
+from pix2seq_model.tokens.settings import ORDERS
 
 # label, box: labels tell the objects apart where they are all different.
 BOXES = [

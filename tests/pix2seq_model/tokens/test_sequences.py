@@ -4,7 +4,6 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pix2seq_model.input_pipeline.settings import CLASS_CORRUPTIONS, ORDERS, SequenceSettings
 from pix2seq_model.tokens.noise_objects import NOISE_LABEL
 from pix2seq_model.tokens.object_order import order_objects
 from pix2seq_model.tokens.sequences import (
@@ -13,6 +12,7 @@ from pix2seq_model.tokens.sequences import (
     num_draws,
     training_sequences,
 )
+from pix2seq_model.tokens.settings import CLASS_CORRUPTIONS, ORDERS, SequenceSettings
 from pix2seq_model.tokens.vocabulary import Vocabulary
 from tests.shared_material import SHARED, needs_shared
 

@@ -7,8 +7,9 @@ import threading
 
 import pytest
 
+from pix2seq_model.errors import FolderInUseError
 from pix2seq_model.training import folder_lock
-from pix2seq_model.training.folder_lock import FolderInUseError, FolderLock
+from pix2seq_model.training.folder_lock import FolderLock
 
 
 def test_a_second_lock_is_refused_until_the_first_is_let_go(tmp_path):

@@ -15,13 +15,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pix2seq_model.errors import CheckpointError, UserError
+from pix2seq_model.errors import (
+    CheckpointError,
+    FolderInUseError,
+    TrainingDivergedError,
+    TrainingInterruptedError,
+    UserError,
+)
 from pix2seq_model.model_folder.folder import load_model_folder
 from pix2seq_model.training import callbacks
 from pix2seq_model.training import train as training
-from pix2seq_model.training.folder_lock import FolderInUseError, FolderLock
-from pix2seq_model.training.interruption import TrainingInterruptedError
-from pix2seq_model.training.skipped_batches import TrainingDivergedError
+from pix2seq_model.training.folder_lock import FolderLock
 from tests.pix2seq_model import tiny_run
 
 

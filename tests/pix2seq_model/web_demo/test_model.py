@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pix2seq_model.decoding.attention import cross_attention_maps
-from pix2seq_model.decoding.generate import DecodeSettings
+from pix2seq_model.decoding.settings import DecodeSettings
 from pix2seq_model.errors import ModelError
 from pix2seq_model.input_pipeline.image_file import prepare_image
 from pix2seq_model.model_folder.folder import load_model_folder
