@@ -25,7 +25,7 @@ from tfx.utils import io_utils
 from components.beam_executor import BeamArguments
 from components.blessing import DECISION_FILE, Decision, decide
 from components.prediction.detect_on_beam import detect_on_beam
-from pix2seq_model.atomic_write import write_atomically
+from pix2seq_model.atomic_write import write_atomically, write_json
 from pix2seq_model.data.ground_truth import SplitTruth
 from pix2seq_model.data.manifest import read_dataset_info
 from pix2seq_model.errors import UserError
@@ -33,6 +33,9 @@ from pix2seq_model.evaluation.evaluate import METRICS_FILE, evaluate_model, read
 from pix2seq_model.evaluation.settings import EvaluationSettings
 from pix2seq_model.experiment.loading import override_section
 from pix2seq_model.model_folder.folder import read_model_info
+
+# Settings of the config's `evaluation` section that the report alone reads.
+REPORT_SETTINGS = ("num_pictures",)
 
 
 class CocoEvaluatorSpec(component_spec.ComponentSpec):
@@ -71,7 +74,7 @@ class Executor(BeamArguments, evaluator_executor.Executor):
         settings = override_section(
             json.loads(exec_properties["settings"]),
             "evaluation",
-            exec_properties["overrides"].split(),
+            [o for o in exec_properties["overrides"].split() if _setting(o) not in REPORT_SETTINGS],
         )
         finished = _Evaluations(
             examples_dir,
@@ -91,6 +94,10 @@ class Executor(BeamArguments, evaluator_executor.Executor):
         _write_blessing(blessing, decision, model=model, baseline=baseline)
 
 
+def _setting(override: str) -> str:
+    return override.partition("=")[0].removeprefix("evaluation.")
+
+
 class _Evaluations:
     """Evaluation folders, kept by what decides their content.
 
@@ -108,7 +115,7 @@ class _Evaluations:
         make_pipeline: Callable[[], beam.Pipeline],
     ) -> None:
         self._examples_dir, self._split = examples_dir, settings["split"]
-        self._settings = EvaluationSettings.from_config(settings)
+        self._settings = EvaluationSettings.from_config({"num_pictures": 0, **settings})
         self._cache_dir, self._code_version = cache_dir, code_version
         self._on_beam, self._make_pipeline = settings["on_beam"], make_pipeline
         self._data = read_dataset_info(examples_dir).fingerprint()
@@ -186,7 +193,7 @@ def _write_blessing(
     """Writes the decision as TFX's Evaluator does, and with its reasons."""
     folder = epath.Path(blessing.uri)
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / DECISION_FILE, json.dumps(decision.to_json(), indent=1) + "\n")
+    write_json(folder / DECISION_FILE, decision.to_json(), indent=1)
     name = constants.BLESSED_FILE_NAME if decision.blessed else constants.NOT_BLESSED_FILE_NAME
     write_atomically(folder / name, "")
     blessing.set_int_custom_property(
@@ -228,7 +235,7 @@ class CocoEvaluator(base_beam_component.BaseBeamComponent):
           examples: examples folder.
           model: model folder.
           baseline_model: the latest blessed model's folder; None compares with nothing.
-          settings: the config's `evaluation` section.
+          settings: the config's `evaluation` section, without `REPORT_SETTINGS`.
           cache_dir: where finished and unfinished evaluations are kept.
           code_version: makes the stage run again when it changes.
           overrides: like "evaluation.top_k=1", between blanks; change `settings`.

@@ -116,7 +116,7 @@ class PredictShard(beam.DoFn):
                     num_written += 1
                     num_detections += len(found.rows)
         except DataError as error:
-            return {"problem": str(error)}  # Raised anew by the launching process.
+            return {"problem": str(error)}  # Raised again by the launching process.
         files = {file.name: file.described() for file in (lines, records)}
         if dead_letters:
             with _CountedFile(self._output, unreadable_file(*place)) as file:

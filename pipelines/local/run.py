@@ -60,7 +60,7 @@ def run_locally(
       The finished nodes in order, without those that only look something up.
 
     Raises:
-      UserError: what a user can mend, found under what TFX and Beam made of it.
+      UserError: what a user can fix, found under what TFX and Beam made of it.
       StageError: anything else that stopped a stage.
     """
     compiled = compiler.Compiler().compile(pipeline)

@@ -1,4 +1,4 @@
-"""Finds what a user can mend in an error of a stage, under all that TFX and Beam wrapped it in."""
+"""Finds what a user can fix in an error of a stage, under all that TFX and Beam wrapped it in."""
 
 import builtins
 import re

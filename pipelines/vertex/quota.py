@@ -28,13 +28,13 @@ def check_accelerators(
         if limit is None:
             yield Finding(
                 what=f"the quota of {kind} for {use} in {region} cannot be read: {reason(answer)}",
-                mend=f"look for {where}",
+                fix=f"look for {where}",
                 blocks=False,
             )
         elif limit < wanted:
             yield Finding(
                 what=f"{use} asks for {wanted} {kind}, the quota in {region} is {limit}",
-                mend=f"ask for more of {where}, or lower {setting}",
+                fix=f"ask for more of {where}, or lower {setting}",
             )
 
 

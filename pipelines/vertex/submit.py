@@ -10,8 +10,9 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from pipelines.cloud_target import CONFIG_LABEL
 from pipelines.request import Request
-from pipelines.vertex.job import CONFIG_LABEL, parameters_of
+from pipelines.vertex.job import parameters_of
 from pix2seq_model.errors import ConfigError
 
 _POLL_S = 20.0
@@ -121,14 +122,14 @@ def follow(
       sleep: waits some seconds.
 
     Returns:
-      The exit status: 0 if the run succeeded or goes on unwatched, 1 if it failed, 130 if it was
+      The exit status: 0 if the run succeeded or continues unwatched, 1 if it failed, 130 if it was
       cancelled.
     """
     try:
         _watch(job, console, sleep)
     except KeyboardInterrupt:
         if ask("Cancel the run in the cloud? [y/N] ").strip().lower() not in ("y", "yes"):
-            console.print("The run goes on; nothing follows it here any more.")
+            console.print("The run continues; nothing follows it here any more.")
             return 0
         cancel()
         console.print("Cancelling ...")
