@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 import apache_beam as beam
 from etils import epath
@@ -19,12 +19,14 @@ from tfx.components.evaluator import constants
 from tfx.components.evaluator import executor as evaluator_executor
 from tfx.dsl.components.base import base_beam_component, executor_spec
 from tfx.orchestration.data_types import RuntimeParameter
-from tfx.types import artifact_utils, component_spec, standard_artifacts
+from tfx.types import artifact_utils, component_spec
+from tfx.types.standard_artifacts import Examples, Model, ModelBlessing, ModelEvaluation
 from tfx.utils import io_utils
 
 from components.beam_executor import BeamArguments
 from components.blessing import DECISION_FILE, Decision, decide
 from components.prediction.detect_on_beam import detect_on_beam
+from components.specs import channels, parameters
 from pix2seq_model.atomic_write import write_atomically, write_json
 from pix2seq_model.data.ground_truth import SplitTruth
 from pix2seq_model.data.manifest import read_dataset_info
@@ -41,23 +43,11 @@ REPORT_SETTINGS = ("num_pictures",)
 class CocoEvaluatorSpec(component_spec.ComponentSpec):
     """Inputs, outputs and settings of `CocoEvaluator`."""
 
-    PARAMETERS: ClassVar = {
-        "settings": component_spec.ExecutionParameter(type=str),
-        "overrides": component_spec.ExecutionParameter(type=str),
-        "cache_dir": component_spec.ExecutionParameter(type=str),
-        "code_version": component_spec.ExecutionParameter(type=str),
-    }
-    INPUTS: ClassVar = {
-        "examples": component_spec.ChannelParameter(type=standard_artifacts.Examples),
-        "model": component_spec.ChannelParameter(type=standard_artifacts.Model),
-        "baseline_model": component_spec.ChannelParameter(
-            type=standard_artifacts.Model, optional=True
-        ),
-    }
-    OUTPUTS: ClassVar = {
-        "evaluation": component_spec.ChannelParameter(type=standard_artifacts.ModelEvaluation),
-        "blessing": component_spec.ChannelParameter(type=standard_artifacts.ModelBlessing),
-    }
+    PARAMETERS = parameters(settings=str, overrides=str, cache_dir=str, code_version=str)
+    INPUTS = channels(examples=Examples, model=Model) | channels(
+        optional=True, baseline_model=Model
+    )
+    OUTPUTS = channels(evaluation=ModelEvaluation, blessing=ModelBlessing)
 
 
 class Executor(BeamArguments, evaluator_executor.Executor):
@@ -249,7 +239,7 @@ class CocoEvaluator(base_beam_component.BaseBeamComponent):
                 overrides=overrides,
                 cache_dir=cache_dir,
                 code_version=code_version,
-                evaluation=types.Channel(type=standard_artifacts.ModelEvaluation),
-                blessing=types.Channel(type=standard_artifacts.ModelBlessing),
+                evaluation=types.Channel(type=ModelEvaluation),
+                blessing=types.Channel(type=ModelBlessing),
             )
         )

@@ -2,7 +2,7 @@
 
 import json
 import os
-from typing import Any, ClassVar
+from typing import Any
 
 from apache_beam.io.filesystems import FileSystems
 from tfx import types
@@ -14,6 +14,7 @@ from tfx.types import artifact_utils, component_spec, standard_artifacts
 from components.beam_executor import BeamArguments
 from components.conversion.convert import convert_dataset
 from components.conversion.options import conversion_options
+from components.specs import channels, parameters
 from components.storage.watch import ShardBar
 from pix2seq_model.data import manifest as dataset_info
 
@@ -24,18 +25,11 @@ _FILES_MOVED_AT_ONCE = 100
 class ExampleGenSpec(component_spec.ComponentSpec):
     """Output and settings of `ExampleGen`."""
 
-    PARAMETERS: ClassVar = {
-        "source": component_spec.ExecutionParameter(type=str),
-        "name": component_spec.ExecutionParameter(type=str),
-        "seed": component_spec.ExecutionParameter(type=int),
-        "work_dir": component_spec.ExecutionParameter(type=str),
-        "fingerprint": component_spec.ExecutionParameter(type=str),
-        "code_version": component_spec.ExecutionParameter(type=str),
-    }
-    INPUTS: ClassVar = {}
-    OUTPUTS: ClassVar = {
-        "examples": component_spec.ChannelParameter(type=standard_artifacts.Examples),
-    }
+    PARAMETERS = parameters(
+        source=str, name=str, seed=int, work_dir=str, fingerprint=str, code_version=str
+    )
+    INPUTS = channels()
+    OUTPUTS = channels(examples=standard_artifacts.Examples)
 
 
 class Executor(BeamArguments):

@@ -1,9 +1,12 @@
 """Where on Google Cloud the steps of a run work: project, region, image and each step's machine."""
 
 import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ml_collections import ConfigDict
+
+if TYPE_CHECKING:
+    from components.trainer import Trainer
 
 CONFIG_LABEL = "pix2seq-config"
 _LABEL_LENGTH = 63
@@ -26,7 +29,7 @@ class CloudTarget:
     image: str
     machines: ConfigDict
 
-    def trainer_class(self) -> type:
+    def trainer_class(self) -> "type[Trainer]":
         """The trainer that starts a custom job on Vertex AI."""
         from components.custom_job_trainer import CustomJobTrainer
 

@@ -85,7 +85,7 @@ def create_pipeline(request: Request) -> Pipeline:
     nodes += examples.values()
     if "convert" in request.stages:
         nodes += [_data_report(request, stage, node) for stage, node in examples.items()]
-    trained = None
+    trained: _Trained | None = None
     for stage in request.training_stages:
         if stage in request.needed:
             if request.config[stage].start_from:
@@ -94,6 +94,7 @@ def create_pipeline(request: Request) -> Pipeline:
             trainer, trained = _training(request, stage, examples[stage], trained)
             nodes.append(trainer)
     if "evaluate" in request.needed:
+        assert trained is not None  # A config without a stage is refused when it is loaded.
         evaluated = examples[request.training_stages[-1]]
         latest = _latest_blessed_model()
         evaluator = _evaluation(request, evaluated, trained, latest)
@@ -189,7 +190,7 @@ def _training(
         "code_version": _code_version(request, "components.trainer_module", "keras"),
         "backend": backend,
     }
-    trainer_class = Trainer
+    trainer_class: type[Trainer] = Trainer
     if request.cloud is not None:
         trainer_class = request.cloud.trainer_class()
         custom_config |= request.cloud.training_job(
@@ -257,7 +258,7 @@ def _evaluation_report(
     return node
 
 
-def _push(request: Request, trained: _Trained, evaluator: CocoEvaluator) -> ModelPusher:
+def _push(request: Request, trained: _Trained, evaluator: CocoEvaluator) -> base_node.BaseNode:
     destination = request.place(
         request.config.push.destination or f"{request.pipeline_root}/serving_model"
     )

@@ -70,6 +70,13 @@ class Request:
         )
 
     @property
+    def target(self) -> CloudTarget:
+        """`cloud`, of a request that is for Google Cloud."""
+        if self.cloud is None:
+            raise ValueError("this request is for a run on this machine")
+        return self.cloud
+
+    @property
     def metadata_path(self) -> str:
         """The file of TFX's records of what ran."""
         return f"{self.pipeline_root}/metadata.sqlite"

@@ -51,7 +51,7 @@ def _one_line(error: BaseException) -> str:
 
 def _chain(error: BaseException) -> list[BaseException]:
     chain: list[BaseException] = []
-    waiting = [error]
+    waiting: list[BaseException | None] = [error]
     while waiting:
         link = waiting.pop(0)
         if link is not None and link not in chain:

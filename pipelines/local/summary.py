@@ -182,11 +182,10 @@ def _stage_table(summary: dict[str, Any]) -> Table:
 
 def _data_table(summary: dict[str, Any]) -> Table:
     table = Table(box=box.SIMPLE_HEAD)
-    for column, justify in (
-        *(("Data", "left"), ("Images", "right"), ("Objects", "right")),
-        *(("Set aside or fixed, by rule", "left"),),
-    ):
-        table.add_column(column, justify=justify)
+    table.add_column("Data")
+    table.add_column("Images", justify="right")
+    table.add_column("Objects", justify="right")
+    table.add_column("Set aside or fixed, by rule")
     for stage, data in summary["data"].items():
         for split, numbers in data["splits"].items():
             table.add_row(

@@ -39,7 +39,7 @@ def write_job(request: Request, *, job_file: str) -> Path:
 
     path = job_path(request, job_file)
     runner_config = kubeflow_v2_dag_runner.KubeflowV2DagRunnerConfig(
-        default_image=request.cloud.image
+        default_image=request.target.image
     )
     pipeline = create_pipeline(request)
     try:
@@ -57,7 +57,7 @@ def _defaults(pipeline: "Pipeline") -> dict[str, str]:
     from tfx.orchestration.data_types import RuntimeParameter
 
     return {
-        value.name: value.default or ""
+        value.name: str(value.default or "")
         for node in pipeline.components
         for value in node.exec_properties.values()
         if isinstance(value, RuntimeParameter)

@@ -56,7 +56,7 @@ def preflight(
         *(check.apis, check.region, check.bucket, check.image, check.accelerators),
         *(check.permissions, check.service_account, check.service_account_roles),
     )
-    findings = []
+    findings: list[Finding] = []
     for step in steps:
         try:
             findings += step()
@@ -90,8 +90,8 @@ def _authorized_session() -> tuple[Any, Finding | None]:
 class _Checks:
     def __init__(self, request: Request, session: requests.Session, endpoints: Endpoints) -> None:
         self._request, self._session, self._at = request, session, endpoints
-        self._project, self._region = request.cloud.project, request.cloud.region
-        self._machines = request.cloud.machines
+        self._project, self._region = request.target.project, request.target.region
+        self._machines = request.target.machines
         self._dataflow = "--runner=DataflowRunner" in request.beam_args
 
     def apis(self) -> Iterator[Finding]:
@@ -170,7 +170,7 @@ class _Checks:
             )
 
     def image(self) -> Iterator[Finding]:
-        return check_image(self._request.cloud.image, self._session, self._at)
+        return check_image(self._request.target.image, self._session, self._at)
 
     def accelerators(self) -> Iterator[Finding]:
         return check_accelerators(self._request, self._session, self._at)

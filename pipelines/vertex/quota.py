@@ -16,7 +16,7 @@ def check_accelerators(
     request: Request, session: requests.Session, endpoints: Endpoints
 ) -> Iterator[Finding]:
     """Compares what the config asks for with the project's quotas."""
-    project, region = request.cloud.project, request.cloud.region
+    project, region = request.target.project, request.target.region
     for use, metric, kind, wanted, setting in _wanted_accelerators(request):
         answer = session.get(
             f"{endpoints.service_usage}/v1beta1/projects/{project}/services/"
@@ -40,7 +40,7 @@ def check_accelerators(
 
 def _wanted_accelerators(request: Request) -> Iterator[tuple[str, str, str, int, str]]:
     """Of each use: its name, the quota's, the kind, how many, and the setting that lowers it."""
-    machines, endpoint = request.cloud.machines, request.config.push.endpoint
+    machines, endpoint = request.target.machines, request.config.push.endpoint
     training, evaluation = machines.training, machines.evaluation
     # The steps of a pipeline count as training.
     uses = [

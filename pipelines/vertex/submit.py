@@ -40,7 +40,7 @@ def submit(
       ConfigError: the job has no such parameter.
     """
     job = _job(request, job_file, parameters, credentials)
-    job.submit(service_account=request.cloud.machines.service_account or None)
+    job.submit(service_account=request.target.machines.service_account or None)
     return job
 
 
@@ -66,7 +66,7 @@ def schedule(
         cron=cron,
         display_name=request.pipeline_name,
         max_concurrent_run_count=1,  # Two runs of the same training would share its checkpoints.
-        service_account=request.cloud.machines.service_account or None,
+        service_account=request.target.machines.service_account or None,
     )
 
 
@@ -88,9 +88,9 @@ def _job(
         parameter_values=dict(parameters or {}),
         # As compiled: True would have the latest blessed model looked up in the cache too.
         enable_caching=None if request.use_cache else False,
-        labels=request.cloud.labels(request.pipeline_name),
-        project=request.cloud.project,
-        location=request.cloud.region,
+        labels=request.target.labels(request.pipeline_name),
+        project=request.target.project,
+        location=request.target.region,
         credentials=credentials,
     )
 
@@ -99,8 +99,8 @@ def console_link(job: Any, request: Request) -> str:
     """Where a browser shows the run."""
     return (
         "https://console.cloud.google.com/vertex-ai/locations/"
-        f"{request.cloud.region}/pipelines/runs/{job.resource_name.rsplit('/', 1)[-1]}"
-        f"?project={request.cloud.project}"
+        f"{request.target.region}/pipelines/runs/{job.resource_name.rsplit('/', 1)[-1]}"
+        f"?project={request.target.project}"
     )
 
 
@@ -155,12 +155,12 @@ def cancel(job: Any, request: Request, *, credentials: Any = None) -> None:
     from google.cloud import aiplatform
 
     job.cancel()
-    label = f'labels.{CONFIG_LABEL}="{request.cloud.labels(request.pipeline_name)[CONFIG_LABEL]}"'
+    label = f'labels.{CONFIG_LABEL}="{request.target.labels(request.pipeline_name)[CONFIG_LABEL]}"'
     states = " OR ".join(f'state="JOB_STATE_{name}"' for name in _RUNNING_JOBS)
-    training = aiplatform.CustomJob.list(
+    training: Any = aiplatform.CustomJob.list(
         filter=f"{label} AND ({states})",
-        project=request.cloud.project,
-        location=request.cloud.region,
+        project=request.target.project,
+        location=request.target.region,
         credentials=credentials,
     )
     for custom_job in training:
@@ -184,7 +184,7 @@ def _cancel_on_dataflow(request: Request, *, since: datetime, credentials: Any) 
     )
     place = {"project_id": options.project, "location": options.region}
     active = dataflow.ListJobsRequest(filter=dataflow.ListJobsRequest.Filter.ACTIVE, **place)
-    wanted = request.cloud.labels(request.pipeline_name)[CONFIG_LABEL]
+    wanted = request.target.labels(request.pipeline_name)[CONFIG_LABEL]
     for found in client.list_jobs(active):
         if found.labels.get(CONFIG_LABEL) == wanted and found.create_time >= since:
             stop = dataflow.Job(requested_state=dataflow.JobState.JOB_STATE_CANCELLED)

@@ -82,7 +82,7 @@ def test_steps_and_their_order(job):
         ("CocoEvaluator", "components.coco_evaluator.Executor"),
         ("PretrainDataReport", "components.data_report.DataReport_Executor"),
         ("EvaluationReport", "components.evaluation_report.EvaluationReport_Executor"),
-        ("ModelPusher", "components.model_pusher.Executor"),
+        ("ModelPusher", "components.model_pusher.ModelPusher_Executor"),
     ],
 )
 def test_every_step_runs_its_executor_in_our_image(job, step, executor):
