@@ -11,7 +11,6 @@ import dataclasses
 import datetime
 import functools
 import json
-import sys
 from collections.abc import Callable
 from typing import Any, TextIO
 
@@ -21,7 +20,6 @@ from pix2seq_model.atomic_write import write_json
 from pix2seq_model.data.ground_truth import SplitTruth, read_split_truth
 from pix2seq_model.data.manifest import DatasetInfo, read_dataset_info
 from pix2seq_model.decoding.attention_maps import write_attention
-from pix2seq_model.detection_progress import DetectionProgress
 from pix2seq_model.errors import DataError
 from pix2seq_model.evaluation.attention import attention_of_chosen_images
 from pix2seq_model.evaluation.detection_store import DetectionStore, fingerprint_of
@@ -29,6 +27,7 @@ from pix2seq_model.evaluation.settings import EvaluationSettings
 from pix2seq_model.metrics.coco_files import checked_detections
 from pix2seq_model.metrics.coco_metrics import evaluate_detections
 from pix2seq_model.model_folder.folder import ModelInfo, load_model_folder, read_model_info
+from pix2seq_model.progress import DetectionProgress
 from pix2seq_model.published.results import published_ap
 
 METRICS_FILE = "metrics.json"
@@ -104,7 +103,7 @@ def evaluate_model(
             truth=truth,
             settings=settings,
             store=store,
-            stream=stream or sys.stderr,
+            stream=stream,
         )
     check_every_image_once(image_ids, truth)
 
@@ -166,7 +165,7 @@ def _detect_here(
     truth: SplitTruth,
     settings: EvaluationSettings,
     store: DetectionStore,
-    stream: TextIO,
+    stream: TextIO | None,
 ) -> Detections:
     """Detects in this process, continuing after what is stored."""
     rows, image_ids = store.load()
