@@ -35,7 +35,6 @@ from pix2seq_model.evaluation.evaluate import METRICS_FILE, evaluate_model, read
 from pix2seq_model.evaluation.settings import EvaluationSettings
 from pix2seq_model.experiment.loading import override_section
 from pix2seq_model.model_folder.folder import read_model_info
-from pix2seq_model.reports.evaluation_report import write_evaluation_report
 
 # Settings of the config's `evaluation` section that the report alone reads.
 REPORT_SETTINGS = ("num_pictures",)
@@ -106,7 +105,9 @@ class _Evaluations:
         make_pipeline: Callable[[], beam.Pipeline],
     ) -> None:
         self._examples_dir, self._split = examples_dir, settings["split"]
-        self._settings = EvaluationSettings.from_config({"num_pictures": 0, **settings})
+        # What the report alone reads is the same here whatever the config says.
+        fixed = {name: getattr(EvaluationSettings, name) for name in REPORT_SETTINGS}
+        self._settings = EvaluationSettings.from_config({**settings, **fixed})
         self._cache_dir, self._code_version = cache_dir, code_version
         self._on_beam, self._make_pipeline = settings["on_beam"], make_pipeline
         self._data = read_dataset_info(examples_dir).fingerprint()
@@ -123,7 +124,7 @@ class _Evaluations:
         key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
         folder = epath.Path(self._cache_dir) / key
         if not (folder / METRICS_FILE).exists():
-            # Beside it: all that is in the folder becomes the artifact.
+            # Next to it: all that is in the folder becomes the artifact.
             beam_dir = epath.Path(self._cache_dir) / f"{key}-beam"
             evaluate_model(
                 model_dir,
@@ -134,9 +135,6 @@ class _Evaluations:
                 detect=functools.partial(self._detect_on_beam, model_dir, os.fspath(beam_dir))
                 if self._on_beam
                 else None,
-            )
-            write_evaluation_report(
-                folder, examples_dir=self._examples_dir, model_dir=model_dir, output_dir=folder
             )
             if beam_dir.exists():
                 beam_dir.rmtree()
