@@ -1,4 +1,4 @@
-"""Where the recorded reference arrays and the real COCO sample lie, if beside this repository."""
+"""Where the recorded reference arrays and the real COCO sample lie, if they lie next to this repository."""
 
 from pathlib import Path
 
