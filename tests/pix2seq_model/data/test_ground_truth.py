@@ -77,7 +77,7 @@ def test_records_that_contradict_their_manifest_are_refused(tmp_path):
     twice = write_examples(tmp_path / "twice", (EXAMPLES[0], EXAMPLES[0]))
     with pytest.raises(DataError, match="image '17' occurs twice"):
         read_split_truth(twice, "val")
-    unknown = write_examples(tmp_path / "unknown", (example("1", [((0, 0, 1, 1), 9, False)]),))
+    unknown = write_examples(tmp_path / "unknown", (example("1", [((0, 0, 1, 1), 9)]),))
     with pytest.raises(DataError, match="has the label 9, which is none of the manifest's"):
         read_split_truth(unknown, "val")
     empty = write_examples(tmp_path / "empty", ())
