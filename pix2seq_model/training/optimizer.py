@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 import keras
 from keras import ops
-from ml_collections import ConfigDict
 
 from pix2seq_model.training.schedules import WarmUpAndDecay
+from pix2seq_model.training.settings import StageSettings
 
 
 class EveryFewBatches(keras.optimizers.schedules.LearningRateSchedule):
@@ -29,7 +29,7 @@ class EveryFewBatches(keras.optimizers.schedules.LearningRateSchedule):
         return {"schedule": self._schedule, "batches_per_step": self._batches_per_step}
 
 
-def make_schedule(settings: ConfigDict) -> keras.optimizers.schedules.LearningRateSchedule:
+def make_schedule(settings: StageSettings) -> keras.optimizers.schedules.LearningRateSchedule:
     """The learning rate of a stage by the number of the batch, from 0."""
     schedule = WarmUpAndDecay(
         settings.learning_rate,
@@ -44,12 +44,12 @@ def make_schedule(settings: ConfigDict) -> keras.optimizers.schedules.LearningRa
 
 
 def make_optimizer(
-    settings: ConfigDict, trainable_variables: Sequence[keras.Variable]
+    settings: StageSettings, trainable_variables: Sequence[keras.Variable]
 ) -> keras.optimizers.AdamW:
     """AdamW (arXiv:1711.05101), built, its state zero.
 
     Args:
-      settings: a stage of the config. `weight_decay_exclude` holds regular expressions that are
+      settings: of the stage. `weight_decay_exclude` holds regular expressions that are
         searched for in the path of a weight, as in "decoder/layer0/mlp/expand/bias".
       trainable_variables: of the model, in its order.
     """

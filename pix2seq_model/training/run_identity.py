@@ -1,39 +1,36 @@
 """Which run a work folder belongs to: its checkpoints continue that run and no other."""
 
+import dataclasses
 import json
 import os
 from typing import Any
 
 import keras
 from etils import epath
-from ml_collections import ConfigDict
 
 from pix2seq_model.atomic_write import write_atomically
 from pix2seq_model.errors import CheckpointError
-from pix2seq_model.experiment import loading as experiment
+from pix2seq_model.training.settings import WATCHING_SETTINGS, TrainingRun
 
 FILE_NAME = "run_identity.json"
 
 
-def run_identity(
-    config: ConfigDict, stage: str, *, data_fingerprint: str, base_model: str
-) -> dict[str, Any]:
+def run_identity(run: TrainingRun, *, data_fingerprint: str, base_model: str) -> dict[str, Any]:
     """What decides the weights that come out of a run, as flat names and JSON values.
 
     Args:
-      config: the experiment's.
-      stage: that is trained.
+      run: what is trained.
       data_fingerprint: of the examples.
       base_model: digest of the weights that training starts from; empty for random ones.
     """
     sections = {
-        "seed": config.seed,
-        "vocabulary": config.vocabulary.to_dict(),
-        "model": config.model.to_dict(),
-        stage: {
+        "seed": run.seed,
+        "vocabulary": dataclasses.asdict(run.vocabulary),
+        "model": dataclasses.asdict(run.model),
+        run.stage: {
             name: value
-            for name, value in config[stage].to_dict().items()
-            if name not in experiment.WATCHING_SETTINGS
+            for name, value in dataclasses.asdict(run.settings).items()
+            if name not in WATCHING_SETTINGS
         },
         "data": data_fingerprint,
         "base_model": base_model,

@@ -15,18 +15,13 @@ from typing import Any
 import keras
 import tensorflow as tf
 from etils import epath
-from ml_collections import ConfigDict
 
 from pix2seq_model.atomic_write import write_atomically
 from pix2seq_model.data.damage import reading_errors_named
 from pix2seq_model.data.manifest import read_dataset_info
 from pix2seq_model.decoding.settings import DecodeSettings
 from pix2seq_model.errors import ModelError, TrainingInterruptedError
-from pix2seq_model.evaluation.settings import EvaluationSettings
-from pix2seq_model.experiment import loading as experiment
-from pix2seq_model.experiment.validation import check_step_counts
 from pix2seq_model.input_pipeline.datasets import training_dataset, training_image_ids
-from pix2seq_model.input_pipeline.settings import Augmentation
 from pix2seq_model.model_folder.folder import (
     HISTORY_FOLDER,
     SERVING_FOLDER,
@@ -41,7 +36,6 @@ from pix2seq_model.model_folder.transfer import take_base_weights
 from pix2seq_model.network.pix2seq import build_model
 from pix2seq_model.network.remat import recompute_activations
 from pix2seq_model.progress import ProgressLine
-from pix2seq_model.tokens.settings import SequenceSettings
 from pix2seq_model.training.callbacks import Checkpointing, IntervalLog, RunSpan
 from pix2seq_model.training.checkpoint import CheckpointFolder, put_state
 from pix2seq_model.training.compiled_steps import CompiledSteps
@@ -53,6 +47,7 @@ from pix2seq_model.training.pictures import training_pictures
 from pix2seq_model.training.replicas import Replicas, join_replicas
 from pix2seq_model.training.run_identity import check_same_run, run_identity
 from pix2seq_model.training.run_record import RUN_FILE, read_run_record, run_record
+from pix2seq_model.training.settings import TrainingRun
 from pix2seq_model.training.skipped_batches import SkippedBatches
 from pix2seq_model.training.stall_watch import StallWatch
 from pix2seq_model.training.tensorboard import Summaries
@@ -60,8 +55,7 @@ from pix2seq_model.training.training_model import TrainedNetwork
 
 
 def train(
-    config: ConfigDict,
-    stage: str,
+    run: TrainingRun,
     *,
     examples_dir: str | os.PathLike,
     model_dir: str | os.PathLike,
@@ -77,13 +71,12 @@ def train(
     All folders may be local or gs://.
 
     Args:
-      config: the experiment's, validated.
-      stage: "pretrain" or "finetune".
+      run: what to train.
       examples_dir: examples folder.
       model_dir: where the model goes.
       work_dir: where checkpoints go. A run continues from those it finds there.
       logs_dir: TensorBoard logs.
-      split: of the examples; the config's if None.
+      split: of the examples; that of the settings if None.
       base_model_dir: model folder to start from; random weights if None.
       export: write the SavedModel too.
       compiled_steps: of earlier calls in this process, to use and to add to; for one device.
@@ -95,8 +88,7 @@ def train(
       UserError: data, base model, settings or folders cannot be used; says what to do.
       TrainingInterruptedError: stopped by a signal, with the state saved.
     """
-    settings = config[stage]
-    check_step_counts(settings, stage)
+    stage, settings, vocabulary = run.stage, run.settings, run.vocabulary
     if keras.backend.backend() == "jax":
         # TensorFlow reads the images; the accelerators' memory is JAX's.
         tf.config.set_visible_devices([], "GPU")
@@ -108,7 +100,6 @@ def train(
     )
 
     # ---- What is trained on what. ----------------------------------------------------------------
-    vocabulary = experiment.vocabulary(config)
     split = split or settings.split
     data = read_dataset_info(examples_dir)
     base_info = read_model_info(os.fspath(base_model_dir)) if base_model_dir else None
@@ -120,8 +111,7 @@ def train(
             check_same_run(
                 work_dir,
                 run_identity(
-                    config,
-                    stage,
+                    run,
                     data_fingerprint=data.fingerprint(),
                     base_model=base_info.weights_sha256 if base_info else "",
                 ),
@@ -140,11 +130,11 @@ def train(
         )
 
         # ---- The network, with the base model's weights, and what trains it. ---------------------
-        compile_model = functools.partial(_compiled_network, config, stage, replicas=replicas)
+        compile_model = functools.partial(_compiled_network, run, replicas=replicas)
         if compiled_steps is None:
             model = compile_model()
         else:
-            model = compiled_steps.take(config, stage, compile_model)
+            model = compiled_steps.take(run, compile_model)
         network = model.network
         if base_model_dir:
             transfer, _ = take_base_weights(network, base_model_dir)
@@ -164,7 +154,7 @@ def train(
         span = RunSpan(
             steps=settings.steps,
             batches_per_step=settings.accumulation_steps,
-            batch_size=settings.batch_size // settings.accumulation_steps,
+            batch_size=settings.images_per_batch,
             first_batch=first_batch,
         )
         if first_batch:
@@ -175,15 +165,15 @@ def train(
             "examples_dir": examples_dir,
             "split": split,
             "batch_size": span.batch_size,
-            "seed": config.seed,
+            "seed": run.seed,
         }
         make_batches = functools.partial(
             training_dataset,
             **stream,
             vocabulary=vocabulary,
-            image_size=tuple(settings.image_size),
-            augmentation=Augmentation(**settings.augmentation.to_dict()),
-            sequence=SequenceSettings(**settings.sequence.to_dict()),
+            image_size=settings.image_size,
+            augmentation=settings.augmentation,
+            sequence=settings.sequence,
             num_hosts=replicas.num_processes,
             host_index=replicas.process_index,
         )
@@ -217,23 +207,22 @@ def train(
             progress=progress,
         )
         best_dir = epath.Path(work_dir) / "best"
-        evaluation_settings = EvaluationSettings.from_config(config.evaluation)
         info = ModelInfo(
             model=network.model_config,
             vocabulary=vocabulary,
             categories=data.categories,
             max_objects=settings.sequence.max_objects,
-            source=f"{config.name}, {stage}, {settings.steps} steps",
-            decoding={**evaluation_settings.decoding(), "seed": evaluation_settings.seed},
+            source=f"{run.name}, {stage}, {settings.steps} steps",
+            decoding={**run.evaluation.decoding(), "seed": run.evaluation.seed},
         )
         evaluation = []
         if settings.evaluate_every_steps:
             evaluator = SplitEvaluator(
                 network,
                 examples_dir,
-                split=config.evaluation.split,
+                split=run.evaluation.split,
                 max_images=settings.evaluate_images,
-                settings=evaluation_settings,
+                settings=run.evaluation,
             )
             save_best = functools.partial(
                 save_model_folder, os.fspath(best_dir), network, info=info
@@ -307,7 +296,7 @@ def train(
                 "run": read_run_record(base_model_dir),
             }
         content = run_record(
-            config=config.to_dict(),
+            config=dict(run.config),
             stage=stage,
             data={
                 "folder": os.fspath(examples_dir),
@@ -327,26 +316,25 @@ def train(
             export_model_folder(
                 model_dir,
                 epath.Path(model_dir) / SERVING_FOLDER,
-                settings=DecodeSettings(**evaluation_settings.decoding()),
-                seed=evaluation_settings.seed,
+                settings=DecodeSettings(**run.evaluation.decoding()),
+                seed=run.evaluation.seed,
             )
         return info
 
 
-def _compiled_network(config: ConfigDict, stage: str, *, replicas: Replicas) -> TrainedNetwork:
+def _compiled_network(run: TrainingRun, *, replicas: Replicas) -> TrainedNetwork:
     """The network with fresh weights, its loss and its optimizer."""
-    settings, vocabulary = config[stage], experiment.vocabulary(config)
+    settings = run.settings
     with _precision(settings.precision):
-        network = build_model(experiment.model_config(config, stage), vocabulary, seed=config.seed)
+        network = build_model(run.model, run.vocabulary, seed=run.seed)
     if settings.activation_checkpointing:
         recompute_activations(network)
     model = TrainedNetwork(
-        network, vocabulary, label_smoothing=settings.label_smoothing, replicas=replicas
+        network, run.vocabulary, label_smoothing=settings.label_smoothing, replicas=replicas
     )
     model.compile(
         optimizer=make_optimizer(settings, model.trainable_variables),
         jit_compile={"auto": "auto", "on": True, "off": False}[settings.jit_compile],
-        steps_per_execution=settings.steps_per_execution,
     )
     return model
 
