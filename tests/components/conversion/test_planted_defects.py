@@ -12,13 +12,13 @@ from PIL import Image
 from components.conversion import examine
 from components.storage import image_store
 from pix2seq_model.data.defects import CHANGED_IMAGES, DROPPED_IMAGES, EXPLANATIONS
-from tests.components.conversion.small_conversion import (
+from tests.fixtures.small_conversion import (
     convert,
     dead_letters,
     found_rules,
     read_split,
 )
-from tests.small_dataset import HEIGHT, WIDTH, SmallDataset, image_bytes
+from tests.fixtures.small_dataset import HEIGHT, WIDTH, SmallDataset, image_bytes
 
 # ---- Defects: name, what is done to image 100 + n, the rules that must count it, ids touched ----
 
