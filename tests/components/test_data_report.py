@@ -4,8 +4,8 @@ from tfx.types import artifact_utils, standard_artifacts
 
 from components.data_report import DataReport
 from pix2seq_model.data.manifest import read_dataset_info
-from tests.components.conversion.small_conversion import convert
-from tests.small_dataset import SmallDataset
+from tests.fixtures.small_conversion import convert
+from tests.fixtures.small_dataset import SmallDataset
 
 
 def test_the_page_is_alone_in_its_folder(tmp_path):

@@ -13,7 +13,7 @@ from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 
 from pipelines.cache_keys import keras_backend
-from tests.pipelines.vertex.vertex_request import (
+from tests.fixtures.vertex_request import (
     DATAFLOW,
     IMAGE,
     PLACE,

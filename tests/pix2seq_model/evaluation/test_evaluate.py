@@ -15,7 +15,13 @@ from pix2seq_model.evaluation.evaluate import evaluate_model, read_metrics
 from pix2seq_model.evaluation.settings import EvaluationSettings
 from pix2seq_model.metrics.coco_metrics import METRIC_KEYS, evaluate_detections
 from pix2seq_model.reports.evaluation_report import write_evaluation_report
-from tests.evaluated_model import CATEGORIES, EXAMPLES, MAX_OBJECTS, write_examples, write_model
+from tests.fixtures.evaluated_model import (
+    CATEGORIES,
+    EXAMPLES,
+    MAX_OBJECTS,
+    write_examples,
+    write_model,
+)
 
 # The weights are random: everything is sampled, and each image has MAX_OBJECTS objects.
 SETTINGS = EvaluationSettings(
