@@ -29,8 +29,7 @@ _READ_FOLDER_BYTES = 256 << 20
 
 # Modules, or folders of modules, that only show: no record, weight or number comes from them.
 ONLY_SHOW = (
-    *("pix2seq_model.errors", "pix2seq_model.progress", "pix2seq_model.detection_progress"),
-    "pix2seq_model.reports",
+    *("pix2seq_model.errors", "pix2seq_model.progress", "pix2seq_model.reports"),
     *(f"pix2seq_model.training.{name}" for name in ("pictures", "tensorboard", "stall_watch")),
     "components.storage.watch",
 )
