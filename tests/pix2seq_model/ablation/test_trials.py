@@ -16,8 +16,8 @@ from pix2seq_model.ablation.summary import Row
 from pix2seq_model.ablation.trials import Trial, TrialResult, plan_trials, read_result, run_trials
 from pix2seq_model.errors import CheckpointError, ConfigError, DataError, TrainingInterruptedError
 from pix2seq_model.experiment.loading import load_config
-from tests.browser import ask_page, needs_browser
-from tests.pix2seq_model import tiny_run
+from tests.fixtures import tiny_run
+from tests.fixtures.browser import ask_page, needs_browser
 
 
 def small_config(**section):

@@ -9,7 +9,7 @@ from pix2seq_model.decoding.attention_reader import AttentionReader
 from pix2seq_model.input_pipeline.image_file import PreparedImage
 from pix2seq_model.model_folder.folder import load_model_folder
 from pix2seq_model.tokens.vocabulary import CLASS_SHIFT, DETECTION_PROMPT
-from tests.evaluated_model import MAX_OBJECTS, write_model
+from tests.fixtures.evaluated_model import MAX_OBJECTS, write_model
 
 NAMES = {2: "ring", 3: "cross"}
 # The weights are random: without it there would be no object.

@@ -15,7 +15,13 @@ from pix2seq_model.evaluation.evaluate import evaluate_model, read_metrics
 from pix2seq_model.evaluation.settings import EvaluationSettings
 from pix2seq_model.metrics.coco_metrics import METRIC_KEYS, evaluate_detections
 from pix2seq_model.reports.evaluation_report import write_evaluation_report
-from tests.evaluated_model import CATEGORIES, EXAMPLES, MAX_OBJECTS, write_examples, write_model
+from tests.fixtures.evaluated_model import (
+    CATEGORIES,
+    EXAMPLES,
+    MAX_OBJECTS,
+    write_examples,
+    write_model,
+)
 
 # The weights are random: everything is sampled, and each image has MAX_OBJECTS objects.
 SETTINGS = EvaluationSettings(
@@ -25,7 +31,7 @@ SETTINGS = EvaluationSettings(
 
 @pytest.fixture(scope="module")
 def model_dir(tmp_path_factory):
-    return write_model(tmp_path_factory.mktemp("model"))
+    return write_model(tmp_path_factory.mktemp("model"), finds_objects=True)
 
 
 @pytest.fixture(scope="module", autouse=True)

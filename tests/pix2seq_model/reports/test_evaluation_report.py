@@ -13,7 +13,7 @@ from pix2seq_model.metrics.coco_files import checked_detections, checked_ground_
 from pix2seq_model.metrics.coco_metrics import evaluate_detections
 from pix2seq_model.model_folder.folder import HISTORY_FOLDER
 from pix2seq_model.reports.evaluation_report import ReportInput, read_histories, render_report
-from tests.browser import ask_page, needs_browser
+from tests.fixtures.browser import ask_page, needs_browser
 
 NAMES = {1: "apple", 2: "<b>pear</b>", 3: "quince"}
 
