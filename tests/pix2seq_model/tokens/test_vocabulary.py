@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from pix2seq_model.errors import ConfigError
 from pix2seq_model.tokens.vocabulary import Vocabulary
-from tests.fixtures.shared_material import SHARED, needs_shared
+from tests.fixtures import reference
 
 
 def test_coordinates_round_half_to_even_and_clip():
@@ -67,10 +67,9 @@ def test_contradictions_are_refused(fields, message):
         Vocabulary(**fields)
 
 
-@needs_shared
 @pytest.mark.parametrize("num_bins", [100, 500, 1000, 2000])
 def test_recorded_quantisation(num_bins):
-    recorded = np.load(SHARED / "reference/ops/quantize.npz")
+    recorded = reference.arrays("ops/quantize")
     vocabulary = Vocabulary(vocab_size=3000, num_bins=num_bins, coord_shift=1000)
     tokens = vocabulary.quantize(recorded["coords"])
     np.testing.assert_array_equal(tokens - 1000, recorded[f"bins{num_bins}"])
