@@ -22,7 +22,7 @@ from pix2seq_model.ablation.trials import plan_trials, run_trials, stages_of
 from pix2seq_model.atomic_write import write_atomically
 from pix2seq_model.data.manifest import FILE_NAME as MANIFEST
 from pix2seq_model.errors import ConfigError
-from pix2seq_model.experiment.loading import load_config
+from pix2seq_model.experiment import load_config
 from pix2seq_model.synthetic import dataset as demo_data
 
 _CONFIG = flags.DEFINE_string(

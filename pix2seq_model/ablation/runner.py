@@ -18,7 +18,7 @@ from pix2seq_model.ablation.trials import (
     write_result,
 )
 from pix2seq_model.evaluation.settings import EvaluationSettings
-from pix2seq_model.experiment import loading as experiment
+from pix2seq_model.experiment import validation as experiment
 from pix2seq_model.model_folder.folder import ModelInfo, load_weights
 from pix2seq_model.network.pix2seq import build_model
 from pix2seq_model.training.compiled_steps import CompiledSteps

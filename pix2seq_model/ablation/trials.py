@@ -29,7 +29,7 @@ from pix2seq_model.errors import (
     UserError,
 )
 from pix2seq_model.evaluation.settings import EvaluationSettings
-from pix2seq_model.experiment import loading as experiment
+from pix2seq_model.experiment import validation as experiment
 from pix2seq_model.progress import duration_text
 from pix2seq_model.tokens.settings import ORDERS
 from pix2seq_model.training.settings import WATCHING_SETTINGS

@@ -13,7 +13,7 @@ from PIL import Image
 from configs import base
 from pix2seq_model.data import manifest as dataset_info
 from pix2seq_model.data import records, tfrecord
-from pix2seq_model.experiment.loading import training_run
+from pix2seq_model.experiment.validation import training_run
 from pix2seq_model.model_folder.folder import ModelInfo
 
 CATEGORIES = ({"id": 2, "name": "square"}, {"id": 7, "name": "bar"})

@@ -80,7 +80,7 @@ def _free_port() -> int:
 
 
 def _run(root: Path, examples: Path, settings: dict[str, Any]) -> None:
-    from pix2seq_model.experiment.loading import training_run
+    from pix2seq_model.experiment.validation import training_run
     from pix2seq_model.training import train as training
     from tests.pix2seq_model import tiny_run
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pipelines.request import Request, parse_stages
 from pipelines.vertex import job as vertex_job
-from pix2seq_model.experiment.loading import load_config
+from pix2seq_model.experiment import load_config
 
 IMAGE = "europe-docker.pkg.dev/project/repository/pix2seq:1"
 PLACE = ("--project=project", "--region=europe-west4")

@@ -15,7 +15,7 @@ from pix2seq_model.ablation import trials as ablation
 from pix2seq_model.ablation.summary import Row
 from pix2seq_model.ablation.trials import Trial, TrialResult, plan_trials, read_result, run_trials
 from pix2seq_model.errors import CheckpointError, ConfigError, DataError, TrainingInterruptedError
-from pix2seq_model.experiment.loading import load_config
+from pix2seq_model.experiment import load_config
 from tests.browser import ask_page, needs_browser
 from tests.pix2seq_model import tiny_run
 
