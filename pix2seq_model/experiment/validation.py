@@ -5,10 +5,8 @@ fit together.
 """
 
 import dataclasses
-import difflib
-import inspect
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -26,13 +24,12 @@ from pix2seq_model.experiment.settings import (
 )
 from pix2seq_model.input_pipeline.settings import Augmentation
 from pix2seq_model.network.config import ModelConfig
-from pix2seq_model.setting_checks import check_settings
+from pix2seq_model.setting_checks import build_settings, check_settings
 from pix2seq_model.tokens.settings import SequenceSettings
 from pix2seq_model.tokens.vocabulary import Vocabulary
 from pix2seq_model.training.settings import STAGES, StageSettings, TrainingRun
 
 _SECTIONS = ("name", "seed", "vocabulary", "model", "data", *STAGES, "evaluation", "push", "cloud")
-_Settings = TypeVar("_Settings")
 
 
 def validate(config: ConfigDict) -> None:
@@ -40,7 +37,7 @@ def validate(config: ConfigDict) -> None:
     _check_sections(config)
     for stage in STAGES:
         _, source = _stage_parts(config, stage)
-        check_settings(_build(StageSource, source, stage), stage)
+        check_settings(build_settings(StageSource, source, stage), stage)
     stages = enabled_stages(config)
     if not stages:
         raise ConfigError("pretrain.enabled and finetune.enabled are both false: enable one.")
@@ -48,7 +45,7 @@ def validate(config: ConfigDict) -> None:
         data_settings(config, stage)
         validate_stage(config, stage)
     evaluation_settings(config.evaluation.to_dict())
-    _check_split(config, stages[-1], "evaluation", config.evaluation.split)
+    _check_split(config, stages[-1], "evaluation")
     push_settings(config)
     cloud_settings(config)
 
@@ -57,9 +54,11 @@ def validate_stage(config: ConfigDict, stage: str) -> None:
     """Raises ConfigError at the first value that training a stage cannot work with."""
     _check_sections(config)
     run = training_run(config, stage)
-    _check_split(config, stage, stage, run.settings.split)
+    disable = f", or disable the stage with {stage}.enabled=False"
+    _check_split(config, stage, stage, remedy=disable)
     if run.settings.evaluate_every_steps:
-        _check_split(config, stage, "evaluation", run.evaluation.split)
+        switch_off = f", or set {stage}.evaluate_every_steps=0"
+        _check_split(config, stage, "evaluation", remedy=switch_off)
 
 
 def enabled_stages(config: ConfigDict) -> tuple[str, ...]:
@@ -69,19 +68,21 @@ def enabled_stages(config: ConfigDict) -> tuple[str, ...]:
 
 def vocabulary(config: ConfigDict) -> Vocabulary:
     """The token ids."""
-    return _build(Vocabulary, config.vocabulary.to_dict(), "vocabulary")
+    return build_settings(Vocabulary, config.vocabulary.to_dict(), "vocabulary")
 
 
 def model_config(config: ConfigDict, stage: str) -> ModelConfig:
     """The architecture at the image size of one stage."""
     image_size = config[stage].image_size
-    return _build(ModelConfig, {"image_size": image_size, **config.model.to_dict()}, "model")
+    return build_settings(
+        ModelConfig, {"image_size": image_size, **config.model.to_dict()}, "model"
+    )
 
 
 def data_settings(config: ConfigDict, stage: str) -> DataSettings:
     """Where a stage's data set lies."""
     section = f"data.{stage}"
-    return _build(DataSettings, config.data[stage].to_dict(), section, prefix=f"{section}.")
+    return build_settings(DataSettings, config.data[stage].to_dict(), section, prefix=f"{section}.")
 
 
 def stage_settings(config: ConfigDict, stage: str) -> StageSettings:
@@ -92,8 +93,8 @@ def stage_settings(config: ConfigDict, stage: str) -> StageSettings:
     """
     fields, _ = _stage_parts(config, stage)
     for name, part in (("augmentation", Augmentation), ("sequence", SequenceSettings)):
-        fields[name] = _build(part, fields[name], f"{stage}.{name}", prefix=f"{stage}.")
-    return _build(StageSettings, fields, stage, prefix=f"{stage}.")
+        fields[name] = build_settings(part, fields[name], f"{stage}.{name}", prefix=f"{stage}.")
+    return build_settings(StageSettings, fields, stage, prefix=f"{stage}.")
 
 
 def training_run(config: ConfigDict, stage: str) -> TrainingRun:
@@ -109,7 +110,7 @@ def training_run(config: ConfigDict, stage: str) -> TrainingRun:
         vocabulary=vocabulary(config),
         settings=stage_settings(config, stage),
         model=model_config(config, stage),
-        evaluation=EvaluationSettings.from_config(config.evaluation),
+        evaluation=evaluation_settings(config.evaluation)[0],
         config=config.to_dict(),
     )
 
@@ -130,16 +131,16 @@ def evaluation_settings(section: Mapping[str, Any]) -> tuple[EvaluationSettings,
         if field.name in fields
     }
     return (
-        _build(EvaluationSettings, fields, "evaluation"),
-        _build(BlessingSettings, thresholds, "evaluation"),
+        build_settings(EvaluationSettings, fields, "evaluation"),
+        build_settings(BlessingSettings, thresholds, "evaluation"),
     )
 
 
 def push_settings(config: ConfigDict) -> PushSettings:
     """Where a blessed model goes."""
     fields = config.push.to_dict()
-    fields["endpoint"] = _build(EndpointSettings, fields["endpoint"], "push.endpoint")
-    return _build(PushSettings, fields, "push")
+    fields["endpoint"] = build_settings(EndpointSettings, fields["endpoint"], "push.endpoint")
+    return build_settings(PushSettings, fields, "push")
 
 
 def cloud_settings(config: ConfigDict) -> CloudSettings:
@@ -150,8 +151,8 @@ def cloud_settings(config: ConfigDict) -> CloudSettings:
         ("training", TrainingMachines),
         ("evaluation", EvaluationMachine),
     ):
-        fields[name] = _build(kind, fields[name], f"cloud.{name}")
-    return _build(CloudSettings, fields, "cloud")
+        fields[name] = build_settings(kind, fields[name], f"cloud.{name}")
+    return build_settings(CloudSettings, fields, "cloud")
 
 
 def _check_sections(config: ConfigDict) -> None:
@@ -167,36 +168,11 @@ def _stage_parts(config: ConfigDict, stage: str) -> tuple[dict[str, Any], dict[s
     return fields, {name: fields.pop(name) for name in names if name in fields}
 
 
-def _check_split(config: ConfigDict, stage: str, section: str, split: str) -> None:
+def _check_split(config: ConfigDict, stage: str, section: str, *, remedy: str = "") -> None:
+    """Raises ConfigError unless the split that a section names is part of a stage's data."""
+    split = config[section].split
     if not config.data[stage].annotations.get(split):
-        remedy = f", or disable the stage with {stage}.enabled=False" if section == stage else ""
         raise ConfigError(
             f"{section}.split={split!r} names no split: data.{stage}.annotations.{split} is "
             f"empty. Give the annotation file{remedy}."
         )
-
-
-def _build(
-    kind: Callable[..., _Settings], fields: Mapping[str, Any], section: str, *, prefix: str = ""
-) -> _Settings:
-    """Makes settings of exactly their fields.
-
-    Args:
-      kind: the dataclass.
-      fields: its fields' values.
-      section: of the config that they stand in.
-      prefix: goes before the messages of the dataclass itself.
-    """
-    known = list(inspect.signature(kind).parameters)
-    for name in fields:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"; did you mean {section}.{near[0]}?" if near else "."
-            raise ConfigError(f"{section}.{name} is no setting{hint}")
-    for name in known:
-        if name not in fields:
-            raise ConfigError(f"{section}.{name} is missing: start from configs/base.py.")
-    try:
-        return kind(**fields)
-    except ConfigError as error:
-        raise ConfigError(f"{prefix}{error}") from None
