@@ -1,4 +1,4 @@
-"""The rules by which images and annotations are dropped or mended, each with its name.
+"""The rules by which images and annotations are dropped or changed, each with its name.
 
 Every row of an annotation file is either written or dropped by exactly one rule; a row that was
 written may have been changed by any number of them. The counts are in the manifest, the rows in
@@ -70,7 +70,7 @@ class Defect(NamedTuple):
     image: str
     annotation: str
     detail: str
-    bbox: list[float | None] | None = None
+    bbox: list[float] | None = None
 
 
 @dataclasses.dataclass

@@ -9,8 +9,8 @@ import pytest
 
 from pix2seq_model import reference_check
 from pix2seq_model.published.checkpoint import load_published_checkpoint
-from tests.pix2seq_model import published_layout
-from tests.shared_material import SHARED, needs_shared
+from tests.fixtures import published_layout
+from tests.fixtures.shared_material import SHARED, needs_shared
 
 pytestmark = needs_shared
 REPOSITORY = Path(__file__).resolve().parents[2]

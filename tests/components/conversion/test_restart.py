@@ -11,8 +11,8 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from components.conversion.convert import convert_dataset
 from pix2seq_model.data.manifest import read_dataset_info
-from tests.commands import PROCESSES
-from tests.small_dataset import SmallDataset, image_bytes, options
+from tests.fixtures.commands import PROCESSES
+from tests.fixtures.small_dataset import SmallDataset, image_bytes, options
 
 NUM_SHARDS = 16
 NUM_IMAGES = 160

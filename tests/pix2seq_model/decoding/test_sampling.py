@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from keras import ops
 
 from pix2seq_model.decoding.sampling import draw_uniform, keep_top, sample
-from tests.shared_material import SHARED, needs_shared
+from tests.fixtures.shared_material import SHARED, needs_shared
 
 
 def kept(logits, **how):

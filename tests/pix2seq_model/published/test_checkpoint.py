@@ -12,9 +12,9 @@ from pix2seq_model.published.checkpoint import (
     load_published_checkpoint,
 )
 from pix2seq_model.published.object_graph import ObjectGraphCheckpoint, find_prefix
-from tests.pix2seq_model import published_layout
-from tests.pix2seq_model.tiny_network import network
-from tests.shared_material import SHARED, needs_shared
+from tests.fixtures import published_layout
+from tests.fixtures.shared_material import SHARED, needs_shared
+from tests.fixtures.tiny_model import network
 
 RESNET = {"backbone": "resnet", "resnet_width_multiplier": 0.125, "image_size": (64, 96)}
 VARIANTS = {

@@ -14,7 +14,7 @@ from pix2seq_model.tokens.sequences import (
 )
 from pix2seq_model.tokens.settings import CLASS_CORRUPTIONS, ORDERS, SequenceSettings
 from pix2seq_model.tokens.vocabulary import Vocabulary
-from tests.shared_material import SHARED, needs_shared
+from tests.fixtures.shared_material import SHARED, needs_shared
 
 VOCABULARY = Vocabulary(vocab_size=1101, num_bins=101, coord_shift=1000)
 BOXES = [[[0.1, 0.2, 0.3, 0.4], [0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 0.0, 0.0]]]

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from pix2seq_model.errors import ConfigError
 from pix2seq_model.tokens.vocabulary import Vocabulary
-from tests.shared_material import SHARED, needs_shared
+from tests.fixtures.shared_material import SHARED, needs_shared
 
 
 def test_coordinates_round_half_to_even_and_clip():

@@ -6,7 +6,7 @@ import pytest
 
 from pix2seq_model.experiment.validation import stage_settings
 from pix2seq_model.training.optimizer import make_optimizer, make_schedule
-from tests.pix2seq_model import tiny_run
+from tests.fixtures import tiny_run
 
 
 def _settings(**settings):

@@ -8,7 +8,7 @@ from pix2seq_model.training.schedules import (
     learning_rate_schedule,
     scaled_learning_rate,
 )
-from tests.shared_material import SHARED, needs_shared
+from tests.fixtures.shared_material import SHARED, needs_shared
 
 PUBLISHED = {
     "linear": {"schedule": "linear", "end_factor": 0.01},

@@ -10,14 +10,12 @@ import tensorflow as tf
 
 from pix2seq_model.experiment import validation as experiment
 from pix2seq_model.network.pix2seq import build_model
-from pix2seq_model.tokens.vocabulary import Vocabulary
 from pix2seq_model.training.checkpoint import take_state
 from pix2seq_model.training.optimizer import make_optimizer
 from pix2seq_model.training.training_model import TrainedNetwork, token_losses
-from tests.pix2seq_model import tiny_run
-from tests.shared_material import SHARED, needs_shared
-
-VOCABULARY = Vocabulary(vocab_size=160, num_bins=32, coord_shift=120)
+from tests.fixtures import tiny_run
+from tests.fixtures.shared_material import SHARED, needs_shared
+from tests.fixtures.tiny_config import VOCABULARY
 
 
 class _Table(keras.Model):

@@ -27,7 +27,7 @@ from pix2seq_model.model_folder.folder import load_model_folder
 from pix2seq_model.training import callbacks
 from pix2seq_model.training import train as training
 from pix2seq_model.training.folder_lock import FolderLock
-from tests.pix2seq_model import tiny_run
+from tests.fixtures import tiny_run
 
 
 class _KilledError(Exception):
@@ -42,7 +42,7 @@ def killed_runs(examples, tmp_path_factory):
     drivers = {
         backend: subprocess.Popen(
             [
-                *(sys.executable, "-m", "tests.pix2seq_model.kill_and_continue"),
+                *(sys.executable, "-m", "tests.fixtures.kill_and_continue"),
                 *(str(root / backend), str(examples), str(seed)),
             ],
             env={
