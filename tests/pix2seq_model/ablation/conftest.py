@@ -7,7 +7,7 @@ import pytest
 from pix2seq_model.ablation.summary import summarize
 from pix2seq_model.ablation.trials import plan_trials
 from tests.fixtures import tiny_run
-from tests.pix2seq_model.ablation.small_ablation import result_of, small_config
+from tests.fixtures.small_ablation import result_of, small_config
 
 
 @pytest.fixture(scope="session")

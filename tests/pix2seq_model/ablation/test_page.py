@@ -3,7 +3,7 @@
 import pytest
 
 from pix2seq_model.ablation.page import write_page
-from tests.browser import ask_page, needs_browser
+from tests.fixtures.browser import ask_page, needs_browser
 
 
 @needs_browser

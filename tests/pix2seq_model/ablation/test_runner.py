@@ -9,7 +9,7 @@ from pix2seq_model.ablation.runner import run_trials
 from pix2seq_model.ablation.trials import read_result
 from pix2seq_model.errors import CheckpointError, DataError, TrainingInterruptedError
 from tests.fixtures import tiny_run
-from tests.pix2seq_model.ablation.small_ablation import small_config
+from tests.fixtures.small_ablation import small_config
 
 
 @pytest.mark.slow
