@@ -25,8 +25,11 @@ def test_the_wheel_holds_every_file(tmp_path):
     }
 
     built = subprocess.run(
-        [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-index", "--no-build-isolation"]
-        + [f"--wheel-dir={tmp_path}", str(source)],
+        [
+            *(sys.executable, "-m", "pip", "wheel"),
+            *("--no-deps", "--no-index", "--no-build-isolation", f"--wheel-dir={tmp_path}"),
+            str(source),
+        ],
         capture_output=True,
         text=True,
     )

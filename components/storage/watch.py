@@ -1,4 +1,4 @@
-"""The progress of a job that writes shards, from the notes that its workers leave beside them."""
+"""The progress of a job that writes shards, from the notes that its workers leave next to them."""
 
 import sys
 import threading
