@@ -56,10 +56,10 @@ def test_classes():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"num_bins": 1}, "at least 2 bins"),
+        ({"num_bins": 1}, "num_bins=1 must be at least 2"),
         ({"num_bins": 2001}, "set vocab_size to at least 3001"),
         ({"coord_shift": 101}, "no room for classes"),
-        ({"vocab_size": 3000.0}, "not a whole number"),
+        ({"vocab_size": 3000.0}, "must be a whole number"),
     ],
 )
 def test_contradictions_are_refused(fields, message):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pix2seq_model.experiment import loading as experiment
+from pix2seq_model.experiment import validation as experiment
 from pix2seq_model.network.pix2seq import build_model
 from pix2seq_model.training.checkpoint import take_state
 from pix2seq_model.training.optimizer import make_optimizer
