@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from pix2seq_model.errors import CheckpointError, ConfigError, DataError
-from pix2seq_model.experiment.loading import training_run
+from pix2seq_model.experiment.validation import training_run
 from pix2seq_model.model_folder.folder import load_model_folder
 from pix2seq_model.training import train as training
 from pix2seq_model.training.evaluation import SplitEvaluator
