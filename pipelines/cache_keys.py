@@ -40,7 +40,7 @@ _MEASURING = (
     "pix2seq_model.training.evaluation",
 )
 _NOT_IN_WEIGHTS = (
-    *("pix2seq_model.experiment", "pix2seq_model.atomic_write"),
+    *("pix2seq_model.experiment", "pix2seq_model.setting_checks", "pix2seq_model.atomic_write"),
     "pix2seq_model.model_folder.saved_model",
     *(f"pix2seq_model.training.{name}" for name in ("run_record", "folder_lock", "interruption")),
 )

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from pipelines.cloud_target import CloudTarget
 from pix2seq_model.errors import ConfigError
-from pix2seq_model.experiment.loading import enabled_stages
+from pix2seq_model.experiment.validation import enabled_stages
 
 STAGES = ("convert", "pretrain", "finetune", "evaluate", "push")
 _PROJECT_ROOT = Path(__file__).resolve().parents[1]

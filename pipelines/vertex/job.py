@@ -2,11 +2,8 @@
 
 import dataclasses
 import json
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from ml_collections import ConfigDict
 
 from pipelines.cli.command_line import local_beam_args
 from pipelines.cloud_target import CloudTarget
@@ -15,9 +12,6 @@ from pix2seq_model.errors import ConfigError
 
 if TYPE_CHECKING:
     from tfx.orchestration.pipeline import Pipeline
-
-_LABEL = re.compile(r"[a-z][a-z0-9_-]{0,62}")
-_LABEL_VALUE = re.compile(r"[a-z0-9_-]{0,63}")
 
 
 def write_job(request: Request, *, job_file: str) -> Path:
@@ -105,7 +99,6 @@ def on_cloud(request: Request, *, image: str) -> Request:
             "this file lies outside the project. Move it to configs/ and build the image again."
         )
     machines = request.config.cloud
-    _check_machines(machines)
     cloud = CloudTarget(
         project=google.project, region=google.region, image=image, machines=machines
     )
@@ -149,23 +142,6 @@ def _dataflow_args(
         *given,
         *region,
     )
-
-
-def _check_machines(machines: ConfigDict) -> None:
-    for name, value in machines.labels.items():
-        if not _LABEL.fullmatch(name) or not _LABEL_VALUE.fullmatch(value):
-            raise ConfigError(
-                f"cloud.labels.{name}={value}: a label and its value are at most 63 lower case "
-                "letters, digits, dashes and underscores, and the label begins with a letter."
-            )
-    for section, field in (
-        *(("dataflow", "max_num_workers"), ("dataflow", "disk_size_gb")),
-        *(("training", "worker_count"), ("training", "disk_size_gb")),
-    ):
-        if machines[section][field] < 1:
-            raise ConfigError(
-                f"cloud.{section}.{field}={machines[section][field]} must be 1 or more."
-            )
 
 
 def parameters_of(job_file: Path) -> dict[str, str]:

@@ -10,6 +10,8 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+from pix2seq_model.data.settings import MAX_DEFECT_FRACTION
+
 DROPPED_IMAGES = {
     "image_row_invalid": "the JSON row lacks an id, a file name, or a usable width and height",
     "image_duplicate_id": "another image row before it has the same id",
@@ -110,8 +112,8 @@ class DefectLimits:
       max_by_rule: Rule to fraction, for single rules, kept rows' included.
     """
 
-    max_dropped_images: float = 0.05
-    max_dropped_annotations: float = 0.05
+    max_dropped_images: float = MAX_DEFECT_FRACTION
+    max_dropped_annotations: float = MAX_DEFECT_FRACTION
     max_by_rule: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 

@@ -113,7 +113,7 @@ class TrainingEvaluation(keras.callbacks.Callback):
         record: dict[str, Any],
         progress: ProgressLine,
         summaries: Summaries,
-        save_best: Callable[[], None] | None,
+        save_best: Callable[[], object] | None,
     ) -> None:
         """
         Args:

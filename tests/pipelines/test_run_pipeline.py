@@ -14,7 +14,8 @@ import pytest
 from pipelines import cache_keys
 from pipelines.run_pipeline import split_overrides
 from pix2seq_model.errors import ConfigError
-from pix2seq_model.experiment.loading import load_config, model_config, vocabulary
+from pix2seq_model.experiment import load_config
+from pix2seq_model.experiment.validation import model_config, vocabulary
 from pix2seq_model.network.pix2seq import build_model
 from tests.fixtures import published_layout, tiny_pipeline
 from tests.fixtures.tiny_pipeline import run

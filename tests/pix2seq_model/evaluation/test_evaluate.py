@@ -31,7 +31,7 @@ SETTINGS = EvaluationSettings(
 
 @pytest.fixture(scope="module")
 def model_dir(tmp_path_factory):
-    return write_model(tmp_path_factory.mktemp("model"))
+    return write_model(tmp_path_factory.mktemp("model"), finds_objects=True)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -16,7 +16,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from pix2seq_model.decoding.generate import generate
 from pix2seq_model.decoding.settings import DecodeSettings
-from pix2seq_model.experiment import loading as experiment
+from pix2seq_model.experiment import validation as experiment
 from pix2seq_model.input_pipeline.preprocessing import preprocess_for_evaluation
 from pix2seq_model.model_folder.saved_model import export_saved_model
 from pix2seq_model.network.pix2seq import build_model

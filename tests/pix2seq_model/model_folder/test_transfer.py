@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pix2seq_model.errors import ModelError
-from pix2seq_model.experiment import loading as experiment
+from pix2seq_model.experiment import validation as experiment
 from pix2seq_model.model_folder.folder import ModelInfo, save_model_folder
 from pix2seq_model.model_folder.transfer import take_base_weights, transfer_weights
 from pix2seq_model.network.pix2seq import build_model

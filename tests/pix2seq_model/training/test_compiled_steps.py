@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pix2seq_model.experiment.loading import training_run
+from pix2seq_model.experiment.validation import training_run
 from pix2seq_model.model_folder.folder import load_model_folder
 from pix2seq_model.training import train as training
 from pix2seq_model.training.compiled_steps import CompiledSteps

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from pix2seq_model.experiment.loading import stage_settings
+from pix2seq_model.experiment.validation import stage_settings
 from pix2seq_model.training.optimizer import make_optimizer, make_schedule
 from tests.fixtures import tiny_run
 

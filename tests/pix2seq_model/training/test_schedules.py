@@ -8,7 +8,7 @@ from pix2seq_model.training.schedules import (
     learning_rate_schedule,
     scaled_learning_rate,
 )
-from tests.fixtures.shared_material import SHARED, needs_shared
+from tests.fixtures import reference
 
 PUBLISHED = {
     "linear": {"schedule": "linear", "end_factor": 0.01},
@@ -25,10 +25,9 @@ PUBLISHED = {
 }
 
 
-@needs_shared
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_published_schedules(name):
-    recorded = np.load(SHARED / "reference/ops/learning_rate.npz")
+    recorded = reference.arrays("ops/learning_rate")
     rate = WarmUpAndDecay(
         **{"base_rate": 1e-3, **PUBLISHED[name]}, total_steps=100, warmup_steps=10
     )

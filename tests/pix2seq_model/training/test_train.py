@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from pix2seq_model.errors import CheckpointError, ConfigError, DataError
-from pix2seq_model.experiment.loading import training_run
+from pix2seq_model.experiment.validation import training_run
 from pix2seq_model.model_folder.folder import load_model_folder
 from pix2seq_model.training import train as training
 from pix2seq_model.training.evaluation import SplitEvaluator
@@ -71,7 +71,7 @@ def test_evaluations_while_training_and_the_best_kept(tmp_path, monkeypatch, no_
         metrics, picture = real(self)
         assert set(metrics) == {"AP", "AP50"}
         assert picture.dtype == np.uint8
-        weights.append(self._detector._network.get_weights())
+        weights.append(self._network.get_weights())
         return {**metrics, "AP": next(scores)}, picture
 
     monkeypatch.setattr(SplitEvaluator, "__call__", evaluate)

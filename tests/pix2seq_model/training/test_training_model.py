@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pix2seq_model.experiment import loading as experiment
+from pix2seq_model.experiment import validation as experiment
 from pix2seq_model.network.pix2seq import build_model
 from pix2seq_model.training.checkpoint import take_state
 from pix2seq_model.training.optimizer import make_optimizer
 from pix2seq_model.training.training_model import TrainedNetwork, token_losses
-from tests.fixtures import tiny_run
-from tests.fixtures.shared_material import SHARED, needs_shared
+from tests.fixtures import reference, tiny_run
 from tests.fixtures.tiny_config import VOCABULARY
 
 
@@ -154,7 +153,6 @@ def test_batch_statistics_survive_a_bad_batch():
         assert np.array_equal(old, new.numpy()), new.path
 
 
-@needs_shared
 @pytest.mark.parametrize(("name", "tolerance"), [("vit", 2e-4), ("resnet", 2e-3)])
 def test_the_published_training_is_repeated(name, tolerance):
     """Five recorded steps of the published code's own training on one batch.
@@ -165,8 +163,7 @@ def test_the_published_training_is_repeated(name, tolerance):
     """
     from pix2seq_model.published.checkpoint import load_published_checkpoint
 
-    folder = SHARED / "reference" / name
-    golden = np.load(folder / "golden.npz")
+    folder, golden = reference.model_folder(name), reference.arrays(f"{name}/golden")
     assert (
         "AdamW lr=1e-3 wd=0.05 b1=0.9 b2=0.95"
         in json.loads((folder / "config.json").read_text())["train"]

@@ -22,7 +22,7 @@ from pix2seq_model.errors import (
     TrainingInterruptedError,
     UserError,
 )
-from pix2seq_model.experiment.loading import training_run
+from pix2seq_model.experiment.validation import training_run
 from pix2seq_model.model_folder.folder import load_model_folder
 from pix2seq_model.training import callbacks
 from pix2seq_model.training import train as training
