@@ -62,8 +62,10 @@ class Executor(BeamArguments, evaluator_executor.Executor):
     ) -> None:
         examples_dir = artifact_utils.get_single_uri(input_dict["examples"])
         model = artifact_utils.get_single_instance(input_dict["model"])
+        # What the report alone reads is the same here whatever the config says.
+        fixed = {name: getattr(EvaluationSettings, name) for name in REPORT_SETTINGS}
         settings = override_section(
-            json.loads(exec_properties["settings"]),
+            json.loads(exec_properties["settings"]) | fixed,
             "evaluation",
             [o for o in exec_properties["overrides"].split() if _setting(o) not in REPORT_SETTINGS],
         )
@@ -107,9 +109,7 @@ class _Evaluations:
         make_pipeline: Callable[[], beam.Pipeline],
     ) -> None:
         self._examples_dir, self._split = examples_dir, settings["split"]
-        # What the report alone reads is the same here whatever the config says.
-        fixed = {name: getattr(EvaluationSettings, name) for name in REPORT_SETTINGS}
-        self._settings = EvaluationSettings.from_config({**settings, **fixed})
+        self._settings = EvaluationSettings.from_config(settings)
         self._cache_dir, self._code_version = cache_dir, code_version
         self._on_beam, self._make_pipeline = settings["on_beam"], make_pipeline
         self._data = read_dataset_info(examples_dir).fingerprint()

@@ -29,7 +29,7 @@ def artifact(kind, uri, number=0):
 def evaluate(folders, output: Path, *, baseline=None, overrides="", **settings):
     """Runs the executor; returns the blessing artifact."""
     examples, model, cache = folders
-    section = base.evaluation().to_dict()
+    section = base.get_config().evaluation.to_dict()
     section.update(max_objects=MAX_OBJECTS, batch_size=2)
     section.update(settings)
     blessing = artifact(standard_artifacts.ModelBlessing, output / "blessing")
