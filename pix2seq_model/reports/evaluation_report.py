@@ -193,7 +193,7 @@ def read_histories(model_dir: epath.PathLike) -> dict[str, list[dict[str, float]
     files = {path.stem: path for path in folder.iterdir() if path.suffix == ".jsonl"}
     order = [stage for stage in _STAGES if stage in files]
     order += sorted(set(files) - set(order))
-    histories = {}
+    histories: dict[str, list[dict[str, Any]]] = {}
     for stage in order:
         histories[stage] = rows = []
         for line in files[stage].read_text().splitlines():
