@@ -72,7 +72,7 @@ def write_attention(folder: epath.PathLike, images: Sequence[ImageAttention]) ->
         if image.found or image.given
     }
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **maps)
+    np.savez_compressed(buffer, allow_pickle=False, **maps)
     write_atomically(folder / _MAPS_FILE, buffer.getvalue())
     write_json(
         folder / _TEXT_FILE,
@@ -117,7 +117,7 @@ def _to_json(seen: ObjectAttention) -> dict[str, Any]:
 
 
 def _image(row: dict[str, Any], maps: Any) -> ImageAttention:
-    stacked = maps[str(row["image_id"])] if row["found"] or row["given"] else None
+    stacked = maps[str(row["image_id"])] if row["found"] or row["given"] else np.zeros(0)
     start = 0
     parts: dict[str, tuple[ObjectAttention, ...]] = {}
     for part in ("found", "given"):

@@ -159,7 +159,7 @@ class Analysis:
     point: OperatingPoint
 
 
-def analyse(ground_truth: Mapping[str, Any], detections: Sequence[Mapping[str, Any]]) -> Analysis:
+def analyse(ground_truth: Mapping[str, Any], detections: Sequence[dict[str, Any]]) -> Analysis:
     """Matches detections with objects as COCO does and says what went wrong.
 
     Args:
