@@ -248,7 +248,7 @@ def best_operating_point(
     )
 
 
-def _evaluated(ground_truth: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> Any:
+def _evaluated(ground_truth: Mapping[str, Any], rows: Sequence[dict[str, Any]]) -> Any:
     evaluator = hotcoco_evaluator(ground_truth, rows)
     evaluator.params.iouThrs = [IOU_THRESHOLD]
     evaluator.evaluate()
