@@ -28,7 +28,7 @@ class Detector:
           network: the model.
           seed: of the sampled tokens, one for all images: what is found in an image depends
             neither on its place in the data nor on its neighbours.
-          batch_size: smaller batches are filled up to it, so that nothing is compiled anew.
+          batch_size: smaller batches are filled up to it, so that nothing is compiled again.
           **settings: the fields of `decoding.DecodeSettings`.
 
         Raises:
@@ -92,8 +92,8 @@ class Detector:
           image_ids: of each image, for the rows.
           source_size: (B, 2) height and width of the originals in pixels.
           content_size: (B, 2) height and width that each takes of its padded image, in pixels.
-          category_numbers: category id for the rows by the model's class id; objects of other
-            class ids are left out.
+          category_numbers: id for the rows of each of the model's category ids; objects of other
+            categories are left out.
 
         Returns:
           COCO results: image_id, category_id, bbox xywh in pixels of the original, score.
@@ -103,14 +103,11 @@ class Detector:
             image_size=self._network.model_config.image_size,
             content_size_B2=content_size,
         )
-        rows = coco_results(
+        return coco_results(
             image_ids,
             boxes_BN4=boxes,
-            class_ids_BN=found["class_ids"],
+            category_ids_BN=found["category_ids"],
             scores_BN=found["scores"],
             source_size_B2=source_size,
-            category_ids=category_numbers,
+            category_numbers=category_numbers,
         )
-        for row in rows:
-            row["category_id"] = category_numbers[row["category_id"]]
-        return rows

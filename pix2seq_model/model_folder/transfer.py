@@ -1,6 +1,6 @@
 """Starting from another model's weights: of other categories, bins, sequence length or image size.
 
-Position codes of the image are computed, so another image size changes no weight. Another
+The position encoding of the image is computed, so another image size changes no weight. Another
 vocabulary moves the rows of the token embedding: classes keep their row, coordinates are
 interpolated where the number of bins differs.
 """

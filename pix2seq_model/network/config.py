@@ -37,7 +37,7 @@ class ModelConfig:
 
     Attributes:
       backbone: "vit" (a patch convolution) or "resnet" (a convolutional network) as the stem.
-      image_size: (height, width) of the padded input. The position codes of the encoder are
+      image_size: (height, width) of the padded input. The encoder's position encoding is
         computed, not learned: the same weights serve any size.
       patch_size: side of a ViT patch. Pixels at the bottom and right that fill no whole patch
         are not seen, as in the published model at 1333 px.
@@ -92,7 +92,7 @@ class ModelConfig:
                     "needs a channel."
                 )
             if dim % 2:
-                # The position codes give half the channels to the row and half to the column.
+                # The position encoding gives half the channels to the row and half to the column.
                 raise ConfigError(f"model.dim_{part}={dim} must be even.")
         if self.backbone == "vit" and min(self.image_size) < self.patch_size:
             raise ConfigError(

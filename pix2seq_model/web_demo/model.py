@@ -68,7 +68,7 @@ class AttentiveModel:
             category_numbers=model.category_numbers,
         )
         # The rows are the slots with a class of the data set, in their order.
-        slots = np.flatnonzero(np.isin(found["class_ids"][0], list(model.category_numbers)))
+        slots = np.flatnonzero(np.isin(found["category_ids"][0], list(model.category_numbers)))
         for row, slot in zip(rows, slots, strict=True):
             row["attention"] = base64.b64encode(maps[slot].tobytes()).decode("ascii")
         stretch = np.array(model.image_size) / image.content_size

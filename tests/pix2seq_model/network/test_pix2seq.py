@@ -40,7 +40,7 @@ def perturbed(model, seed=1):
 
 @pytest.mark.parametrize("name", ["resnet", "resnetc", "vit_b"])
 def test_published_sizes_have_their_published_number_of_parameters(name):
-    # An image of any size: the position codes are no parameters.
+    # An image of any size: the position encoding has none.
     config = ModelConfig.published(name, image_size=(64, 64))
     assert build_model(config, Vocabulary()).count_params() == PARAMETERS[name]
 
@@ -79,8 +79,8 @@ def test_a_batch_is_its_images_one_by_one():
 def test_resnet_maps_are_rounded_up(variant, map_size):
     model = network(**{**RESNET, "image_size": (70, 100), "resnet_variant": variant})
     assert model.encoder.map_size == map_size
-    memory = model.encode(inputs(model)["image"])
-    assert tuple(memory.shape) == (2, map_size[0] * map_size[1], CONFIG.dim_decoder)
+    encoded = model.encode(inputs(model)["image"])
+    assert tuple(encoded.shape) == (2, map_size[0] * map_size[1], CONFIG.dim_decoder)
 
 
 def test_vit_leaves_out_what_fills_no_patch():
