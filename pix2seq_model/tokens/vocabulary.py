@@ -61,7 +61,7 @@ class Vocabulary:
             )
 
     @property
-    def max_class_id(self) -> int:
+    def max_category_id(self) -> int:
         """Highest category id that has a token of its own."""
         return self.coord_shift - CLASS_SHIFT - 1
 
@@ -72,11 +72,11 @@ class Vocabulary:
           category_ids: iterable of int.
           source: where the ids come from, for the message.
         """
-        bad = sorted(c for c in category_ids if not 1 <= c <= self.max_class_id)
+        bad = sorted(c for c in category_ids if not 1 <= c <= self.max_category_id)
         if bad:
             raise ConfigError(
                 f"{source}: category ids {bad[:5]} have no token; with vocabulary.coord_shift="
-                f"{self.coord_shift} ids must lie in 1..{self.max_class_id}. Raise "
+                f"{self.coord_shift} ids must lie in 1..{self.max_category_id}. Raise "
                 f"vocabulary.coord_shift (and vocab_size with it) or renumber the categories."
             )
 

@@ -8,7 +8,8 @@ from pix2seq_model.decoding.attention import (
     raw_cross_attention,
 )
 from pix2seq_model.tokens.vocabulary import CLASS_SHIFT, DETECTION_PROMPT
-from tests.pix2seq_model.tiny_network import CONFIG, VOCABULARY, network
+from tests.fixtures.tiny_config import VOCABULARY
+from tests.fixtures.tiny_model import CONFIG, network
 
 IMAGES = np.random.default_rng(0).random((3, *CONFIG.image_size, 3), np.float32)
 TOKENS = np.random.default_rng(1).integers(1, VOCABULARY.vocab_size, (3, 10))

@@ -13,7 +13,8 @@ from pix2seq_model.model_folder.folder import (
     read_model_info,
     save_model_folder,
 )
-from tests.pix2seq_model.tiny_network import CONFIG, VOCABULARY, network
+from tests.fixtures.tiny_config import VOCABULARY
+from tests.fixtures.tiny_model import CONFIG, network
 
 INFO = ModelInfo(
     model=CONFIG,
