@@ -65,7 +65,12 @@ def generate(
 
 
 def decode_images(
-    model: Pix2Seq, images, uniform_BL, *, settings: DecodeSettings, finished_B=None
+    model: Pix2Seq,
+    images: Any,
+    uniform_BL: Any,
+    *,
+    settings: DecodeSettings,
+    finished_B: Any = None,
 ) -> dict[str, Any]:
     """As `generate`, on tensors: to be traced inside a compiled function.
 
@@ -136,7 +141,7 @@ def decode_images(
     return {**result, "logits": logits_BLV} if settings.keep_logits else result
 
 
-def _likeliest_category(logits_BV, vocabulary: Vocabulary):
+def _likeliest_category(logits_BV: Any, vocabulary: Vocabulary) -> tuple[Any, Any]:
     """The likeliest category and its probability among all tokens: (B,) int32, (B,) float32."""
     class_logits = logits_BV[:, CLASS_SHIFT : vocabulary.coord_shift]
     best_B = ops.max(class_logits, axis=-1)

@@ -4,6 +4,7 @@ Shape suffixes: B batch, N positions of the encoded image, D width, L tokens, V 
 """
 
 import random
+from typing import Any
 
 import keras
 import numpy as np
@@ -232,7 +233,7 @@ class TokenDecoder(keras.layers.Layer):
             weights.append(layer_weights)
         return weights
 
-    def init_kv_cache(self, encoded_BND, length: int):
+    def init_kv_cache(self, encoded_BND: Any, length: int) -> tuple[list, list, Any]:
         """Caches for decoding `length` tokens.
 
         Returns:

@@ -177,7 +177,7 @@ class Attention(keras.layers.Layer):
         query = ops.reshape(self.query(x_BD), (-1, self.num_heads, 1, self.head_dim))
         return self._attend_step(ops.matmul(query, key_BHKM), value_BHMK)
 
-    def empty_kv_cache(self, batch_size, length: int):
+    def empty_kv_cache(self, batch_size: Any, length: int) -> tuple[Any, Any]:
         """Keys (B*H, K, T) and values (B*H, T, K) of a sequence that is still empty."""
         rows, channels = batch_size * self.num_heads, self.head_dim
         return (
@@ -210,7 +210,7 @@ class Attention(keras.layers.Layer):
         attended_BD = self._attend_step(ops.matmul(query, key_RKT), value_RTK, attention_mask_T)
         return attended_BD, (key_RKT, value_RTK)
 
-    def _attend_step(self, products, values, attention_mask: Any = None):
+    def _attend_step(self, products, values, attention_mask=None):
         """From the products of one token's query with the keys to (B, D)."""
         logits = products / math.sqrt(self.head_dim)
         if attention_mask is not None:

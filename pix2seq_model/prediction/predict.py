@@ -135,6 +135,7 @@ class _Found:
         self.images.append({"id": loaded.image_id, "file_name": name, **size})
         self.rows += [{"image_id": loaded.image_id, **row} for row in rows]
         if draw:
+            assert image.pixels is not None  # kept unless one says otherwise
             boxes = drawing.detection_boxes(rows, self._names)
             picture = drawing.draw_boxes(Image.fromarray(image.pixels), boxes)
             self._write_picture("pictures", name, picture)

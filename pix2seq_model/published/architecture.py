@@ -156,5 +156,5 @@ def _refuse_other_kinds(model, config):
             )
 
 
-def _pair(size) -> tuple[int, int]:
+def _pair(size: Any) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else tuple(size)

@@ -1,6 +1,7 @@
 """Loading the published Pix2Seq checkpoints."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 from pix2seq_model.errors import CheckpointError
@@ -114,22 +115,22 @@ def load_weights(network: Pix2Seq, checkpoint: ObjectGraphCheckpoint) -> ImportR
             num_heads=config.num_heads_decoder if in_decoder else config.num_heads_encoder,
             shared_embedding=config.shared_embedding,
         )
-        found = [checkpoint.find(*places) for places in source.weights]
-        used.update(variable.key for variable in found if variable)
+        places_found = [checkpoint.find(*places) for places in source.weights]
+        found = [variable for variable in places_found if variable is not None]
+        used.update(variable.key for variable in found)
         missing += [
             "/".join(places[0])
-            for places, variable in zip(source.weights, found, strict=True)
+            for places, variable in zip(source.weights, places_found, strict=True)
             if variable is None
         ]
         misfits += [
             f"{variable.path} has shape {variable.shape}, not {source.shape}"
             for variable in found
-            if variable is not None and variable.shape != source.shape
+            if variable.shape != source.shape
         ]
-        there = [variable for variable in found if variable]
-        if len(there) < len(found) or misfits:
+        if len(found) < len(places_found) or misfits:
             continue
-        weight.assign(source.assemble([checkpoint.values(variable) for variable in there]))
+        weight.assign(source.assemble([checkpoint.values(variable) for variable in found]))
         loaded.append(weight.path)
     if misfits:
         raise CheckpointError(
@@ -169,6 +170,6 @@ def _refuse(report, prefix, *, allow_missing, allow_unused):
         )
 
 
-def _listed(names) -> str:
+def _listed(names: Sequence[str]) -> str:
     more = len(names) - _LISTED
     return ", ".join(names[:_LISTED]) + (f" and {more} more" if more > 0 else "")

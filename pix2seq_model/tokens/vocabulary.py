@@ -11,6 +11,7 @@ arXiv:2109.10852, and its published checkpoints):
 """
 
 import dataclasses
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -65,11 +66,11 @@ class Vocabulary:
         """Highest category id that has a token of its own."""
         return self.coord_shift - CLASS_SHIFT - 1
 
-    def check_categories(self, category_ids, *, source: str) -> None:
+    def check_categories(self, category_ids: Iterable[int], *, source: str) -> None:
         """Raises ConfigError unless every category id has a token.
 
         Args:
-          category_ids: iterable of int.
+          category_ids: of the data set.
           source: where the ids come from, for the message.
         """
         bad = sorted(c for c in category_ids if not 1 <= c <= self.max_category_id)

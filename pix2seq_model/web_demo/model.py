@@ -104,6 +104,7 @@ class ServedModel:
     def explain(self, encoded: bytes, *, max_pixels: int) -> dict[str, Any]:
         """As `AttentiveModel.explain`; both kinds of attention are None."""
         image = prepare_image(encoded, image_size=_ANY_SIZE, max_pixels=max_pixels)
+        assert image.pixels is not None  # kept unless one says otherwise
         answer = self._detect(images=tf.constant(image.pixels[None]))
         found = {name: value.numpy()[0] for name, value in answer.items()}
         rows: list[dict[str, Any]] = []

@@ -73,22 +73,6 @@ def test_a_batch_is_its_images_one_by_one():
         np.testing.assert_allclose(numpy(model(single))[0], whole[index], atol=2e-5)
 
 
-@pytest.mark.parametrize(
-    ("variant", "map_size"), [("standard", (3, 4)), ("c4", (5, 7)), ("dc5", (5, 7))]
-)
-def test_resnet_maps_are_rounded_up(variant, map_size):
-    model = network(**{**RESNET, "image_size": (70, 100), "resnet_variant": variant})
-    assert model.encoder.map_size == map_size
-    encoded = model.encode(inputs(model)["image"])
-    assert tuple(encoded.shape) == (2, map_size[0] * map_size[1], CONFIG.dim_decoder)
-
-
-def test_vit_leaves_out_what_fills_no_patch():
-    model = network(image_size=(50, 47))
-    assert model.encoder.map_size == (3, 2)
-    assert tuple(model.encode(inputs(model)["image"]).shape) == (2, 6, CONFIG.dim_decoder)
-
-
 def test_the_class_token_comes_first():
     model = network(use_class_token=True, image_size=(32, 64))
     assert tuple(model.encode(inputs(model)["image"]).shape)[1] == 9
