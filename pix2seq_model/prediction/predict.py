@@ -145,6 +145,7 @@ class _Found:
 
     def add_attention(self, loaded: _Loaded, attention: ImageAttention) -> None:
         """Writes the attention of an image in which something was found."""
+        assert loaded.prepared.pixels is not None  # kept unless one says otherwise
         sheet = attention_sheet(Image.fromarray(loaded.prepared.pixels), attention)
         if sheet is not None:
             self._write_picture("attention", loaded.source.name, sheet)

@@ -137,7 +137,7 @@ def test_nothing_readable_is_an_error_that_names_the_first(model_dir, tmp_path):
 
 def test_more_objects_than_positions_are_refused(compiled_once):
     network, _ = compiled_once
-    with pytest.raises(ConfigError, match=f"ask for at most {MAX_OBJECTS} objects"):
+    with pytest.raises(ConfigError, match=f"set max_objects to at most {MAX_OBJECTS} "):
         Detector(network, max_objects=MAX_OBJECTS + 1)
 
 
