@@ -227,7 +227,11 @@ def _recompute(
         length=length,
     )
     input_seq, target_seq, token_weights = (np.asarray(array) for array in sequences)
-    ours = {"input_seq": input_seq, "target_seq": target_seq, "token_weights": token_weights}
+    ours: dict[str, Any] = {
+        "input_seq": input_seq,
+        "target_seq": target_seq,
+        "token_weights": token_weights,
+    }
 
     encoded = network.encode(images)
     logits = network.decode(input_seq, encoded)

@@ -7,22 +7,14 @@ import numpy as np
 
 from pix2seq_model.decoding.generate import generate
 from pix2seq_model.decoding.settings import DecodeSettings
-from pix2seq_model.errors import ConfigError
 from pix2seq_model.network.config import ModelConfig
 from pix2seq_model.network.pix2seq import Pix2Seq
 from pix2seq_model.tokens.detections import boxes_from_tokens, boxes_in_original, coco_results
-from pix2seq_model.tokens.vocabulary import TOKENS_PER_OBJECT
 
 
 def check_positions(settings: DecodeSettings, model: ModelConfig) -> None:
     """Raises ConfigError if more objects are wanted than the model has positions for."""
-    positions = model.max_seq_len
-    if settings.num_tokens > positions:
-        raise ConfigError(
-            f"max_objects={settings.max_objects} needs {settings.num_tokens} positions, but the "
-            f"model's max_seq_len is {positions}: ask for at most "
-            f"{positions // TOKENS_PER_OBJECT} objects"
-        )
+    model.check_positions("max_objects", settings.max_objects)
 
 
 class Detector:

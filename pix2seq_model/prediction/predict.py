@@ -22,6 +22,7 @@ from PIL import Image
 from pix2seq_model.atomic_write import write_atomically, write_json
 from pix2seq_model.data.ground_truth import category_numbers
 from pix2seq_model.data.image_check import ImageDefect
+from pix2seq_model.decoding.attention_reader import AttentionReader
 from pix2seq_model.decoding.detector import Detector
 from pix2seq_model.errors import DataError
 from pix2seq_model.input_pipeline.image_file import PreparedImage, prepare_image
@@ -30,10 +31,7 @@ from pix2seq_model.model_folder.pushed import find_model_folder
 from pix2seq_model.prediction.image_sources import ImageSource
 from pix2seq_model.progress import DetectionProgress
 from pix2seq_model.reports import drawing
-from pix2seq_model.reports.attention_pictures import (
-    AttentionReader,
-    attention_sheet,
-)
+from pix2seq_model.reports.attention_pictures import attention_sheet
 
 _SHEET_PICTURES = 60
 _THREADS = 8  # reading may wait for a network
@@ -212,7 +210,10 @@ def _write_attention(
     output: epath.Path, loaded: _Loaded, reader: AttentionReader, score_threshold: float
 ) -> None:
     """Writes the sheet of an image in which something was found."""
-    sheet = attention_sheet(reader.of_found(loaded.prepared, score_threshold=score_threshold))
+    attention = reader.read(
+        loaded.prepared, image_id=loaded.image_id, score_threshold=score_threshold
+    )
+    sheet = attention_sheet(Image.fromarray(loaded.prepared.pixels), attention)
     if sheet is None:
         return
     path = output / "attention" / f"{loaded.source.name}.jpg"

@@ -123,5 +123,8 @@ def test_on_beam_the_same_is_found(folders, tmp_path):
         assert other["score"] == pytest.approx(one["score"], abs=1e-5)
     assert reasons(here) == reasons(there)
     names = {path.name for path in (tmp_path / "there" / "evaluation").iterdir()}
-    assert names == {"detections.json", "ground_truth.json", "metrics.json", "report.html"}
+    assert names == {
+        *("attention.json", "attention.npz", "detections.json", "ground_truth.json"),
+        *("metrics.json", "report.html"),
+    }
     assert not list((tmp_path / "cache").glob("*-beam"))
