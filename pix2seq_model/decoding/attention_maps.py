@@ -66,7 +66,7 @@ class ImageAttention:
 def write_attention(folder: epath.PathLike, images: Sequence[ImageAttention]) -> None:
     """Writes the two files; the maps keep every digit."""
     folder = epath.Path(folder)
-    maps = {
+    maps: dict[str, Any] = {
         str(image.image_id): np.concatenate([seen.maps for seen in (*image.found, *image.given)])
         for image in images
         if image.found or image.given
@@ -117,7 +117,7 @@ def _to_json(seen: ObjectAttention) -> dict[str, Any]:
 
 
 def _image(row: dict[str, Any], maps: Any) -> ImageAttention:
-    stacked = maps[str(row["image_id"])] if row["found"] or row["given"] else np.zeros(0)
+    stacked = maps[str(row["image_id"])] if row["found"] or row["given"] else np.empty(0)
     start = 0
     parts: dict[str, tuple[ObjectAttention, ...]] = {}
     for part in ("found", "given"):

@@ -226,7 +226,8 @@ def hotcoco_evaluator(
     category_ids = sorted(row["id"] for row in ground_truth["categories"])
     known = set(category_ids)
     coco = COCO(dict(ground_truth))
-    found = coco.load_res([row for row in detections if row["category_id"] in known])
+    rows: list[Any] = [row for row in detections if row["category_id"] in known]
+    found = coco.load_res(rows)
     evaluator = COCOeval(coco, found, "bbox")
     all_ids = (row["id"] for row in ground_truth["images"])
     evaluator.params.imgIds = sorted(all_ids if image_ids is None else image_ids)
