@@ -264,7 +264,7 @@ def _decode_greedily(loaded, images, golden):
     return {
         "greedy_tokens": tokens,
         "greedy_logits": objects["logits"][:, :length],
-        "classes": objects["class_ids"][:, :complete],
+        "classes": objects["category_ids"][:, :complete],
         "scores": objects["scores"][:, :complete],
         "boxes": boxes_from_tokens(whole, loaded.vocabulary),
     }

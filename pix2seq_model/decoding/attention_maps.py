@@ -72,7 +72,7 @@ def write_attention(folder: epath.PathLike, images: Sequence[ImageAttention]) ->
         if image.found or image.given
     }
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **maps)
+    np.savez_compressed(buffer, allow_pickle=False, **maps)
     write_atomically(folder / _MAPS_FILE, buffer.getvalue())
     write_json(
         folder / _TEXT_FILE,

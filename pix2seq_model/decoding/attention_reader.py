@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from pix2seq_model.boxes import box_xywh_to_yxyx
-from pix2seq_model.decoding.attention import cross_attention_maps, likeliest_classes
+from pix2seq_model.decoding.attention import cross_attention_maps, likeliest_categories
 from pix2seq_model.decoding.attention_maps import ImageAttention, ObjectAttention
 from pix2seq_model.decoding.generate import generate
 from pix2seq_model.input_pipeline.image_file import PreparedImage
@@ -75,7 +75,7 @@ class AttentionReader:
         """The first objects of the generated sequence, five maps each."""
         inputs_1HW3 = image.image[None]
         found = generate(self._network, inputs_1HW3, **self._generate)
-        is_shown_N = (found["class_ids"][0] > 0) & (found["scores"][0] >= score_threshold)
+        is_shown_N = (found["category_ids"][0] > 0) & (found["scores"][0] >= score_threshold)
         shown = np.flatnonzero(is_shown_N)[:num_objects]
         if not len(shown):
             return ()
@@ -89,7 +89,7 @@ class AttentionReader:
         )[0]
         return tuple(
             self._object(
-                found["class_ids"][0, index],
+                found["category_ids"][0, index],
                 found["scores"][0, index],
                 boxes_N4[index],
                 maps_N5YX[index],
@@ -111,15 +111,15 @@ class AttentionReader:
         tokens_N5 = np.pad(coordinates_N4, [(0, 0), (0, 1)]).astype(np.int32)
         inputs_NHW3 = np.repeat(image.image[None], len(tokens_N5), axis=0)
         maps_N1YX = cross_attention_maps(self._network, inputs_NHW3, tokens_N5)[:, -1:]
-        class_ids_N, scores_N = likeliest_classes(self._network, inputs_NHW3, tokens_N5)
-        return tuple(map(self._object, class_ids_N, scores_N, boxes_N4, maps_N1YX))
+        category_ids_N, scores_N = likeliest_categories(self._network, inputs_NHW3, tokens_N5)
+        return tuple(map(self._object, category_ids_N, scores_N, boxes_N4, maps_N1YX))
 
     def _object(
-        self, class_id: int, score: float, box_yxyx: np.ndarray, maps: np.ndarray
+        self, category_id: int, score: float, box_yxyx: np.ndarray, maps: np.ndarray
     ) -> ObjectAttention:
         ymin, xmin, ymax, xmax = (float(edge) for edge in box_yxyx)
         return ObjectAttention(
-            name=self._names.get(int(class_id), f"class {int(class_id)}").strip(),
+            name=self._names.get(int(category_id), f"class {int(category_id)}").strip(),
             score=float(score),
             box_yxyx=(ymin, xmin, ymax, xmax),
             maps=np.asarray(maps, np.float32),

@@ -159,7 +159,7 @@ class Analysis:
     point: OperatingPoint
 
 
-def analyse(ground_truth: Mapping[str, Any], detections: Sequence[Mapping[str, Any]]) -> Analysis:
+def analyse(ground_truth: Mapping[str, Any], detections: Sequence[dict[str, Any]]) -> Analysis:
     """Matches detections with objects as COCO does and says what went wrong.
 
     Args:
@@ -248,7 +248,7 @@ def best_operating_point(
     )
 
 
-def _evaluated(ground_truth: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> Any:
+def _evaluated(ground_truth: Mapping[str, Any], rows: Sequence[dict[str, Any]]) -> Any:
     evaluator = hotcoco_evaluator(ground_truth, rows)
     evaluator.params.iouThrs = [IOU_THRESHOLD]
     evaluator.evaluate()

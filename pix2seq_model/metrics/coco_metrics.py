@@ -94,7 +94,7 @@ class CocoResult:
 
 def evaluate_detections(
     ground_truth: Mapping[str, Any],
-    detections: Sequence[Mapping[str, Any]],
+    detections: Sequence[dict[str, Any]],
     *,
     image_ids: Iterable[int] | None = None,
     engine: Engine = "hotcoco",
@@ -119,7 +119,7 @@ def evaluate_detections(
 
 def _evaluate(
     ground_truth: Mapping[str, Any],
-    detections: Sequence[Mapping[str, Any]],
+    detections: Sequence[dict[str, Any]],
     image_ids: Iterable[int] | None,
     engine: Engine,
 ) -> CocoResult:
@@ -210,7 +210,7 @@ def _numbers(precision_TRKAM: np.ndarray, recall_TKAM: np.ndarray) -> dict[str, 
 
 def hotcoco_evaluator(
     ground_truth: Mapping[str, Any],
-    detections: Sequence[Mapping[str, Any]],
+    detections: Sequence[dict[str, Any]],
     *,
     image_ids: Iterable[int] | None = None,
 ) -> Any:
@@ -237,7 +237,7 @@ def hotcoco_evaluator(
 
 def _run_hotcoco(
     truth: Mapping[str, Any],
-    detections: Sequence[Mapping[str, Any]],
+    detections: Sequence[dict[str, Any]],
     image_ids: list[int],
     category_ids: list[int],
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -249,7 +249,7 @@ def _run_hotcoco(
 
 def _run_pycocotools(
     truth: Mapping[str, Any],
-    detections: Sequence[Mapping[str, Any]],
+    detections: Sequence[dict[str, Any]],
     image_ids: list[int],
     category_ids: list[int],
 ) -> tuple[np.ndarray, np.ndarray]:

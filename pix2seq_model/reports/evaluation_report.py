@@ -76,7 +76,7 @@ class ReportInput:
     title: str
     facts: Mapping[str, str]
     ground_truth: Mapping[str, Any]
-    detections: Sequence[Mapping[str, Any]]
+    detections: Sequence[dict[str, Any]]
     result: CocoResult
     published: tuple[float, str] | None = None
     histories: Mapping[str, Sequence[Mapping[str, float]]] = dataclasses.field(default_factory=dict)
@@ -193,9 +193,9 @@ def read_histories(model_dir: epath.PathLike) -> dict[str, list[dict[str, float]
     files = {path.stem: path for path in folder.iterdir() if path.suffix == ".jsonl"}
     order = [stage for stage in _STAGES if stage in files]
     order += sorted(set(files) - set(order))
-    histories: dict[str, list[dict[str, Any]]] = {}
+    histories: dict[str, list[dict[str, float]]] = {}
     for stage in order:
-        histories[stage] = rows = []
+        rows = histories[stage] = []
         for line in files[stage].read_text().splitlines():
             try:
                 row = json.loads(line)

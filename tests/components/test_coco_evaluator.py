@@ -17,7 +17,11 @@ from tests.fixtures.evaluated_model import MAX_OBJECTS, write_examples, write_mo
 def folders(tmp_path_factory):
     """Examples, a model, and a place for finished evaluations."""
     folder = tmp_path_factory.mktemp("evaluator")
-    return write_examples(folder / "examples"), write_model(folder / "model"), folder / "cache"
+    return (
+        write_examples(folder / "examples"),
+        write_model(folder / "model", finds_objects=True),
+        folder / "cache",
+    )
 
 
 def artifact(kind, uri, number=0):
