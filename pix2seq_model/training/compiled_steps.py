@@ -4,60 +4,51 @@ To trace and compile a step takes longer than a small run trains. It depends on 
 how it is optimised, but not on the data, the seed, the order of the objects or the number of bins.
 """
 
+import dataclasses
 import json
 from collections.abc import Callable
 
-import keras
-from ml_collections import ConfigDict
-
-from pix2seq_model.experiment import loading as experiment
 from pix2seq_model.network.pix2seq import build_model
 from pix2seq_model.training.checkpoint import TrainingState, put_state, take_state
-from pix2seq_model.training.training_model import TrainedNetwork
+from pix2seq_model.training.settings import TrainingRun
+from pix2seq_model.training.training_step import TrainingStep
 
 # Settings of a stage that the step does not depend on.
-_OUTSIDE_THE_STEP = ("augmentation", "sequence", "start_from", "split", "shuffle_buffer")
+_OUTSIDE_THE_STEP = ("augmentation", "sequence", "split", "shuffle_buffer")
 
 
 class CompiledSteps:
-    """The networks that `train` has compiled, by what decides their step."""
+    """The steps that `train` has compiled, by what decides them."""
 
     def __init__(self) -> None:
-        self._kept: dict[str, tuple[TrainedNetwork, TrainingState]] = {}
+        self._kept: dict[str, tuple[TrainingStep, TrainingState]] = {}
 
-    def take(
-        self, config: ConfigDict, stage: str, make: Callable[[], TrainedNetwork]
-    ) -> TrainedNetwork:
-        """A network as `make` returns it, but compiled before if an earlier run had such a one.
+    def take(self, run: TrainingRun, make: Callable[[], TrainingStep]) -> TrainingStep:
+        """A step as `make` returns it, but compiled before if an earlier run had such a one.
 
         The run that had it must be over.
         """
-        key = _key(config, stage)
+        key = _key(run)
         if key not in self._kept:
-            model = make()
-            self._kept[key] = (model, take_state(model, step=0))
-            return model
-        model, initial = self._kept[key]
-        put_state(model, initial)
-        vocabulary = experiment.vocabulary(config)
-        fresh = build_model(model.network.model_config, vocabulary, seed=config.seed)
-        _copy(fresh.variables, model.network.variables)
-        model.network.vocabulary = vocabulary
-        return model
+            step = make()
+            self._kept[key] = (step, take_state(step.model, step=0))
+            return step
+        step, initial = self._kept[key]
+        step.synchronize()
+        put_state(step.model, initial)
+        network = step.model.network
+        fresh = build_model(run.model, run.vocabulary, seed=run.seed)
+        # All variables: next to the weights there is the state of the seeds of dropout.
+        for old, new in zip(network.variables, fresh.variables, strict=True):
+            old.assign(new)
+        network.vocabulary = run.vocabulary
+        return step
 
 
-def _copy(source: list[keras.Variable], target: list[keras.Variable]) -> None:
-    # All variables: besides the weights there is the state of the seeds of dropout.
-    for old, new in zip(target, source, strict=True):
-        old.assign(new)
-
-
-def _key(config: ConfigDict, stage: str) -> str:
-    vocabulary = config.vocabulary.to_dict()
+def _key(run: TrainingRun) -> str:
+    vocabulary = dataclasses.asdict(run.vocabulary)
     del vocabulary["num_bins"]
-    settings = {
-        name: value
-        for name, value in config[stage].to_dict().items()
-        if name not in _OUTSIDE_THE_STEP
-    }
-    return json.dumps([settings, vocabulary, config.model.to_dict()], sort_keys=True)
+    settings = dataclasses.asdict(run.settings)
+    for name in _OUTSIDE_THE_STEP:
+        del settings[name]
+    return json.dumps([settings, vocabulary, dataclasses.asdict(run.model)], sort_keys=True)

@@ -16,7 +16,8 @@ import numpy as np
 
 from pix2seq_model.network.pix2seq import build_model
 from pix2seq_model.network.remat import recompute_activations
-from pix2seq_model.training.training_model import TrainedNetwork
+from pix2seq_model.training.training_model import TrainingModel
+from pix2seq_model.training.training_step import make_step
 from tests.pix2seq_model import tiny_network
 
 STEPS = 50
@@ -32,7 +33,7 @@ def _batch(random: np.random.Generator, size: int):
     return {"image": images, "tokens": tokens}, tokens, np.ones(tokens.shape, np.float32)
 
 
-def _model(way: str, *, size: int, layers: int) -> TrainedNetwork:
+def _model(way: str, *, size: int, layers: int) -> TrainingModel:
     keras.config.set_dtype_policy("mixed_bfloat16" if way == "mixed" else "float32")
     config = dataclasses.replace(
         tiny_network.CONFIG, image_size=(size, size), num_encoder_layers=layers
@@ -40,27 +41,19 @@ def _model(way: str, *, size: int, layers: int) -> TrainedNetwork:
     network = build_model(config, tiny_network.VOCABULARY, seed=1)
     if way == "checkpointing":
         recompute_activations(network)
-    model = TrainedNetwork(network, tiny_network.VOCABULARY)
-    model.compile(optimizer=keras.optimizers.AdamW(1e-3))
-    model.optimizer.build(model.trainable_variables)
-    return model
+    return TrainingModel(
+        network, keras.optimizers.AdamW(1e-3), vocabulary=tiny_network.VOCABULARY
+    )
 
 
 def _losses(way: str) -> list[float]:
     random = np.random.default_rng(0)
+    step = make_step(_model(way, size=64, layers=1))
     rows = []
-    _model(way, size=64, layers=1).fit(
-        (_batch(random, 64) for _ in range(STEPS)),
-        steps_per_epoch=STEPS,
-        epochs=1,
-        verbose=0,
-        shuffle=False,
-        callbacks=[
-            keras.callbacks.LambdaCallback(
-                on_train_batch_end=lambda batch, logs: rows.append(float(logs["loss"]))
-            )
-        ],
-    )
+    for _ in range(STEPS):
+        step(step.place(_batch(random, 64)))
+        step.synchronize()
+        rows.append(step.model.log.read()["loss"])
     return rows
 
 
@@ -68,11 +61,12 @@ def _kept_bytes(way: str) -> int:
     import jax
 
     model = _model(way, size=256, layers=6)
-    weights, states = model.values()
+    weights = [variable.value for variable in model.trainable_variables]
+    states = [variable.value for variable in model.state_variables]
     batch = _batch(np.random.default_rng(0), 256)
 
     def loss(weights):
-        logits, _ = model.stateless_call(weights, states, batch[0], training=True)
+        logits, _ = model.network.stateless_call(weights, states, batch[0], training=True)
         return keras.ops.sum(logits)
 
     # What `vjp` returns holds the arrays that the backward pass will read.

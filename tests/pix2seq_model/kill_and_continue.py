@@ -28,7 +28,6 @@ SETTINGS = {
     "rich": {
         "ema_decay": 0.9,
         "accumulation_steps": 2,
-        "steps_per_execution": 2,
         "clip_norm": 1.0,
         "label_smoothing": 0.1,
     },

@@ -1,0 +1,58 @@
+"""The means of the log: summed up on the device, and turned into numbers only for a line of it."""
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from pix2seq_model.training.loss import Sums
+
+NAMES = (
+    *("loss", "loss_coordinates", "loss_classes", "loss_noise"),
+    *("token_accuracy", "gradient_norm"),
+)
+
+
+class LogMeans:
+    """Running means over the batches since the last reset.
+
+    `loss`; of the same token losses `loss_coordinates`, `loss_classes` (both of real objects) and
+    `loss_noise` (the noise class); `token_accuracy`, the share of real objects' tokens that are the
+    likeliest under teacher forcing; `gradient_norm`, before clipping.
+
+    Attributes:
+      variables: sum(w * x) and sum(w), each of shape (number of names,), float32.
+    """
+
+    def __init__(self) -> None:
+        self.variables = [
+            keras.Variable(
+                np.zeros(len(NAMES), np.float32), dtype="float32", trainable=False, name=name
+            )
+            for name in ("log_totals", "log_weights")
+        ]
+
+    @staticmethod
+    def added(values: list, parts: Sums, finite: Any) -> list:
+        """The values of the variables after a batch; one that is not finite adds nothing.
+
+        Args:
+          values: of the variables before.
+          parts: for each name the mean in the batch and its weight.
+          finite: bool scalar.
+        """
+        means = ops.stack([ops.where(finite, parts[name][0], 0.0) for name in NAMES])
+        weights = ops.stack([ops.where(finite, parts[name][1], 0.0) for name in NAMES])
+        return [values[0] + means * weights, values[1] + weights]
+
+    def read(self) -> dict[str, float]:
+        """The means as numbers: waits for the steps before. 0 where nothing was added."""
+        totals, weights = (ops.convert_to_numpy(variable.value) for variable in self.variables)
+        means = np.divide(totals, weights, out=np.zeros_like(totals), where=weights != 0)
+        return dict(zip(NAMES, means.tolist(), strict=True))
+
+    def reset(self) -> None:
+        """Starts the means again."""
+        for variable in self.variables:
+            variable.assign(np.zeros(len(NAMES), np.float32))
