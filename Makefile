@@ -75,15 +75,17 @@ image:  ## Build the container image and check it (needs Docker). IMAGE=..., DEV
 	docker run --rm $(IMAGE) python -m tfx.scripts.run_executor --help > /dev/null
 	docker run --rm $(IMAGE) --id=1 --provision_endpoint=localhost:1 2>&1 | grep -q provisioning
 
-lint: env  ## Style and format, as the continuous integration checks them.
+lint: env  ## Style, format, the rooms' imports and types, as the continuous integration checks them.
 	@$(RUN) -m ruff check .
 	@$(RUN) -m ruff format --check .
+	@$(VENV)/bin/lint-imports
+	@$(RUN) -m mypy
 
-format: env  ## Mend style and format.
+format: env  ## Fix style and format.
 	@$(RUN) -m ruff check --fix .
 	@$(RUN) -m ruff format .
 
-requirements:  ## Pin the environment anew from requirements/*.in (needs uv).
+requirements:  ## Pin the environment again from requirements/*.in (needs uv).
 	@for part in runtime jax cuda dev; do \
 	  uv pip compile requirements/$$part.in --override requirements/overrides.txt --upgrade --quiet \
 	    --python-version 3.11 --python-platform x86_64-manylinux_2_28 --no-emit-index-url --no-annotate \

@@ -28,8 +28,9 @@ from benchmarks.operations import training_step_operations
 from pix2seq_model.experiment import loading as experiment
 from pix2seq_model.network.pix2seq import build_model
 from pix2seq_model.network.remat import recompute_activations
-from pix2seq_model.training.optimizer import make_optimizer
 from pix2seq_model.training.batch_feed import BatchFeed
+from pix2seq_model.training.optimizer import make_optimizer
+from pix2seq_model.training.settings import STAGES
 from pix2seq_model.training.training_model import TrainingModel
 from pix2seq_model.training.training_step import TrainingStep, make_step
 
@@ -48,7 +49,7 @@ PEAK_TFLOPS = {
 def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--config", required=True, help="as for run_pipeline.py")
-    parser.add_argument("--stage", default="finetune", choices=experiment.STAGES)
+    parser.add_argument("--stage", default="finetune", choices=STAGES)
     parser.add_argument("--warmup", type=int, default=3, help="steps before the clock starts")
     parser.add_argument("--steps", type=int, default=20, help="steps that are timed")
     parser.add_argument("--examples", help="examples folder; synthetic input if absent")
@@ -61,11 +62,10 @@ def main(arguments: list[str]) -> None:
 
 def measure(config, given: argparse.Namespace) -> dict:
     """Times the step; see the keys of the result."""
-    settings = config[given.stage]
-    vocabulary = experiment.vocabulary(config)
-    model_config = experiment.model_config(config, given.stage)
+    run = experiment.training_run(config, given.stage)
+    settings, vocabulary, model_config = run.settings, run.vocabulary, run.model
     keras.config.set_dtype_policy(settings.precision)
-    network = build_model(model_config, vocabulary, seed=config.seed)
+    network = build_model(model_config, vocabulary, seed=run.seed)
     if settings.activation_checkpointing:
         recompute_activations(network)
     model = TrainingModel(
@@ -75,10 +75,10 @@ def measure(config, given: argparse.Namespace) -> dict:
         label_smoothing=settings.label_smoothing,
     )
     step = make_step(model, jit_compile=settings.jit_compile)
-    batch_size = settings.batch_size // settings.accumulation_steps
+    batch_size = settings.images_per_batch
     num_tokens = 5 * settings.sequence.max_objects
     if given.examples:
-        batches = _real_batches(config, given, batch_size)
+        batches = _real_batches(run, given, batch_size)
     else:
         batches = _synthetic_batches(model_config, vocabulary, batch_size, num_tokens)
     clock = _timed(step, BatchFeed(batches, place=step.place), given)
@@ -163,22 +163,20 @@ def _synthetic_batches(model_config, vocabulary, batch_size: int, num_tokens: in
     return itertools.repeat(batch)
 
 
-def _real_batches(config, given: argparse.Namespace, batch_size: int):
+def _real_batches(run, given: argparse.Namespace, batch_size: int):
     # Only here: this needs TensorFlow.
-    from pix2seq_model.input_pipeline.augmentation import Augmentation
     from pix2seq_model.input_pipeline.datasets import training_dataset
-    from pix2seq_model.tokens.settings import SequenceSettings
 
-    settings = config[given.stage]
+    settings = run.settings
     dataset = training_dataset(
         given.examples,
         split=settings.split,
-        vocabulary=experiment.vocabulary(config),
-        image_size=tuple(settings.image_size),
+        vocabulary=run.vocabulary,
+        image_size=settings.image_size,
         batch_size=batch_size,
-        seed=config.seed,
-        augmentation=Augmentation(**settings.augmentation.to_dict()),
-        sequence=SequenceSettings(**settings.sequence.to_dict()),
+        seed=run.seed,
+        augmentation=settings.augmentation,
+        sequence=settings.sequence,
         shuffle_buffer=settings.shuffle_buffer,
     )
     on_jax = keras.backend.backend() == "jax"

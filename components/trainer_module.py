@@ -2,7 +2,7 @@
 
 from tfx.components.trainer.fn_args_utils import FnArgs
 
-from pix2seq_model.experiment.loading import load_config
+from pix2seq_model.experiment.loading import load_config, training_run
 from pix2seq_model.training.train import train
 
 
@@ -22,9 +22,10 @@ def run_fn(fn_args: FnArgs) -> None:
     request = fn_args.custom_config
     # <examples folder>/Split-<split>/<pattern>
     split_folder = _parent(fn_args.train_files[0])
+    stage = request["stage"]
+    config = load_config(request["config"], request["overrides"], stage=stage)
     train(
-        load_config(request["config"], request["overrides"], stage=request["stage"]),
-        request["stage"],
+        training_run(config, stage),
         examples_dir=_parent(split_folder),
         split=split_folder.rsplit("/", 1)[-1].removeprefix("Split-"),
         model_dir=_parent(fn_args.serving_model_dir),

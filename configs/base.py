@@ -92,7 +92,6 @@ def stage() -> ConfigDict:
     # auto, on or off. Auto is XLA, also on a CPU, where TensorFlow trains large networks faster
     # without it.
     stage.jit_compile = "auto"
-    stage.steps_per_execution = 1
     stage.steps_per_log = 100
     stage.checkpoint_every_steps = 1000
     stage.checkpoint_every_minutes = 15.0  # 0: off

@@ -14,8 +14,8 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from pix2seq_model.errors import DataError
-from pix2seq_model.experiment.loading import WATCHING_SETTINGS
 from pix2seq_model.published.locations import checkpoint_files, is_checkpoint
+from pix2seq_model.training.settings import WATCHING_SETTINGS
 
 _PROJECT_ROOT = Path(__file__).resolve().parents[1]
 _PACKAGES = ("components", "pix2seq_model")

@@ -1,9 +1,17 @@
 """Files that are whole or absent: written under a temporary name, then renamed."""
 
+import contextlib
 import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from etils import epath
+
+# In front of a file's name while it is written; its ending stays, some writers go by it.
+PARTIAL = ".partial-"
 
 
 def write_atomically(path: epath.PathLike, content: str | bytes) -> None:
@@ -13,7 +21,7 @@ def write_atomically(path: epath.PathLike, content: str | bytes) -> None:
     """
     path = epath.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / f".{path.name}.partial"
+    temporary = path.parent / f"{PARTIAL}{path.name}"
     if isinstance(content, bytes):
         temporary.write_bytes(content)
     else:
@@ -27,3 +35,29 @@ def write_json(path: epath.PathLike, value: Any, *, indent: int | None = None) -
     Numbers that are not finite are refused (ValueError): strict readers would choke on them.
     """
     write_atomically(path, json.dumps(value, allow_nan=False, indent=indent) + "\n" * bool(indent))
+
+
+@contextlib.contextmanager
+def atomic_path(path: epath.PathLike) -> Iterator[Path]:
+    """The name of a local file to write inside the `with` block; its end puts it at `path`.
+
+    For writers that jump back and forth in a file, as zip and HDF5 do: that needs a local one, so
+    a file for gs:// is written here first. If the block raises, nothing is left of it.
+    """
+    target = epath.Path(path)
+    if os.fspath(target).startswith("gs://"):
+        with tempfile.TemporaryDirectory() as scratch:
+            local = Path(scratch) / target.name
+            yield local
+            # An object of a bucket appears whole.
+            epath.Path(local).copy(target, overwrite=True)
+        return
+    temporary = Path(target.parent) / f"{PARTIAL}{target.name}"
+    temporary.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)

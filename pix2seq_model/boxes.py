@@ -1,7 +1,7 @@
-"""Boxes: area, validity, clipping, flips and changes of frame.
+"""Boxes: area, validity, clipping, flips, changes of frame and of format.
 
 Every function is pure and takes boxes of shape (..., 4), any leading axes, with the format in its
-name: `yxyx` is (ymin, xmin, ymax, xmax).
+name: `yxyx` is (ymin, xmin, ymax, xmax), `xywh`, as in COCO's files, (xmin, ymin, width, height).
 `xp` is the array module that does the arithmetic: `numpy`, `keras.ops` or `tensorflow`.
 """
 
@@ -20,6 +20,18 @@ def box_yxyx_is_valid(boxes: Any, *, xp: Any = np) -> Any:
     """Whether height and width are positive, bool of shape (...)."""
     ymin, xmin, ymax, xmax = _split(boxes)
     return xp.logical_and(ymax > ymin, xmax > xmin)
+
+
+def box_yxyx_to_xywh(boxes: Any, *, xp: Any = np) -> Any:
+    """COCO's format of boxes in the same units."""
+    ymin, xmin, ymax, xmax = _split(boxes)
+    return xp.stack([xmin, ymin, xmax - xmin, ymax - ymin], axis=-1)
+
+
+def box_xywh_to_yxyx(boxes: Any, *, xp: Any = np) -> Any:
+    """The edges, in the same units, of boxes in COCO's format."""
+    x, y, width, height = _split(boxes)
+    return xp.stack([y, x, y + height, x + width], axis=-1)
 
 
 def clip_box_yxyx(boxes: Any, *, xp: Any = np) -> Any:

@@ -1,19 +1,86 @@
-"""What a person sees while a model trains: one live line on a terminal, plain lines elsewhere."""
+"""What a person sees while something runs: one live line on a terminal, plain lines elsewhere."""
 
 import sys
 import time
 from collections.abc import Callable
 from typing import TextIO
 
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
 _LIVE_INTERVAL_S = 0.2
-_PLAIN_INTERVAL_S = 5.0
+
+
+class _Output:
+    """On a terminal one line rewritten in place; elsewhere (a log file, a cloud job) lines."""
+
+    def __init__(
+        self,
+        stream: TextIO | None,
+        *,
+        interval_s: float,
+        clock: Callable[[], float],
+        live: bool = True,
+    ) -> None:
+        """
+        Args:
+          stream: where to write; standard error if None.
+          interval_s: least time between two plain lines.
+          clock: seconds.
+          live: False for plain lines on a terminal too.
+        """
+        self._stream = stream or sys.stderr
+        self._clock = clock
+        self._shown_at = -float("inf")
+        self._live: Live | None = None
+        self._interval_s = interval_s
+        if live and self._stream.isatty():
+            console = Console(file=self._stream, force_terminal=True, highlight=False, markup=False)
+            if not console.is_dumb_terminal:
+                self._interval_s = _LIVE_INTERVAL_S
+                self._live = Live(
+                    console=console,
+                    auto_refresh=False,
+                    redirect_stdout=False,
+                    redirect_stderr=False,
+                )
+
+    @property
+    def is_live(self) -> bool:
+        return self._live is not None
+
+    def is_due(self) -> bool:
+        """Whether the last line is old enough for another."""
+        return self._clock() - self._shown_at >= self._interval_s
+
+    def show(self, text: str) -> None:
+        """Writes the line, in the place of the one before where it is live."""
+        self._shown_at = self._clock()
+        if self._live is None:
+            print(text, file=self._stream, flush=True)
+        else:
+            self._live.start()
+            self._live.update(Text(text, no_wrap=True, overflow="ellipsis"), refresh=True)
+
+    def message(self, text: str) -> None:
+        """Writes a line of its own, above the live one."""
+        if self._live is None:
+            print(text, file=self._stream, flush=True)
+        else:
+            self._live.console.print(text, soft_wrap=True)
+
+    def close(self) -> None:
+        """Ends the live line, which stays."""
+        if self._live is not None:
+            self._live.stop()
 
 
 class ProgressLine:
-    """Writes step, loss, learning rate, images/s and the time left.
+    """Writes step, loss, learning rate, images/s and the time left of a training.
 
-    On a terminal one line is rewritten in place; elsewhere (a log file, a cloud job) a line is
-    added for a log interval, but no more often than every five seconds. A context manager.
+    A plain line is written for a log interval, but no more often than every five seconds.
+    A context manager.
     """
 
     def __init__(
@@ -38,14 +105,11 @@ class ProgressLine:
         self._label = label
         self._total = total_steps
         self._batch_size = batch_size
-        self._stream = stream or sys.stderr
         self._messages_only = messages_only
-        self._live = self._stream.isatty() and not messages_only
         self._clock = clock
+        self._output = _Output(stream, interval_s=5.0, clock=clock, live=not messages_only)
         self._anchor: tuple[int, float] | None = None
         self._values: dict[str, float] = {}
-        self._written_at = -float("inf")
-        self._width = 0
 
     def start(self, step: int) -> None:
         """Starts the clock at `step`; call it after the first step, which compiles."""
@@ -59,46 +123,26 @@ class ProgressLine:
 
     def step(self, step: int) -> None:
         """Tells of a finished step: costs nothing but a look at the clock, most times."""
-        if self._live and self._clock() - self._written_at >= _LIVE_INTERVAL_S:
-            self._write_live(step)
+        if self._output.is_live and self._output.is_due():
+            self._output.show(self._text(step))
 
     def values(self, step: int, values: dict[str, float]) -> None:
         """Tells the values of a finished log interval, `loss` and `learning_rate` among them."""
         self._values = values
         if self._messages_only:
             return
-        due = self._clock() - self._written_at >= _PLAIN_INTERVAL_S or step >= self._total
-        if self._live:
-            self._write_live(step)
-        elif due:
-            self._written_at = self._clock()
-            print(self._text(step), file=self._stream, flush=True)
+        if self._output.is_live or self._output.is_due() or step >= self._total:
+            self._output.show(self._text(step))
 
     def message(self, text: str) -> None:
         """Writes a line of its own, above the live one."""
-        self._clear()
-        print(text, file=self._stream, flush=True)
+        self._output.message(text)
 
     def __enter__(self) -> "ProgressLine":
         return self
 
     def __exit__(self, *_: object) -> None:
-        # The last live line stays.
-        if self._live and self._width:
-            print(file=self._stream, flush=True)
-            self._width = 0
-
-    def _write_live(self, step: int) -> None:
-        self._written_at = self._clock()
-        text = self._text(step)
-        self._stream.write("\r" + text.ljust(self._width))
-        self._stream.flush()
-        self._width = len(text)
-
-    def _clear(self) -> None:
-        if self._live and self._width:
-            self._stream.write("\r" + " " * self._width + "\r")
-            self._width = 0
+        self._output.close()
 
     def _text(self, step: int) -> str:
         parts = [f"{self._label}  step {step:,}/{self._total:,} ({100 * step // self._total}%)"]
@@ -108,16 +152,57 @@ class ProgressLine:
             parts.append(f"lr {self._values['learning_rate']:.2e}")
         speed = self.steps_per_second(step)
         if speed:
-            parts.append(_speed(speed, self._batch_size))
+            parts.append(f"{speed * self._batch_size:,.3g} images/s")
+            parts.append(f"{speed:.1f} steps/s" if speed >= 1 else f"{1 / speed:.1f} s/step")
             parts.append(f"{duration_text((self._total - step) / speed)} left")
         return "  ".join(parts)
 
 
-def _speed(steps_per_second: float, batch_size: int) -> str:
-    images = f"{steps_per_second * batch_size:,.3g} images/s"
-    if steps_per_second >= 1:
-        return f"{images}  {steps_per_second:.1f} steps/s"
-    return f"{images}  {1 / steps_per_second:.1f} s/step"
+class DetectionProgress:
+    """Says how many images are done, how fast it goes and how long it will take."""
+
+    def __init__(
+        self,
+        label: str,
+        *,
+        total: int,
+        done: int = 0,
+        stream: TextIO | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """
+        Args:
+          label: what is done, in front of every line.
+          total: images.
+          done: images finished by an earlier run.
+          stream: where to write; standard error if None.
+          clock: seconds, for tests.
+        """
+        self._label, self._total = label, total
+        self._clock = clock
+        self._output = _Output(stream, interval_s=10.0, clock=clock)
+        self._anchor: tuple[int, float] | None = None
+        start = f", going on after {done:,}" if done else ""
+        self._output.message(f"{label}: {total:,} images{start}")
+
+    def update(self, done: int) -> None:
+        """Tells that `done` images are finished."""
+        if self._anchor is None:
+            self._anchor = (done, self._clock())  # the first batch compiles: no measure of speed
+        if self._output.is_due() or done >= self._total:
+            self._output.show(self._text(done, *self._anchor))
+
+    def close(self) -> None:
+        """Leaves the last live line standing."""
+        self._output.close()
+
+    def _text(self, done: int, first: int, since: float) -> str:
+        text = f"{self._label}: {done:,}/{self._total:,} ({100 * done // max(1, self._total)}%)"
+        seconds = self._clock() - since
+        if done > first and seconds > 0:
+            speed = (done - first) / seconds
+            text += f"  {speed:,.3g} images/s  {duration_text((self._total - done) / speed)} left"
+        return text
 
 
 def duration_text(seconds: float) -> str:

@@ -291,9 +291,7 @@ def _train(loaded, batch, *, num_steps, config, moved_runs=0):
             step(batch)
             step.synchronize()
             logs.append(model.log.read())
-        runs.append(
-            [np.array([log[name] for log in logs]) for name in ("loss", "gradient_norm")]
-        )
+        runs.append([np.array([log[name] for log in logs]) for name in ("loss", "gradient_norm")])
     for variable, value in zip(variables, start, strict=True):
         variable.assign(value)
     return runs

@@ -94,8 +94,7 @@ class TrialRunner:
     def _train(self, config: ConfigDict, trial: Trial, base: Trial | None) -> ModelInfo:
         folder = self._root / trial.name
         return train(
-            config,
-            trial.stage,
+            experiment.training_run(config, trial.stage),
             examples_dir=self._examples[trial.stage],
             model_dir=folder / "model",
             work_dir=folder / _WORK_FOLDER,

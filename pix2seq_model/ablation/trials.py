@@ -32,6 +32,7 @@ from pix2seq_model.evaluation.settings import EvaluationSettings
 from pix2seq_model.experiment import loading as experiment
 from pix2seq_model.progress import duration_text
 from pix2seq_model.tokens.settings import ORDERS
+from pix2seq_model.training.settings import WATCHING_SETTINGS
 
 RESULT_FILE = "result.json"
 TRIALS_FOLDER = "trials"
@@ -295,7 +296,7 @@ def _identity(
     stage = {
         name: value
         for name, value in changed[trial.stage].to_dict().items()
-        if name not in experiment.WATCHING_SETTINGS
+        if name not in WATCHING_SETTINGS
     }
     settings = EvaluationSettings.from_config(config.evaluation)
     # A trial from scratch is the same whether others are pretrained or not.

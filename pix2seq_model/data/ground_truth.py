@@ -6,6 +6,7 @@ from typing import Any
 
 from etils import epath
 
+from pix2seq_model.boxes import box_yxyx_to_xywh
 from pix2seq_model.data.manifest import read_dataset_info
 from pix2seq_model.data.records import decode_example
 from pix2seq_model.data.tfrecord import read_records
@@ -75,23 +76,25 @@ def read_split_truth(examples_dir: epath.PathLike, split: str) -> SplitTruth:
     image_numbers = _whole_numbers(list(records))
     images, annotations = [], []
     for image_id, (_, record) in records.items():
+        height, width = record["height"], record["width"]
         images.append(
             {
                 "id": image_numbers[image_id],
                 "file_name": record["filename"],
-                "height": int(record["height"]),
-                "width": int(record["width"]),
+                "height": int(height),
+                "width": int(width),
             }
         )
+        boxes = box_yxyx_to_xywh(record["boxes"].astype(float)) * [width, height, width, height]
         for box, label, area, crowd in zip(
-            record["boxes"].tolist(), record["labels"], record["area"], record["is_crowd"]
+            boxes.tolist(), record["labels"], record["area"], record["is_crowd"]
         ):
             annotations.append(
                 {
                     "id": len(annotations) + 1,
                     "image_id": image_numbers[image_id],
                     "category_id": labels[int(label)],
-                    "bbox": _xywh_pixels(box, record["height"], record["width"]),
+                    "bbox": [round(value, _PIXEL_DIGITS) for value in box],
                     "area": round(float(area), _PIXEL_DIGITS),
                     "iscrowd": int(crowd),
                 }
@@ -144,9 +147,3 @@ def _whole_numbers(image_ids: list[str]) -> dict[str, int]:
 
 def _is_plain_number(text: str) -> bool:
     return text.isascii() and text.isdecimal() and str(int(text)) == text
-
-
-def _xywh_pixels(box_yxyx: list[float], height: int, width: int) -> list[float]:
-    ymin, xmin, ymax, xmax = box_yxyx
-    pixels = (xmin * width, ymin * height, (xmax - xmin) * width, (ymax - ymin) * height)
-    return [round(value, _PIXEL_DIGITS) for value in pixels]

@@ -34,7 +34,7 @@ from pix2seq_model.data.example_proto import Example
 SCHEMA_VERSION = 1
 IMAGE_FORMATS = ("jpeg", "png")
 
-_BOX_EDGES = ("ymin", "xmin", "ymax", "xmax")
+BOX_EDGES = ("ymin", "xmin", "ymax", "xmax")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -98,7 +98,7 @@ def encode_example(
     put_bytes("image/filename", [filename.encode()])
     put_bytes("image/source_id", [image_id.encode()])
     put_bytes("image/key/sha256", [hashlib.sha256(image_encoded).hexdigest().encode()])
-    for axis, edge in enumerate(_BOX_EDGES):
+    for axis, edge in enumerate(BOX_EDGES):
         put_floats(f"image/object/bbox/{edge}", [o.box_yxyx[axis] for o in objects])
     put_ints("image/object/class/label", [o.label for o in objects])
     put_bytes("image/object/class/text", [o.text.encode() for o in objects])
@@ -138,7 +138,7 @@ def decode_example(serialized: bytes) -> dict[str, Any]:
         "sha256": text("image/key/sha256"),
         "height": feature["image/height"].int64_list.value[0],
         "width": feature["image/width"].int64_list.value[0],
-        "boxes": np.stack([floats(f"bbox/{edge}") for edge in _BOX_EDGES], axis=-1),
+        "boxes": np.stack([floats(f"bbox/{edge}") for edge in BOX_EDGES], axis=-1),
         "labels": ints("class/label"),
         "texts": [t.decode() for t in feature["image/object/class/text"].bytes_list.value],
         "area": floats("area"),
@@ -179,7 +179,7 @@ def parse_example(serialized: Any) -> dict[str, Any]:
             "image/key/sha256": one(tf.string),
             "image/height": one(tf.int64),
             "image/width": one(tf.int64),
-            **{f"image/object/bbox/{edge}": many(tf.float32) for edge in _BOX_EDGES},
+            **{f"image/object/bbox/{edge}": many(tf.float32) for edge in BOX_EDGES},
             "image/object/class/label": many(tf.int64),
             "image/object/class/text": many(tf.string),
             "image/object/area": many(tf.float32),
@@ -197,7 +197,7 @@ def parse_example(serialized: Any) -> dict[str, Any]:
         "sha256": parsed["image/key/sha256"],
         "height": parsed["image/height"],
         "width": parsed["image/width"],
-        "boxes": tf.stack([parsed[f"image/object/bbox/{edge}"] for edge in _BOX_EDGES], axis=-1),
+        "boxes": tf.stack([parsed[f"image/object/bbox/{edge}"] for edge in BOX_EDGES], axis=-1),
         "labels": parsed["image/object/class/label"],
         "texts": parsed["image/object/class/text"],
         "area": parsed["image/object/area"],

@@ -9,7 +9,6 @@
 import dataclasses
 import datetime
 import json
-import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -18,7 +17,6 @@ from etils import epath
 from pix2seq_model.atomic_write import write_atomically, write_json
 from pix2seq_model.data.ground_truth import SplitTruth, read_images, read_split_truth
 from pix2seq_model.data.manifest import DatasetInfo, read_dataset_info
-from pix2seq_model.detection_progress import DetectionProgress
 from pix2seq_model.errors import DataError
 from pix2seq_model.evaluation.detection_store import DetectionStore, fingerprint_of
 from pix2seq_model.evaluation.evaluated_network import LazyNetwork
@@ -26,6 +24,7 @@ from pix2seq_model.evaluation.settings import EvaluationSettings
 from pix2seq_model.metrics.coco_files import checked_detections, checked_ground_truth
 from pix2seq_model.metrics.coco_metrics import evaluate_detections
 from pix2seq_model.model_folder.folder import HISTORY_FOLDER, ModelInfo, read_model_info
+from pix2seq_model.progress import DetectionProgress
 from pix2seq_model.published.results import published_ap
 from pix2seq_model.reports.evaluation_report import ReportInput, render_report
 from pix2seq_model.reports.evaluation_sections import read_history
@@ -248,7 +247,7 @@ def _detect_all(
         f"evaluating on {split}",
         total=len(truth.image_numbers),
         done=len(image_ids),
-        stream=stream or sys.stderr,
+        stream=stream,
     )
     for new_rows, new_ids in _detect(lazy, examples_dir, split, truth, done=len(image_ids)):
         store.add(new_rows, new_ids)

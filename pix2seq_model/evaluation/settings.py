@@ -10,6 +10,7 @@ class EvaluationSettings:
     """How to evaluate; the fields of a config's `evaluation` section of the same names.
 
     Attributes:
+      split: of the examples.
       batch_size: images decoded together.
       max_objects, top_k, top_p, temperature, end_token_offset: see `decoding.DecodeSettings`.
       seed: of the sampled tokens.
@@ -18,6 +19,7 @@ class EvaluationSettings:
       num_attention_pictures: images in the report that show what the decoder looks at.
     """
 
+    split: str = "val"
     batch_size: int = 16
     max_objects: int = 100
     top_k: int = 0

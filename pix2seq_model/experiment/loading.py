@@ -16,21 +16,17 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from pix2seq_model.errors import ConfigError
+from pix2seq_model.evaluation.settings import EvaluationSettings
 from pix2seq_model.input_pipeline.settings import Augmentation
 from pix2seq_model.network.config import ModelConfig
 from pix2seq_model.tokens.settings import SequenceSettings
 from pix2seq_model.tokens.vocabulary import Vocabulary
+from pix2seq_model.training.settings import STAGES, StageSettings, TrainingRun, check_positions
 
-STAGES = ("pretrain", "finetune")
 DATA_FORMATS = ("objects365", "coco", "coco_format")
 METRICS = (
     *("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large"),
     *("AR1", "AR10", "AR100", "AR_small", "AR_medium", "AR_large"),
-)
-# Settings of a stage that do not change the weights that come out: a run may continue with others.
-WATCHING_SETTINGS = (
-    *("steps_per_log", "checkpoint_every_steps", "checkpoint_every_minutes", "keep_checkpoints"),
-    *("max_skipped_batches", "steps_per_execution", "activation_checkpointing"),
 )
 # Sections whose keys are names of splits, metrics or labels: an override may add one.
 _OPEN_SECTIONS = (
@@ -65,7 +61,6 @@ def load_config(
     if stage is None:
         validate(config)
     else:
-        vocabulary(config)
         _validate_stage(config, stage)
     return config
 
@@ -92,6 +87,42 @@ def vocabulary(config: ConfigDict) -> Vocabulary:
 def model_config(config: ConfigDict, stage: str) -> ModelConfig:
     """The architecture at the image size of one stage."""
     return ModelConfig(image_size=tuple(config[stage].image_size), **config.model.to_dict())
+
+
+def stage_settings(config: ConfigDict, stage: str) -> StageSettings:
+    """The settings of a stage.
+
+    Raises:
+      ConfigError: a value that cannot work; names the stage.
+    """
+    fields = config[stage].to_dict()
+    try:
+        parts = {
+            "augmentation": Augmentation(**fields.pop("augmentation")),
+            "sequence": SequenceSettings(**fields.pop("sequence")),
+        }
+        del fields["enabled"], fields["start_from"]
+        return StageSettings(**fields, **parts)
+    except ConfigError as error:
+        raise ConfigError(f"{stage}.{error}") from None
+
+
+def training_run(config: ConfigDict, stage: str) -> TrainingRun:
+    """What `train` is told to train a stage of a config.
+
+    Raises:
+      ConfigError: a value that cannot work.
+    """
+    return TrainingRun(
+        name=config.name,
+        stage=stage,
+        seed=config.seed,
+        vocabulary=vocabulary(config),
+        model=model_config(config, stage),
+        settings=stage_settings(config, stage),
+        evaluation=EvaluationSettings.from_config(config.evaluation),
+        config=config.to_dict(),
+    )
 
 
 def enabled_stages(config: ConfigDict) -> tuple[str, ...]:
@@ -126,27 +157,7 @@ def _validate_data(source: ConfigDict, name: str) -> None:
 
 def _validate_stage(config: ConfigDict, stage: str) -> None:
     section = config[stage]
-    model = model_config(config, stage)
-    for field in (
-        *("batch_size", "steps", "steps_per_log", "checkpoint_every_steps"),
-        *("keep_checkpoints", "shuffle_buffer", "steps_per_execution"),
-    ):
-        _check_range(f"{stage}.{field}", section[field], 1, None)
-    _check_range(f"{stage}.warmup_steps", section.warmup_steps, 0, section.steps)
-    if section.learning_rate <= 0:
-        raise ConfigError(f"{stage}.learning_rate={section.learning_rate} must be positive.")
-    for field, high in (("end_factor", 1), ("ema_decay", 1), ("beta_2", 1), ("weight_decay", None)):
-        _check_range(f"{stage}.{field}", section[field], 0, high)
-    _check_range(f"{stage}.clip_norm", section.clip_norm, 0, None)
-    _check_one_of(f"{stage}.schedule", section.schedule, ("linear", "cosine", "constant"))
-    _check_one_of(f"{stage}.precision", section.precision, ("float32", "mixed_bfloat16"))
-    _check_one_of(f"{stage}.jit_compile", section.jit_compile, ("auto", "on", "off"))
-    try:
-        Augmentation(**section.augmentation.to_dict())
-        SequenceSettings(**section.sequence.to_dict())
-    except ConfigError as error:
-        raise ConfigError(f"{stage}.{error}") from None
-    _check_positions(f"{stage}.sequence.max_objects", section.sequence.max_objects, model)
+    training_run(config, stage)
     if not config.data[stage].annotations.get(section.split, ""):
         raise ConfigError(
             f"{stage}.split={section.split!r} names no split: data.{stage}.annotations."
@@ -165,7 +176,7 @@ def _validate_evaluation(config: ConfigDict) -> None:
         )
     _check_range("evaluation.batch_size", section.batch_size, 1, None)
     _check_range("evaluation.max_objects", section.max_objects, 1, None)
-    _check_positions("evaluation.max_objects", section.max_objects, model_config(config, stage))
+    check_positions("evaluation.max_objects", section.max_objects, model_config(config, stage))
     _check_range("evaluation.top_k", section.top_k, 0, None)
     _check_range("evaluation.top_p", section.top_p, 0, 1)
     _check_one_of("evaluation.precision", section.precision, ("float32", "bfloat16"))
@@ -175,15 +186,6 @@ def _validate_evaluation(config: ConfigDict) -> None:
         for metric, value in section[field].items():
             _check_one_of(f"evaluation.{field}: metric", metric, METRICS)
             _check_range(f"evaluation.{field}.{metric}", value, 0, 1)
-
-
-def _check_positions(name: str, max_objects: int, model: ModelConfig) -> None:
-    if 5 * max_objects > model.max_seq_len:
-        raise ConfigError(
-            f"{name}={max_objects} needs {5 * max_objects} positions, but model.max_seq_len="
-            f"{model.max_seq_len}: set max_objects to at most {model.max_seq_len // 5} or raise "
-            "max_seq_len."
-        )
 
 
 def _check_range(name: str, value: float, low: float | None, high: float | None) -> None:

@@ -14,7 +14,6 @@ import dataclasses
 import hashlib
 import json
 import os
-import shutil
 import tempfile
 import time
 from collections.abc import Mapping
@@ -23,7 +22,7 @@ from typing import Any
 
 from etils import epath
 
-from pix2seq_model.atomic_write import write_atomically
+from pix2seq_model.atomic_write import atomic_path, write_json
 from pix2seq_model.errors import ConfigError, ModelError
 from pix2seq_model.network.config import ModelConfig
 from pix2seq_model.tokens.vocabulary import Vocabulary
@@ -81,14 +80,11 @@ def save_model_folder(folder: str, network: Any, *, info: ModelInfo) -> ModelInf
     """
     target = epath.Path(folder)
     target.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as scratch:
-        # HDF5 writes local files only.
-        local = Path(scratch) / WEIGHTS_FILE
+    with atomic_path(target / WEIGHTS_FILE) as local:
         network.save_weights(local)
-        info = dataclasses.replace(info, weights_sha256=_weights_digest(network))
-        _copy(epath.Path(local), target / WEIGHTS_FILE)
+    info = dataclasses.replace(info, weights_sha256=_weights_digest(network))
     content = {"format_version": _FORMAT_VERSION, **dataclasses.asdict(info)}
-    write_atomically(target / MODEL_FILE, json.dumps(content, indent=1) + "\n")
+    write_json(target / MODEL_FILE, content, indent=1)
     return info
 
 
@@ -190,20 +186,13 @@ def load_weights(network: Any, folder: str) -> None:
         raise ModelError(f"{source} is missing: the model folder is incomplete.")
     with tempfile.TemporaryDirectory() as scratch:
         local = Path(scratch) / WEIGHTS_FILE
-        _copy(source, epath.Path(local))
+        source.copy(local)
         try:
             network.load_weights(local)
         except (OSError, ValueError, KeyError) as error:
             raise ModelError(
                 f"{source} cannot be loaded into the network that {MODEL_FILE} describes: {error}"
             ) from error
-
-
-def _copy(source: epath.Path, target: epath.Path) -> None:
-    temporary = target.parent / f".{target.name}.partial"
-    with source.open("rb") as reader, temporary.open("wb") as writer:
-        shutil.copyfileobj(reader, writer, length=16 << 20)
-    temporary.replace(target)
 
 
 def _weights_digest(network: Any) -> str:

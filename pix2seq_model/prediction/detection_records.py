@@ -23,9 +23,12 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import orjson
 
+from pix2seq_model.boxes import box_xywh_to_yxyx, box_yxyx_to_xywh
 from pix2seq_model.data.example_proto import Example
+from pix2seq_model.data.records import BOX_EDGES
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -75,14 +78,9 @@ def encode_detections(found: ImageDetections, category_names: Mapping[int, str])
     feature["image/source_id"].bytes_list.value.append((found.image_id or found.image).encode())
     feature["image/height"].int64_list.value.append(found.height)
     feature["image/width"].int64_list.value.append(found.width)
-    edges: dict[str, list[float]] = {"ymin": [], "xmin": [], "ymax": [], "xmax": []}
-    for row in found.rows:
-        x, y, width, height = row["bbox"]
-        edges["ymin"].append(y / found.height)
-        edges["xmin"].append(x / found.width)
-        edges["ymax"].append((y + height) / found.height)
-        edges["xmax"].append((x + width) / found.width)
-    for edge, values in edges.items():
+    boxes_xywh = np.array([row["bbox"] for row in found.rows], float).reshape(-1, 4)
+    boxes = box_xywh_to_yxyx(boxes_xywh) / [found.height, found.width, found.height, found.width]
+    for edge, values in zip(BOX_EDGES, boxes.T.tolist()):
         feature[f"image/detection/bbox/{edge}"].float_list.value.extend(values)
     labels = [row["category_id"] for row in found.rows]
     feature["image/detection/label"].int64_list.value.extend(labels)
@@ -102,25 +100,12 @@ def decode_detections(serialized: bytes) -> ImageDetections:
 
     height = feature["image/height"].int64_list.value[0]
     width = feature["image/width"].int64_list.value[0]
-    boxes = zip(
-        *(
-            feature[f"image/detection/bbox/{edge}"].float_list.value
-            for edge in ("ymin", "xmin", "ymax", "xmax")
-        )
-    )
+    edges = [feature[f"image/detection/bbox/{edge}"].float_list.value for edge in BOX_EDGES]
+    boxes = box_yxyx_to_xywh(np.array(edges, float).T) * [width, height, width, height]
     rows = [
-        {
-            "category_id": label,
-            "bbox": [
-                xmin * width,
-                ymin * height,
-                (xmax - xmin) * width,
-                (ymax - ymin) * height,
-            ],
-            "score": score,
-        }
-        for (ymin, xmin, ymax, xmax), label, score in zip(
-            boxes,
+        {"category_id": label, "bbox": box, "score": score}
+        for box, label, score in zip(
+            boxes.tolist(),
             feature["image/detection/label"].int64_list.value,
             feature["image/detection/score"].float_list.value,
         )

@@ -11,7 +11,6 @@
 import concurrent.futures
 import dataclasses
 import itertools
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 from typing import Any, TextIO
@@ -24,12 +23,12 @@ from pix2seq_model.atomic_write import write_atomically, write_json
 from pix2seq_model.data.ground_truth import category_numbers
 from pix2seq_model.data.image_check import ImageDefect
 from pix2seq_model.decoding.detector import Detector
-from pix2seq_model.detection_progress import DetectionProgress
 from pix2seq_model.errors import DataError
 from pix2seq_model.input_pipeline.image_file import PreparedImage, prepare_image
 from pix2seq_model.model_folder.folder import load_model_folder
 from pix2seq_model.model_folder.pushed import find_model_folder
 from pix2seq_model.prediction.image_sources import ImageSource
+from pix2seq_model.progress import DetectionProgress
 from pix2seq_model.reports import drawing
 from pix2seq_model.reports.attention_pictures import (
     AttentionReader,
@@ -105,7 +104,7 @@ def predict(
     rows: list[dict[str, Any]] = []
     unreadable: list[tuple[str, str]] = []
     sheet: list[tuple[str, Image.Image]] = []
-    progress = DetectionProgress("detecting", total=len(sources), stream=stream or sys.stderr)
+    progress = DetectionProgress("detecting", total=len(sources), stream=stream)
     done = 0
     for batch, failed, count in _batches(sources, info.model.image_size, batch_size):
         unreadable += failed

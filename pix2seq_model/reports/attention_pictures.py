@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib import colormaps
 from PIL import Image
 
+from pix2seq_model.boxes import box_xywh_to_yxyx
 from pix2seq_model.decoding.attention import cross_attention_maps, likeliest_classes
 from pix2seq_model.decoding.generate import generate
 from pix2seq_model.input_pipeline.image_file import PreparedImage
@@ -145,9 +146,8 @@ class AttentionReader:
         """
         if not len(boxes_xywh):
             return []
-        width, height = image.width, image.height
-        x, y, w, h = np.asarray(boxes_xywh, np.float32).T
-        boxes_N4 = np.stack([y / height, x / width, (y + h) / height, (x + w) / width], axis=-1)
+        size_4 = np.array([image.height, image.width] * 2, np.float32)
+        boxes_N4 = box_xywh_to_yxyx(np.asarray(boxes_xywh, np.float32)) / size_4
         share_2 = np.asarray(image.content_size) / image.image.shape[:2]
         coordinates_N4 = self._network.vocabulary.quantize(boxes_N4 * np.tile(share_2, 2))
         # The last token is predicted: what stands in its place is never looked at.

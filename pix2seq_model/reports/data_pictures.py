@@ -9,6 +9,7 @@ from typing import Any
 
 from etils import epath
 
+from pix2seq_model.boxes import box_yxyx_to_xywh
 from pix2seq_model.data.manifest import DatasetInfo, SplitInfo, dead_letter_file
 from pix2seq_model.data.records import decode_example
 from pix2seq_model.data.tfrecord import read_records
@@ -50,20 +51,12 @@ def _examples(shard_path: str) -> Iterator[dict[str, Any]]:
 
 def _boxes(example: Mapping[str, Any]) -> list[drawing.LabelledBox]:
     height, width = example["height"], example["width"]
+    boxes = box_yxyx_to_xywh(example["boxes"].astype(float)) * [width, height, width, height]
     return drawing.truth_boxes(
         [
-            {
-                "bbox": (
-                    xmin * width,
-                    ymin * height,
-                    (xmax - xmin) * width,
-                    (ymax - ymin) * height,
-                ),
-                "category_id": int(label),
-                "iscrowd": bool(crowd),
-            }
-            for (ymin, xmin, ymax, xmax), label, crowd in zip(
-                example["boxes"].tolist(), example["labels"], example["is_crowd"], strict=True
+            {"bbox": box, "category_id": int(label), "iscrowd": bool(crowd)}
+            for box, label, crowd in zip(
+                boxes.tolist(), example["labels"], example["is_crowd"], strict=True
             )
         ],
         dict(zip(example["labels"].tolist(), example["texts"], strict=True)),

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from pix2seq_model.boxes import box_yxyx_to_xywh
 from pix2seq_model.tokens.vocabulary import TOKENS_PER_OBJECT, Vocabulary
 
 
@@ -76,17 +77,18 @@ def coco_results(
     for index, image_id in enumerate(image_ids):
         height, width = (float(side) for side in source_size_B2[index])
         pixels_N4 = boxes_BN4[index].astype(np.float64) * [height, width, height, width]
-        for box, class_id, score in zip(pixels_N4, class_ids_BN[index], scores_BN[index]):
+        boxes_xywh = box_yxyx_to_xywh(pixels_N4)
+        # A far edge before the near one makes no area; it counts as a false alarm.
+        boxes_xywh[:, 2:] = np.maximum(boxes_xywh[:, 2:], 0.0)
+        for box, class_id, score in zip(boxes_xywh.tolist(), class_ids_BN[index], scores_BN[index]):
             category_id = int(class_id)
             if category_id == 0 or (known is not None and category_id not in known):
                 continue
-            ymin, xmin, ymax, xmax = (float(edge) for edge in box)
             rows.append(
                 {
                     "image_id": image_id,
                     "category_id": category_id,
-                    # A far edge before the near one makes no area; it counts as a false alarm.
-                    "bbox": [xmin, ymin, max(xmax - xmin, 0.0), max(ymax - ymin, 0.0)],
+                    "bbox": box,
                     "score": float(score),
                 }
             )

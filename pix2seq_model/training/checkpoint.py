@@ -18,19 +18,21 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 from etils import epath
 
+from pix2seq_model.atomic_write import PARTIAL, atomic_path
 from pix2seq_model.errors import CheckpointError
 from pix2seq_model.training.training_model import TrainingModel
 
 _FORMAT = 1
 _META = "checkpoint.json"
 _NAME = re.compile(r"^step-(\d{9})\.npz$")
-_TEMPORARY = re.compile(r"^step-\d{9}\.npz\.tmp-")
+_UNFINISHED = re.compile(rf"^{re.escape(PARTIAL)}step-\d{{9}}\.npz$")
 # What reading a damaged zip file, or an array in it, can raise.
 _DAMAGE = (zipfile.BadZipFile, zlib.error, ValueError, KeyError, OSError, EOFError, IndexError)
 _DAMAGE = (*_DAMAGE, NotImplementedError, RuntimeError, MemoryError, SyntaxError)
@@ -123,13 +125,11 @@ class CheckpointFolder:
           CheckpointError: it could not be written; the ones before it are untouched.
         """
         path = self._path(state.step)
-        temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
         try:
             self._remove_unfinished()
-            _write(temporary, state)
-            temporary.replace(path)
+            with atomic_path(path) as local:
+                _write(local, state)
         except OSError as error:
-            temporary.unlink(missing_ok=True)
             raise CheckpointError(
                 f"The checkpoint {path} could not be written ({error}). The earlier ones "
                 f"({', '.join(map(str, self.steps())) or 'none'}) are intact: free some space or "
@@ -162,7 +162,7 @@ class CheckpointFolder:
     def _remove_unfinished(self) -> None:
         """Removes what a killed process left half-written."""
         for path in self._folder.iterdir():
-            if _TEMPORARY.match(path.name):
+            if _UNFINISHED.match(path.name):
                 path.unlink(missing_ok=True)
 
 
@@ -175,7 +175,7 @@ def _variables(model: TrainingModel) -> dict[str, list[keras.Variable]]:
     }
 
 
-def _write(path: epath.Path, state: TrainingState) -> None:
+def _write(path: Path, state: TrainingState) -> None:
     meta = {
         "format": _FORMAT,
         "step": state.step,
@@ -185,17 +185,8 @@ def _write(path: epath.Path, state: TrainingState) -> None:
     arrays = {_META: np.frombuffer(json.dumps(meta).encode(), np.uint8)}
     for name, values in state.groups.items():
         arrays.update({f"{name}/{i}": value for i, value in enumerate(values)})
-    if os.fspath(path).startswith("gs://"):
-        # A remote file cannot be written at random positions, as zip does: write it here first.
-        with tempfile.NamedTemporaryFile(suffix=".npz") as local:
-            np.savez(local, **arrays)
-            local.flush()
-            epath.Path(local.name).copy(path, overwrite=True)
-        return
-    with open(path, "wb") as file:
+    with path.open("wb") as file:
         np.savez(file, **arrays)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _read(path: epath.Path) -> TrainingState:

@@ -207,9 +207,7 @@ def _prepare_step(job: _Job, compiled_steps: CompiledSteps | None) -> TrainingSt
     step = make() if compiled_steps is None else compiled_steps.take(job.run, make)
     if job.base_model_dir:
         transfer, _ = take_base_weights(step.model.network, job.base_model_dir)
-        job.progress.message(
-            f"{job.run.stage} starts from {job.base_model_dir}: {transfer.text()}"
-        )
+        job.progress.message(f"{job.run.stage} starts from {job.base_model_dir}: {transfer.text()}")
     return step
 
 
@@ -329,9 +327,7 @@ def _train_steps(
 ) -> int:
     """Trains until the end, or until asked to stop; returns the number of the last batch."""
     settings, is_chief = job.run.settings, job.replicas.is_chief
-    dataset = _batches(
-        job, shuffle_buffer=settings.shuffle_buffer, start_step=span.first_batch
-    )
+    dataset = _batches(job, shuffle_buffer=settings.shuffle_buffer, start_step=span.first_batch)
     on_jax = keras.backend.backend() == "jax"
     feed = BatchFeed(dataset.as_numpy_iterator() if on_jax else iter(dataset), place=step.place)
     log = IntervalLog(

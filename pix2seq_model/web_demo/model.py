@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 from etils import epath
 
+from pix2seq_model.boxes import box_yxyx_to_xywh
 from pix2seq_model.decoding.attention import cross_attention_maps
 from pix2seq_model.errors import ModelError
 from pix2seq_model.input_pipeline.image_file import PreparedImage, prepare_image
@@ -108,12 +109,12 @@ class ServedModel:
         rows, names = [], {}
         for index in range(found["num_detections"]):
             box = found["detection_boxes"][index].astype(float)
-            ymin, xmin, ymax, xmax = box * [image.height, image.width, image.height, image.width]
+            box = box * [image.height, image.width, image.height, image.width]
             category_id = int(found["detection_classes"][index])
             names[category_id] = found["detection_class_names"][index].decode()
             row = {
                 "category_id": category_id,
-                "bbox": [xmin, ymin, xmax - xmin, ymax - ymin],
+                "bbox": box_yxyx_to_xywh(box),
                 "score": float(found["detection_scores"][index]),
                 "attention": None,
             }

@@ -41,9 +41,7 @@ def _model(way: str, *, size: int, layers: int) -> TrainingModel:
     network = build_model(config, tiny_network.VOCABULARY, seed=1)
     if way == "checkpointing":
         recompute_activations(network)
-    return TrainingModel(
-        network, keras.optimizers.AdamW(1e-3), vocabulary=tiny_network.VOCABULARY
-    )
+    return TrainingModel(network, keras.optimizers.AdamW(1e-3), vocabulary=tiny_network.VOCABULARY)
 
 
 def _losses(way: str) -> list[float]:

@@ -19,6 +19,19 @@ def test_area_and_validity():
     np.testing.assert_array_equal(boxes.box_yxyx_is_valid(BOXES), [True, False, False])
 
 
+def test_cocos_format():
+    np.testing.assert_array_equal(
+        boxes.box_yxyx_to_xywh(BOXES),
+        [[0.25, 0.0, 0.5, 0.5], [0.5, 0.5, 0.5, 0.0], [0.5, 0.5, -0.25, -0.25]],
+    )
+
+
+@given(box_lists)
+def test_cocos_format_and_back(some_boxes):
+    back = boxes.box_xywh_to_yxyx(boxes.box_yxyx_to_xywh(some_boxes))
+    np.testing.assert_array_equal(back, some_boxes)
+
+
 def test_clip():
     np.testing.assert_array_equal(
         boxes.clip_box_yxyx(np.array([-0.5, 0.25, 1.5, 1.0])), [0.0, 0.25, 1.0, 1.0]

@@ -2,7 +2,17 @@
 
 import io
 
-from pix2seq_model.progress import ProgressLine, duration_text
+import pytest
+
+from pix2seq_model.progress import DetectionProgress, ProgressLine, duration_text
+
+CLEAR_LINE = "\r\x1b[2K"
+
+
+@pytest.fixture(autouse=True)
+def _terminal_kind(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "100")
 
 
 class _Terminal(io.StringIO):
@@ -62,18 +72,31 @@ def test_a_terminal_has_one_line_that_is_rewritten():
         clock.now += 0.1
         line.step(step)
     assert "\n" not in stream.getvalue()
-    assert 10 < stream.getvalue().count("\r") < 30
+    assert 10 < stream.getvalue().count(CLEAR_LINE) < 30
     line.message("saved")
-    assert stream.getvalue().endswith("saved\n")
+    assert stream.getvalue().count("saved\n") == 1
 
 
-def test_a_message_does_not_mix_with_the_live_line():
+def test_a_message_stands_above_the_live_line():
     stream, clock = _Terminal(), _Clock()
-    line = _line(stream, clock)
-    line.step(3)
-    live = stream.getvalue()
-    line.message("hello")
-    assert stream.getvalue() == live + "\r" + " " * (len(live) - 1) + "\rhello\n"
+    with _line(stream, clock) as line:
+        line.step(3)
+        before = len(stream.getvalue())
+        line.message("[hello] " * 20)
+        added = stream.getvalue()[before:]
+    live = "finetune  step 3/1,000 (0%)"
+    assert added == CLEAR_LINE + "[hello] " * 20 + "\n" + live
+    assert stream.getvalue().startswith("\x1b[?25l")  # no cursor beside the line
+    assert stream.getvalue().endswith("\n\x1b[?25h")
+
+
+def test_a_terminal_without_control_codes_gets_plain_lines(monkeypatch):
+    monkeypatch.setenv("TERM", "dumb")
+    stream, clock = _Terminal(), _Clock()
+    with _line(stream, clock) as line:
+        line.step(3)
+        line.values(4, {"loss": 1.0})
+    assert stream.getvalue() == "finetune  step 4/1,000 (0%)  loss 1.0000\n"
 
 
 def test_durations():
@@ -86,3 +109,31 @@ def test_durations():
         "1:06:40",
         "1d 1h",
     ]
+
+
+def test_images_in_a_log_file_get_a_line_now_and_then_and_the_last():
+    now = 0.0
+    stream = io.StringIO()
+    progress = DetectionProgress("detecting", total=100, done=10, stream=stream, clock=lambda: now)
+    for done in range(20, 101, 10):
+        now += 4.0
+        progress.update(done)
+    progress.close()
+    assert stream.getvalue().splitlines() == [
+        "detecting: 100 images, going on after 10",
+        "detecting: 20/100 (20%)",
+        "detecting: 50/100 (50%)  2.5 images/s  0:20 left",
+        "detecting: 80/100 (80%)  2.5 images/s  0:08 left",
+        "detecting: 100/100 (100%)  2.5 images/s  0:00 left",
+    ]
+
+
+def test_images_have_one_live_line():
+    stream = _Terminal()
+    progress = DetectionProgress("detecting", total=2, stream=stream, clock=lambda: 0.0)
+    progress.update(1)
+    progress.update(2)
+    progress.close()
+    assert stream.getvalue().splitlines()[0] == "detecting: 2 images"
+    assert stream.getvalue().count("detecting: 2/2 (100%)") == 2  # the last one, drawn again
+    assert stream.getvalue().count("\n") == 2

@@ -13,6 +13,7 @@ from PIL import Image
 from configs import base
 from pix2seq_model.data import manifest as dataset_info
 from pix2seq_model.data import records, tfrecord
+from pix2seq_model.experiment.loading import training_run
 from pix2seq_model.model_folder.folder import ModelInfo
 
 CATEGORIES = ({"id": 2, "name": "square"}, {"id": 7, "name": "bar"})
@@ -131,8 +132,7 @@ def train(root: Path, examples: Path, *, stage: str = "finetune", **settings) ->
     from pix2seq_model.training import train as training
 
     return training.train(
-        config(**settings),
-        stage,
+        training_run(config(**settings), stage),
         examples_dir=examples,
         model_dir=root / "model",
         work_dir=root / "work",

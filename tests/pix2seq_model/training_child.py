@@ -80,6 +80,7 @@ def _free_port() -> int:
 
 
 def _run(root: Path, examples: Path, settings: dict[str, Any]) -> None:
+    from pix2seq_model.experiment.loading import training_run
     from pix2seq_model.training import train as training
     from tests.pix2seq_model import tiny_run
 
@@ -91,8 +92,7 @@ def _run(root: Path, examples: Path, settings: dict[str, Any]) -> None:
     with config.unlocked():
         config.model.update(model)
     training.train(
-        config,
-        "finetune",
+        training_run(config, "finetune"),
         examples_dir=examples,
         model_dir=root / "model",
         work_dir=root / "work",

@@ -18,6 +18,7 @@ from components.example_gen import conversion_options
 from components.model_pusher import push_model
 from pix2seq_model.evaluation.evaluate import evaluate_model
 from pix2seq_model.evaluation.settings import EvaluationSettings
+from pix2seq_model.experiment.loading import training_run
 from pix2seq_model.prediction.image_sources import find_images
 from pix2seq_model.prediction.predict import predict
 from pix2seq_model.published.import_checkpoint import import_checkpoint
@@ -52,8 +53,7 @@ def run(data: str, root: str) -> None:
     write_data_report(f"{root}/examples")
     _said("converted")
     train(
-        config,
-        "finetune",
+        training_run(config, "finetune"),
         examples_dir=f"{root}/examples",
         model_dir=f"{root}/model",
         work_dir=f"{root}/work",

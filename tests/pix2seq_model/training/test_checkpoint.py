@@ -143,7 +143,7 @@ def test_half_a_file_falls_back_to_the_one_before(tmp_path, fraction):
 def test_what_a_killed_process_left_is_ignored_and_removed(tmp_path):
     folder = CheckpointFolder(tmp_path)
     folder.save(_state(1))
-    left = tmp_path / "step-000000002.npz.tmp-99"
+    left = tmp_path / ".partial-step-000000002.npz"
     left.write_bytes(b"half")
     assert folder.restore(warn=pytest.fail).step == 1
     folder.save(_state(3))
@@ -174,7 +174,7 @@ def test_a_folder_that_cannot_be_made(tmp_path):
 def test_a_read_only_folder(tmp_path):
     folder = CheckpointFolder(tmp_path)
     tmp_path.chmod(stat.S_IRUSR | stat.S_IXUSR)
-    with pytest.raises(CheckpointError, match="mend the folder"):
+    with pytest.raises(CheckpointError, match="fix the folder"):
         folder.save(_state(1))
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from pix2seq_model.experiment.loading import training_run
 from pix2seq_model.model_folder.folder import load_model_folder
 from pix2seq_model.training import train as training
 from pix2seq_model.training.compiled_steps import CompiledSteps
@@ -10,8 +11,7 @@ from tests.pix2seq_model import tiny_run
 
 def _train(root, examples, config, steps):
     training.train(
-        config,
-        "finetune",
+        training_run(config, "finetune"),
         examples_dir=examples,
         model_dir=root / "model",
         work_dir=root / "work",
@@ -49,7 +49,7 @@ def test_other_optimisation_gets_a_step_of_its_own():
     steps._kept[_key(config)] = None
     for change in ({"learning_rate": 0.5}, {"steps": 11}, {"batch_size": 8}):
         try:
-            steps.take(tiny_run.config(**change), "finetune", make)
+            steps.take(training_run(tiny_run.config(**change), "finetune"), make)
         except _MadeError:
             made.append(change)
     assert len(made) == 3
@@ -62,4 +62,4 @@ class _MadeError(Exception):
 def _key(config):
     from pix2seq_model.training import compiled_steps
 
-    return compiled_steps._key(config, "finetune")
+    return compiled_steps._key(training_run(config, "finetune"))

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+from pix2seq_model.experiment.loading import stage_settings
 from pix2seq_model.training.optimizer import make_optimizer, make_schedule
 from tests.pix2seq_model import tiny_run
 
@@ -15,8 +16,9 @@ def _settings(**settings):
         "learning_rate": 0.1,
         "weight_decay": 0.5,
         "beta_2": 0.95,
+        "batch_size": 12,
     }
-    return tiny_run.config(**{**defaults, **settings}).finetune
+    return stage_settings(tiny_run.config(**{**defaults, **settings}), "finetune")
 
 
 def _variables():

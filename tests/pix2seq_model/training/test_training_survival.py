@@ -22,6 +22,7 @@ from pix2seq_model.errors import (
     TrainingInterruptedError,
     UserError,
 )
+from pix2seq_model.experiment.loading import training_run
 from pix2seq_model.model_folder.folder import load_model_folder
 from pix2seq_model.training import callbacks
 from pix2seq_model.training import train as training
@@ -227,7 +228,9 @@ def test_folders_that_cannot_be_made_are_named_before_training(examples, tmp_pat
         folders = {key: tmp_path / name / key for key in ("work_dir", "model_dir", "logs_dir")}
         folders[name] = tmp_path / "file" / name
         with pytest.raises(UserError, match=rf"{tmp_path}/file/{name}.* cannot be written"):
-            training.train(tiny_run.config(), "finetune", examples_dir=examples, **folders)
+            training.train(
+                training_run(tiny_run.config(), "finetune"), examples_dir=examples, **folders
+            )
 
 
 @pytest.mark.parametrize("name", ["work_dir", "model_dir", "logs_dir"])
@@ -236,7 +239,9 @@ def test_folders_that_cannot_be_written_are_named_before_training(examples, tmp_
     folders = {key: tmp_path / key for key in ("work_dir", "model_dir", "logs_dir")}
     folders[name] = Path("/proc/self/fdinfo")
     with pytest.raises(UserError, match=r"/proc/self/fdinfo.* cannot be written"):
-        training.train(tiny_run.config(), "finetune", examples_dir=examples, **folders)
+        training.train(
+            training_run(tiny_run.config(), "finetune"), examples_dir=examples, **folders
+        )
 
 
 @pytest.mark.slow

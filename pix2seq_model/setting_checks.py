@@ -1,0 +1,106 @@
+"""Settings that check themselves: a field's limits stand next to its default.
+
+A frozen dataclass of settings writes its fields as `steps: int = setting(100, at_least=1)` and
+calls `check_settings(self)` first of all in `__post_init__`. Needs no TensorFlow.
+"""
+
+import dataclasses
+import math
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pix2seq_model.errors import ConfigError
+
+_KINDS = {
+    int: "a whole number",
+    float: "a finite number",
+    bool: "true or false",
+    str: "a text",
+}
+# Seeds go into 32 bits on every backend.
+MAX_SEED = 2**31 - 1
+
+
+def setting(
+    default: Any,
+    *,
+    at_least: float | None = None,
+    above: float | None = None,
+    at_most: float | None = None,
+    below: float | None = None,
+    one_of: Sequence[Any] = (),
+) -> Any:
+    """A dataclass field with its default and its limits; limits hold for each part of a tuple."""
+    limits = {
+        "at least": at_least,
+        "above": above,
+        "at most": at_most,
+        "below": below,
+    }
+    known = {word: limit for word, limit in limits.items() if limit is not None}
+    return dataclasses.field(default=default, metadata={"limits": known, "one_of": tuple(one_of)})
+
+
+def check_settings(settings: Any, section: str = "") -> None:
+    """Checks the types and limits of all fields; lists become tuples.
+
+    Args:
+      settings: a dataclass instance; fields of other types than int, float, bool, str and tuples
+        of these are its own to check.
+      section: of the config that the fields stand in, for messages.
+
+    Raises:
+      ConfigError: names the field, its value and what it may be.
+    """
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        if typing.get_origin(field.type) is tuple and isinstance(value, list):
+            value = tuple(value)
+            object.__setattr__(settings, field.name, value)
+        name = f"{section}.{field.name}" if section else field.name
+        _check_type(name, value, field.type)
+        _check_value(name, value, field.metadata)
+
+
+def check_range(name: str, value: Any, low: float, high: float) -> None:
+    """Raises ConfigError unless a value is a number between two others."""
+    _check_type(name, value, float)
+    _check_value(name, value, {"limits": {"at least": low, "at most": high}})
+
+
+def check_one_of(name: str, value: Any, allowed: Sequence[Any]) -> None:
+    """Raises ConfigError unless a value is one of those allowed."""
+    if value not in allowed:
+        raise ConfigError(f"{name}={value!r} is none of {', '.join(map(repr, allowed))}.")
+
+
+def _check_type(name: str, value: Any, kind: Any) -> None:
+    if typing.get_origin(kind) is tuple:
+        parts = typing.get_args(kind)
+        if not isinstance(value, tuple) or (parts[-1] is not ... and len(value) != len(parts)):
+            count = "" if parts[-1] is ... else f"{len(parts)} "
+            raise ConfigError(f"{name}={value!r} must be a tuple of {count}values.")
+        for part in value:
+            _check_type(name, part, parts[0])
+    elif kind in _KINDS:
+        right = isinstance(value, int | float if kind is float else kind)
+        if kind is not bool and isinstance(value, bool):
+            right = False
+        if not right or (kind is float and not math.isfinite(value)):
+            raise ConfigError(f"{name}={value!r} must be {_KINDS[kind]}.")
+
+
+def _check_value(name: str, value: Any, metadata: Mapping[str, Any]) -> None:
+    if metadata.get("one_of"):
+        check_one_of(name, value, metadata["one_of"])
+    limits = metadata.get("limits", {})
+    for part in value if isinstance(value, tuple) else (value,):
+        if (
+            ("at least" in limits and part < limits["at least"])
+            or ("above" in limits and part <= limits["above"])
+            or ("at most" in limits and part > limits["at most"])
+            or ("below" in limits and part >= limits["below"])
+        ):
+            words = " and ".join(f"{word} {limit}" for word, limit in limits.items())
+            raise ConfigError(f"{name}={value} must be {words}.")

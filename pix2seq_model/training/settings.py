@@ -1,0 +1,175 @@
+"""What a training run is asked to do, checked when it is put together. Needs no TensorFlow."""
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from pix2seq_model.errors import ConfigError
+from pix2seq_model.evaluation.settings import EvaluationSettings
+from pix2seq_model.input_pipeline.settings import Augmentation
+from pix2seq_model.network.config import ModelConfig
+from pix2seq_model.setting_checks import MAX_SEED, check_settings, setting
+from pix2seq_model.tokens.settings import SequenceSettings
+from pix2seq_model.tokens.vocabulary import TOKENS_PER_OBJECT, Vocabulary
+
+STAGES = ("pretrain", "finetune")
+# Settings of a stage that do not change the weights that come out: a run may continue with others.
+WATCHING_SETTINGS = (
+    *("steps_per_log", "checkpoint_every_steps", "checkpoint_every_minutes", "keep_checkpoints"),
+    *("max_skipped_batches", "activation_checkpointing"),
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StageSettings:
+    """One training stage. A step is an update of the weights.
+
+    Attributes:
+      split: of the examples.
+      image_size: height and width of the input in pixels.
+      batch_size: images of a step, over all devices and hosts.
+      steps: of the whole stage.
+      learning_rate: after the warm-up.
+      schedule: of the learning rate after the warm-up: "linear", "cosine" or "constant".
+      warmup_steps: in which the learning rate rises from 0.
+      end_factor: of the learning rate, at the last step.
+      weight_decay: of AdamW.
+      weight_decay_exclude: regular expressions; weights whose path matches one do not decay, as
+        ("bias", "norm").
+      beta_2: of AdamW.
+      clip_norm: largest global norm of the gradients; 0 is off.
+      ema_decay: of the weights' moving average, per step; 0 is off.
+      label_smoothing: share of the target that is spread over all tokens.
+      accumulation_steps: batches whose gradients are added up for one step, batch_size being all
+        of them together.
+      max_skipped_batches: batches with a loss or gradient that is not finite, after which
+        training stops.
+      precision: "float32" or "mixed_bfloat16".
+      activation_checkpointing: computes the activations inside layers again for the gradients:
+        less memory, more time.
+      jit_compile: "auto", "on" or "off". Auto is XLA, also on a CPU, where TensorFlow trains large
+        networks faster without it.
+      steps_per_log: steps between two rows of the log.
+      checkpoint_every_steps, checkpoint_every_minutes: whichever comes first; 0 minutes is off.
+      keep_checkpoints: how many of the latest stay.
+      evaluate_every_steps: steps between short evaluations while training, on images of the
+        evaluation's split; a multiple of steps_per_log; 0 is off.
+      evaluate_images: how many images these take.
+      keep_best: the weights of the best of these evaluations instead of the last.
+      shuffle_buffer: examples that the order of the input is drawn from.
+      augmentation: of the images.
+      sequence: of the objects.
+
+    Raises:
+      ConfigError: a value that cannot work.
+    """
+
+    split: str = "train"
+    image_size: tuple[int, int] = setting((640, 640), at_least=1)
+    batch_size: int = setting(128, at_least=1)
+    steps: int = setting(100_000, at_least=1)
+    learning_rate: float = setting(1e-4, above=0)
+    schedule: str = setting("linear", one_of=("linear", "cosine", "constant"))
+    warmup_steps: int = setting(0, at_least=0)
+    end_factor: float = setting(0.01, at_least=0, at_most=1)
+    weight_decay: float = setting(0.05, at_least=0)
+    weight_decay_exclude: tuple[str, ...] = ()
+    beta_2: float = setting(0.95, at_least=0, below=1)
+    clip_norm: float = setting(0.0, at_least=0)
+    ema_decay: float = setting(0.0, at_least=0, below=1)
+    label_smoothing: float = setting(0.0, at_least=0, below=1)
+    accumulation_steps: int = setting(1, at_least=1)
+    max_skipped_batches: int = setting(20, at_least=0)
+    precision: str = setting("float32", one_of=("float32", "mixed_bfloat16"))
+    activation_checkpointing: bool = False
+    jit_compile: str = setting("auto", one_of=("auto", "on", "off"))
+    steps_per_log: int = setting(100, at_least=1)
+    checkpoint_every_steps: int = setting(1000, at_least=1)
+    checkpoint_every_minutes: float = setting(15.0, at_least=0)
+    keep_checkpoints: int = setting(3, at_least=1)
+    evaluate_every_steps: int = setting(0, at_least=0)
+    evaluate_images: int = setting(64, at_least=1)
+    keep_best: bool = False
+    shuffle_buffer: int = setting(2048, at_least=1)
+    augmentation: Augmentation = dataclasses.field(default_factory=Augmentation)
+    sequence: SequenceSettings = dataclasses.field(default_factory=SequenceSettings)
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+        for pattern in self.weight_decay_exclude:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ConfigError(
+                    f"weight_decay_exclude: {pattern!r} is no regular expression ({error})."
+                ) from error
+        if self.warmup_steps > self.steps:
+            raise ConfigError(
+                f"warmup_steps={self.warmup_steps} must be at most steps={self.steps}."
+            )
+        self._check_multiple("batch_size", "accumulation_steps")
+        self._check_multiple("evaluate_every_steps", "steps_per_log")
+        if self.keep_best and not self.evaluate_every_steps:
+            raise ConfigError(
+                "keep_best=True needs evaluations while training: set evaluate_every_steps."
+            )
+
+    def _check_multiple(self, name: str, of: str) -> None:
+        """Raises ConfigError unless one count is a multiple of another."""
+        value, part = getattr(self, name), getattr(self, of)
+        if value % part:
+            below, above = value // part * part, -(-value // part) * part
+            nearest = f"{below} or {above}" if below else f"{above}"
+            raise ConfigError(f"{name}={value} is no multiple of {of}={part}: choose {nearest}.")
+
+    @property
+    def images_per_batch(self) -> int:
+        """Images whose gradients are computed together."""
+        return self.batch_size // self.accumulation_steps
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainingRun:
+    """All that `train` is told about what to train.
+
+    Attributes:
+      name: of the experiment.
+      stage: "pretrain" or "finetune".
+      seed: of the weights, the examples' order and all else that is drawn.
+      vocabulary: the token ids.
+      model: the architecture, at the stage's image size.
+      settings: of the stage.
+      evaluation: of the short evaluations while training, and how the model is said to decode.
+      config: the whole config as plain values, for the record of the run.
+
+    Raises:
+      ConfigError: values that cannot work, or not together.
+    """
+
+    name: str
+    stage: str = setting(dataclasses.MISSING, one_of=STAGES)
+    seed: int = setting(dataclasses.MISSING, at_least=0, at_most=MAX_SEED)
+    vocabulary: Vocabulary
+    model: ModelConfig
+    settings: StageSettings
+    evaluation: EvaluationSettings
+    config: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+        for name, max_objects in (
+            (f"{self.stage}.sequence", self.settings.sequence.max_objects),
+            ("evaluation", self.evaluation.max_objects),
+        ):
+            check_positions(f"{name}.max_objects", max_objects, self.model)
+
+
+def check_positions(name: str, max_objects: int, model: ModelConfig) -> None:
+    """Raises ConfigError if a network has too few positions for sequences of so many objects."""
+    if TOKENS_PER_OBJECT * max_objects > model.max_seq_len:
+        raise ConfigError(
+            f"{name}={max_objects} needs {TOKENS_PER_OBJECT * max_objects} positions, but "
+            f"model.max_seq_len={model.max_seq_len}: set max_objects to at most "
+            f"{model.max_seq_len // TOKENS_PER_OBJECT} or raise max_seq_len."
+        )
