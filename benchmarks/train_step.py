@@ -5,9 +5,9 @@
         --accelerator=h100
 
 The step is the one that training takes: the same network, loss, optimizer and compilation, and
-batches that travel while a step computes. Synthetic input is one batch over and over; `--examples` names an examples folder instead.
-With synthetic input it needs keras, a backend, numpy, ml-collections and etils, no TensorFlow where
-the backend is JAX.
+batches that travel while a step computes. Synthetic input is one batch over and over; `--examples`
+names an examples folder instead. With synthetic input it needs keras, a backend, numpy,
+ml-collections and etils, no TensorFlow where the backend is JAX.
 """
 
 import argparse

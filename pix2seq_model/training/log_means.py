@@ -8,9 +8,10 @@ from keras import ops
 
 from pix2seq_model.training.loss import Sums
 
+# In the order in which a row of the history holds them.
 NAMES = (
-    *("loss", "loss_coordinates", "loss_classes", "loss_noise"),
-    *("token_accuracy", "gradient_norm"),
+    *("gradient_norm", "loss", "loss_classes", "loss_coordinates", "loss_noise"),
+    "token_accuracy",
 )
 
 

@@ -45,7 +45,7 @@ def loss_and_sums(
     vocabulary: Vocabulary,
     label_smoothing: float = 0.0,
 ) -> tuple[Any, Sums]:
-    """The loss of a batch, or a part's share of it, and for each mean of the log (sum(w * x), sum(w)).
+    """The loss of a batch, or the share that a part of it has in the loss, and the log's sums.
 
     Args:
       targets_BL: int token ids.
@@ -54,6 +54,9 @@ def loss_and_sums(
       total: `total_weight` of the whole batch.
       vocabulary: the token ids.
       label_smoothing: see `token_losses`.
+
+    Returns:
+      The loss, and for each mean of the log (sum(w * x), sum(w)).
     """
     losses_BL = token_losses(targets_BL, logits_BLV, label_smoothing=label_smoothing)
     weights_BL = ops.cast(weights_BL, "float32")

@@ -35,7 +35,7 @@ class ReplicatedStep:
         def step(batch):
             results = strategy.run(share_of_step, args=(*values(model), batch))
             mine = [strategy.experimental_local_results(x)[0] for x in tf.nest.flatten(results)]
-            update(model, *tf.nest.pack_sequence_as(results, mine))
+            return update(model, *tf.nest.pack_sequence_as(results, mine))
 
         self._step = tf.function(step, autograph=False, reduce_retracing=True)
 

@@ -1,4 +1,4 @@
-"""Which batches of a run are trained on, counted so that a continued run does what a whole one does."""
+"""Which batches of a run are trained on, counted alike in a whole run and a continued one."""
 
 import dataclasses
 from collections.abc import Iterator

@@ -18,7 +18,7 @@ class TensorFlowStep:
 
         def step(batch):
             weights, states = values(model)
-            update(model, *gradients(model, weights, states, batch, total_weight(batch)))
+            return update(model, *gradients(model, weights, states, batch, total_weight(batch)))
 
         self._step = tf.function(
             step, jit_compile=jit_compile, autograph=False, reduce_retracing=True
@@ -77,8 +77,12 @@ def gradients(model: TrainingModel, weights: list, states: list, batch: Any, tot
     return found, sums, states
 
 
-def update(model: TrainingModel, gradients: list, sums: Sums, states: list) -> None:
-    """Takes a step by what `gradients` returned."""
+def update(model: TrainingModel, gradients: list, sums: Sums, states: list) -> list:
+    """Takes a step by what `gradients` returned; returns the log's sums.
+
+    Nobody reads them, but a function with outputs is optimised by TensorFlow in another order than
+    one without: the last digits of the weights depend on it.
+    """
     parts = means_of(sums)
     norm, finite = norm_and_finite(parts["loss"][0], gradients)
 
@@ -98,3 +102,4 @@ def update(model: TrainingModel, gradients: list, sums: Sums, states: list) -> N
     variables = [*model.log.variables, *model.count.variables]
     for variable, new in zip(variables, [*log, *count], strict=True):
         variable.assign(new)
+    return log

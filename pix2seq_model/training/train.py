@@ -243,7 +243,7 @@ def _precision(name: str) -> Iterator[None]:
 def _continue(
     job: _Job, model: TrainingModel, checkpoints: CheckpointFolder
 ) -> tuple[RunSpan, dict[str, Any]]:
-    """Restores the latest checkpoint; returns what is still to be trained, and the record so far."""
+    """Restores the latest checkpoint; returns what is left to train, and the record so far."""
     settings = job.run.settings
     first_batch = 0
     record: dict[str, Any] = {"history": [], "wall_time_s": 0.0, "restarts": 0, "best": None}
