@@ -20,7 +20,7 @@ ARG DEVICE=cpu
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends g++ \
     && rm -rf /var/lib/apt/lists/*
-# These alone, so that no other file of that folder makes the packages be installed anew.
+# These alone, so that no other file of that folder makes the packages be installed again.
 COPY requirements/runtime.txt requirements/jax.txt requirements/cuda.txt /tmp/requirements/
 # Installed as pinned, without resolving: the pins override what some packages say of others.
 RUN python -m venv /opt/venv \
@@ -35,7 +35,7 @@ ENV PATH=/opt/venv/bin:$PATH \
     PYTHONPATH=/opt/pix2seq \
     PYTHONUNBUFFERED=1 \
     TF_CPP_MIN_LOG_LEVEL=2 \
-    # Beam's workers run in the environment above, not in one made anew at each start.
+    # Beam's workers run in the environment above, not in a new one at each start.
     RUN_PYTHON_SDK_IN_DEFAULT_ENVIRONMENT=1
 # Vertex AI names the command of each step and job itself. A Dataflow worker is started with
 # options alone and must end in Beam's boot program. Everything else is a command of yours.

@@ -25,7 +25,8 @@ import numpy as np
 
 from benchmarks.device import device_name, peak_memory
 from benchmarks.operations import training_step_operations
-from pix2seq_model.experiment import loading as experiment
+from pix2seq_model.experiment import load_config
+from pix2seq_model.experiment.validation import training_run
 from pix2seq_model.network.pix2seq import build_model
 from pix2seq_model.network.remat import recompute_activations
 from pix2seq_model.training.batch_feed import BatchFeed
@@ -56,13 +57,13 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--accelerator", choices=sorted(PEAK_TFLOPS), help="for the utilisation")
     given, rest = parser.parse_known_args(arguments)
     overrides = [_override(argument) for argument in rest]
-    config = experiment.load_config(given.config, overrides, stage=given.stage)
+    config = load_config(given.config, overrides, stage=given.stage)
     print(json.dumps(measure(config, given)))
 
 
 def measure(config, given: argparse.Namespace) -> dict:
     """Times the step; see the keys of the result."""
-    run = experiment.training_run(config, given.stage)
+    run = training_run(config, given.stage)
     settings, vocabulary, model_config = run.settings, run.vocabulary, run.model
     keras.config.set_dtype_policy(settings.precision)
     network = build_model(model_config, vocabulary, seed=run.seed)

@@ -32,6 +32,7 @@ from pix2seq_model.errors import UserError
 from pix2seq_model.evaluation.evaluate import METRICS_FILE, evaluate_model, read_metrics
 from pix2seq_model.evaluation.settings import EvaluationSettings
 from pix2seq_model.experiment.loading import override_section
+from pix2seq_model.experiment.validation import evaluation_settings
 from pix2seq_model.model_folder.folder import read_model_info
 
 
@@ -73,6 +74,7 @@ class Executor(BeamArguments, evaluator_executor.Executor):
             "evaluation",
             exec_properties["overrides"].split(),
         )
+        evaluation_settings(settings)  # Refuses what cannot work before anything is decoded.
         finished = _Evaluations(
             examples_dir,
             settings,

@@ -2,7 +2,8 @@
 
 from tfx.components.trainer.fn_args_utils import FnArgs
 
-from pix2seq_model.experiment.loading import load_config, training_run
+from pix2seq_model.experiment import load_config
+from pix2seq_model.experiment.validation import training_run
 from pix2seq_model.training.train import train
 
 

@@ -11,9 +11,12 @@ Another data set: give its places (data.finetune.images.train and so on), leave 
 empty, and set model, stages and evaluation as in the config it is usually trained with.
 """
 
+import dataclasses
+
 from ml_collections import ConfigDict
 
 from configs import demo
+from pix2seq_model.ablation.settings import AblationSettings
 
 ROOT = "demo/ablation/data"
 
@@ -53,18 +56,5 @@ def get_config() -> ConfigDict:
     config.evaluation.top_k = 0
     config.evaluation.batch_size = 50
 
-    config.ablation = ConfigDict()
-    config.ablation.seeds = (0, 1, 2)
-    config.ablation.bins = (4, 8, 16, 64)
-    config.ablation.orders = (
-        *("random", "area", "distance", "class", "class_area", "class_distance"),
-    )
-    config.ablation.end_token_offsets = (0.0, -1.0, -2.0, -4.0, -8.0)
-    # (noise objects in pretraining, in fine-tuning); empty: nothing after pretraining.
-    config.ablation.pretrained = ((True, True), (False, False))
-    # Where to draw demonstration images, and how many; empty: the data is there already.
-    config.ablation.draw_into = ROOT
-    config.ablation.draw = ConfigDict(
-        {"seed": 0, "pretrain": 2000, "train": 2000, "val": 300, "image_size": (64, 80)}
-    )
+    config.ablation = ConfigDict(dataclasses.asdict(AblationSettings(draw_into=ROOT)))
     return config

@@ -5,14 +5,14 @@
 The same settings give the same files; a folder that already holds them is left as it is.
 """
 
+import itertools
 import os
-import sys
 
 from absl import flags
-from tqdm import tqdm
 
 from pipelines.cli.command_line import run_command
 from pix2seq_model.errors import ConfigError
+from pix2seq_model.progress import DetectionProgress
 from pix2seq_model.synthetic import dataset as demo_data
 
 _DEFAULTS = demo_data.DemoSettings()
@@ -45,14 +45,15 @@ def main(beam_arguments: list[str]) -> None:
     if demo_data.is_complete(_OUTPUT.value, settings):
         print(f"demonstration data: {_OUTPUT.value} is already there")
         return
-    # Where no terminal looks on, a line every ten seconds is enough.
-    seconds = 0.1 if sys.stderr.isatty() else 10
-    with tqdm(
-        total=settings.num_images, unit="image", desc="demonstration data", mininterval=seconds
-    ) as bar:
-        demo_data.generate(
-            _OUTPUT.value, settings, num_processes=os.cpu_count() or 1, on_image=bar.update
-        )
+    progress = DetectionProgress("demonstration data", total=settings.num_images)
+    done = itertools.count(1)
+    demo_data.generate(
+        _OUTPUT.value,
+        settings,
+        num_processes=os.cpu_count() or 1,
+        on_image=lambda: progress.update(next(done)),
+    )
+    progress.close()
     print(f"demonstration data: {settings.num_images} images in {_OUTPUT.value}")
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ml_collections import ConfigDict
 
 from pix2seq_model.errors import ConfigError
-from pix2seq_model.experiment.loading import enabled_stages
+from pix2seq_model.experiment.validation import enabled_stages
 
 if TYPE_CHECKING:
     from pipelines.vertex.job import CloudTarget

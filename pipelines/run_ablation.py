@@ -18,11 +18,12 @@ from ml_collections import ConfigDict
 
 from pipelines import cache_keys
 from pipelines.cli.command_line import local_beam_args, run_command, split_overrides
-from pix2seq_model.ablation.trials import plan_trials, run_trials, stages_of
+from pix2seq_model.ablation.settings import DrawSettings
+from pix2seq_model.ablation.trials import ablation_settings, plan_trials, stages_of
 from pix2seq_model.atomic_write import write_atomically
 from pix2seq_model.data.manifest import FILE_NAME as MANIFEST
 from pix2seq_model.errors import ConfigError
-from pix2seq_model.experiment.loading import load_config
+from pix2seq_model.experiment import load_config
 from pix2seq_model.synthetic import dataset as demo_data
 
 _CONFIG = flags.DEFINE_string(
@@ -42,12 +43,16 @@ def main(arguments: list[str]) -> None:
         raise ConfigError(f"--output={output}: give a folder on this machine.")
     root = Path(output).absolute()
     start = time.monotonic()
-    if config.ablation.draw_into:
-        draw_images(config.ablation.draw_into, config.ablation.draw)
+    settings = ablation_settings(config)
+    if settings.draw_into:
+        draw_images(settings.draw_into, settings.draw)
     examples = {
         stage: convert_once(config, stage, root / "records" / stage, beam_arguments)
         for stage in stages_of(trials)
     }
+    # TensorFlow takes seconds to import: after all that may be refused.
+    from pix2seq_model.ablation.runner import run_trials
+
     results = run_trials(config, examples=examples, output_dir=root)
     from pix2seq_model.ablation.summary import summarize, write_tables
 
@@ -60,20 +65,13 @@ def main(arguments: list[str]) -> None:
     print(f"\n{page}\n{root}: complete after {(time.monotonic() - start) / 60:.1f} min")
 
 
-def draw_images(folder: str, section: ConfigDict) -> None:
+def draw_images(folder: str, draw: DrawSettings) -> None:
     """Draws the demonstration images of the config, unless they are there.
 
     Raises:
       UserError: see `demo_data`.
     """
-    settings = demo_data.DemoSettings(
-        seed=section.seed,
-        objects365_train=section.pretrain,
-        objects365_val=1,
-        coco_train=section.train,
-        coco_val=section.val,
-        image_size=tuple(section.image_size),
-    )
+    settings = draw.dataset()
     if demo_data.is_complete(folder, settings):
         return
     print(f"drawing {settings.num_images:,} images into {folder}", flush=True)

@@ -28,7 +28,7 @@ from pipelines.local.run_log import run_log
 from pipelines.local.stage_errors import StageError
 from pipelines.request import STAGES, Request, parse_stages, portable_config_name
 from pix2seq_model.errors import ConfigError
-from pix2seq_model.experiment.loading import load_config
+from pix2seq_model.experiment import load_config
 
 FLAGS = flags.FLAGS
 

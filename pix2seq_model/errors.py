@@ -1,4 +1,4 @@
-"""Errors that a user can mend: each names the file or field, the value and the remedy.
+"""Errors that a user can fix: each names the file or field, the value and what to do.
 
 The commands in `pipelines/` print a `UserError` without a traceback and exit with status 2;
 any other exception is a defect of ours and keeps its traceback.
@@ -6,7 +6,7 @@ any other exception is a defect of ours and keeps its traceback.
 
 
 class UserError(ValueError):
-    """Something outside this code is wrong; the message says what and how to mend it."""
+    """Something outside this code is wrong; the message says what and how to fix it."""
 
 
 class DataError(UserError):

@@ -12,15 +12,15 @@ from rich.text import Text
 _LIVE_INTERVAL_S = 0.2
 
 
-class _Output:
+class LiveLine:
     """On a terminal one line rewritten in place; elsewhere (a log file, a cloud job) lines."""
 
     def __init__(
         self,
-        stream: TextIO | None,
+        stream: TextIO | None = None,
         *,
-        interval_s: float,
-        clock: Callable[[], float],
+        interval_s: float = 0.0,
+        clock: Callable[[], float] = time.monotonic,
         live: bool = True,
     ) -> None:
         """
@@ -107,7 +107,7 @@ class ProgressLine:
         self._batch_size = batch_size
         self._messages_only = messages_only
         self._clock = clock
-        self._output = _Output(stream, interval_s=5.0, clock=clock, live=not messages_only)
+        self._output = LiveLine(stream, interval_s=5.0, clock=clock, live=not messages_only)
         self._anchor: tuple[int, float] | None = None
         self._values: dict[str, float] = {}
 
@@ -180,7 +180,7 @@ class DetectionProgress:
         """
         self._label, self._total = label, total
         self._clock = clock
-        self._output = _Output(stream, interval_s=10.0, clock=clock)
+        self._output = LiveLine(stream, interval_s=10.0, clock=clock)
         self._anchor: tuple[int, float] | None = None
         start = f", going on after {done:,}" if done else ""
         self._output.message(f"{label}: {total:,} images{start}")

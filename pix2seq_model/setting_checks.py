@@ -5,10 +5,12 @@ calls `check_settings(self)` first of all in `__post_init__`. Needs no TensorFlo
 """
 
 import dataclasses
+import difflib
+import inspect
 import math
 import typing
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from pix2seq_model.errors import ConfigError
 
@@ -20,6 +22,7 @@ _KINDS = {
 }
 # Seeds go into 32 bits on every backend.
 MAX_SEED = 2**31 - 1
+_Settings = TypeVar("_Settings")
 
 
 def setting(
@@ -55,12 +58,41 @@ def check_settings(settings: Any, section: str = "") -> None:
     """
     for field in dataclasses.fields(settings):
         value = getattr(settings, field.name)
-        if typing.get_origin(field.type) is tuple and isinstance(value, list):
-            value = tuple(value)
+        if typing.get_origin(field.type) is tuple:
+            value = _tuples(value)
             object.__setattr__(settings, field.name, value)
         name = f"{section}.{field.name}" if section else field.name
         _check_type(name, value, field.type)
         _check_value(name, value, field.metadata)
+
+
+def build_settings(
+    kind: Callable[..., _Settings], fields: Mapping[str, Any], section: str, *, prefix: str = ""
+) -> _Settings:
+    """Makes settings of exactly their fields.
+
+    Args:
+      kind: the dataclass.
+      fields: its fields' values.
+      section: of the config that they stand in.
+      prefix: goes before the messages of the dataclass itself.
+
+    Raises:
+      ConfigError: a field is unknown, missing or cannot work.
+    """
+    known = list(inspect.signature(kind).parameters)
+    for name in fields:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean {section}.{near[0]}?" if near else "."
+            raise ConfigError(f"{section}.{name} is no setting{hint}")
+    for name in known:
+        if name not in fields:
+            raise ConfigError(f"{section}.{name} is missing: start from configs/base.py.")
+    try:
+        return kind(**fields)
+    except ConfigError as error:
+        raise ConfigError(f"{prefix}{error}") from None
 
 
 def check_range(name: str, value: Any, low: float, high: float) -> None:
@@ -73,6 +105,10 @@ def check_one_of(name: str, value: Any, allowed: Sequence[Any]) -> None:
     """Raises ConfigError unless a value is one of those allowed."""
     if value not in allowed:
         raise ConfigError(f"{name}={value!r} is none of {', '.join(map(repr, allowed))}.")
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list | tuple) else value
 
 
 def _check_type(name: str, value: Any, kind: Any) -> None:
@@ -92,10 +128,10 @@ def _check_type(name: str, value: Any, kind: Any) -> None:
 
 
 def _check_value(name: str, value: Any, metadata: Mapping[str, Any]) -> None:
-    if metadata.get("one_of"):
-        check_one_of(name, value, metadata["one_of"])
     limits = metadata.get("limits", {})
     for part in value if isinstance(value, tuple) else (value,):
+        if metadata.get("one_of"):
+            check_one_of(name, part, metadata["one_of"])
         if (
             ("at least" in limits and part < limits["at least"])
             or ("above" in limits and part <= limits["above"])

@@ -73,7 +73,7 @@ def install(python: Path, requirements: list[Path]) -> None:
             uv = str(python.parent / "uv")
     if uv is not None:
         # Compiled once here; where Python may not write bytecode, each start of TensorFlow would
-        # otherwise compile it anew, for ten seconds and more.
+        # otherwise compile it again, for ten seconds and more.
         options = ["--python", str(python), "--no-deps", "--compile-bytecode"]
         command = [uv, "pip", "install", *options, *files]
         if subprocess.run(command, check=False).returncode == 0:

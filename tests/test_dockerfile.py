@@ -52,7 +52,7 @@ def test_what_changes_often_comes_last():
 
 
 def test_the_packages_are_made_from_the_pins_and_nothing_else():
-    """So that a change of another file beside them does not install gigabytes anew."""
+    """So that a change of another file next to them does not install gigabytes again."""
     line = next(step.value for step in STEPS if "pip install" in step.value)
     read = set(re.findall(r"/tmp/(requirements/\w+\.txt)", line))
     read |= {f"requirements/{extra}.txt" for extra in re.findall(r"echo (\w+)", line)}

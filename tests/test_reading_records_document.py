@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.examples_folder import example, smooth_image, write_examples
+from tests.fixtures.records import example, smooth_image, write_examples
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "reading_records.md"
 

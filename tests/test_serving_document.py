@@ -10,7 +10,8 @@ import tensorflow as tf
 from pix2seq_model.decoding.settings import DecodeSettings
 from pix2seq_model.model_folder.folder import load_model_folder
 from pix2seq_model.model_folder.saved_model import export_saved_model
-from tests.evaluated_model import MAX_OBJECTS, jpeg, write_model
+from tests.fixtures.evaluated_model import MAX_OBJECTS, write_model
+from tests.fixtures.records import jpeg
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "serving.md"
 VERSION = "demo/pipeline/serving_model/20260314150926535"

@@ -49,7 +49,9 @@ def _owner(row: ImageRow | AnnotationRow) -> str:
     return row.image_id or f"row {row.ordinal}"
 
 
-def _load(row: ImageRow, image: JoinedImage, store: ImageStore, options: ConversionOptions):
+def _load(
+    row: ImageRow, image: JoinedImage, store: ImageStore, options: ConversionOptions
+) -> CheckedImage:
     """Returns the checked image. Raises ImageDefect."""
     if row.problem:
         raise ImageDefect("image_row_invalid", row.problem)
@@ -116,7 +118,7 @@ def examine_image(
         for row in rows[1:]
     ]
     try:
-        checked: CheckedImage = _load(first, image, store, options)
+        checked = _load(first, image, store, options)
     except ImageDefect as defect:
         defects.append(Defect(defect.rule, _owner(first), "", defect.detail))
         defects += _lost_annotations(annotations, "annotation_of_dropped_image", defect.rule)

@@ -112,7 +112,8 @@ def finish_conversion(
     if summary["plan"]["problem"]:
         raise DataError(summary["plan"]["problem"])
     categories = find_categories(summary["files"])
-    splits, statistics, kept, excesses = {}, {}, {PLAN, SUMMARY}, []
+    splits: dict[str, SplitInfo] = {}
+    statistics, kept, excesses = {}, {PLAN, SUMMARY}, []
     for split in sorted(options.splits):
         shards = _shards_of(split, summary)
         counts = _add_up(split, shards, summary["plan"]["splits"][split]["rows"])
@@ -139,16 +140,16 @@ def finish_conversion(
     remove_others(output, _OUR_FILES, kept=kept)
     write_file(output, STATISTICS_FILE, orjson.dumps(statistics))
     if excesses:
-        table = counts_table({split: info.counts for split, info in splits.items()})
+        table = counts_table({split: written.counts for split, written in splits.items()})
         raise DataError(
             f"too many defects in {options.name}:\n"
             + "\n".join(excesses)
             + f"\n\n{table}\n\n{defect_examples(output)}\n\n"
-            f"every row is in {output}/dead_letter; mend the data, or raise the limits: what is "
+            f"every row is in {output}/dead_letter; fix the data, or raise the limits: what is "
             "written already is kept"
         )
-    for split, info in splits.items():
-        if not info.num_examples:
+    for split, written in splits.items():
+        if not written.num_examples:
             raise DataError(f"split {split!r} of {options.name} has no images left")
     info = DatasetInfo(
         name=options.name, seed=options.seed, categories=categories.categories, splits=splits

@@ -87,7 +87,8 @@ class _JoinImages(beam.DoFn):
     def process(self, element: tuple[str, Iterable[bytes]]) -> Iterator[Any]:
         key, batches = element
         split = key.partition("/")[0]
-        images, annotations = collections.defaultdict(list), collections.defaultdict(list)
+        images: dict[str, list[ImageRow]] = collections.defaultdict(list)
+        annotations: dict[str, list[list[Any]]] = collections.defaultdict(list)
         findings: dict[str, dict[str, str]] = {REPEAT: {}, LEAK: {}}
         for batch in batches:
             kind, rows = unpack(batch)
@@ -98,7 +99,7 @@ class _JoinImages(beam.DoFn):
                 for values in rows:
                     annotations[values[1] or f"row {values[0]}"].append(values)
             else:
-                findings[kind].update(rows)
+                findings[kind].update(dict(rows))
         joined = [
             self._join(split, owner, images[owner], annotations[owner], findings)
             for owner in {**images, **annotations}
@@ -155,7 +156,7 @@ class JoinImages(beam.PTransform):
     def __init__(self, options: ConversionOptions):
         self._options = options
 
-    def expand(self, batches: beam.PCollection):
+    def expand(self, batches: beam.PCollection) -> dict[str, beam.PCollection]:
         outputs = (
             batches
             | "By bucket" >> beam.GroupByKey()

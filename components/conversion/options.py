@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from pix2seq_model.data.defects import DefectLimits
+from pix2seq_model.data.settings import MAX_SHARDS
 from pix2seq_model.errors import ConfigError
 
-DATASET_FORMATS = ("objects365", "coco", "coco_format")
 AUTOMATIC = 0
 _MEGABYTE = 1_000_000
 
@@ -63,8 +63,10 @@ class ConversionOptions:
                 raise ConfigError(
                     f"num_shards names split {split!r}; there are {sorted(self.splits)}"
                 )
-            if not 0 <= count <= 99_999:
-                raise ConfigError(f"num_shards of {split!r} is {count}; give 1 to 99999, or 0")
+            if not 0 <= count <= MAX_SHARDS:
+                raise ConfigError(
+                    f"num_shards of {split!r} is {count}; give 1 to {MAX_SHARDS}, or 0"
+                )
         if self.shard_bytes < 1:
             raise ConfigError(f"shard_bytes is {self.shard_bytes}; give a size in bytes")
         if self.max_pixels < 1:

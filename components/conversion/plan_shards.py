@@ -182,7 +182,7 @@ class PlanShards(beam.PTransform):
         self._options = options
         self._output = output
 
-    def expand(self, inputs) -> beam.PCollection:
+    def expand(self, inputs: Mapping[str, beam.PCollection]) -> beam.PCollection:
         """`inputs` are `reports` of ReadAnnotations and `sizes` of JoinImages."""
         return (
             inputs["reports"].pipeline

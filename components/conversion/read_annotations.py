@@ -12,6 +12,8 @@ from components.conversion.batches import NUM_BUCKETS, BatchPacker, image_hash, 
 from components.conversion.collection import collect_only_new_objects
 from components.conversion.options import ConversionOptions
 from pix2seq_model.data.annotations import (
+    AnnotationRow,
+    ImageRow,
     parse_annotation_row,
     parse_image_row,
     read_array,
@@ -20,8 +22,6 @@ from pix2seq_model.data.annotations import (
 from pix2seq_model.errors import DataError
 
 ARRAYS = ("images", "annotations", "categories")
-_PARSERS = {"images": parse_image_row, "annotations": parse_annotation_row}
-
 IMAGE, ANNOTATION, FILE_NAME = "image", "annotation", "file name"
 _KINDS = {"images": IMAGE, "annotations": ANNOTATION}
 
@@ -89,13 +89,18 @@ class _ReadArray(beam.DoFn):
         self._names = BatchPacker(FILE_NAME)
 
     def _emit(self, split: str, array: str, raw: Any, ordinal: int) -> Iterator[Any]:
-        row = _PARSERS[array](raw, ordinal)
+        row: ImageRow | AnnotationRow
+        if array == "annotations":
+            row = parse_annotation_row(raw, ordinal)
+            values = row.packed()
+        else:
+            row = parse_image_row(raw, ordinal)
+            values = [*row]
         # Rows without an image id have no bucket of their own; any will do, if always the same.
         owner = row.image_id or f"row {ordinal}"
         key = bucket_key(owner, split=split, seed=self._seed)
-        values = row.packed() if array == "annotations" else [*row]
         yield from self._packers[array].add(key, values)
-        if array == "images" and not row.problem:
+        if isinstance(row, ImageRow) and not row.problem:
             name_key = part_of(image_hash(row.file_name.rpartition("/")[2], split="", seed=0), 64)
             for batch in self._names.add(
                 f"names/{name_key:02d}", (split, row.image_id, ordinal, row.file_name)
@@ -121,7 +126,7 @@ class ReadAnnotations(beam.PTransform):
     def __init__(self, options: ConversionOptions):
         self._options = options
 
-    def expand(self, pbegin: beam.pvalue.PBegin):
+    def expand(self, pbegin: beam.pvalue.PBegin) -> dict[str, beam.PCollection]:
         files = [
             (split, source.annotations, array)
             for split, source in sorted(self._options.splits.items())
@@ -130,7 +135,7 @@ class ReadAnnotations(beam.PTransform):
         outputs = (
             pbegin
             | "Arrays" >> beam.Create(files)
-            # Else a runner may fuse this with the reading and give all files to one worker.
+            # Otherwise a runner may fuse this with the reading and give all files to one worker.
             | "Spread" >> beam.Reshuffle()
             | "Stream"
             >> beam.ParDo(_ReadArray(self._options.seed)).with_outputs(

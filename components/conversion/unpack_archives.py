@@ -63,6 +63,8 @@ class _Unpack(beam.DoFn):
 
     def process(self, archive: str) -> Iterator[bytes]:
         found = file_metadata(archive)
+        if found is None:
+            raise FileNotFoundError(archive)
         version = [found.size_in_bytes, found.last_updated_in_seconds]
         stored = read_file(self._output, _note_name(archive))
         if stored is not None and orjson.loads(stored)["version"] == version:
@@ -105,6 +107,7 @@ class _Unpack(beam.DoFn):
         if file_size(self._output, name) == member.size:
             return
         content = tar.extractfile(member)
+        assert content is not None  # as for every file
         with NewFile(self._output, name) as file:
             while chunk := content.read(_CHUNK_BYTES):
                 file.write(chunk)

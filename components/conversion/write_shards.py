@@ -2,7 +2,7 @@
 
 import collections
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent import futures
 from typing import Any
 
@@ -31,6 +31,9 @@ _WRITER_VERSION = 1
 _READING_THREADS = 8
 # Images in memory at a time, read or being read.
 _READ_AHEAD = 24
+
+# Category key to (stored id, name), of a split.
+_Categories = Mapping[str, tuple[int, str]]
 
 
 class _WriteShard(beam.DoFn):
@@ -66,7 +69,7 @@ class _WriteShard(beam.DoFn):
             write_file(self._output, progress_file(*place), finished)
         yield finished
 
-    def _content_key(self, runs: list[bytes], categories) -> str:
+    def _content_key(self, runs: list[bytes], categories: _Categories) -> str:
         """The digest of all that decides what is in a shard."""
         settings = [
             _WRITER_VERSION,
@@ -97,7 +100,9 @@ class _WriteShard(beam.DoFn):
             return None
         return stored
 
-    def _examined(self, split: str, images: Iterable[JoinedImage], categories) -> Iterator:
+    def _examined(
+        self, split: str, images: Iterable[JoinedImage], categories: _Categories
+    ) -> Iterator[ExaminedImage]:
         """Examines in threads, a bounded number ahead, and yields in order."""
         store = open_store(self._options.splits[split].images)
         waiting: collections.deque[futures.Future[ExaminedImage]] = collections.deque()
@@ -117,7 +122,7 @@ class _WriteShard(beam.DoFn):
             yield waiting.popleft().result()
 
     def _write(
-        self, place: tuple[str, int, int], images: Iterable[JoinedImage], categories
+        self, place: tuple[str, int, int], images: Iterable[JoinedImage], categories: _Categories
     ) -> dict[str, Any]:
         tally, digest, num_bytes = Tally(), hashlib.sha256(), 0
         examined = self._examined(place[0], images, categories)

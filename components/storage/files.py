@@ -12,6 +12,7 @@ import contextlib
 import os
 import uuid
 from collections.abc import Container, Iterable
+from typing import BinaryIO
 
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes, FileMetadata
 from apache_beam.io.filesystems import FileSystems
@@ -59,14 +60,14 @@ class NewFile:
         self._path = f"{output}/{name}"
         self._temporary = f"{output}/{_TEMPORARY}{uuid.uuid4().hex}"
 
-    def __enter__(self):
+    def __enter__(self) -> BinaryIO:
         _make_folder_of(self._temporary)
         self._file = FileSystems.create(
             self._temporary, compression_type=CompressionTypes.UNCOMPRESSED
         )
         return self._file
 
-    def __exit__(self, error_type, *_) -> None:
+    def __exit__(self, error_type: type[BaseException] | None, *_: object) -> None:
         self._file.close()
         if error_type is not None:
             FileSystems.delete([self._temporary])

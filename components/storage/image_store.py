@@ -9,11 +9,11 @@ import posixpath
 import re
 import struct
 import threading
-import time
 import zipfile
 import zlib
 from typing import BinaryIO, NamedTuple, Protocol
 
+import tenacity
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 from google.api_core.exceptions import GoogleAPIError, NotFound
@@ -24,8 +24,17 @@ from components.storage.files import file_metadata
 READING_ERRORS = (OSError, BeamIOError, GoogleAPIError, zipfile.BadZipFile)
 _PASSING_ERRORS = READING_ERRORS[:-1]
 _PATCH = re.compile(r"(?:^|/)(patch\d+)/")
-_ATTEMPTS = 4
-_FIRST_WAIT_SECONDS = 0.5
+_retrying = tenacity.Retrying(
+    retry=tenacity.retry_if_exception(
+        lambda error: (
+            isinstance(error, _PASSING_ERRORS)
+            and not isinstance(error, FileNotFoundError | NotFound)
+        )
+    ),
+    stop=tenacity.stop_after_attempt(4),
+    wait=tenacity.wait_exponential(multiplier=0.5),  # seconds: 0.5, 1, 2
+    reraise=True,
+)
 # Beam's own reader of gs:// fetches 16 MB for each place that is read.
 _RANGE_BYTES = 1 << 16
 _ENCRYPTED = 1
@@ -79,7 +88,7 @@ def _open_for_ranges(path: str) -> BinaryIO:
         from apache_beam.io.gcp.gcsio import GcsIO  # Takes a second to import.
 
         return GcsIO().open(path, read_buffer_size=_RANGE_BYTES)
-    # Not by suffix: the file system would else try to decompress the archive itself.
+    # Not by suffix: the file system would otherwise try to decompress the archive itself.
     return FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
 
 
@@ -198,7 +207,7 @@ class ImageZip:
             self._of_thread.file.seek(offset)
             return self._of_thread.file.read(size)
         except Exception:
-            # Whatever happened to it, the next attempt opens the archive anew.
+            # Whatever happened to it, the next attempt opens the archive again.
             del self._of_thread.file
             raise
 
@@ -216,13 +225,7 @@ def read_with_retries(store: ImageStore, path: str) -> bytes:
       FileNotFoundError: it is not there.
       READING_ERRORS: the last attempt's error.
     """
-    for attempt in range(_ATTEMPTS):
-        try:
-            return store.read(path)
-        except (FileNotFoundError, NotFound) as error:
-            raise FileNotFoundError(path) from error
-        except _PASSING_ERRORS:
-            if attempt == _ATTEMPTS - 1:
-                raise
-            time.sleep(_FIRST_WAIT_SECONDS * 2**attempt)
-    raise AssertionError("unreachable")
+    try:
+        return _retrying(store.read, path)
+    except (FileNotFoundError, NotFound) as error:
+        raise FileNotFoundError(path) from error

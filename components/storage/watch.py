@@ -1,14 +1,13 @@
-"""The progress of a job that writes shards, from the notes that its workers leave beside them."""
+"""The progress of a job that writes shards, from the notes that its workers leave next to them."""
 
-import sys
 import threading
-from types import TracebackType
+import time
 
 import orjson
 from apache_beam.io.filesystems import FileSystems
-from tqdm import tqdm
 
 from components.storage.files import PLAN, read_file
+from pix2seq_model.progress import LiveLine, duration_text
 
 _LOCAL_SECONDS, _REMOTE_SECONDS = 0.5, 5.0
 _LINES_IN_A_LOG = 10
@@ -31,32 +30,22 @@ class ShardBar:
         """
         self._waiting, self._working = waiting, working
         self._output = output.rstrip("/")
-        self._is_live = sys.stderr.isatty()
-        self._lines = -1
+        self._line = LiveLine()
+        self._logged = -1
+        self._start = time.monotonic()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
     def __enter__(self) -> "ShardBar":
-        self._bar = tqdm(
-            desc=self._waiting,
-            bar_format="{desc} {elapsed}",
-            leave=False,
-            disable=not self._is_live,
-        )
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        error_type: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, error_type: type[BaseException] | None, *_: object) -> None:
         self._stop.set()
         self._thread.join()
         if error_type is None:
             self._look()
-        self._bar.close()
+        self._line.close()
 
     def _watch(self) -> None:
         seconds = _REMOTE_SECONDS if "://" in self._output else _LOCAL_SECONDS
@@ -66,7 +55,8 @@ class ShardBar:
     def _look(self) -> None:
         plan = orjson.loads(read_file(self._output, PLAN) or b"{}")
         if not plan or plan["problem"]:
-            self._bar.refresh()
+            if self._line.is_live:
+                self._line.show(f"{self._waiting}  {self._elapsed()}")
             return
         counts = {split: planned["num_shards"] for split, planned in plan["splits"].items()}
         patterns = [
@@ -77,14 +67,13 @@ class ShardBar:
         self._show(sum(len(match.metadata_list) for match in found), sum(counts.values()))
 
     def _show(self, done: int, total: int) -> None:
-        if self._is_live:
-            self._bar.bar_format = None
-            self._bar.unit = "shard"
-            self._bar.total = total
-            self._bar.n = done
-            self._bar.set_description_str(self._working)
-            return
-        line = done * _LINES_IN_A_LOG // total
-        if line > self._lines:
-            self._lines = line
-            print(f"{self._working}: {done} of {total} shards", file=sys.stderr, flush=True)
+        text = f"{self._working}: {done} of {total} shards"
+        tenth = done * _LINES_IN_A_LOG // total
+        if self._line.is_live:
+            self._line.show(f"{text}  {self._elapsed()}")
+        elif tenth > self._logged:
+            self._logged = tenth
+            self._line.show(text)
+
+    def _elapsed(self) -> str:
+        return duration_text(time.monotonic() - self._start)

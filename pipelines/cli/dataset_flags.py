@@ -7,12 +7,12 @@ from apache_beam.io.filesystems import FileSystems
 
 from components.conversion.options import (
     AUTOMATIC,
-    DATASET_FORMATS,
     ConversionOptions,
     SplitSource,
 )
 from components.storage.files import folder_exists
 from pix2seq_model.data.defects import EXPLANATIONS, DefectLimits
+from pix2seq_model.data.settings import DATA_FORMATS, MAX_DEFECT_FRACTION
 from pix2seq_model.errors import ConfigError, DataError
 
 _SPLITS = ("train", "val")
@@ -27,7 +27,7 @@ _IMAGE_FOLDERS = {
 }
 
 _DATASET = flags.DEFINE_enum(
-    "dataset", None, DATASET_FORMATS, "Which layout of files to expect.", required=True
+    "dataset", None, DATA_FORMATS, "Which layout of files to expect.", required=True
 )
 _IMAGES = flags.DEFINE_list(
     "images",
@@ -55,10 +55,10 @@ _DROP_REFLECTED = flags.DEFINE_bool(
     "drop_reflected", False, "Objects365: drop boxes with isreflected."
 )
 _MAX_DROPPED_IMAGES = flags.DEFINE_float(
-    "max_dropped_images", 0.05, "Fraction of a split; more is a failure."
+    "max_dropped_images", MAX_DEFECT_FRACTION, "Fraction of a split; more is a failure."
 )
 _MAX_DROPPED_ANNOTATIONS = flags.DEFINE_float(
-    "max_dropped_annotations", 0.05, "Fraction of a split; more is a failure."
+    "max_dropped_annotations", MAX_DEFECT_FRACTION, "Fraction of a split; more is a failure."
 )
 _MAX_BY_RULE = flags.DEFINE_list(
     "max_by_rule", [], "Limits of single rules, such as image_missing=0.001,box_clipped=0.2."

@@ -20,7 +20,7 @@ from pipelines.local.run import NodeRun
 from pipelines.request import Request
 from pix2seq_model.atomic_write import write_atomically
 from pix2seq_model.data.manifest import read_dataset_info
-from pix2seq_model.experiment.loading import METRICS
+from pix2seq_model.metrics.coco_metrics import METRIC_KEYS
 from pix2seq_model.model_folder.pushed import PUSHED_FILE
 
 SUMMARY_FILE = "summary.json"
@@ -143,7 +143,7 @@ def _evaluation(paths: dict[str, str], request: Request) -> dict[str, Any]:
         "evaluation": {
             "folder": paths["evaluation"],
             "split": request.config.evaluation.split,
-            "metrics": {name: metrics[name] for name in METRICS},
+            "metrics": {name: metrics[name] for name in METRIC_KEYS},
         },
         "blessing": json.loads((epath.Path(paths["blessing"]) / DECISION_FILE).read_text()),
         "report": str(report),
@@ -204,8 +204,8 @@ def _metric_table(summary: dict[str, Any]) -> Table:
     evaluation = summary["evaluation"]
     table = Table(box=box.SIMPLE, show_header=False, title_justify="left")
     table.title = f"COCO metrics on {evaluation['split']}"
-    half = len(METRICS) // 2
-    for names in (METRICS[:half], METRICS[half:]):
+    half = len(METRIC_KEYS) // 2
+    for names in (METRIC_KEYS[:half], METRIC_KEYS[half:]):
         values = [evaluation["metrics"][name] for name in names]
         table.add_row(*(name.replace("_", " ") for name in names), style="dim")
         # COCO's -1 says that the data hold nothing to measure.

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,6 @@ from pix2seq_model.errors import ConfigError
 
 CONFIG_LABEL = "pix2seq-config"
 _LABEL_LENGTH = 63
-_LABEL = re.compile(r"[a-z][a-z0-9_-]{0,62}")
-_LABEL_VALUE = re.compile(r"[a-z0-9_-]{0,63}")
 _DAY_S = 86_400
 
 
@@ -199,7 +196,6 @@ def on_cloud(request: Request, *, image: str) -> Request:
             "this file lies outside the project. Move it to configs/ and build the image again."
         )
     machines = request.config.cloud
-    _check_machines(machines)
     cloud = CloudTarget(
         project=google.project, region=google.region, image=image, machines=machines
     )
@@ -243,23 +239,6 @@ def _dataflow_args(
         *given,
         *region,
     )
-
-
-def _check_machines(machines: ConfigDict) -> None:
-    for name, value in machines.labels.items():
-        if not _LABEL.fullmatch(name) or not _LABEL_VALUE.fullmatch(value):
-            raise ConfigError(
-                f"cloud.labels.{name}={value}: a label and its value are at most 63 lower case "
-                "letters, digits, dashes and underscores, and the label begins with a letter."
-            )
-    for section, field in (
-        *(("dataflow", "max_num_workers"), ("dataflow", "disk_size_gb")),
-        *(("training", "worker_count"), ("training", "disk_size_gb")),
-    ):
-        if machines[section][field] < 1:
-            raise ConfigError(
-                f"cloud.{section}.{field}={machines[section][field]} must be 1 or more."
-            )
 
 
 def parameters_of(job_file: Path) -> dict[str, str]:

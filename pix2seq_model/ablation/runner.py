@@ -1,32 +1,103 @@
 """Trains and evaluates the trials of an ablation, one after the other in this process."""
 
+import dataclasses
+import json
 import shutil
+import sys
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TextIO
 
 import keras
 from etils import epath
 from ml_collections import ConfigDict
 
 from pix2seq_model.ablation.trials import (
+    TRIALS_FOLDER,
     Trial,
     TrialResult,
+    base_of,
     end_token_offsets,
+    plan_trials,
     read_result,
     trial_config,
     write_result,
 )
+from pix2seq_model.data.manifest import read_dataset_info
+from pix2seq_model.errors import CheckpointError, TrainingInterruptedError, UserError
 from pix2seq_model.evaluation.settings import EvaluationSettings
-from pix2seq_model.experiment import loading as experiment
+from pix2seq_model.experiment import validation as experiment
 from pix2seq_model.model_folder.folder import ModelInfo, load_weights
 from pix2seq_model.network.pix2seq import build_model
+from pix2seq_model.progress import duration_text
 from pix2seq_model.training.compiled_steps import CompiledSteps
 from pix2seq_model.training.evaluation import SplitEvaluator
+from pix2seq_model.training.settings import WATCHING_SETTINGS
 from pix2seq_model.training.train import train
 
 _SECONDS_FILE = "seconds.txt"
 _WORK_FOLDER = "work"
+
+
+def run_trials(
+    config: ConfigDict,
+    *,
+    examples: Mapping[str, epath.PathLike],
+    output_dir: epath.PathLike,
+    stream: TextIO | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> list[TrialResult]:
+    """Trains and evaluates every trial that has no result yet.
+
+    Args:
+      config: the experiment's, with an `ablation` section.
+      examples: examples folder by training stage.
+      output_dir: where results go; another call with it continues where this one was stopped, in
+        the middle of a trial from its last checkpoint.
+      stream: where to show progress; standard error if None.
+      clock: seconds, for tests.
+
+    Returns:
+      The results of all trials but pretraining.
+
+    Raises:
+      UserError: a trial cannot be done, and which; or `output_dir` holds other trials' results.
+      TrainingInterruptedError: stopped by a signal, with the state saved.
+    """
+    stream = stream or sys.stderr
+    trials = plan_trials(config)
+    root = epath.Path(output_dir) / TRIALS_FOLDER
+    done = {}
+    for trial in trials:
+        result = read_result(root / trial.name)
+        if result is not None:
+            _check_same(result, _identity(config, trial, examples), root / trial.name)
+        if result is not None and set(end_token_offsets(config, trial)) <= set(result.metrics):
+            done[trial] = result
+    missing = [trial for trial in trials if trial not in done]
+    finished = f", {len(done)} of them finished before" if done else ""
+    print(f"{len(trials)} trials{finished}", file=stream, flush=True)
+    runner = None
+    spent = [result.seconds for result in done.values()]
+    for number, trial in enumerate(missing, start=len(done) + 1):
+        left = ""
+        if spent:
+            remaining = (len(missing) + len(done) - number + 1) * sum(spent) / len(spent)
+            left = f", about {duration_text(remaining)} left"
+        print(f"[{number}/{len(trials)}] {trial.name}{left}", file=stream, flush=True)
+        if runner is None:
+            runner = TrialRunner(config, examples=examples, root=root, clock=clock)
+        try:
+            base = base_of(trial, trials)
+            result = runner.run(trial, base, _identity(config, trial, examples))
+        except TrainingInterruptedError:
+            raise
+        except UserError as error:
+            raise type(error)(f"trial {trial.name}: {error}") from error
+        done[trial] = result
+        spent.append(result.seconds)
+        print(f"    {_headline(result)}", file=stream, flush=True)
+    return [done[trial] for trial in trials if not trial.is_base]
 
 
 class TrialRunner:
@@ -118,10 +189,7 @@ class TrialRunner:
             {**config.evaluation.to_dict(), "end_token_offset": end_token_offset}
         )
         evaluator = SplitEvaluator(
-            self._network,
-            self._examples["finetune"],
-            split=config.evaluation.split,
-            settings=settings,
+            self._network, self._examples["finetune"], split=settings.split, settings=settings
         )
         return evaluator.result().metrics
 
@@ -142,3 +210,59 @@ class _Stopwatch:
 
     def __exit__(self, *_: object) -> None:
         self._path.write_text(f"{self.seconds():.3f}")
+
+
+def _identity(
+    config: ConfigDict, trial: Trial, examples: Mapping[str, epath.PathLike]
+) -> dict[str, Any]:
+    """All that decides a trial's numbers, but for the code; as JSON gives it back."""
+    changed = trial_config(config, trial)
+    stage = {
+        name: value
+        for name, value in changed[trial.stage].to_dict().items()
+        if name not in WATCHING_SETTINGS
+    }
+    settings = EvaluationSettings.from_config(config.evaluation)
+    # A trial from scratch is the same whether others are pretrained or not.
+    used = {trial.stage} if trial.pretrained is None else {"pretrain", "finetune"}
+    content = {
+        "stage": stage,
+        "vocabulary": changed.vocabulary.to_dict(),
+        "model": changed.model.to_dict(),
+        "evaluation": {
+            **settings.decoding(),
+            "seed": settings.seed,
+            "precision": settings.precision,
+        },
+        "split": config.evaluation.split,
+        "data": {
+            name: read_dataset_info(folder).fingerprint()
+            for name, folder in examples.items()
+            if name in used
+        },
+    }
+    if trial.pretrained is not None:
+        before = dataclasses.replace(
+            trial, is_base=True, augmented=trial.pretrained, pretrained=None
+        )
+        content["pretrain"] = trial_config(config, before).pretrain.to_dict()
+    return json.loads(json.dumps(content))
+
+
+def _check_same(result: TrialResult, identity: Mapping[str, Any], folder: epath.Path) -> None:
+    """Raises CheckpointError if a result is that of other settings or data."""
+    if result.identity == identity:
+        return
+    changed = sorted(name for name in identity if result.identity.get(name) != identity[name])
+    raise CheckpointError(
+        f"{folder} holds a result with other settings ({', '.join(changed)} changed): give another "
+        "--output, restore the settings, or delete that folder."
+    )
+
+
+def _headline(result: TrialResult) -> str:
+    took = f"{duration_text(result.seconds)}"
+    if not result.metrics:
+        return f"done in {took}"
+    numbers = result.metrics[0.0]
+    return f"AP {numbers['AP']:.3f}  AR@100 {numbers['AR100']:.3f}  in {took}"

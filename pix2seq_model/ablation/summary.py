@@ -15,8 +15,8 @@ from typing import Any
 from etils import epath
 from ml_collections import ConfigDict
 
-from pix2seq_model.ablation.trials import TRIALS_FOLDER, Trial, TrialResult
-from pix2seq_model.atomic_write import write_atomically
+from pix2seq_model.ablation.trials import TRIALS_FOLDER, Trial, TrialResult, ablation_settings
+from pix2seq_model.atomic_write import write_atomically, write_json
 from pix2seq_model.data.manifest import read_dataset_info
 
 JSON_FILE = "ablation.json"
@@ -156,11 +156,11 @@ def write_tables(output_dir: epath.PathLike, summary: Summary) -> None:
         "rows": [dataclasses.asdict(row) for row in summary.rows],
         "trials": list(summary.trials),
     }
-    write_atomically(output / JSON_FILE, json.dumps(content, indent=1) + "\n")
+    write_json(output / JSON_FILE, content)
 
 
 def _rows(config: ConfigDict, by_trial: Mapping[Trial, TrialResult]) -> Iterator[Row]:
-    section = config.ablation
+    section = ablation_settings(config)
     usual = {
         "num_bins": config.vocabulary.num_bins,
         "order": config.finetune.sequence.order,

@@ -11,28 +11,17 @@ for, where without them the end token is made less likely while decoding.
 import dataclasses
 import functools
 import json
-import sys
-import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TextIO
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from etils import epath
 from ml_collections import ConfigDict
 
-from pix2seq_model.atomic_write import write_atomically
-from pix2seq_model.data.manifest import read_dataset_info
-from pix2seq_model.errors import (
-    CheckpointError,
-    ConfigError,
-    DataError,
-    TrainingInterruptedError,
-    UserError,
-)
-from pix2seq_model.evaluation.settings import EvaluationSettings
-from pix2seq_model.experiment import loading as experiment
-from pix2seq_model.progress import duration_text
-from pix2seq_model.tokens.settings import ORDERS
-from pix2seq_model.training.settings import WATCHING_SETTINGS
+from pix2seq_model.ablation.settings import AblationSettings, DrawSettings
+from pix2seq_model.atomic_write import write_json
+from pix2seq_model.errors import ConfigError, DataError
+from pix2seq_model.experiment import validation as experiment
+from pix2seq_model.setting_checks import build_settings
 
 RESULT_FILE = "result.json"
 TRIALS_FOLDER = "trials"
@@ -44,7 +33,7 @@ class Trial:
 
     Attributes:
       num_bins: bins of a coordinate.
-      order: of the objects, one of `input_settings.ORDERS`.
+      order: of the objects, one of `tokens.settings.ORDERS`.
       augmented: whether sequences have noise objects and corrupted classes.
       pretrained: None from random weights; else whether pretraining was augmented.
       seed: of the weights, the examples' order and everything random about them.
@@ -105,26 +94,27 @@ class TrialResult:
         return cls(**{**content, "trial": Trial(**content["trial"]), "metrics": metrics})
 
 
-def check_settings(config: ConfigDict) -> None:
-    """Raises ConfigError unless the config has an `ablation` section that can work."""
+def ablation_settings(config: ConfigDict) -> AblationSettings:
+    """The `ablation` section of a config.
+
+    Raises:
+      ConfigError: there is none, or it cannot work, or not with the other sections.
+    """
     section = config.get("ablation")
     if section is None:
         raise ConfigError(
             f"the config {config.name!r} has no section `ablation`: start from configs/ablation.py"
         )
-    if len(set(section.seeds)) < max(1, len(section.seeds)):
-        raise ConfigError(f"ablation.seeds={section.seeds}: give one or more, all different.")
+    fields = section.to_dict()
+    fields["draw"] = build_settings(DrawSettings, fields["draw"], "ablation.draw")
+    settings = build_settings(AblationSettings, fields, "ablation")
     vocabulary = experiment.vocabulary(config)
-    for bins in section.bins:
-        if not 2 <= bins <= vocabulary.vocab_size - vocabulary.coord_shift:
-            raise ConfigError(
-                f"ablation.bins: {bins} must lie between 2 and vocabulary.vocab_size - "
-                f"coord_shift = {vocabulary.vocab_size - vocabulary.coord_shift}: all trials have "
-                "one vocabulary, large enough for the most bins."
-            )
-    for order in section.orders:
-        if order not in ORDERS:
-            raise ConfigError(f"ablation.orders: {order!r} is none of {', '.join(ORDERS)}.")
+    most_bins = vocabulary.vocab_size - vocabulary.coord_shift
+    if max(settings.bins, default=0) > most_bins:
+        raise ConfigError(
+            f"ablation.bins={settings.bins} must be at most vocabulary.vocab_size - coord_shift = "
+            f"{most_bins}: all trials have one vocabulary, large enough for the most bins."
+        )
     if not config.finetune.sequence.noise_objects:
         raise ConfigError(
             "finetune.sequence.noise_objects is false: the ablation takes noise objects away "
@@ -135,11 +125,12 @@ def check_settings(config: ConfigDict) -> None:
             f"evaluation.end_token_offset={config.evaluation.end_token_offset} must be 0 here: "
             "give all offsets to try as ablation.end_token_offsets."
         )
-    if not config.finetune.enabled or (section.pretrained and not config.pretrain.enabled):
+    if not config.finetune.enabled or (settings.pretrained and not config.pretrain.enabled):
         raise ConfigError(
             "ablation: every trial is trained by the section `finetune`, and those of "
             "ablation.pretrained start from one trained by `pretrain`: enable what is needed."
         )
+    return settings
 
 
 def plan_trials(config: ConfigDict) -> list[Trial]:
@@ -149,10 +140,9 @@ def plan_trials(config: ConfigDict) -> list[Trial]:
     Without end_token_offsets the third question is not asked.
 
     Raises:
-      ConfigError: see `check_settings`.
+      ConfigError: see `ablation_settings`; or a trial cannot be trained, and which.
     """
-    check_settings(config)
-    section = config.ablation
+    section = ablation_settings(config)
     usual = functools.partial(
         Trial,
         num_bins=config.vocabulary.num_bins,
@@ -163,18 +153,22 @@ def plan_trials(config: ConfigDict) -> list[Trial]:
     for seed in section.seeds:
         trials += [usual(num_bins=bins, seed=seed) for bins in section.bins]
         trials += [usual(order=order, seed=seed) for order in section.orders]
-    if not section.end_token_offsets:
-        return list(dict.fromkeys(trials))
-    trials += [
-        usual(augmented=augmented, seed=section.seeds[0], is_base=True)
-        for augmented in sorted({before for before, _ in section.pretrained}, reverse=True)
-    ]
-    for seed in section.seeds:
+    if section.end_token_offsets:
+        trials += [
+            usual(augmented=augmented, seed=section.seeds[0], is_base=True)
+            for augmented in sorted({before for before, _ in section.pretrained}, reverse=True)
+        ]
+    for seed in section.seeds if section.end_token_offsets else ():
         trials += [usual(augmented=augmented, seed=seed) for augmented in (True, False)]
         trials += [
             usual(pretrained=before, augmented=augmented, seed=seed)
             for before, augmented in section.pretrained
         ]
+    for trial in trials:
+        try:
+            experiment.training_run(trial_config(config, trial), trial.stage)
+        except ConfigError as error:
+            raise ConfigError(f"trial {trial.name}: {error}") from None
     return list(dict.fromkeys(trials))
 
 
@@ -204,70 +198,6 @@ def trial_config(config: ConfigDict, trial: Trial) -> ConfigDict:
     return changed
 
 
-def run_trials(
-    config: ConfigDict,
-    *,
-    examples: Mapping[str, epath.PathLike],
-    output_dir: epath.PathLike,
-    stream: TextIO | None = None,
-    clock: Callable[[], float] = time.monotonic,
-) -> list[TrialResult]:
-    """Trains and evaluates every trial that has no result yet.
-
-    Args:
-      config: the experiment's, with an `ablation` section.
-      examples: examples folder by training stage.
-      output_dir: where results go; another call with it goes on where this one was stopped, in the
-        middle of a trial from its last checkpoint.
-      stream: where to show progress; standard error if None.
-      clock: seconds, for tests.
-
-    Returns:
-      The results of all trials but pretraining.
-
-    Raises:
-      UserError: a trial cannot be done, and which; or `output_dir` holds other trials' results.
-      TrainingInterruptedError: stopped by a signal, with the state saved.
-    """
-    stream = stream or sys.stderr
-    trials = plan_trials(config)
-    root = epath.Path(output_dir) / TRIALS_FOLDER
-    done = {}
-    for trial in trials:
-        result = read_result(root / trial.name)
-        if result is not None:
-            _check_same(result, _identity(config, trial, examples), root / trial.name)
-        if result is not None and set(end_token_offsets(config, trial)) <= set(result.metrics):
-            done[trial] = result
-    missing = [trial for trial in trials if trial not in done]
-    finished = f", {len(done)} of them finished before" if done else ""
-    print(f"{len(trials)} trials{finished}", file=stream, flush=True)
-    runner = None
-    spent = [result.seconds for result in done.values()]
-    for number, trial in enumerate(missing, start=len(done) + 1):
-        left = ""
-        if spent:
-            remaining = (len(missing) + len(done) - number + 1) * sum(spent) / len(spent)
-            left = f", about {duration_text(remaining)} left"
-        print(f"[{number}/{len(trials)}] {trial.name}{left}", file=stream, flush=True)
-        if runner is None:
-            # TensorFlow takes seconds to import; an ablation that is finished does without.
-            from pix2seq_model.ablation.runner import TrialRunner
-
-            runner = TrialRunner(config, examples=examples, root=root, clock=clock)
-        try:
-            base = base_of(trial, trials)
-            result = runner.run(trial, base, _identity(config, trial, examples))
-        except TrainingInterruptedError:
-            raise
-        except UserError as error:
-            raise type(error)(f"trial {trial.name}: {error}") from error
-        done[trial] = result
-        spent.append(result.seconds)
-        print(f"    {_headline(result)}", file=stream, flush=True)
-    return [done[trial] for trial in trials if not trial.is_base]
-
-
 def read_result(folder: epath.Path) -> TrialResult | None:
     """The result of a finished trial; None if it is not finished.
 
@@ -285,44 +215,7 @@ def read_result(folder: epath.Path) -> TrialResult | None:
 
 def write_result(folder: epath.Path, result: TrialResult) -> None:
     """Writes a finished trial's result."""
-    write_atomically(folder / RESULT_FILE, json.dumps(result.to_json(), indent=1) + "\n")
-
-
-def _identity(
-    config: ConfigDict, trial: Trial, examples: Mapping[str, epath.PathLike]
-) -> dict[str, Any]:
-    """All that decides a trial's numbers, but for the code; as JSON gives it back."""
-    changed = trial_config(config, trial)
-    stage = {
-        name: value
-        for name, value in changed[trial.stage].to_dict().items()
-        if name not in WATCHING_SETTINGS
-    }
-    settings = EvaluationSettings.from_config(config.evaluation)
-    # A trial from scratch is the same whether others are pretrained or not.
-    used = {trial.stage} if trial.pretrained is None else {"pretrain", "finetune"}
-    content = {
-        "stage": stage,
-        "vocabulary": changed.vocabulary.to_dict(),
-        "model": changed.model.to_dict(),
-        "evaluation": {
-            **settings.decoding(),
-            "seed": settings.seed,
-            "precision": settings.precision,
-        },
-        "split": config.evaluation.split,
-        "data": {
-            name: read_dataset_info(folder).fingerprint()
-            for name, folder in examples.items()
-            if name in used
-        },
-    }
-    if trial.pretrained is not None:
-        before = dataclasses.replace(
-            trial, is_base=True, augmented=trial.pretrained, pretrained=None
-        )
-        content["pretrain"] = trial_config(config, before).pretrain.to_dict()
-    return json.loads(json.dumps(content))
+    write_json(folder / RESULT_FILE, result.to_json())
 
 
 def end_token_offsets(config: ConfigDict, trial: Trial) -> tuple[float, ...]:
@@ -331,24 +224,5 @@ def end_token_offsets(config: ConfigDict, trial: Trial) -> tuple[float, ...]:
     usual &= trial.order == config.finetune.sequence.order
     if trial.is_base:
         return ()
-    more = config.ablation.end_token_offsets if usual else ()
+    more = ablation_settings(config).end_token_offsets if usual else ()
     return tuple(dict.fromkeys((0.0, *map(float, more))))
-
-
-def _check_same(result: TrialResult, identity: Mapping[str, Any], folder: epath.Path) -> None:
-    """Raises CheckpointError if a result is that of other settings or data."""
-    if result.identity == identity:
-        return
-    changed = sorted(name for name in identity if result.identity.get(name) != identity[name])
-    raise CheckpointError(
-        f"{folder} holds a result with other settings ({', '.join(changed)} changed): give another "
-        "--output, restore the settings, or delete that folder."
-    )
-
-
-def _headline(result: TrialResult) -> str:
-    took = f"{duration_text(result.seconds)}"
-    if not result.metrics:
-        return f"done in {took}"
-    numbers = result.metrics[0.0]
-    return f"AP {numbers['AP']:.3f}  AR@100 {numbers['AR100']:.3f}  in {took}"

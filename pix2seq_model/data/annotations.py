@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import ijson
 
-from pix2seq_model.data.categories import category_key
+from pix2seq_model.data.categories import id_text
 from pix2seq_model.errors import DataError
 
 _BUFFER_BYTES = 1 << 20
@@ -54,8 +54,8 @@ class AnnotationRow(NamedTuple):
       ordinal: Its place in the array, from 0.
       image_id: As in `ImageRow`.
       annotation_id: The id as text, or `row 17`.
-      category: As `category_key` gives it.
-      bbox: x, y, width, height in pixels; None or NaN where it is not a number.
+      category: The id as text, as `id_text` gives it.
+      bbox: x, y, width, height in pixels; NaN where it is not a number. Empty if it is no box.
       area: Pixels, or None.
       flags: See `is_crowd`, `is_fake`, `is_reflected`.
       problem: Why the row cannot be used; empty if it can.
@@ -65,7 +65,7 @@ class AnnotationRow(NamedTuple):
     image_id: str
     annotation_id: str
     category: str
-    bbox: list[float | None]
+    bbox: list[float]
     area: float | None
     flags: int
     problem: str = ""
@@ -84,7 +84,7 @@ class AnnotationRow(NamedTuple):
 
     def packed(self) -> list[Any]:
         """The values as a list, True for an area that is the box's own, as most are."""
-        values = [*self]
+        values: list[Any] = [*self]
         if len(self.bbox) == 4:
             area = self.bbox[2] * self.bbox[3]
             # Numbers that are not finite would not come back from JSON.
@@ -96,7 +96,9 @@ class AnnotationRow(NamedTuple):
     def unpacked(cls, values: list[Any]) -> "AnnotationRow":
         """The row of which `packed` gave the values."""
         row = cls(*values)
-        return row._replace(area=row.bbox[2] * row.bbox[3]) if row.area is True else row
+        if None in row.bbox:  # JSON has no NaN.
+            row = row._replace(bbox=[math.nan if value is None else value for value in row.bbox])
+        return row._replace(area=row.bbox[2] * row.bbox[3]) if values[_AREA] is True else row
 
 
 class _JsonStream:
@@ -160,16 +162,6 @@ def top_level_keys(file: BinaryIO) -> list[str]:
     return [value for prefix, event, value in events if not prefix and event == "map_key"]
 
 
-def _id_text(value: Any) -> str:
-    if isinstance(value, bool):
-        return ""
-    if isinstance(value, int):
-        return str(value)
-    if isinstance(value, float):
-        return str(int(value)) if value.is_integer() else ""
-    return value if isinstance(value, str) else ""
-
-
 def _pixels(value: Any) -> int:
     """A width or height; 0 if there is none, -1 if it cannot be one."""
     if value is None:
@@ -184,7 +176,7 @@ def parse_image_row(raw: Any, ordinal: int) -> ImageRow:
     """Reads a row of `images`; what is wrong with it is said in its `problem`."""
     if not isinstance(raw, dict):
         return ImageRow(ordinal, "", "", 0, 0, f"the row is {raw!r:.80}, not an object")
-    image_id = _id_text(raw.get("id"))
+    image_id = id_text(raw.get("id"))
     file_name = raw.get("file_name")
     height, width = _pixels(raw.get("height")), _pixels(raw.get("width"))
     problem = ""
@@ -223,10 +215,11 @@ def parse_annotation_row(raw: Any, ordinal: int) -> AnnotationRow:
     if not isinstance(raw, dict):
         problem = f"the row is {raw!r:.80}, not an object"
         return AnnotationRow(ordinal, "", f"row {ordinal}", "", [], None, 0, problem)
-    image_id = _id_text(raw.get("image_id"))
-    annotation_id = _id_text(raw.get("id")) or f"row {ordinal}"
-    category = category_key(raw.get("category_id"))
-    bbox, flags, area, problem = [], 0, None, ""
+    image_id = id_text(raw.get("image_id"))
+    annotation_id = id_text(raw.get("id")) or f"row {ordinal}"
+    category = id_text(raw.get("category_id"))
+    bbox: list[float] = []
+    flags, area, problem = 0, None, ""
     if not image_id:
         problem = f"image_id is {raw.get('image_id')!r:.80}"
     elif not category:

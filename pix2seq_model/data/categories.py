@@ -2,7 +2,7 @@
 
 Stored ids are the annotation files' own wherever they can be. Ids must be integers from 1 on to
 become class tokens, so ids that start at 0 are raised by one and ids that are text are numbered;
-the manifest then keeps the source's id beside the stored one. Files that number the same names
+the manifest then keeps the source's id next to the stored one. Files that number the same names
 differently (Objects365 v1's train and val) are joined by name, never by position.
 """
 
@@ -13,15 +13,15 @@ from typing import Any
 from pix2seq_model.errors import DataError
 
 
-def category_key(source_id: Any) -> str:
-    """Returns a category id as text: 3, 3.0 and "3" are the same category; empty if it is none."""
-    if isinstance(source_id, bool):
+def id_text(value: Any) -> str:
+    """Returns an id of an annotation file as text: 3, 3.0 and "3" are one; empty if it is none."""
+    if isinstance(value, bool):
         return ""
-    if isinstance(source_id, int):
-        return str(source_id)
-    if isinstance(source_id, float):
-        return str(int(source_id)) if source_id.is_integer() else ""
-    return source_id if isinstance(source_id, str) else ""
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, float):
+        return str(int(value)) if value.is_integer() else ""
+    return value if isinstance(value, str) else ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +45,7 @@ def _names_of_file(rows: Sequence[Any], path: str) -> dict[str, str]:
         )
     names: dict[str, str] = {}
     for position, row in enumerate(rows):
-        key = category_key(row.get("id")) if isinstance(row, Mapping) else ""
+        key = id_text(row.get("id")) if isinstance(row, Mapping) else ""
         name = row.get("name") if isinstance(row, Mapping) else None
         if not key or not isinstance(name, str):
             raise DataError(

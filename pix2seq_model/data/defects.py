@@ -1,4 +1,4 @@
-"""The rules by which images and annotations are dropped or mended, each with its name.
+"""The rules by which images and annotations are dropped or changed, each with its name.
 
 Every row of an annotation file is either written or dropped by exactly one rule; a row that was
 written may have been changed by any number of them. The counts are in the manifest, the rows in
@@ -9,6 +9,8 @@ import collections
 import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
+
+from pix2seq_model.data.settings import MAX_DEFECT_FRACTION
 
 DROPPED_IMAGES = {
     "image_row_invalid": "the JSON row lacks an id, a file name, or a usable width and height",
@@ -68,7 +70,7 @@ class Defect(NamedTuple):
     image: str
     annotation: str
     detail: str
-    bbox: list[float | None] | None = None
+    bbox: list[float] | None = None
 
 
 @dataclasses.dataclass
@@ -110,8 +112,8 @@ class DefectLimits:
       max_by_rule: Rule to fraction, for single rules, kept rows' included.
     """
 
-    max_dropped_images: float = 0.05
-    max_dropped_annotations: float = 0.05
+    max_dropped_images: float = MAX_DEFECT_FRACTION
+    max_dropped_annotations: float = MAX_DEFECT_FRACTION
     max_by_rule: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 

@@ -6,6 +6,8 @@ that importing TensorFlow costs each of their processes. The message is describe
 never meets TensorFlow's registration of the same names. A test holds the bytes equal.
 """
 
+from typing import Any
+
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 _FIELD = descriptor_pb2.FieldDescriptorProto
@@ -16,7 +18,7 @@ def _add_list(file: descriptor_pb2.FileDescriptorProto, name: str, value_type: i
     message.field.add(name="value", number=1, type=value_type, label=_FIELD.LABEL_REPEATED)
 
 
-def _example_class() -> type:
+def _example_class() -> Any:
     file = descriptor_pb2.FileDescriptorProto(
         name="pix2seq_model/example.proto", package="tensorflow", syntax="proto3"
     )

@@ -74,7 +74,8 @@ def read_split_truth(examples_dir: epath.PathLike, split: str) -> SplitTruth:
         raise DataError(f"{examples_dir}: split {split!r} is empty: there is nothing to evaluate")
 
     image_numbers = _whole_numbers(list(records))
-    images, annotations = [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     for image_id, (_, record) in records.items():
         height, width = record["height"], record["width"]
         images.append(

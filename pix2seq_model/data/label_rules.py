@@ -26,10 +26,6 @@ def _annotation_number(annotation_id: str) -> int:
     return int.from_bytes(digest) >> 1
 
 
-def _is_number(value: float | None) -> bool:
-    return value is not None and math.isfinite(value)
-
-
 def _drop_rule(
     row: AnnotationRow,
     *,
@@ -48,8 +44,8 @@ def _drop_rule(
         return "annotation_fake", "isfake 1"
     if drop_reflected and row.is_reflected:
         return "annotation_reflected", "isreflected 1"
-    box = f"bbox [{', '.join(f'{v:g}' if _is_number(v) else 'not a number' for v in row.bbox)}]"
-    if not all(_is_number(value) for value in row.bbox):
+    box = f"bbox [{', '.join(f'{v:g}' if math.isfinite(v) else 'not a number' for v in row.bbox)}]"
+    if not all(math.isfinite(value) for value in row.bbox):
         return "box_not_finite", box
     x, y, box_width, box_height = row.bbox
     if box_width <= 0 or box_height <= 0:
@@ -135,7 +131,7 @@ def apply_label_rules(
             defects.append(Defect("box_clipped", image_id, row.annotation_id, detail, row.bbox))
         y0, x0, y1, x1 = _clipped(row.bbox, height=height, width=width)
         area = row.area
-        if not _is_number(area) or area <= 0:
+        if area is None or not math.isfinite(area) or area <= 0:
             area = (x1 - x0) * (y1 - y0)
             detail = f"area {row.area}"
             defects.append(Defect("area_from_box", image_id, row.annotation_id, detail, row.bbox))

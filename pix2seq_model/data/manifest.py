@@ -57,7 +57,7 @@ class SplitInfo:
       shards: In order.
       counts: `{"images": {...}, "annotations": {...}}`, each with `rows_in`, `written`,
         `dropped` (rule to count; rows_in = written + the sum of these) and `changed` (rule to
-        count of rows that were kept but mended or marked).
+        count of rows that were kept but changed or marked).
     """
 
     num_examples: int

@@ -159,7 +159,7 @@ def _compiled_for(model: keras.Model, settings: DecodeSettings):
     functions = _compiled_functions.setdefault(model, {})
     if settings not in functions:
         # A weak reference, lest the cache's value keep its own key alive.
-        network = weakref.proxy(model)
+        network: Any = weakref.proxy(model)
         functions[settings] = compiled(
             lambda images, uniform_BL, alive_B: decode_images(
                 network, images, uniform_BL, settings=settings, alive_B=alive_B

@@ -1,13 +1,15 @@
 """How tokens are chosen. Needs no TensorFlow."""
 
 import dataclasses
+from typing import Any
 
+from pix2seq_model.setting_checks import check_settings, setting
 from pix2seq_model.tokens.vocabulary import TOKENS_PER_OBJECT
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class DecodeSettings:
-    """How tokens are chosen.
+class SamplingSettings:
+    """What of a model's decoding is part of a config and of a model folder.
 
     Attributes:
       max_objects: objects after which a sequence stops.
@@ -16,18 +18,38 @@ class DecodeSettings:
       temperature: divides the logits before sampling.
       end_token_offset: added to the logit of the end token: below 0 for models that were trained
         without noise objects and end too early.
+    """
+
+    max_objects: int = setting(100, at_least=1)
+    top_k: int = setting(0, at_least=0)
+    top_p: float = setting(0.4, at_least=0, at_most=1)
+    temperature: float = setting(1.0, above=0)
+    end_token_offset: float = 0.0
+
+    def decoding(self) -> dict[str, Any]:
+        """These fields alone: arguments for `decoding.generate`."""
+        names = [field.name for field in dataclasses.fields(SamplingSettings)]
+        return {name: getattr(self, name) for name in names}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DecodeSettings(SamplingSettings):
+    """How tokens are chosen.
+
+    Attributes:
       stop_at_end: a sequence is over at its first end token, and the batch when all of its
         sequences are. Without it every sequence runs to its full length.
       keep_logits: also return the logits of every step, a large array.
+
+    Raises:
+      ConfigError: a value that cannot work.
     """
 
-    max_objects: int = 100
-    top_k: int = 0
-    top_p: float = 0.4
-    temperature: float = 1.0
-    end_token_offset: float = 0.0
     stop_at_end: bool = True
     keep_logits: bool = False
+
+    def __post_init__(self) -> None:
+        check_settings(self)
 
     @property
     def num_tokens(self) -> int:

@@ -1,42 +1,70 @@
-"""How a model is evaluated. Needs no TensorFlow."""
+"""How a model is evaluated, and what it must reach. Needs no TensorFlow."""
 
 import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from pix2seq_model.decoding.settings import SamplingSettings
+from pix2seq_model.metrics.coco_metrics import METRIC_KEYS
+from pix2seq_model.setting_checks import (
+    MAX_SEED,
+    check_one_of,
+    check_range,
+    check_settings,
+    setting,
+)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class EvaluationSettings:
+class EvaluationSettings(SamplingSettings):
     """How to evaluate; the fields of a config's `evaluation` section of the same names.
 
     Attributes:
       split: of the examples.
       batch_size: images decoded together.
-      max_objects, top_k, top_p, temperature, end_token_offset: see `decoding.DecodeSettings`.
       seed: of the sampled tokens.
       precision: of the network, "float32" or "bfloat16".
       num_pictures: in the report.
       num_attention_pictures: images in the report that show what the decoder looks at.
+
+    Raises:
+      ConfigError: a value that cannot work.
     """
 
     split: str = "val"
-    batch_size: int = 16
-    max_objects: int = 100
-    top_k: int = 0
-    top_p: float = 0.4
-    temperature: float = 1.0
-    end_token_offset: float = 0.0
-    seed: int = 0
-    precision: str = "float32"
-    num_pictures: int = 24
-    num_attention_pictures: int = 2
+    batch_size: int = setting(16, at_least=1)
+    seed: int = setting(0, at_least=0, at_most=MAX_SEED)
+    precision: str = setting("float32", one_of=("float32", "bfloat16"))
+    num_pictures: int = setting(24, at_least=0)
+    num_attention_pictures: int = setting(2, at_least=0)
+
+    def __post_init__(self) -> None:
+        check_settings(self, "evaluation")
 
     @classmethod
     def from_config(cls, section: Mapping[str, Any]) -> "EvaluationSettings":
         """Takes the fields it knows from a config's `evaluation` section."""
         return cls(**{field.name: section[field.name] for field in dataclasses.fields(cls)})
 
-    def decoding(self) -> dict[str, Any]:
-        """The arguments for `decoding.generate`."""
-        names = ("max_objects", "top_k", "top_p", "temperature", "end_token_offset")
-        return {name: getattr(self, name) for name in names}
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BlessingSettings:
+    """What a model must reach to be pushed; fields of a config's `evaluation` section too.
+
+    Attributes:
+      min_metrics: every metric named here must reach its value ...
+      max_regression: ... and none named here may fall further than this below the model that was
+        blessed before.
+
+    Raises:
+      ConfigError: a value that cannot work.
+    """
+
+    min_metrics: Mapping[str, float] = dataclasses.field(default_factory=lambda: {"AP": 0.0})
+    max_regression: Mapping[str, float] = dataclasses.field(default_factory=lambda: {"AP": 0.0})
+
+    def __post_init__(self) -> None:
+        for field in ("min_metrics", "max_regression"):
+            for metric, value in getattr(self, field).items():
+                check_one_of(f"evaluation.{field}: metric", metric, METRIC_KEYS)
+                check_range(f"evaluation.{field}.{metric}", value, 0, 1)

@@ -6,35 +6,28 @@ the colon being the argument. A remote step is handed that name and the override
 """
 
 import ast
+import contextlib
 import difflib
 import importlib.util
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from pix2seq_model.errors import ConfigError
-from pix2seq_model.evaluation.settings import EvaluationSettings
-from pix2seq_model.input_pipeline.settings import Augmentation
-from pix2seq_model.network.config import ModelConfig
-from pix2seq_model.tokens.settings import SequenceSettings
-from pix2seq_model.tokens.vocabulary import Vocabulary
-from pix2seq_model.training.settings import STAGES, StageSettings, TrainingRun, check_positions
+from pix2seq_model.experiment.validation import validate, validate_stage
+from pix2seq_model.training.settings import STAGES
 
-DATA_FORMATS = ("objects365", "coco", "coco_format")
-METRICS = (
-    *("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large"),
-    *("AR1", "AR10", "AR100", "AR_small", "AR_medium", "AR_large"),
-)
 # Sections whose keys are names of splits, metrics or labels: an override may add one.
-_OPEN_SECTIONS = (
-    "evaluation.min_metrics",
-    "evaluation.max_regression",
-    "cloud.labels",
-    *(f"data.{s}.{f}" for s in STAGES for f in ("images", "annotations", "num_shards")),
-)
+_OPEN_SECTIONS: dict[str, type] = {
+    "evaluation.min_metrics": float,
+    "evaluation.max_regression": float,
+    "cloud.labels": str,
+    **{f"data.{stage}.{field}": str for stage in STAGES for field in ("images", "annotations")},
+    **{f"data.{stage}.num_shards": int for stage in STAGES},
+}
 _PROJECT_ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -48,7 +41,7 @@ def load_config(
         argument behind a colon if its `get_config` takes one.
       overrides: strings like "finetune.steps=10".
       stage: check only what training this stage reads. A training step is handed the overrides of
-        its own sections alone, lest a change of the evaluation train anew.
+        its own sections alone, so that a change of the evaluation does not train again.
 
     Raises:
       ConfigError: the file, the argument, an override or a value is wrong; says what to change.
@@ -61,7 +54,7 @@ def load_config(
     if stage is None:
         validate(config)
     else:
-        _validate_stage(config, stage)
+        validate_stage(config, stage)
     return config
 
 
@@ -80,125 +73,6 @@ def override_section(
     return config[name].to_dict()
 
 
-def vocabulary(config: ConfigDict) -> Vocabulary:
-    return Vocabulary(**config.vocabulary.to_dict())
-
-
-def model_config(config: ConfigDict, stage: str) -> ModelConfig:
-    """The architecture at the image size of one stage."""
-    return ModelConfig(image_size=tuple(config[stage].image_size), **config.model.to_dict())
-
-
-def stage_settings(config: ConfigDict, stage: str) -> StageSettings:
-    """The settings of a stage.
-
-    Raises:
-      ConfigError: a value that cannot work; names the stage.
-    """
-    fields = config[stage].to_dict()
-    try:
-        parts = {
-            "augmentation": Augmentation(**fields.pop("augmentation")),
-            "sequence": SequenceSettings(**fields.pop("sequence")),
-        }
-        del fields["enabled"], fields["start_from"]
-        return StageSettings(**fields, **parts)
-    except ConfigError as error:
-        raise ConfigError(f"{stage}.{error}") from None
-
-
-def training_run(config: ConfigDict, stage: str) -> TrainingRun:
-    """What `train` is told to train a stage of a config.
-
-    Raises:
-      ConfigError: a value that cannot work.
-    """
-    return TrainingRun(
-        name=config.name,
-        stage=stage,
-        seed=config.seed,
-        vocabulary=vocabulary(config),
-        model=model_config(config, stage),
-        settings=stage_settings(config, stage),
-        evaluation=EvaluationSettings.from_config(config.evaluation),
-        config=config.to_dict(),
-    )
-
-
-def enabled_stages(config: ConfigDict) -> tuple[str, ...]:
-    return tuple(stage for stage in STAGES if config[stage].enabled)
-
-
-def validate(config: ConfigDict) -> None:
-    """Raises ConfigError at the first value that cannot work."""
-    vocabulary(config)
-    stages = enabled_stages(config)
-    if not stages:
-        raise ConfigError("pretrain.enabled and finetune.enabled are both false: enable one.")
-    for stage in stages:
-        _validate_data(config.data[stage], f"data.{stage}")
-        _validate_stage(config, stage)
-    _validate_evaluation(config)
-
-
-def _validate_data(source: ConfigDict, name: str) -> None:
-    _check_one_of(f"{name}.format", source.format, DATA_FORMATS)
-    for split in sorted({*source.images, *source.annotations}):
-        given = [bool(part.get(split, "")) for part in (source.images, source.annotations)]
-        if given[0] != given[1]:
-            have, lack = ("images", "annotations") if given[0] else ("annotations", "images")
-            raise ConfigError(
-                f"{name}.{have}.{split} is given but {name}.{lack}.{split} is not: give both."
-            )
-        if source.num_shards.get(split, 0) < 0:
-            raise ConfigError(f"{name}.num_shards.{split} must be 0 (by size) or more.")
-    _check_range(f"{name}.max_defect_fraction", source.max_defect_fraction, 0, 1)
-
-
-def _validate_stage(config: ConfigDict, stage: str) -> None:
-    section = config[stage]
-    training_run(config, stage)
-    if not config.data[stage].annotations.get(section.split, ""):
-        raise ConfigError(
-            f"{stage}.split={section.split!r} names no split: data.{stage}.annotations."
-            f"{section.split} is empty. Give the annotation file, or disable the stage with "
-            f"{stage}.enabled=False."
-        )
-
-
-def _validate_evaluation(config: ConfigDict) -> None:
-    section = config.evaluation
-    stage = enabled_stages(config)[-1]
-    if not config.data[stage].annotations.get(section.split, ""):
-        raise ConfigError(
-            f"evaluation.split={section.split!r} names no split: data.{stage}.annotations."
-            f"{section.split} is empty. Give the annotation file."
-        )
-    _check_range("evaluation.batch_size", section.batch_size, 1, None)
-    _check_range("evaluation.max_objects", section.max_objects, 1, None)
-    check_positions("evaluation.max_objects", section.max_objects, model_config(config, stage))
-    _check_range("evaluation.top_k", section.top_k, 0, None)
-    _check_range("evaluation.top_p", section.top_p, 0, 1)
-    _check_one_of("evaluation.precision", section.precision, ("float32", "bfloat16"))
-    if section.temperature <= 0:
-        raise ConfigError(f"evaluation.temperature={section.temperature} must be positive.")
-    for field in ("min_metrics", "max_regression"):
-        for metric, value in section[field].items():
-            _check_one_of(f"evaluation.{field}: metric", metric, METRICS)
-            _check_range(f"evaluation.{field}.{metric}", value, 0, 1)
-
-
-def _check_range(name: str, value: float, low: float | None, high: float | None) -> None:
-    if (low is not None and value < low) or (high is not None and value > high):
-        limits = f"at least {low}" if high is None else f"between {low} and {high}"
-        raise ConfigError(f"{name}={value} must be {limits}.")
-
-
-def _check_one_of(name: str, value: Any, allowed: Sequence[Any]) -> None:
-    if value not in allowed:
-        raise ConfigError(f"{name}={value!r} is none of {', '.join(map(repr, allowed))}.")
-
-
 def _find(path: str) -> Path:
     for candidate in (Path(path), _PROJECT_ROOT / path):
         if candidate.is_file():
@@ -213,25 +87,35 @@ def _find(path: str) -> Path:
 
 def _call_get_config(path: Path, argument: str) -> ConfigDict:
     spec = importlib.util.spec_from_file_location(f"experiment_config_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise ConfigError(f"config {path} is no Python file.")
     module = importlib.util.module_from_spec(spec)
-    try:
+    with _reading(path):
         spec.loader.exec_module(module)
-    except ConfigError:
-        raise
-    except Exception as error:
-        raise ConfigError(
-            f"config {path} cannot be read: {type(error).__name__}: {error}"
-        ) from error
     get_config = getattr(module, "get_config", None)
     if get_config is None:
         raise ConfigError(f"config {path} has no function get_config().")
     takes_argument = bool(inspect.signature(get_config).parameters)
     if argument and not takes_argument:
         raise ConfigError(f"config {path} takes no argument; {argument!r} was given.")
-    config = get_config(argument) if argument else get_config()
+    with _reading(path):
+        config = get_config(argument) if argument else get_config()
     if not isinstance(config, ConfigDict):
         raise ConfigError(f"config {path}: get_config() must return a ConfigDict.")
     return config
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Turns what goes wrong in a config file into a ConfigError."""
+    try:
+        yield
+    except ConfigError:
+        raise
+    except Exception as error:
+        raise ConfigError(
+            f"config {path} cannot be read: {type(error).__name__}: {error}"
+        ) from error
 
 
 def _override(config: ConfigDict, override: str, source: str) -> None:
@@ -242,10 +126,10 @@ def _override(config: ConfigDict, override: str, source: str) -> None:
     *parents, field = key.split(".")
     for part in parents:
         section = section.get(part) if isinstance(section, ConfigDict) else None
-    is_open = isinstance(section, ConfigDict) and ".".join(parents) in _OPEN_SECTIONS
-    if is_open and field not in section:
+    kind = _OPEN_SECTIONS.get(".".join(parents))
+    if kind and isinstance(section, ConfigDict) and field not in section:
         with section.unlocked():
-            section[field] = type(next(iter(section.values())))()
+            section[field] = kind()
     if not isinstance(section, ConfigDict) or field not in section:
         near = difflib.get_close_matches(key, _keys(config), n=1)
         hint = f"; did you mean {near[0]}?" if near else "."

@@ -28,7 +28,7 @@ class PreparedImage:
       image: float32 (*image_size, 3) in [0, 1], resized and padded for the network.
       content_size: int32 (2,), height and width in pixels that it takes of `image`.
       is_turned: EXIF says that it is to be shown turned.
-      pixels: uint8 (height, width, 3), if they were kept.
+      pixels: uint8 (height, width, 3); empty if they were not kept.
     """
 
     height: int
@@ -36,7 +36,7 @@ class PreparedImage:
     image: np.ndarray
     content_size: np.ndarray
     is_turned: bool
-    pixels: np.ndarray | None
+    pixels: np.ndarray
 
 
 def prepare_image(
@@ -74,7 +74,7 @@ def prepare_image(
         image=prepared.numpy(),
         content_size=content_size.numpy(),
         is_turned=is_turned,
-        pixels=pixels.numpy() if keep_pixels else None,
+        pixels=pixels.numpy() if keep_pixels else np.empty((0, 0, 3), np.uint8),
     )
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 
 from pix2seq_model.errors import ConfigError
+from pix2seq_model.setting_checks import check_settings, setting
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -18,12 +19,13 @@ class Augmentation:
       ConfigError: a value that cannot work.
     """
 
-    scale_min: float = 0.3
-    scale_max: float = 2.0
+    scale_min: float = setting(0.3, above=0)
+    scale_max: float = setting(2.0, above=0)
     flip: bool = True
 
     def __post_init__(self) -> None:
-        if not 0 < self.scale_min <= self.scale_max:
+        check_settings(self, "augmentation")
+        if self.scale_min > self.scale_max:
             raise ConfigError(
                 f"augmentation.scale_min={self.scale_min} and scale_max={self.scale_max}: they "
                 "must satisfy 0 < scale_min <= scale_max."

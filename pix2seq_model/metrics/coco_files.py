@@ -5,6 +5,7 @@ Boxes are COCO's: [x, y, width, height] in pixels of the original image.
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -150,9 +151,8 @@ def _unique_ids(rows: list, name: str, source: str) -> set[int]:
     _check_fields(rows, ("id",), name, source)
     ids = _whole(rows, "id", name, source)
     if len(set(ids)) != len(ids):
-        seen: set[int] = set()
-        twice = sorted({i for i in ids if i in seen or seen.add(i)})
-        raise DataError(f"{source}: {name} lists the id {twice[0]} more than once")
+        twice = min(number for number, count in Counter(ids).items() if count > 1)
+        raise DataError(f"{source}: {name} lists the id {twice} more than once")
     return set(ids)
 
 
@@ -209,7 +209,7 @@ def _boxes(rows: Sequence[Mapping], name: str, source: str) -> list[list[float]]
         boxes = np.asarray([row["bbox"] for row in rows], np.float64).reshape(len(rows), 4)
         bad = ~np.isfinite(boxes).all(axis=1) | (boxes[:, 2:] < 0).any(axis=1)
     except (TypeError, ValueError):
-        boxes, bad = None, np.asarray([not _is_box(row["bbox"]) for row in rows])
+        boxes, bad = np.empty((0, 4)), np.asarray([not _is_box(row["bbox"]) for row in rows])
     if bad.any():
         index = int(np.argmax(bad))
         raise DataError(

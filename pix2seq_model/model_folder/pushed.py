@@ -48,7 +48,9 @@ def find_model_folder(place: str | os.PathLike) -> str:
             "says which folder a pushed model comes from. Give the folder that training or "
             "import_checkpoint wrote."
         )
-    origin = epath.Path(pushed_record(version)["model_folder"])
+    record = pushed_record(version)
+    assert record is not None  # that is what makes it a version
+    origin = epath.Path(record["model_folder"])
     if not (origin / MODEL_FILE).exists():
         raise ModelError(
             f"{version} was pushed from {origin}, which is no model folder any more: give the "

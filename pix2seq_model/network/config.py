@@ -4,6 +4,7 @@ import dataclasses
 import json
 
 from pix2seq_model.errors import ConfigError
+from pix2seq_model.setting_checks import check_one_of, check_settings, setting
 
 
 def _architecture(
@@ -57,49 +58,31 @@ class ModelConfig:
       ConfigError: a value cannot work; the message names the field.
     """
 
-    backbone: str = "vit"
-    image_size: tuple[int, int] = (640, 640)
-    patch_size: int = 16
-    resnet_depth: int = 50
-    resnet_variant: str = "standard"
-    resnet_width_multiplier: float = 1.0
-    num_encoder_layers: int = 12
-    dim_encoder: int = 768
-    mlp_dim_encoder: int = 3072
-    num_heads_encoder: int = 12
-    num_decoder_layers: int = 6
-    dim_decoder: int = 512
-    mlp_dim_decoder: int = 2048
-    num_heads_decoder: int = 16
-    bridge: str = "mlp"
+    backbone: str = setting("vit", one_of=("vit", "resnet"))
+    image_size: tuple[int, int] = setting((640, 640), at_least=1)
+    patch_size: int = setting(16, at_least=1)
+    resnet_depth: int = setting(50, one_of=(50, 101))
+    resnet_variant: str = setting("standard", one_of=("standard", "c4", "dc5"))
+    resnet_width_multiplier: float = setting(1.0, above=0)
+    num_encoder_layers: int = setting(12, at_least=1)
+    dim_encoder: int = setting(768, at_least=1)
+    mlp_dim_encoder: int = setting(3072, at_least=1)
+    num_heads_encoder: int = setting(12, at_least=1)
+    num_decoder_layers: int = setting(6, at_least=1)
+    dim_decoder: int = setting(512, at_least=1)
+    mlp_dim_decoder: int = setting(2048, at_least=1)
+    num_heads_decoder: int = setting(16, at_least=1)
+    bridge: str = setting("mlp", one_of=("mlp", "linear_p", "linear"))
     use_class_token: bool = False
     shared_embedding: bool = True
     output_bias: bool = True
-    max_seq_len: int = 512
-    drop_path: float = 0.1
-    drop_units: float = 0.1
-    drop_attention: float = 0.0
+    max_seq_len: int = setting(512, at_least=1)
+    drop_path: float = setting(0.1, at_least=0, below=1)
+    drop_units: float = setting(0.1, at_least=0, below=1)
+    drop_attention: float = setting(0.0, at_least=0, below=1)
 
     def __post_init__(self) -> None:
-        # JSON and ConfigDict hand over lists.
-        object.__setattr__(self, "image_size", tuple(int(side) for side in self.image_size))
-        if len(self.image_size) != 2 or min(self.image_size) < 1:
-            raise ConfigError(f"image_size={self.image_size}: give (height, width) in pixels.")
-        _one_of("backbone", self.backbone, ("vit", "resnet"))
-        _one_of("resnet_depth", self.resnet_depth, (50, 101))
-        _one_of("resnet_variant", self.resnet_variant, ("standard", "c4", "dc5"))
-        _one_of("bridge", self.bridge, ("mlp", "linear_p", "linear"))
-        for name in (
-            *("num_encoder_layers", "dim_encoder", "mlp_dim_encoder", "num_heads_encoder"),
-            *("num_decoder_layers", "dim_decoder", "mlp_dim_decoder", "num_heads_decoder"),
-            *("patch_size", "max_seq_len"),
-        ):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"model.{name}={getattr(self, name)} must be at least 1.")
-        if self.resnet_width_multiplier <= 0:
-            raise ConfigError(
-                f"model.resnet_width_multiplier={self.resnet_width_multiplier} must be positive."
-            )
+        check_settings(self, "model")
         for part in ("encoder", "decoder"):
             dim, heads = getattr(self, f"dim_{part}"), getattr(self, f"num_heads_{part}")
             if dim < heads:
@@ -110,9 +93,6 @@ class ModelConfig:
             if dim % 2:
                 # The position codes give half the channels to the row and half to the column.
                 raise ConfigError(f"model.dim_{part}={dim} must be even.")
-        for name in ("drop_path", "drop_units", "drop_attention"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ConfigError(f"model.{name}={getattr(self, name)} must lie in [0, 1).")
         if self.backbone == "vit" and min(self.image_size) < self.patch_size:
             raise ConfigError(
                 f"image_size={self.image_size} is smaller than model.patch_size={self.patch_size}."
@@ -132,7 +112,7 @@ class ModelConfig:
         Raises:
           ConfigError: the name is none of the four.
         """
-        _one_of("published model", name, PUBLISHED_NAMES)
+        check_one_of("published model", name, PUBLISHED_NAMES)
         return cls(image_size=image_size, **_PUBLISHED[name])
 
     def published_name(self) -> str | None:
@@ -162,8 +142,3 @@ class ModelConfig:
         if unknown:
             raise ConfigError(f"{source}: unknown fields {unknown}; known are {sorted(known)}.")
         return cls(**fields)
-
-
-def _one_of(name: str, value, allowed: tuple) -> None:
-    if value not in allowed:
-        raise ConfigError(f"{name}={value!r} is none of {', '.join(map(repr, allowed))}.")

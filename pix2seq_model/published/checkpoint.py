@@ -126,7 +126,8 @@ def load_weights(network: Pix2Seq, checkpoint: ObjectGraphCheckpoint) -> ImportR
       CheckpointError: a weight's values are damaged or its shape is another one.
     """
     config = network.model_config
-    used, loaded, missing, misfits = set(), [], [], []
+    used: set[str] = set()
+    loaded, missing, misfits = [], [], []
     for weight in network.weights:
         in_decoder = "/decoder/" in weight.path
         source = published_source(
@@ -146,9 +147,10 @@ def load_weights(network: Pix2Seq, checkpoint: ObjectGraphCheckpoint) -> ImportR
             for variable in found
             if variable is not None and variable.shape != source.shape
         ]
-        if None in found or misfits:
+        there = [variable for variable in found if variable]
+        if len(there) < len(found) or misfits:
             continue
-        weight.assign(source.assemble([checkpoint.values(variable) for variable in found]))
+        weight.assign(source.assemble([checkpoint.values(variable) for variable in there]))
         loaded.append(weight.path)
     if misfits:
         raise CheckpointError(

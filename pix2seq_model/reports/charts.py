@@ -6,7 +6,9 @@ import itertools
 import re
 import statistics
 from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -14,7 +16,7 @@ from matplotlib.patches import Rectangle
 INK, MUTED, GRID = "#262624", "#75756f", "#e4e4df"
 COLORS = ("#2f6fde", "#e0632b", "#2a9d63", "#8b5bd1", "#c9357f", "#8a7a1f", "#2aa3b8", "#75756f")
 
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # letters stay letters, in the page's own font
     "svg.hashsalt": "pix2seq",  # the same chart gives the same bytes
     "font.size": 9,
@@ -57,8 +59,8 @@ class Line:
     """A line of a chart; an empty name keeps it out of the legend."""
 
     name: str
-    x: Sequence[float]
-    y: Sequence[float]
+    x: Sequence[float] | np.ndarray
+    y: Sequence[float] | np.ndarray
     color: str = COLORS[0]
     dashed: bool = False
     faint: bool = False

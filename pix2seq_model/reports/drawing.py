@@ -50,7 +50,8 @@ def class_color(class_id: int) -> tuple[int, int, int]:
     """A colour of the class's own, the same in every picture; neighbours in id differ in hue."""
     hue = (class_id * _GOLDEN_RATIO) % 1.0
     value = (0.95, 0.78, 0.88)[class_id % 3]
-    return tuple(round(255 * c) for c in colorsys.hsv_to_rgb(hue, 0.78, value))
+    red, green, blue = (round(255 * c) for c in colorsys.hsv_to_rgb(hue, 0.78, value))
+    return red, green, blue
 
 
 def truth_boxes(
@@ -101,7 +102,8 @@ def draw_boxes(
       longer_side: shrink or grow to this many pixels before drawing; None keeps the size.
       font_size: of the tags, in pixels; by the size of the picture if None.
     """
-    scale = 1.0 if longer_side is None else longer_side / max(image.size)
+    longer_side = longer_side or max(image.size)
+    scale = longer_side / max(image.size)
     picture = (image.copy() if scale == 1.0 else _fitted(image, longer_side)).convert("RGB")
     draw = ImageDraw.Draw(picture)
     line = max(1, round(min(picture.size) / 180))
@@ -202,16 +204,18 @@ def data_uri(picture: Image.Image, *, quality: int = 82) -> str:
 
 def _fitted(picture: Image.Image, side: int) -> Image.Image:
     scale = side / max(picture.size)
-    size = tuple(max(1, round(length * scale)) for length in picture.size)
-    return picture.resize(size, Image.Resampling.LANCZOS)
+    width, height = (max(1, round(length * scale)) for length in picture.size)
+    return picture.resize((width, height), Image.Resampling.LANCZOS)
 
 
 def _name(names: Mapping[int, str], class_id: int) -> str:
     return names.get(class_id, f"class {class_id}").strip()
 
 
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size)  # the font inside Pillow: none need be installed
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    font = ImageFont.load_default(size)  # the font inside Pillow: none has to be installed
+    assert isinstance(font, ImageFont.FreeTypeFont)
+    return font
 
 
 def _corners(

@@ -121,9 +121,8 @@ class _Set:
             [self.settings.seed, _SET_CODES[self.dataset, self.split], index]
         )
         categories = OBJECTS365_CATEGORIES if self.dataset == "objects365" else COCO_CATEGORIES
-        return draw_scene(
-            rng, shapes=tuple(categories), nominal_size=tuple(self.settings.image_size)
-        )
+        height, width = self.settings.image_size
+        return draw_scene(rng, shapes=tuple(categories), nominal_size=(height, width))
 
 
 def _run_lengths(box_xyxy: tuple[float, ...], *, height: int, width: int) -> list[int]:

@@ -184,7 +184,7 @@ def draw_scene(
     objects: list[DrawnObject] = []
     wanted = rng.choice(len(_NUM_OBJECTS_PROBABILITIES), p=_NUM_OBJECTS_PROBABILITIES)
     if wanted and rng.uniform() < _CROWD_PROBABILITY:
-        crowd = _draw_crowd(canvas, shapes[rng.integers(len(shapes))], rng)
+        crowd = _draw_crowd(canvas, shapes[int(rng.integers(len(shapes)))], rng)
         objects += [crowd] if crowd else []
     for _ in range(wanted):
         side = _object_side(min(height, width), rng)
@@ -195,7 +195,7 @@ def draw_scene(
             left_top = rng.uniform(low, np.maximum(high, low + 1))
             box = (*left_top, *(left_top + size))
             if all(_hidden_fraction(box, o.box_xyxy) <= _MAX_HIDDEN for o in objects):
-                name = shapes[rng.integers(len(shapes))]
+                name = shapes[int(rng.integers(len(shapes)))]
                 drawn = _draw(
                     canvas,
                     name,

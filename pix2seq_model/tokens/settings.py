@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from pix2seq_model.errors import ConfigError
+from pix2seq_model.setting_checks import check_settings, setting
 
 # How the objects of an image are ordered; see object_order.py.
 ORDERS = ("random", "area", "distance", "class", "class_area", "class_distance", "stored")
@@ -34,21 +34,12 @@ class SequenceSettings:
       ConfigError: a value that cannot work.
     """
 
-    max_objects: int = 100
-    order: str = "random"
+    max_objects: int = setting(100, at_least=1)
+    order: str = setting("random", one_of=ORDERS)
     noise_objects: bool = True
-    class_corruption: str = "rand_n_fake_cls"
-    padding_weight: float = 0.1
-    near_duplicate_std: float = 0.05
+    class_corruption: str = setting("rand_n_fake_cls", one_of=CLASS_CORRUPTIONS)
+    padding_weight: float = setting(0.1, at_least=0)
+    near_duplicate_std: float = setting(0.05, at_least=0)
 
     def __post_init__(self) -> None:
-        if self.max_objects < 1:
-            raise ConfigError(f"sequence.max_objects={self.max_objects} must be at least 1.")
-        for field, allowed in (("order", ORDERS), ("class_corruption", CLASS_CORRUPTIONS)):
-            value = getattr(self, field)
-            if value not in allowed:
-                raise ConfigError(f"sequence.{field}={value!r} is none of {', '.join(allowed)}.")
-        for field in ("padding_weight", "near_duplicate_std"):
-            value = getattr(self, field)
-            if not value >= 0:
-                raise ConfigError(f"sequence.{field}={value} must be at least 0.")
+        check_settings(self, "sequence")

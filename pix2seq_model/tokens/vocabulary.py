@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from pix2seq_model.errors import ConfigError
+from pix2seq_model.setting_checks import check_settings, setting
 
 PADDING = 0
 DETECTION_PROMPT = 10
@@ -42,16 +43,11 @@ class Vocabulary:
     """
 
     vocab_size: int = 3000
-    num_bins: int = 1000
+    num_bins: int = setting(1000, at_least=2)
     coord_shift: int = 1000
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if not isinstance(value, int) or isinstance(value, bool):
-                raise ConfigError(f"vocabulary.{field.name}={value!r} is not a whole number.")
-        if self.num_bins < 2:
-            raise ConfigError(f"vocabulary.num_bins={self.num_bins}: at least 2 bins are needed.")
+        check_settings(self, "vocabulary")
         if self.coord_shift < CLASS_SHIFT + 2:
             raise ConfigError(
                 f"vocabulary.coord_shift={self.coord_shift} leaves no room for classes, whose "

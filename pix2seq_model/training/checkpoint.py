@@ -34,8 +34,10 @@ _META = "checkpoint.json"
 _NAME = re.compile(r"^step-(\d{9})\.npz$")
 _UNFINISHED = re.compile(rf"^{re.escape(PARTIAL)}step-\d{{9}}\.npz$")
 # What reading a damaged zip file, or an array in it, can raise.
-_DAMAGE = (zipfile.BadZipFile, zlib.error, ValueError, KeyError, OSError, EOFError, IndexError)
-_DAMAGE = (*_DAMAGE, NotImplementedError, RuntimeError, MemoryError, SyntaxError)
+_DAMAGE: tuple[type[Exception], ...] = (
+    *(zipfile.BadZipFile, zlib.error, ValueError, KeyError, OSError, EOFError, IndexError),
+    *(NotImplementedError, RuntimeError, MemoryError, SyntaxError),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -182,7 +184,7 @@ def _write(path: Path, state: TrainingState) -> None:
         "variables": {name: len(values) for name, values in state.groups.items()},
         "record": state.record,
     }
-    arrays = {_META: np.frombuffer(json.dumps(meta).encode(), np.uint8)}
+    arrays: dict[str, Any] = {_META: np.frombuffer(json.dumps(meta).encode(), np.uint8)}
     for name, values in state.groups.items():
         arrays.update({f"{name}/{i}": value for i, value in enumerate(values)})
     with path.open("wb") as file:

@@ -142,7 +142,7 @@ class TrainingEvaluation:
         record: dict[str, Any],
         progress: ProgressLine,
         summaries: Summaries,
-        save_best: Callable[[], None] | None,
+        save_best: Callable[[], object] | None,
     ) -> None:
         """
         Args:

@@ -4,6 +4,7 @@ import signal
 import threading
 import time
 from types import FrameType
+from typing import Any
 
 from pix2seq_model.training.replicas import Replicas
 
@@ -22,7 +23,7 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.received: str | None = None
-        self._previous: dict[int, object] = {}
+        self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> "StopRequest":
         if threading.current_thread() is threading.main_thread():

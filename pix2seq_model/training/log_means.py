@@ -23,15 +23,14 @@ class LogMeans:
     likeliest under teacher forcing; `gradient_norm`, before clipping.
 
     Attributes:
-      variables: sum(w * x) and sum(w), each of shape (number of names,), float32.
+      variables: float32 scalars: for every name sum(w * x), then for every name sum(w).
     """
 
     def __init__(self) -> None:
         self.variables = [
-            keras.Variable(
-                np.zeros(len(NAMES), np.float32), dtype="float32", trainable=False, name=name
-            )
-            for name in ("log_totals", "log_weights")
+            keras.Variable(0.0, dtype="float32", trainable=False, name=f"{name}_{sum_of}")
+            for sum_of in ("total", "weight")
+            for name in NAMES
         ]
 
     @staticmethod
@@ -43,17 +42,19 @@ class LogMeans:
           parts: for each name the mean in the batch and its weight.
           finite: bool scalar.
         """
-        means = ops.stack([ops.where(finite, parts[name][0], 0.0) for name in NAMES])
-        weights = ops.stack([ops.where(finite, parts[name][1], 0.0) for name in NAMES])
-        return [values[0] + means * weights, values[1] + weights]
+        means = [ops.where(finite, parts[name][0], 0.0) for name in NAMES]
+        weights = [ops.where(finite, parts[name][1], 0.0) for name in NAMES]
+        terms = [mean * weight for mean, weight in zip(means, weights, strict=True)]
+        return [value + term for value, term in zip(values, [*terms, *weights], strict=True)]
 
     def read(self) -> dict[str, float]:
         """The means as numbers: waits for the steps before. 0 where nothing was added."""
-        totals, weights = (ops.convert_to_numpy(variable.value) for variable in self.variables)
+        sums = np.stack([ops.convert_to_numpy(variable.value) for variable in self.variables])
+        totals, weights = np.split(sums, 2)
         means = np.divide(totals, weights, out=np.zeros_like(totals), where=weights != 0)
         return dict(zip(NAMES, means.tolist(), strict=True))
 
     def reset(self) -> None:
         """Starts the means again."""
         for variable in self.variables:
-            variable.assign(np.zeros(len(NAMES), np.float32))
+            variable.assign(0.0)

@@ -16,7 +16,7 @@ import dataclasses
 import functools
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -175,7 +175,7 @@ def join_replicas() -> Replicas:
     return _join_tensorflow(cluster_of(os.environ))
 
 
-def cluster_of(environment: dict[str, str]) -> Cluster | None:
+def cluster_of(environment: Mapping[str, str]) -> Cluster | None:
     """The cluster that environment variables describe; None for a process of its own.
 
     Raises:

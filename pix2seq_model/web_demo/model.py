@@ -81,7 +81,7 @@ class AttentiveModel:
 
     def _maps(self, image: PreparedImage, tokens_1L: np.ndarray) -> np.ndarray:
         """uint8 (objects, 5, rows, columns) for as many objects as there are tokens of."""
-        num_tokens = np.count_nonzero(tokens_1L)  # 0 is what follows the last one.
+        num_tokens = int(np.count_nonzero(tokens_1L))  # 0 is what follows the last one.
         num_objects = max(1, -(-num_tokens // TOKENS_PER_OBJECT))
         maps_LYX = cross_attention_maps(
             self._model.network, image.image[None], tokens_1L[:, : num_objects * TOKENS_PER_OBJECT]
@@ -106,7 +106,8 @@ class ServedModel:
         image = prepare_image(encoded, image_size=_ANY_SIZE, max_pixels=max_pixels)
         answer = self._detect(images=tf.constant(image.pixels[None]))
         found = {name: value.numpy()[0] for name, value in answer.items()}
-        rows, names = [], {}
+        rows: list[dict[str, Any]] = []
+        names: dict[int, str] = {}
         for index in range(found["num_detections"]):
             box = found["detection_boxes"][index].astype(float)
             box = box * [image.height, image.width, image.height, image.width]

@@ -82,12 +82,16 @@ class DemoServer(ThreadingHTTPServer):
 
     @property
     def address(self) -> str:
-        host, port = self.server_address[:2]
+        host, port = self._host_and_port()
         return f"http://{host}:{port}/"
 
     @property
     def is_local(self) -> bool:
-        return ipaddress.ip_address(self.server_address[0]).is_loopback
+        return ipaddress.ip_address(self._host_and_port()[0]).is_loopback
+
+    def _host_and_port(self) -> tuple[str, int]:
+        host, port = self.server_address[:2]
+        return str(host), int(port)
 
 
 class _RefusedError(Exception):

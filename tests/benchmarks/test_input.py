@@ -1,7 +1,7 @@
 import json
 
 from benchmarks import input as benchmark
-from tests.shared_material import SHARED, needs_shared
+from tests.fixtures.shared_material import SHARED, needs_shared
 
 
 @needs_shared

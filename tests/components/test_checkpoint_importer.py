@@ -9,13 +9,13 @@ from tfx.types import standard_artifacts
 from components.checkpoint_importer import Executor
 from pix2seq_model.errors import CheckpointError
 from pix2seq_model.model_folder.folder import load_model_folder
-from tests.pix2seq_model import published_layout, tiny_network
+from tests.fixtures import published_layout, tiny_model
 
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     return published_layout.write(
-        tmp_path_factory.mktemp("published") / "run", tiny_network.network()
+        tmp_path_factory.mktemp("published") / "run", tiny_model.network()
     )
 
 

@@ -10,7 +10,7 @@ from tfx.types import standard_artifacts
 from components import coco_evaluator
 from components.coco_evaluator import Executor
 from configs import base
-from tests.evaluated_model import MAX_OBJECTS, write_examples, write_model
+from tests.fixtures.evaluated_model import MAX_OBJECTS, write_examples, write_model
 
 
 @pytest.fixture(scope="module")

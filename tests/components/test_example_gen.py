@@ -11,14 +11,14 @@ from components.example_gen import ExampleGen, Executor, conversion_options
 from components.example_gen import _move_folder as move_folder
 from pix2seq_model.data.manifest import check_shards, read_dataset_info
 from pix2seq_model.errors import DataError
-from tests import object_store
-from tests.pipelines.tiny_config import make_config
-from tests.pipelines.tiny_pipeline import write_data
+from tests.fixtures import object_store
+from tests.fixtures.tiny_config import pipeline_config
+from tests.fixtures.tiny_pipeline import write_data
 
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
-    return make_config(str(write_data(tmp_path_factory.mktemp("data")))).data.finetune.to_dict()
+    return pipeline_config(str(write_data(tmp_path_factory.mktemp("data")))).data.finetune.to_dict()
 
 
 def convert(source, folder):
@@ -62,7 +62,7 @@ def test_a_failed_conversion_leaves_its_dead_letters(source, tmp_path):
 
 
 def test_only_splits_with_annotations_are_converted():
-    source = make_config("/data").data.pretrain.to_dict()
+    source = pipeline_config("/data").data.pretrain.to_dict()
     source |= {"max_defect_fraction": 0.5, "drop_fake": True}
     options = conversion_options(source, name="n", seed=3)
     assert list(options.splits) == ["train"]

@@ -9,7 +9,7 @@ from google.cloud import aiplatform
 from components.vertex_endpoint import endpoint_settings, serve
 from configs import base
 from pix2seq_model.errors import ConfigError, ModelError
-from tests.pipelines.stand_in import stand_in
+from tests.fixtures.stand_in import stand_in
 
 PLACE = "projects/p/locations/europe-west4"
 TYPE = "type.googleapis.com/google.cloud.aiplatform.v1."

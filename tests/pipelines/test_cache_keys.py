@@ -7,7 +7,7 @@ from ml_collections import ConfigDict
 
 from pipelines import cache_keys
 from pix2seq_model.errors import DataError
-from pix2seq_model.experiment.loading import load_config
+from pix2seq_model.experiment import load_config
 
 
 @pytest.fixture

@@ -3,9 +3,9 @@
 import pytest
 
 from pix2seq_model.data.manifest import read_dataset_info
-from tests.commands import run_command as run
-from tests.shared_material import SHARED, needs_shared
-from tests.small_dataset import SmallDataset
+from tests.fixtures.commands import run_command as run
+from tests.fixtures.shared_material import SHARED, needs_shared
+from tests.fixtures.small_dataset import SmallDataset
 
 
 @pytest.fixture(scope="module")

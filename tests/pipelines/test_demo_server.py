@@ -8,8 +8,9 @@ import signal
 import socket
 import time
 
-from tests.commands import run_command, start_command
-from tests.evaluated_model import jpeg, write_model
+from tests.fixtures.commands import run_command, start_command
+from tests.fixtures.evaluated_model import write_model
+from tests.fixtures.records import jpeg
 
 
 def test_it_says_where_it_is_answers_and_ends(tmp_path):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands import run_command
+from tests.fixtures.commands import run_command
 
 DATA = Path(__file__).parents[1] / "data" / "evaluation"
 TRUTH = DATA / "instances_val2014_100.json"

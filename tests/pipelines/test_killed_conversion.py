@@ -8,8 +8,8 @@ import pytest
 
 from pix2seq_model.data.manifest import check_shards, read_dataset_info
 from pix2seq_model.errors import DataError
-from tests.commands import run_command, start_command
-from tests.small_dataset import SmallDataset
+from tests.fixtures.commands import run_command, start_command
+from tests.fixtures.small_dataset import SmallDataset
 
 NUM_IMAGES, NUM_SHARDS = 600, 24
 KILLS = 3

@@ -2,8 +2,9 @@
 
 import json
 
-from tests.commands import run_command
-from tests.evaluated_model import jpeg, write_model
+from tests.fixtures.commands import run_command
+from tests.fixtures.evaluated_model import write_model
+from tests.fixtures.records import jpeg
 
 
 def test_a_folder_of_photos(tmp_path):

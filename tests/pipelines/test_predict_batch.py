@@ -2,8 +2,9 @@
 
 import json
 
-from tests.commands import run_command
-from tests.evaluated_model import jpeg, write_model
+from tests.fixtures.commands import run_command
+from tests.fixtures.evaluated_model import write_model
+from tests.fixtures.records import jpeg
 
 
 def test_what_cannot_work_ends_in_one_line(tmp_path):

@@ -6,7 +6,7 @@ import pytest
 
 from pipelines.request import Request, parse_stages, portable_config_name
 from pix2seq_model.errors import ConfigError
-from pix2seq_model.experiment.loading import load_config
+from pix2seq_model.experiment import load_config
 
 
 def request(*overrides, stages=()):

@@ -13,11 +13,11 @@ import pytest
 
 from pipelines.run_pipeline import split_overrides
 from pix2seq_model.errors import ConfigError
-from pix2seq_model.experiment.loading import load_config, model_config, vocabulary
+from pix2seq_model.experiment import load_config
+from pix2seq_model.experiment.validation import model_config, vocabulary
 from pix2seq_model.network.pix2seq import build_model
-from tests.pipelines import tiny_pipeline
-from tests.pipelines.tiny_pipeline import run
-from tests.pix2seq_model import published_layout
+from tests.fixtures import published_layout, tiny_pipeline
+from tests.fixtures.tiny_pipeline import run
 
 PROJECT = Path(__file__).parents[2]
 NODES = (

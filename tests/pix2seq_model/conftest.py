@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.pix2seq_model import tiny_run
+from tests.fixtures import tiny_run
 
 
 @pytest.fixture(scope="session")

@@ -86,7 +86,7 @@ def test_a_message_stands_above_the_live_line():
         added = stream.getvalue()[before:]
     live = "finetune  step 3/1,000 (0%)"
     assert added == CLEAR_LINE + "[hello] " * 20 + "\n" + live
-    assert stream.getvalue().startswith("\x1b[?25l")  # no cursor beside the line
+    assert stream.getvalue().startswith("\x1b[?25l")  # no cursor next to the line
     assert stream.getvalue().endswith("\n\x1b[?25h")
 
 

@@ -9,22 +9,19 @@ import pytest
 
 from pix2seq_model import reference_check
 from pix2seq_model.published.checkpoint import load_published_checkpoint
-from tests.pix2seq_model import published_layout
-from tests.shared_material import SHARED, needs_shared
+from tests.fixtures import published_layout, reference
 
-pytestmark = needs_shared
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
 def recorded():
-    with np.load(SHARED / "reference/vit/golden.npz") as archive:
-        return dict(archive)
+    return reference.arrays("vit/golden")
 
 
 def copy_with(folder, *, change_weight):
     """The ViT reference with its checkpoint written anew, one number of it changed if asked."""
-    source = SHARED / "reference/vit"
+    source = reference.model_folder("vit")
     loaded = load_published_checkpoint(str(source / "checkpoint_dir"))
     if change_weight:
         weight = loaded.network.get_layer("decoder").layers[1].mlp.contract.bias
@@ -53,7 +50,7 @@ def run(folder, backend):
 
 @pytest.mark.parametrize("backend", ["tensorflow", "jax"])
 def test_the_vit_reference_passes(backend):
-    done = run(SHARED / "reference/vit", backend)
+    done = run(reference.model_folder("vit"), backend)
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"on {backend}" in done.stdout
     assert "all ok" in done.stdout
@@ -62,18 +59,16 @@ def test_the_vit_reference_passes(backend):
 @pytest.mark.large
 @pytest.mark.parametrize("backend", ["tensorflow", "jax"])
 def test_the_resnet_reference_passes(backend):
-    done = run(SHARED / "reference/resnet", backend)
+    done = run(reference.model_folder("resnet"), backend)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "all ok" in done.stdout
 
 
 @pytest.mark.large
 def test_a_changed_number_of_the_resnet_reference_fails(tmp_path):
-    folder = shutil.copytree(SHARED / "reference/resnet", tmp_path / "resnet")
-    with np.load(folder / "golden.npz") as archive:
-        golden = dict(archive)
+    folder = shutil.copytree(reference.model_folder("resnet"), tmp_path / "resnet")
+    golden = reference.arrays("resnet/golden")
     golden["train_losses"][-1] *= 1.05
-    (folder / "golden.npz").chmod(0o644)
     np.savez(folder / "golden.npz", **golden)
     done = run(folder, "tensorflow")
     assert done.returncode == 1
@@ -112,11 +107,11 @@ def test_numbers_that_are_not_finite_fail(bad, recorded):
 
 
 def test_a_checkpoint_that_lacks_a_weight_is_status_1(tmp_path, capsys):
-    loaded = load_published_checkpoint(str(SHARED / "reference/vit/checkpoint_dir"))
+    loaded = load_published_checkpoint(str(reference.model_folder("vit") / "checkpoint_dir"))
     published_layout.write(
         tmp_path / "checkpoint_dir", loaded.network, leave_out="model/proj_ln/gamma"
     )
     for name in ("config.json", "golden.npz"):
-        shutil.copy(SHARED / "reference/vit" / name, tmp_path / name)
+        shutil.copy(reference.model_folder("vit") / name, tmp_path / name)
     assert reference_check.main([str(tmp_path)]) == 1
     assert "model/proj_ln/gamma" in capsys.readouterr().err

@@ -11,8 +11,8 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from components.conversion.convert import convert_dataset
 from pix2seq_model.data.defects import DefectLimits
 from pix2seq_model.data.manifest import read_dataset_info
+from tests.fixtures.small_dataset import SmallDataset, options
 from tests.runners.install import FOUND_FILE
-from tests.small_dataset import SmallDataset, options
 
 pytestmark = pytest.mark.large
 

@@ -6,8 +6,9 @@ import time
 
 import pytest
 
-from tests.commands import run_command, start_command
-from tests.evaluated_model import jpeg, write_model
+from tests.fixtures.commands import run_command, start_command
+from tests.fixtures.evaluated_model import write_model
+from tests.fixtures.records import jpeg
 
 pytestmark = pytest.mark.use
 

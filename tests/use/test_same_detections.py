@@ -16,7 +16,7 @@ from pix2seq_model.input_pipeline.preprocessing import decode_image
 from pix2seq_model.model_folder.saved_model import SERVED_FILES, SERVED_IMAGES
 from pix2seq_model.web_demo.model import AttentiveModel, ServedModel
 from pix2seq_model.web_demo.server import DemoServer
-from tests.commands import run_command
+from tests.fixtures.commands import run_command
 from tests.use.conftest import TOLERANCE
 
 pytestmark = pytest.mark.use

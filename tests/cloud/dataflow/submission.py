@@ -7,9 +7,9 @@ from pathlib import Path
 
 from pipelines.request import Request
 from pipelines.vertex.job import on_cloud
-from pix2seq_model.experiment.loading import load_config
+from pix2seq_model.experiment import load_config
 from tests.cloud.dataflow.service import DataflowService
-from tests.small_dataset import SmallDataset
+from tests.fixtures.small_dataset import SmallDataset
 
 PROJECT = Path(__file__).resolve().parents[3]
 IMAGE = "europe-docker.pkg.dev/p/r/pix2seq:1"

@@ -18,21 +18,20 @@ from components.example_gen import conversion_options
 from components.model_pusher import push_model
 from pix2seq_model.evaluation.evaluate import evaluate_model
 from pix2seq_model.evaluation.settings import EvaluationSettings
-from pix2seq_model.experiment.loading import training_run
+from pix2seq_model.experiment.validation import training_run
 from pix2seq_model.prediction.image_sources import find_images
 from pix2seq_model.prediction.predict import predict
 from pix2seq_model.published.import_checkpoint import import_checkpoint
 from pix2seq_model.reports.data_report import write_data_report
 from pix2seq_model.training import folder_lock
 from pix2seq_model.training.train import train
-from tests.pipelines import tiny_config
+from tests.fixtures import tiny_config
 
 
 def write_data(folder: Path) -> Path:
     """Writes images with annotations, and a checkpoint in the published layout."""
-    from tests.pipelines import tiny_pipeline
-    from tests.pix2seq_model import published_layout
-    from tests.pix2seq_model.tiny_network import network
+    from tests.fixtures import published_layout, tiny_pipeline
+    from tests.fixtures.tiny_model import network
 
     tiny_pipeline.write_data(folder)
     published_layout.write(folder / "checkpoint", network())
@@ -42,7 +41,7 @@ def write_data(folder: Path) -> Path:
 def run(data: str, root: str) -> None:
     # A trainer that was killed is given up sooner than the minutes it has in earnest.
     folder_lock.RENEW_EVERY_S, folder_lock.LEFT_BEHIND_S = 1.0, 6.0
-    config = tiny_config.make_config(data)
+    config = tiny_config.pipeline_config(data)
     section = config.data.finetune.to_dict()
     section["num_shards"] = {"train": 3, "val": 2}
     convert_dataset(

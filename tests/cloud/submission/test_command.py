@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.pipelines.stand_in import stand_in
+from tests.fixtures.stand_in import stand_in
 from tests.pipelines.vertex.test_preflight import POLICY, QUOTA, project_answers, quota
 
 pytestmark = [pytest.mark.cloud, pytest.mark.timeout(900)]

@@ -16,11 +16,13 @@ import pytest
 from pix2seq_model.synthetic import dataset as demo_data
 from tests.cloud.object_store.faults import Fault, FaultPlan, Faults
 from tests.cloud.vertex_executor.vertex import PROJECT_ROOT, Vertex, vertex
-from tests.pipelines import tiny_config, tiny_pipeline
+from tests.fixtures import tiny_config, tiny_pipeline
 
 pytestmark = pytest.mark.cloud
 
-TINY = inspect.getsource(tiny_config) + "\n\ndef get_config(data):\n    return make_config(data)\n"
+TINY = (
+    inspect.getsource(tiny_config) + "\n\ndef get_config(data):\n    return pipeline_config(data)\n"
+)
 DEMO = (PROJECT_ROOT / "configs" / "demo.py").read_text()
 STEPS = {
     "PretrainExamples",

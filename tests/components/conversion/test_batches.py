@@ -17,7 +17,7 @@ def test_round_trip():
 
 def test_hash_depends_on_all_that_it_is_given():
     place = image_hash("17", split="train", seed=0)
-    # Fixed: other numbers would lay every data set out anew.
+    # Fixed: other numbers would change the layout of every data set.
     assert place == 1395117328894612855
     assert image_hash("17", split="val", seed=0) != place
     assert image_hash("17", split="train", seed=1) != place

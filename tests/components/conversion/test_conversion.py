@@ -13,7 +13,7 @@ from components.conversion.unpack_archives import UnpackArchives, check_unpacked
 from components.storage import image_store
 from pix2seq_model.data.manifest import read_dataset_info
 from pix2seq_model.errors import DataError
-from tests.components.conversion.small_conversion import (
+from tests.fixtures.small_conversion import (
     ANYTHING_GOES,
     convert,
     dead_letters,
@@ -21,7 +21,7 @@ from tests.components.conversion.small_conversion import (
     in_memory,
     read_split,
 )
-from tests.small_dataset import HEIGHT, WIDTH, SmallDataset, options
+from tests.fixtures.small_dataset import HEIGHT, WIDTH, SmallDataset, options
 
 
 def test_clean_data(tmp_path):
@@ -196,7 +196,7 @@ def test_the_whole_job_on_an_object_store(tmp_path):
     """As on gs://: images, annotations and output are objects."""
     from apache_beam.io.filesystems import FileSystems
 
-    from tests import object_store
+    from tests.fixtures import object_store
 
     data = SmallDataset(12)
     del data.files["pictures/104.jpg"]

@@ -5,8 +5,8 @@ import pytest
 
 from components.conversion.finish import LostRowsError, finish_conversion
 from components.storage.files import SUMMARY
-from tests.components.conversion.small_conversion import ANYTHING_GOES, convert
-from tests.small_dataset import SmallDataset, options
+from tests.fixtures.small_conversion import ANYTHING_GOES, convert
+from tests.fixtures.small_dataset import SmallDataset, options
 
 
 @pytest.fixture

@@ -12,13 +12,13 @@ from PIL import Image
 from components.conversion import examine
 from components.storage import image_store
 from pix2seq_model.data.defects import CHANGED_IMAGES, DROPPED_IMAGES, EXPLANATIONS
-from tests.components.conversion.small_conversion import (
+from tests.fixtures.small_conversion import (
     convert,
     dead_letters,
     found_rules,
     read_split,
 )
-from tests.small_dataset import HEIGHT, WIDTH, SmallDataset, image_bytes
+from tests.fixtures.small_dataset import HEIGHT, WIDTH, SmallDataset, image_bytes
 
 # ---- Defects: name, what is done to image 100 + n, the rules that must count it, ids touched ----
 
@@ -110,6 +110,7 @@ PLANTS = [
     (plant_box(category_id=5), {"category_unknown": 1}),
     (plant_box(bbox=[float("nan"), 1, 1, 1]), {"box_not_finite": 1}),
     (plant_box(bbox=[1, float("inf"), 1, 1]), {"box_not_finite": 1}),
+    (plant_box(bbox=[1, 1, None, 1]), {"box_not_finite": 1}),
     (plant_box(bbox=[1, 1, 0, 5]), {"box_empty": 1}),
     (plant_box(bbox=[5, 5, -2, 5]), {"box_empty": 1}),
     (plant_box(bbox=[40, 1, 5, 5]), {"box_outside": 1}),
@@ -235,7 +236,7 @@ def test_unreadable_image(tmp_path, monkeypatch):
 
     original = image_store.ImageFolder.read
     monkeypatch.setattr(image_store.ImageFolder, "read", read)
-    monkeypatch.setattr(image_store.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(image_store._retrying, "sleep", lambda seconds: None)
     info = convert(tmp_path, {"train": SmallDataset(6).write(tmp_path)})
     assert found_rules(info) == {"image_unreadable": 1, **GONE}
     assert "the disk is tired" in dead_letters(tmp_path)[0]["detail"]

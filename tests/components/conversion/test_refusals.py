@@ -6,8 +6,8 @@ import pytest
 
 from pix2seq_model.data.defects import DefectLimits
 from pix2seq_model.errors import DataError
-from tests.components.conversion.small_conversion import convert
-from tests.small_dataset import SmallDataset
+from tests.fixtures.small_conversion import convert
+from tests.fixtures.small_dataset import SmallDataset
 
 
 def test_too_many_defects_fail_with_the_table(tmp_path):

@@ -11,8 +11,8 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from components.conversion.convert import convert_dataset
 from pix2seq_model.data.manifest import read_dataset_info
-from tests.commands import PROCESSES
-from tests.small_dataset import SmallDataset, image_bytes, options
+from tests.fixtures.commands import PROCESSES
+from tests.fixtures.small_dataset import SmallDataset, image_bytes, options
 
 NUM_SHARDS = 16
 NUM_IMAGES = 160
@@ -93,7 +93,7 @@ def test_three_kills(whole, tmp_path):
 
 
 def rewritten(output, change):
-    """Names of the shards that a second run writes anew after `change`."""
+    """Names of the shards that a second run writes again after `change`."""
     before = {p.name: p.stat().st_mtime_ns for p in output.glob("Split-train/*")}
     source = change()
     convert(source, output)
@@ -101,18 +101,18 @@ def rewritten(output, change):
     return {name for name, modified in after.items() if before.get(name) != modified}
 
 
-def test_what_a_rerun_writes_anew(tmp_path):
+def test_what_a_rerun_writes_again(tmp_path):
     data = SmallDataset(NUM_IMAGES)
     source, output = data.write(tmp_path), tmp_path / "out"
     convert(source, output)
     fingerprint = read_dataset_info(output).fingerprint()
     assert rewritten(output, lambda: source) == set()
 
-    def mend_an_image():
+    def fix_an_image():
         (tmp_path / "images/pictures/120.jpg").write_bytes(image_bytes(7))
         return source
 
-    assert len(rewritten(output, mend_an_image)) == 1
+    assert len(rewritten(output, fix_an_image)) == 1
     assert read_dataset_info(output).fingerprint() != fingerprint
 
     def move_a_box():
@@ -121,8 +121,8 @@ def test_what_a_rerun_writes_anew(tmp_path):
         (tmp_path / "labels.json").unlink()
         return data.write(tmp_path / "moved")
 
-    anew = rewritten(output, move_a_box)
-    assert len(anew) >= 1
+    again = rewritten(output, move_a_box)
+    assert len(again) >= 1
 
     def lose_a_shard():
         (output / "Split-train/examples-00002-of-00016.tfrecord").write_bytes(b"short")

@@ -15,7 +15,7 @@ from components.conversion.unpack_archives import (
     refusal,
 )
 from pix2seq_model.errors import DataError
-from tests import object_store
+from tests.fixtures import object_store
 
 
 def member(name, *, kind=tarfile.REGTYPE, link=""):

@@ -5,7 +5,7 @@ import pytest
 from components.prediction.find_work import find_work
 from components.prediction.options import PredictionOptions
 from pix2seq_model.errors import ConfigError, DataError
-from tests.evaluated_model import write_examples
+from tests.fixtures.evaluated_model import write_examples
 
 
 def work(*images, **fields):

@@ -18,7 +18,8 @@ from pix2seq_model.prediction import image_detector
 from pix2seq_model.prediction.detection_records import decode_detections
 from pix2seq_model.prediction.image_sources import find_images
 from pix2seq_model.prediction.predict import predict
-from tests.evaluated_model import jpeg, write_examples, write_model
+from tests.fixtures.evaluated_model import write_examples, write_model
+from tests.fixtures.records import jpeg
 
 # The weights are random and scores tiny.
 DECODING = {"top_p": 1.0, "end_token_offset": -100.0, "seed": 3}

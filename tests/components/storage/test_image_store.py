@@ -99,7 +99,7 @@ class Flaky:
 
 def test_passing_errors_are_tried_again(monkeypatch):
     waits = []
-    monkeypatch.setattr(image_store.time, "sleep", waits.append)
+    monkeypatch.setattr(image_store._retrying, "sleep", waits.append)
     assert read_with_retries(Flaky(OSError(), OSError()), "p") == b"x"
     assert waits == [0.5, 1.0]
     with pytest.raises(OSError, match="the fourth"):

@@ -10,7 +10,7 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.io.gcp import gcsio
 
 from components.storage.image_store import ImageZip
-from tests import object_store
+from tests.fixtures import object_store
 
 NUM_FILES, FILE_BYTES = 60, 40_000
 

@@ -6,7 +6,7 @@ from absl import flags
 from pipelines.cli import command_line
 from pipelines.cli.command_line import local_beam_args, parse_known
 from pix2seq_model.errors import ConfigError
-from tests.commands import run_program
+from tests.fixtures.commands import run_program
 
 
 @pytest.fixture(autouse=True)

@@ -10,9 +10,9 @@ from pipelines.local.run_log import run_log
 from pipelines.request import Request
 from pipelines.vertex import job as vertex_job
 from pix2seq_model.errors import ConfigError
-from pix2seq_model.experiment.loading import load_config
+from pix2seq_model.experiment import load_config
 from pix2seq_model.training.run_record import run_record
-from tests.commands import run_command
+from tests.fixtures.commands import run_command
 
 PLANTED = {
     "a signed address": (

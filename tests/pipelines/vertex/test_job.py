@@ -13,7 +13,7 @@ from google.cloud.aiplatform_v1.types import CustomJobSpec, Scheduling
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 
-from tests.pipelines.vertex.vertex_request import (
+from tests.fixtures.vertex_request import (
     DATAFLOW,
     IMAGE,
     PLACE,

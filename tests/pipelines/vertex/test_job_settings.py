@@ -6,7 +6,7 @@ import pytest
 
 from pipelines.vertex import job as vertex_job
 from pix2seq_model.errors import ConfigError
-from tests.pipelines.vertex.vertex_request import IMAGE, custom_config, parameters, request, written
+from tests.fixtures.vertex_request import IMAGE, custom_config, parameters, request, written
 
 
 def test_what_a_submission_may_set(tmp_path):

@@ -9,8 +9,8 @@ from pipelines.vertex.findings import Endpoints
 from pipelines.vertex.image import check_image
 from pipelines.vertex.job import on_cloud
 from pipelines.vertex.preflight import preflight
-from pix2seq_model.experiment.loading import load_config
-from tests.pipelines.stand_in import stand_in
+from pix2seq_model.experiment import load_config
+from tests.fixtures.stand_in import stand_in
 
 SERVICES = ("aiplatform", "artifactregistry", "compute", "dataflow", "storage")
 QUOTAS = (

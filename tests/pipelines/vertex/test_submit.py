@@ -18,8 +18,8 @@ from pipelines.request import Request
 from pipelines.vertex import submit as vertex_submit
 from pipelines.vertex.job import on_cloud
 from pix2seq_model.errors import ConfigError
-from pix2seq_model.experiment.loading import load_config
-from tests.pipelines.stand_in import stand_in
+from pix2seq_model.experiment import load_config
+from tests.fixtures.stand_in import stand_in
 
 JOBS = "/v1/projects/p/locations/europe-west4/pipelineJobs"
 OVERRIDES = ("cloud.service_account=trainer@p.iam.gserviceaccount.com",)

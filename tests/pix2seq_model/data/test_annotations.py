@@ -196,6 +196,14 @@ def test_an_area_that_the_box_says_already_is_not_carried(bbox, area, packed):
     assert AnnotationRow.unpacked(values).area == row.area
 
 
+def test_a_missing_number_of_a_box_travels_twice():
+    row = parse_annotation_row({"image_id": 1, "category_id": 2, "bbox": [1, 2, None, 4]}, 0)
+    for _ in range(2):
+        row = AnnotationRow.unpacked(orjson.loads(orjson.dumps(row.packed())))
+    assert row.bbox[:2] == [1.0, 2.0]
+    assert math.isnan(row.bbox[2])
+
+
 @pytest.mark.parametrize("huge", [10**30, -(10**30), 10**400, 1e300])
 def test_huge_numbers_travel_as_json(huge):
     row = parse_annotation_row(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pix2seq_model.data.categories import category_key, merge_categories
+from pix2seq_model.data.categories import id_text, merge_categories
 from pix2seq_model.errors import DataError
 
 
@@ -14,8 +14,8 @@ def rows(*pairs):
     ("source", "key"),
     [(3, "3"), (3.0, "3"), ("3", "3"), ("cat", "cat"), (0, "0"), (3.5, ""), (None, ""), (True, "")],
 )
-def test_category_key(source, key):
-    assert category_key(source) == key
+def test_id_text(source, key):
+    assert id_text(source) == key
 
 
 def test_ids_with_gaps_stay():

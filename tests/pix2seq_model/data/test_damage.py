@@ -8,7 +8,7 @@ from pix2seq_model.input_pipeline.datasets import evaluation_dataset, training_d
 from pix2seq_model.input_pipeline.settings import Augmentation
 from pix2seq_model.tokens.settings import SequenceSettings
 from pix2seq_model.tokens.vocabulary import Vocabulary
-from tests.examples_folder import encode_image, example, smooth_image, write_examples
+from tests.fixtures.records import encode_image, example, smooth_image, write_examples
 
 
 def folder_with(tmp_path, record):

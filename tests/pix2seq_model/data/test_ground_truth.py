@@ -7,7 +7,8 @@ import pytest
 
 from pix2seq_model.data.ground_truth import category_numbers, read_images, read_split_truth
 from pix2seq_model.errors import DataError
-from tests.evaluated_model import EXAMPLES, example, write_examples
+from tests.fixtures.evaluated_model import EXAMPLES, write_examples
+from tests.fixtures.records import example, smooth_image
 
 
 def test_every_image_is_in_it_those_without_objects_too(tmp_path):
@@ -41,7 +42,7 @@ def test_pixels_with_two_digits_survive_the_records(tmp_path):
     rng = np.random.default_rng(0)
     corners = np.round(np.sort(rng.uniform(0, 100, (20, 2, 2)), axis=1), 2)  # (n, corner, xy)
     boxes = [(y0 / 480, x0 / 640, y1 / 480, x1 / 640) for (x0, y0), (x1, y1) in corners.tolist()]
-    record = example("1", [(box, 2, False) for box in boxes], width=640, height=480)
+    record = example("1", [(box, 2) for box in boxes], pixels=smooth_image(480, 640))
     truth = read_split_truth(write_examples(tmp_path, (record,)), "val")
     expected = [[x0, y0, x1 - x0, y1 - y0] for (x0, y0), (x1, y1) in corners.tolist()]
     found = [row["bbox"] for row in truth.coco["annotations"]]
@@ -76,7 +77,7 @@ def test_records_that_contradict_their_manifest_are_refused(tmp_path):
     twice = write_examples(tmp_path / "twice", (EXAMPLES[0], EXAMPLES[0]))
     with pytest.raises(DataError, match="image '17' occurs twice"):
         read_split_truth(twice, "val")
-    unknown = write_examples(tmp_path / "unknown", (example("1", [((0, 0, 1, 1), 9, False)]),))
+    unknown = write_examples(tmp_path / "unknown", (example("1", [((0, 0, 1, 1), 9)]),))
     with pytest.raises(DataError, match="has the label 9, which is none of the manifest's"):
         read_split_truth(unknown, "val")
     empty = write_examples(tmp_path / "empty", ())

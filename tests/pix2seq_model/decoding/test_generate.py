@@ -6,7 +6,7 @@ from pix2seq_model.decoding.attention import cross_attention_maps, raw_cross_att
 from pix2seq_model.decoding.generate import generate
 from pix2seq_model.model_folder.folder import ModelInfo, load_model_folder, save_model_folder
 from pix2seq_model.tokens.vocabulary import CLASS_SHIFT, DETECTION_PROMPT, PADDING
-from tests.pix2seq_model.tiny_network import CONFIG, VOCABULARY, network
+from tests.fixtures.tiny_model import CONFIG, VOCABULARY, network
 
 OBJECTS = 6
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from keras import ops
 
 from pix2seq_model.decoding.sampling import draw_uniform, keep_top, sample
-from tests.shared_material import SHARED, needs_shared
+from tests.fixtures import reference
 
 
 def kept(logits, **how):
@@ -30,10 +30,9 @@ def test_top_k_keeps_ties_and_comes_before_the_nucleus():
     np.testing.assert_array_equal(kept(logits, top_k=2, top_p=0.6), [[False, True, False, False]])
 
 
-@needs_shared
 def test_published_choices():
-    recorded = np.load(SHARED / "reference/ops/sampling.npz")
-    names = [name for name in recorded.files if name != "logits"]
+    recorded = reference.arrays("ops/sampling")
+    names = [name for name in recorded if name != "logits"]
     assert names
     for name in names:
         top_k, top_p = re.fullmatch(r"kept_k(\d+)_p([\d.]+)", name).groups()

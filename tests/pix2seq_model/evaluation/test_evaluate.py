@@ -11,7 +11,13 @@ from pix2seq_model.evaluation import evaluated_network
 from pix2seq_model.evaluation.evaluate import evaluate_model, read_metrics
 from pix2seq_model.evaluation.settings import EvaluationSettings
 from pix2seq_model.metrics.coco_metrics import METRIC_KEYS, evaluate_detections
-from tests.evaluated_model import CATEGORIES, EXAMPLES, MAX_OBJECTS, write_examples, write_model
+from tests.fixtures.evaluated_model import (
+    CATEGORIES,
+    EXAMPLES,
+    MAX_OBJECTS,
+    write_examples,
+    write_model,
+)
 
 # The weights are random: everything is sampled, and each image has MAX_OBJECTS objects.
 SETTINGS = EvaluationSettings(

@@ -12,8 +12,8 @@ from pix2seq_model.input_pipeline.augmentation import (
     resize_window,
 )
 from pix2seq_model.input_pipeline.settings import Augmentation
-from tests.examples_folder import encode_image, smooth_image
-from tests.shared_material import SHARED, needs_shared
+from tests.fixtures.records import encode_image, smooth_image
+from tests.fixtures.shared_material import SHARED, needs_shared
 
 
 def window(offset, size, content_size=None, *, flip=False):

@@ -9,8 +9,8 @@ from pix2seq_model.input_pipeline.datasets import evaluation_dataset, training_d
 from pix2seq_model.input_pipeline.settings import Augmentation
 from pix2seq_model.tokens.settings import SequenceSettings
 from pix2seq_model.tokens.vocabulary import Vocabulary
-from tests.examples_folder import example, smooth_image, write_examples
-from tests.shared_material import SHARED, needs_shared
+from tests.fixtures.records import example, smooth_image, write_examples
+from tests.fixtures.shared_material import SHARED, needs_shared
 
 VOCABULARY = Vocabulary(vocab_size=1201, num_bins=201)
 NUM_EXAMPLES = 11

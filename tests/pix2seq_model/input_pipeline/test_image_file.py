@@ -9,7 +9,7 @@ from PIL import Image
 
 from pix2seq_model.data.image_check import ImageDefect
 from pix2seq_model.input_pipeline.image_file import prepare_image
-from tests.evaluated_model import jpeg
+from tests.fixtures.records import jpeg
 
 
 def encoded(size, kind="PNG", mode="RGB", **options):

@@ -7,8 +7,8 @@ from pix2seq_model.input_pipeline.preprocessing import (
     preprocess_encoded_images,
     preprocess_for_evaluation,
 )
-from tests.examples_folder import encode_image, smooth_image
-from tests.shared_material import SHARED, needs_shared
+from tests.fixtures.records import encode_image, smooth_image
+from tests.fixtures.shared_material import SHARED, needs_shared
 
 
 @needs_shared

@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from pix2seq_model.errors import DataError
 from pix2seq_model.input_pipeline.record_stream import training_stream
-from tests.examples_folder import write_examples
+from tests.fixtures.records import write_examples
 
 NUM_EXAMPLES = 23
 

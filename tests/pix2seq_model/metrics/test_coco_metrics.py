@@ -15,7 +15,7 @@ from pix2seq_model.metrics.coco_metrics import (
     evaluate_detections,
     metrics_table,
 )
-from tests.shared_material import SHARED, needs_shared
+from tests.fixtures.shared_material import SHARED, needs_shared
 
 DATA = Path(__file__).parents[2] / "data" / "evaluation"
 TOLERANCE = 1e-9

@@ -16,12 +16,12 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from pix2seq_model.decoding.generate import generate
 from pix2seq_model.decoding.settings import DecodeSettings
-from pix2seq_model.experiment import loading as experiment
+from pix2seq_model.experiment import validation as experiment
 from pix2seq_model.input_pipeline.preprocessing import preprocess_for_evaluation
 from pix2seq_model.model_folder.saved_model import export_saved_model
 from pix2seq_model.network.pix2seq import build_model
 from pix2seq_model.tokens.detections import boxes_from_tokens, boxes_in_original
-from tests.pix2seq_model import tiny_run
+from tests.fixtures import tiny_run
 
 SETTINGS = DecodeSettings(max_objects=3, top_p=0.9)
 

@@ -6,14 +6,13 @@ import numpy as np
 import pytest
 
 from pix2seq_model.errors import ModelError
-from pix2seq_model.experiment import loading as experiment
+from pix2seq_model.experiment import validation as experiment
 from pix2seq_model.model_folder.folder import ModelInfo, save_model_folder
 from pix2seq_model.model_folder.transfer import take_base_weights, transfer_weights
 from pix2seq_model.network.pix2seq import build_model
 from pix2seq_model.tokens.vocabulary import Vocabulary
-from tests.pix2seq_model import tiny_run
-
-VOCABULARY = Vocabulary(vocab_size=160, num_bins=32, coord_shift=120)
+from tests.fixtures import tiny_run
+from tests.fixtures.tiny_config import VOCABULARY
 
 
 def _model(vocabulary=VOCABULARY, *, seed=0, **changes):

@@ -8,7 +8,7 @@ from keras import ops
 from pix2seq_model.network.config import ModelConfig
 from pix2seq_model.network.pix2seq import build_model
 from pix2seq_model.tokens.vocabulary import Vocabulary
-from tests.pix2seq_model.tiny_network import CONFIG, VOCABULARY, network
+from tests.fixtures.tiny_model import CONFIG, VOCABULARY, network
 
 PARAMETERS = {
     "resnet": 36_640_888,

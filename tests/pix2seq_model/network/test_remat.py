@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.pix2seq_model import fifty_steps
+from tests.fixtures import fifty_steps
 
 _BACKENDS = ("tensorflow", "jax")
 
@@ -18,7 +18,7 @@ def results():
     """What `fifty_steps` prints on each backend; both run at once."""
     children = [
         subprocess.Popen(
-            [sys.executable, "-m", "tests.pix2seq_model.fifty_steps"],
+            [sys.executable, "-m", "tests.fixtures.fifty_steps"],
             env={
                 **os.environ,
                 "KERAS_BACKEND": backend,

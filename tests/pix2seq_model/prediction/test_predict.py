@@ -12,7 +12,8 @@ from pix2seq_model.errors import ConfigError, DataError
 from pix2seq_model.prediction import predict as prediction
 from pix2seq_model.prediction.image_sources import ImageSource, find_images
 from pix2seq_model.prediction.predict import image_numbers, predict
-from tests.evaluated_model import MAX_OBJECTS, jpeg, write_model
+from tests.fixtures.evaluated_model import MAX_OBJECTS, write_model
+from tests.fixtures.records import jpeg
 
 # The weights are random and scores tiny.
 SAMPLING = {"top_p": 1.0, "end_token_offset": -100.0, "batch_size": 2, "score_threshold": 0.0}

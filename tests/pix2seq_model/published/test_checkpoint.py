@@ -12,9 +12,8 @@ from pix2seq_model.published.checkpoint import (
     load_published_checkpoint,
 )
 from pix2seq_model.published.object_graph import ObjectGraphCheckpoint, find_prefix
-from tests.pix2seq_model import published_layout
-from tests.pix2seq_model.tiny_network import network
-from tests.shared_material import SHARED, needs_shared
+from tests.fixtures import published_layout, reference
+from tests.fixtures.tiny_model import network
 
 RESNET = {"backbone": "resnet", "resnet_width_multiplier": 0.125, "image_size": (64, 96)}
 VARIANTS = {
@@ -82,10 +81,9 @@ def test_what_the_config_lacks_is_read_off_the_checkpoint(name, tmp_path):
     assert vocabulary == original.vocabulary
 
 
-@needs_shared
 @pytest.mark.parametrize("name", ["vit", "resnet"])
 def test_the_recorded_checkpoints_load_whole(name):
-    place = SHARED / "reference" / name
+    place = reference.model_folder(name)
     loaded = load_published_checkpoint(str(place / "checkpoint_dir"))
     assert not loaded.report.missing
     assert not loaded.report.unused

@@ -14,7 +14,7 @@ from pix2seq_model.reports.attention_pictures import (
     attention_sheet,
 )
 from pix2seq_model.tokens.vocabulary import CLASS_SHIFT, DETECTION_PROMPT
-from tests.evaluated_model import MAX_OBJECTS, write_model
+from tests.fixtures.evaluated_model import MAX_OBJECTS, write_model
 
 NAMES = {2: "ring", 3: "cross"}
 # The weights are random: without it there would be no object.

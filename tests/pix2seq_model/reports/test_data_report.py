@@ -12,9 +12,9 @@ from pix2seq_model.data.manifest import read_dataset_info
 from pix2seq_model.errors import DataError
 from pix2seq_model.reports import data_pictures
 from pix2seq_model.reports.data_report import render_data_report, write_data_report
-from tests.browser import ask_page, needs_browser
-from tests.components.conversion.small_conversion import convert
-from tests.small_dataset import SmallDataset, image_bytes
+from tests.fixtures.browser import ask_page, needs_browser
+from tests.fixtures.small_conversion import convert
+from tests.fixtures.small_dataset import SmallDataset, image_bytes
 
 NUM_IMAGES, CROWDED = 20, 110
 RED = np.array([214, 40, 40])

@@ -12,7 +12,7 @@ from pix2seq_model.metrics.coco_files import checked_detections, checked_ground_
 from pix2seq_model.metrics.coco_metrics import evaluate_detections
 from pix2seq_model.reports.attention_pictures import TOKEN_NAMES, Attention, ObjectAttention
 from pix2seq_model.reports.evaluation_report import ReportInput, render_report
-from tests.browser import ask_page, needs_browser
+from tests.fixtures.browser import ask_page, needs_browser
 
 NAMES = {1: "apple", 2: "<b>pear</b>", 3: "quince"}
 

@@ -14,7 +14,7 @@ from pix2seq_model.tokens.sequences import (
 )
 from pix2seq_model.tokens.settings import CLASS_CORRUPTIONS, ORDERS, SequenceSettings
 from pix2seq_model.tokens.vocabulary import Vocabulary
-from tests.shared_material import SHARED, needs_shared
+from tests.fixtures import reference
 
 VOCABULARY = Vocabulary(vocab_size=1101, num_bins=101, coord_shift=1000)
 BOXES = [[[0.1, 0.2, 0.3, 0.4], [0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 0.0, 0.0]]]
@@ -53,31 +53,29 @@ def test_a_given_length_is_filled_with_padding():
     np.testing.assert_allclose(weights.numpy()[0, 15:], 0.1)
 
 
-@needs_shared
 @pytest.mark.parametrize("model", ["vit", "resnet"])
 def test_the_published_sequences(model):
-    with np.load(SHARED / "reference" / model / "golden.npz") as golden:
-        tokens, target, weights = build_sequences(
-            tf.constant(golden["bbox"]),
-            tf.constant(golden["label"]),
-            vocabulary=Vocabulary(vocab_size=2100),
-            length=golden["input_seq"].shape[1],
-        )
-        np.testing.assert_array_equal(tokens, golden["input_seq"])
-        np.testing.assert_array_equal(target, golden["target_seq"])
-        np.testing.assert_array_equal(weights, golden["token_weights"])
+    golden = reference.arrays(f"{model}/golden")
+    tokens, target, weights = build_sequences(
+        tf.constant(golden["bbox"]),
+        tf.constant(golden["label"]),
+        vocabulary=Vocabulary(vocab_size=2100),
+        length=golden["input_seq"].shape[1],
+    )
+    np.testing.assert_array_equal(tokens, golden["input_seq"])
+    np.testing.assert_array_equal(target, golden["target_seq"])
+    np.testing.assert_array_equal(weights, golden["token_weights"])
 
 
-@needs_shared
 @pytest.mark.parametrize("num_bins", [100, 500, 1000, 2000])
 def test_the_published_quantisation_on_tensors(num_bins):
     vocabulary = Vocabulary(num_bins=num_bins, vocab_size=1000 + num_bins)
-    with np.load(SHARED / "reference/ops/quantize.npz") as recorded:
-        tokens = vocabulary.quantize(tf.constant(recorded["coords"]), xp=tf)
-        np.testing.assert_array_equal(tokens - 1000, recorded[f"bins{num_bins}"])
-        np.testing.assert_array_equal(
-            vocabulary.dequantize(tokens, xp=tf), recorded[f"dequant{num_bins}"]
-        )
+    recorded = reference.arrays("ops/quantize")
+    tokens = vocabulary.quantize(tf.constant(recorded["coords"]), xp=tf)
+    np.testing.assert_array_equal(tokens - 1000, recorded[f"bins{num_bins}"])
+    np.testing.assert_array_equal(
+        vocabulary.dequantize(tokens, xp=tf), recorded[f"dequant{num_bins}"]
+    )
 
 
 def shares(corruption, label):

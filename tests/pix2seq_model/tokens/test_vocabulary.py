@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from pix2seq_model.errors import ConfigError
 from pix2seq_model.tokens.vocabulary import Vocabulary
-from tests.shared_material import SHARED, needs_shared
+from tests.fixtures import reference
 
 
 def test_coordinates_round_half_to_even_and_clip():
@@ -56,10 +56,10 @@ def test_classes():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"num_bins": 1}, "at least 2 bins"),
+        ({"num_bins": 1}, "num_bins=1 must be at least 2"),
         ({"num_bins": 2001}, "set vocab_size to at least 3001"),
         ({"coord_shift": 101}, "no room for classes"),
-        ({"vocab_size": 3000.0}, "not a whole number"),
+        ({"vocab_size": 3000.0}, "must be a whole number"),
     ],
 )
 def test_contradictions_are_refused(fields, message):
@@ -67,10 +67,9 @@ def test_contradictions_are_refused(fields, message):
         Vocabulary(**fields)
 
 
-@needs_shared
 @pytest.mark.parametrize("num_bins", [100, 500, 1000, 2000])
 def test_recorded_quantisation(num_bins):
-    recorded = np.load(SHARED / "reference/ops/quantize.npz")
+    recorded = reference.arrays("ops/quantize")
     vocabulary = Vocabulary(vocab_size=3000, num_bins=num_bins, coord_shift=1000)
     tokens = vocabulary.quantize(recorded["coords"])
     np.testing.assert_array_equal(tokens - 1000, recorded[f"bins{num_bins}"])

@@ -28,7 +28,7 @@ from pix2seq_model.training.run_span import RunSpan
 from pix2seq_model.training.skipped_batches import SkippedBatches
 from pix2seq_model.training.training_model import TrainingModel
 from pix2seq_model.training.training_step import make_step
-from tests.pix2seq_model import tiny_network
+from tests.fixtures import tiny_model
 
 STEPS, STEPS_PER_LOG = 12, 4
 _CONVERSIONS = ("__array__", "__bool__", "__float__", "__index__", "__int__")
@@ -104,10 +104,10 @@ def _batches():
 
 def reads(*, planted: bool = False) -> list[int]:
     """How often outputs are read after each step."""
-    network = build_model(tiny_network.CONFIG, tiny_network.VOCABULARY, seed=1)
+    network = build_model(tiny_model.CONFIG, tiny_model.VOCABULARY, seed=1)
     optimizer = keras.optimizers.AdamW(1e-3)
     step = _CountedStep(
-        make_step(TrainingModel(network, optimizer, vocabulary=tiny_network.VOCABULARY))
+        make_step(TrainingModel(network, optimizer, vocabulary=tiny_model.VOCABULARY))
     )
     span = RunSpan(steps=STEPS, batches_per_step=1, batch_size=2, first_batch=0)
     feed = BatchFeed(_batches(), place=step.place)

@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from pix2seq_model.experiment.loading import training_run
+from pix2seq_model.experiment.validation import training_run
 from pix2seq_model.model_folder.folder import load_model_folder
 from pix2seq_model.training import train as training
 from pix2seq_model.training.compiled_steps import CompiledSteps
-from tests.pix2seq_model import tiny_run
+from tests.fixtures import tiny_run
 
 
 def _train(root, examples, config, steps):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pix2seq_model.model_folder.folder import read_model_info
-from tests.pix2seq_model import tiny_run, training_child
+from tests.fixtures import tiny_run, training_child
 
 pytestmark = pytest.mark.distributed
 

@@ -5,11 +5,12 @@ import dataclasses
 import numpy as np
 import pytest
 
-from pix2seq_model.experiment import loading as experiment
+from pix2seq_model.experiment import validation as experiment
 from pix2seq_model.network.pix2seq import build_model
 from pix2seq_model.training.checkpoint import take_state
-from tests.pix2seq_model import tiny_run
-from tests.pix2seq_model.training.one_step import VOCABULARY, Table, batch, make, train
+from tests.fixtures import tiny_run
+from tests.fixtures.tiny_config import VOCABULARY
+from tests.pix2seq_model.training.one_step import Table, batch, make, train
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])

@@ -5,15 +5,14 @@ import numpy as np
 import pytest
 
 from pix2seq_model.errors import ConfigError
-from pix2seq_model.experiment.loading import stage_settings
+from pix2seq_model.experiment.validation import stage_settings
 from pix2seq_model.training.optimizer import (
     WarmUpAndDecay,
     make_optimizer,
     make_schedule,
     scaled_learning_rate,
 )
-from tests.pix2seq_model import tiny_run
-from tests.shared_material import SHARED, needs_shared
+from tests.fixtures import reference, tiny_run
 
 
 def _settings(**settings):
@@ -145,10 +144,9 @@ PUBLISHED = {
 }
 
 
-@needs_shared
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_published_schedules(name):
-    recorded = np.load(SHARED / "reference/ops/learning_rate.npz")
+    recorded = reference.arrays("ops/learning_rate")
     rate = WarmUpAndDecay(
         **{"base_rate": 1e-3, **PUBLISHED[name]}, total_steps=100, warmup_steps=10
     )

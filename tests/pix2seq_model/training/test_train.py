@@ -8,11 +8,11 @@ import pytest
 import tensorflow as tf
 
 from pix2seq_model.errors import CheckpointError, ConfigError, DataError
-from pix2seq_model.experiment.loading import training_run
+from pix2seq_model.experiment.validation import training_run
 from pix2seq_model.model_folder.folder import load_model_folder
 from pix2seq_model.training import train as training
 from pix2seq_model.training.evaluation import SplitEvaluator
-from tests.pix2seq_model import tiny_run
+from tests.fixtures import tiny_run
 
 
 def test_the_model_folder_is_complete(plain_run):

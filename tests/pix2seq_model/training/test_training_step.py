@@ -5,16 +5,14 @@ import json
 import numpy as np
 import pytest
 
-from pix2seq_model.experiment.loading import stage_settings
+from pix2seq_model.experiment.validation import stage_settings
 from pix2seq_model.training.optimizer import make_optimizer
 from pix2seq_model.training.training_model import TrainingModel
 from pix2seq_model.training.training_step import make_step
-from tests.pix2seq_model import tiny_run
+from tests.fixtures import reference, tiny_run
 from tests.pix2seq_model.training.one_step import train
-from tests.shared_material import SHARED, needs_shared
 
 
-@needs_shared
 @pytest.mark.parametrize(("name", "tolerance"), [("vit", 2e-4), ("resnet", 2e-3)])
 def test_the_published_training_is_repeated(name, tolerance):
     """Five recorded steps of the published code's own training on one batch.
@@ -25,8 +23,7 @@ def test_the_published_training_is_repeated(name, tolerance):
     """
     from pix2seq_model.published.checkpoint import load_published_checkpoint
 
-    folder = SHARED / "reference" / name
-    golden = np.load(folder / "golden.npz")
+    folder, golden = reference.model_folder(name), reference.arrays(f"{name}/golden")
     assert (
         "AdamW lr=1e-3 wd=0.05 b1=0.9 b2=0.95"
         in json.loads((folder / "config.json").read_text())["train"]

@@ -22,13 +22,13 @@ from pix2seq_model.errors import (
     TrainingInterruptedError,
     UserError,
 )
-from pix2seq_model.experiment.loading import training_run
+from pix2seq_model.experiment.validation import training_run
 from pix2seq_model.model_folder.folder import load_model_folder
 from pix2seq_model.training import train as training
 from pix2seq_model.training.folder_lock import FolderLock
 from pix2seq_model.training.interruption import StopAgreement
 from pix2seq_model.training.interval_log import IntervalLog
-from tests.pix2seq_model import tiny_run
+from tests.fixtures import tiny_run
 
 
 class _KilledError(Exception):
@@ -43,7 +43,7 @@ def killed_runs(examples, tmp_path_factory):
     drivers = {
         backend: subprocess.Popen(
             [
-                *(sys.executable, "-m", "tests.pix2seq_model.kill_and_continue"),
+                *(sys.executable, "-m", "tests.fixtures.kill_and_continue"),
                 *(str(root / backend), str(examples), str(seed)),
             ],
             env={

@@ -14,7 +14,8 @@ from pix2seq_model.model_folder.folder import load_model_folder
 from pix2seq_model.model_folder.saved_model import export_saved_model
 from pix2seq_model.prediction import image_detector
 from pix2seq_model.web_demo.model import AttentiveModel, ServedModel, open_demo_model
-from tests.evaluated_model import MAX_OBJECTS, jpeg, write_model
+from tests.fixtures.evaluated_model import MAX_OBJECTS, write_model
+from tests.fixtures.records import jpeg
 
 TOP_P, SEED = 0.9, 3
 IMAGE = jpeg(90, 40, seed=3)

@@ -13,8 +13,8 @@ from PIL import Image
 from pix2seq_model.data.image_check import ImageDefect
 from pix2seq_model.input_pipeline.image_file import prepare_image
 from pix2seq_model.web_demo.server import DemoServer
-from tests.browser import needs_browser
-from tests.browser_session import browser_page
+from tests.fixtures.browser import needs_browser
+from tests.fixtures.browser_session import browser_page
 
 MAX_BYTES, MAX_PIXELS = 40_000, 100_000
 

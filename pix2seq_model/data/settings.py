@@ -1,0 +1,56 @@
+"""Where a data set lies and what of it is taken. Needs no TensorFlow."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from pix2seq_model.errors import ConfigError
+from pix2seq_model.setting_checks import check_range, check_settings, setting
+
+DATA_FORMATS = ("objects365", "coco", "coco_format")
+# Share of a split's images or boxes that may be dropped before a conversion fails.
+MAX_DEFECT_FRACTION = 0.05
+MAX_SHARDS = 99_999
+
+
+def _splits(value: Any) -> Any:
+    return dataclasses.field(default_factory=lambda: {"train": value, "val": value})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DataSettings:
+    """One data set on disk, before conversion.
+
+    Attributes:
+      format: "objects365", "coco" or "coco_format".
+      images: folder or archive of images by split; a split is converted if both its places are
+        given.
+      annotations: annotation file by split.
+      num_shards: by split; 0 chooses it by size, about 128 MB a shard.
+      max_defect_fraction: share of a split's images or boxes that may be set aside before the
+        conversion fails.
+      drop_fake, drop_reflected: Objects365 marks boxes of pictures of objects, and of objects in
+        mirrors; both are kept unless these say otherwise.
+
+    Raises:
+      ConfigError: a value that cannot work.
+    """
+
+    format: str = setting("coco", one_of=DATA_FORMATS)
+    images: Mapping[str, str] = _splits("")
+    annotations: Mapping[str, str] = _splits("")
+    num_shards: Mapping[str, int] = _splits(0)
+    max_defect_fraction: float = setting(MAX_DEFECT_FRACTION, at_least=0, at_most=1)
+    drop_fake: bool = False
+    drop_reflected: bool = False
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+        for split in sorted({*self.images, *self.annotations, *self.num_shards}):
+            if not split.isidentifier():
+                raise ConfigError(f"images.{split}: a split's name is a plain word such as 'test'.")
+            given = [bool(part.get(split)) for part in (self.images, self.annotations)]
+            if given[0] != given[1]:
+                have, lack = ("images", "annotations") if given[0] else ("annotations", "images")
+                raise ConfigError(f"{have}.{split} is given but {lack}.{split} is not: give both.")
+            check_range(f"num_shards.{split}", self.num_shards.get(split, 0), 0, MAX_SHARDS)

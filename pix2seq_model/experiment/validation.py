@@ -1,0 +1,178 @@
+"""The sections of a config as the checked settings of the rooms they belong to.
+
+Settings check themselves when they are made. Here stands what they cannot know: how the sections
+fit together.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from pix2seq_model.data.settings import DataSettings
+from pix2seq_model.errors import ConfigError
+from pix2seq_model.evaluation.settings import BlessingSettings, EvaluationSettings
+from pix2seq_model.experiment.settings import (
+    CloudSettings,
+    DataflowMachines,
+    EndpointSettings,
+    EvaluationMachine,
+    PushSettings,
+    StageSource,
+    TrainingMachines,
+)
+from pix2seq_model.input_pipeline.settings import Augmentation
+from pix2seq_model.network.config import ModelConfig
+from pix2seq_model.setting_checks import build_settings, check_settings
+from pix2seq_model.tokens.settings import SequenceSettings
+from pix2seq_model.tokens.vocabulary import Vocabulary
+from pix2seq_model.training.settings import STAGES, StageSettings, TrainingRun
+
+_SECTIONS = ("name", "seed", "vocabulary", "model", "data", *STAGES, "evaluation", "push", "cloud")
+
+
+def validate(config: ConfigDict) -> None:
+    """Raises ConfigError at the first value that cannot work."""
+    _check_sections(config)
+    for stage in STAGES:
+        _, source = _stage_parts(config, stage)
+        check_settings(build_settings(StageSource, source, stage), stage)
+    stages = enabled_stages(config)
+    if not stages:
+        raise ConfigError("pretrain.enabled and finetune.enabled are both false: enable one.")
+    for stage in stages:
+        data_settings(config, stage)
+        validate_stage(config, stage)
+    evaluation_settings(config.evaluation.to_dict())
+    _check_split(config, stages[-1], "evaluation")
+    push_settings(config)
+    cloud_settings(config)
+
+
+def validate_stage(config: ConfigDict, stage: str) -> None:
+    """Raises ConfigError at the first value that training a stage cannot work with."""
+    _check_sections(config)
+    run = training_run(config, stage)
+    disable = f", or disable the stage with {stage}.enabled=False"
+    _check_split(config, stage, stage, remedy=disable)
+    if run.settings.evaluate_every_steps:
+        switch_off = f", or set {stage}.evaluate_every_steps=0"
+        _check_split(config, stage, "evaluation", remedy=switch_off)
+
+
+def enabled_stages(config: ConfigDict) -> tuple[str, ...]:
+    """The stages that are part of an experiment, in their order."""
+    return tuple(stage for stage in STAGES if config[stage].enabled)
+
+
+def vocabulary(config: ConfigDict) -> Vocabulary:
+    """The token ids."""
+    return build_settings(Vocabulary, config.vocabulary.to_dict(), "vocabulary")
+
+
+def model_config(config: ConfigDict, stage: str) -> ModelConfig:
+    """The architecture at the image size of one stage."""
+    image_size = config[stage].image_size
+    return build_settings(
+        ModelConfig, {"image_size": image_size, **config.model.to_dict()}, "model"
+    )
+
+
+def data_settings(config: ConfigDict, stage: str) -> DataSettings:
+    """Where a stage's data set lies."""
+    section = f"data.{stage}"
+    return build_settings(DataSettings, config.data[stage].to_dict(), section, prefix=f"{section}.")
+
+
+def stage_settings(config: ConfigDict, stage: str) -> StageSettings:
+    """The settings of a stage.
+
+    Raises:
+      ConfigError: a value that cannot work; names the stage.
+    """
+    fields, _ = _stage_parts(config, stage)
+    for name, part in (("augmentation", Augmentation), ("sequence", SequenceSettings)):
+        fields[name] = build_settings(part, fields[name], f"{stage}.{name}", prefix=f"{stage}.")
+    return build_settings(StageSettings, fields, stage, prefix=f"{stage}.")
+
+
+def training_run(config: ConfigDict, stage: str) -> TrainingRun:
+    """What `train` is told to train a stage of a config.
+
+    Raises:
+      ConfigError: a value that cannot work.
+    """
+    return TrainingRun(
+        name=config.name,
+        stage=stage,
+        seed=config.seed,
+        vocabulary=vocabulary(config),
+        settings=stage_settings(config, stage),
+        model=model_config(config, stage),
+        evaluation=evaluation_settings(config.evaluation)[0],
+        config=config.to_dict(),
+    )
+
+
+def evaluation_settings(section: Mapping[str, Any]) -> tuple[EvaluationSettings, BlessingSettings]:
+    """How to evaluate and what to reach, from a config's `evaluation` section.
+
+    Raises:
+      ConfigError: a value that cannot work.
+    """
+    fields = dict(section)
+    on_beam = fields.pop("on_beam", False)
+    if not isinstance(on_beam, bool):
+        raise ConfigError(f"evaluation.on_beam={on_beam!r} must be true or false.")
+    thresholds = {
+        field.name: fields.pop(field.name)
+        for field in dataclasses.fields(BlessingSettings)
+        if field.name in fields
+    }
+    return (
+        build_settings(EvaluationSettings, fields, "evaluation"),
+        build_settings(BlessingSettings, thresholds, "evaluation"),
+    )
+
+
+def push_settings(config: ConfigDict) -> PushSettings:
+    """Where a blessed model goes."""
+    fields = config.push.to_dict()
+    fields["endpoint"] = build_settings(EndpointSettings, fields["endpoint"], "push.endpoint")
+    return build_settings(PushSettings, fields, "push")
+
+
+def cloud_settings(config: ConfigDict) -> CloudSettings:
+    """The machines of a run on Vertex AI."""
+    fields = config.cloud.to_dict()
+    for name, kind in (
+        ("dataflow", DataflowMachines),
+        ("training", TrainingMachines),
+        ("evaluation", EvaluationMachine),
+    ):
+        fields[name] = build_settings(kind, fields[name], f"cloud.{name}")
+    return build_settings(CloudSettings, fields, "cloud")
+
+
+def _check_sections(config: ConfigDict) -> None:
+    for name in _SECTIONS:
+        if name not in config:
+            raise ConfigError(f"the config has no {name}: start from configs/base.py.")
+
+
+def _stage_parts(config: ConfigDict, stage: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The fields of StageSettings, and those of StageSource."""
+    fields = config[stage].to_dict()
+    names = [field.name for field in dataclasses.fields(StageSource)]
+    return fields, {name: fields.pop(name) for name in names if name in fields}
+
+
+def _check_split(config: ConfigDict, stage: str, section: str, *, remedy: str = "") -> None:
+    """Raises ConfigError unless the split that a section names is part of a stage's data."""
+    split = config[section].split
+    if not config.data[stage].annotations.get(split):
+        raise ConfigError(
+            f"{section}.split={split!r} names no split: data.{stage}.annotations.{split} is "
+            f"empty. Give the annotation file{remedy}."
+        )

@@ -1,0 +1,90 @@
+"""Configs by name: found, called, overridden."""
+
+import pytest
+
+from pix2seq_model.errors import ConfigError
+from pix2seq_model.experiment import load_config
+from pix2seq_model.experiment.loading import override_section
+
+
+def test_overrides_take_the_type_of_the_setting():
+    config = load_config(
+        "configs/demo.py",
+        [
+            "finetune.steps=4e2",
+            "finetune.image_size=64,80",
+            "finetune.learning_rate=1",
+            "pretrain.enabled=false",
+            "evaluation.min_metrics.AP50=0.7",
+            "push.destination=/srv/models",
+        ],
+    )
+    assert config.finetune.steps == 400
+    assert config.finetune.image_size == (64, 80)
+    assert config.finetune.learning_rate == 1.0
+    assert config.pretrain.enabled is False
+    assert config.evaluation.min_metrics.AP50 == 0.7
+    assert config.push.destination == "/srv/models"
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("finetune.step=4", "did you mean finetune.steps"),
+        ("finetune.steps=many", "finetune.steps='many' cannot be read as int"),
+        ("finetune.steps=2.5", "must be a whole number"),
+        ("finetune.steps=True", "finetune.steps='True' is bool; it must be int"),
+        ("finetune", "write section.field=value"),
+        ("finetune=3", "is a section"),
+    ],
+)
+def test_overrides_that_cannot_be_read_are_refused(override, message):
+    with pytest.raises(ConfigError) as caught:
+        load_config("configs/demo.py", [override])
+    assert message in str(caught.value)
+
+
+def test_an_open_section_may_be_empty(tmp_path):
+    config = tmp_path / "mine.py"
+    config.write_text(
+        "from configs import demo\n"
+        "def get_config():\n"
+        "  config = demo.get_config()\n"
+        "  config.evaluation.min_metrics = type(config)()\n"
+        "  return config\n"
+    )
+    loaded = load_config(str(config), ["evaluation.min_metrics.AP=0.5"])
+    assert loaded.evaluation.min_metrics.to_dict() == {"AP": 0.5}
+
+
+def test_a_section_is_overridden_alone():
+    section = {"top_k": 1, "top_p": 0.5}
+    assert override_section(section, "evaluation", ["evaluation.top_k=3"]) == {
+        "top_k": 3,
+        "top_p": 0.5,
+    }
+    with pytest.raises(ConfigError, match=r"section evaluation has no setting 'finetune.steps'"):
+        override_section(section, "evaluation", ["finetune.steps=3"])
+
+
+def test_missing_and_broken_config_files(tmp_path):
+    with pytest.raises(ConfigError, match=r"does not exist; this project has .*configs/demo.py"):
+        load_config("configs/dmeo.py")
+    broken = tmp_path / "broken.py"
+    broken.write_text("def get_config(:\n")
+    with pytest.raises(ConfigError, match=r"broken.py cannot be read: SyntaxError"):
+        load_config(str(broken))
+    with pytest.raises(ConfigError, match="give backbone,pixels"):
+        load_config("configs/coco_finetune.py:vit_b,512")
+    with pytest.raises(ConfigError, match="takes no argument"):
+        load_config("configs/demo.py:large")
+    wrong = tmp_path / "wrong.py"
+    wrong.write_text(
+        "from configs import demo\n"
+        "def get_config():\n"
+        "  config = demo.get_config()\n"
+        "  config.finetune.steps = 'many'\n"
+        "  return config\n"
+    )
+    with pytest.raises(ConfigError, match=r"wrong.py cannot be read: TypeError"):
+        load_config(str(wrong))
