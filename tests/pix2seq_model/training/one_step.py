@@ -4,11 +4,13 @@ import keras
 import numpy as np
 
 from pix2seq_model.experiment.validation import stage_settings
+from pix2seq_model.tokens.vocabulary import Vocabulary
 from pix2seq_model.training.optimizer import make_optimizer
 from pix2seq_model.training.training_model import TrainingModel
 from pix2seq_model.training.training_step import make_step
 from tests.fixtures import tiny_run
-from tests.fixtures.tiny_config import VOCABULARY
+
+VOCABULARY = Vocabulary(vocab_size=160, num_bins=32, coord_shift=120)
 
 
 class Table(keras.Model):

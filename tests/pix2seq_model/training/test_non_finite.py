@@ -9,8 +9,7 @@ from pix2seq_model.experiment import validation as experiment
 from pix2seq_model.network.pix2seq import build_model
 from pix2seq_model.training.checkpoint import take_state
 from tests.fixtures import tiny_run
-from tests.fixtures.tiny_config import VOCABULARY
-from tests.pix2seq_model.training.one_step import Table, batch, make, train
+from tests.pix2seq_model.training.one_step import VOCABULARY, Table, batch, make, train
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
