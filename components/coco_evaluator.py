@@ -34,6 +34,7 @@ from pix2seq_model.evaluation.settings import EvaluationSettings
 from pix2seq_model.experiment.loading import override_section
 from pix2seq_model.experiment.validation import evaluation_settings
 from pix2seq_model.model_folder.folder import read_model_info
+from pix2seq_model.reports.evaluation_report import write_evaluation_report
 
 
 class CocoEvaluatorSpec(component_spec.ComponentSpec):
@@ -138,6 +139,9 @@ class _Evaluations:
                 detect=functools.partial(self._detect_on_beam, model_dir, os.fspath(beam_dir))
                 if self._on_beam
                 else None,
+            )
+            write_evaluation_report(
+                folder, examples_dir=self._examples_dir, model_dir=model_dir, output_dir=folder
             )
             if beam_dir.exists():
                 beam_dir.rmtree()

@@ -18,7 +18,7 @@ def run_fn(fn_args: FnArgs) -> None:
         `serving_model_dir`.
 
     Raises:
-      UserError: something that the user can mend.
+      UserError: something that the user can fix.
     """
     request = fn_args.custom_config
     # <examples folder>/Split-<split>/<pattern>

@@ -85,7 +85,7 @@ def _report(options: ConversionOptions, info: DatasetInfo, output: str) -> int:
         print("\n".join(_box_lines(split, statistics, info.category_names())))
     highest = max(info.category_names())
     print(f"{len(info.categories)} categories, the highest id is {highest}")
-    limit = Vocabulary().max_class_id
+    limit = Vocabulary().max_category_id
     if highest > limit:
         print(f"  ids above {limit} need a larger vocabulary than the published one")
     problems = [

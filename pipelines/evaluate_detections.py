@@ -18,7 +18,7 @@ from pix2seq_model.atomic_write import write_atomically, write_json
 from pix2seq_model.errors import ConfigError, DataError
 from pix2seq_model.metrics.coco_files import read_detections, read_ground_truth
 from pix2seq_model.metrics.coco_metrics import ENGINES, evaluate_detections, metrics_table
-from pix2seq_model.reports.evaluation_report import ReportInput, render_report
+from pix2seq_model.reports.evaluation_report import REPORT_FILE, ReportInput, render_report
 
 _GROUND_TRUTH = flags.DEFINE_string(
     "ground_truth", None, "Annotation file in COCO's format.", required=True
@@ -28,7 +28,7 @@ _OUTPUT = flags.DEFINE_string("output", None, "Folder to write.", required=True)
 _IMAGE_IDS = flags.DEFINE_list(
     "image_ids", [], "Evaluate these images only: ids, or one file with an id on each line."
 )
-_ENGINE = flags.DEFINE_enum("engine", "faster", ENGINES, "What computes the numbers.")
+_ENGINE = flags.DEFINE_enum("engine", "hotcoco", ENGINES, "What computes the numbers.")
 _IMAGES = flags.DEFINE_string("images", "", "Folder of the images, for pictures in the report.")
 _PICTURES = flags.DEFINE_integer("num_pictures", 24, "Pictures in the report.", lower_bound=0)
 
@@ -66,11 +66,11 @@ def main(beam_arguments: list[str]) -> None:
             num_pictures=_PICTURES.value,
         )
     )
-    write_atomically(output / "report.html", page)
+    write_atomically(output / REPORT_FILE, page)
     print(metrics_table(metrics))
     for category_id, count in result.ignored_categories.items():
         print(f"{count} detections of category {category_id}, which the truth does not list")
-    print(f"\nmetrics: {output / 'metrics.json'}\nreport:  {output / 'report.html'}")
+    print(f"\nmetrics: {output / 'metrics.json'}\nreport:  {output / REPORT_FILE}")
 
 
 def read_image_ids(words: list[str]) -> list[int] | None:

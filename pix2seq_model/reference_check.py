@@ -229,7 +229,11 @@ def _recompute(
         length=length,
     )
     input_seq, target_seq, token_weights = (np.asarray(array) for array in sequences)
-    ours = {"input_seq": input_seq, "target_seq": target_seq, "token_weights": token_weights}
+    ours: dict[str, Any] = {
+        "input_seq": input_seq,
+        "target_seq": target_seq,
+        "token_weights": token_weights,
+    }
 
     encoded = network.encode(images)
     logits = network.decode(input_seq, encoded)
@@ -262,7 +266,7 @@ def _decode_greedily(loaded, images, golden):
     return {
         "greedy_tokens": tokens,
         "greedy_logits": objects["logits"][:, :length],
-        "classes": objects["class_ids"][:, :complete],
+        "classes": objects["category_ids"][:, :complete],
         "scores": objects["scores"][:, :complete],
         "boxes": boxes_from_tokens(whole, loaded.vocabulary),
     }

@@ -12,7 +12,7 @@ PAGE_FILE = "ablation.html"
 _NOTES = {
     "bins": "How finely a coordinate is written down. The vocabulary is the same for all.",
     "order": "In which order an image's objects stand in the training sequence: random is drawn "
-    "anew each time; area begins with the largest, distance with the one whose upper left corner "
+    "again each time; area begins with the largest, distance with the one whose upper left corner "
     "is nearest to the origin, class with the smallest id.",
     "noise": "Training sequences filled up with noise objects and corrupted classes, or ended "
     "after the last object. Then the model ends its sequences early, and an offset on the end "

@@ -23,15 +23,16 @@ from pix2seq_model.ablation.trials import (
     trial_config,
     write_result,
 )
+from pix2seq_model.data.ground_truth import read_split_truth
 from pix2seq_model.data.manifest import read_dataset_info
 from pix2seq_model.errors import CheckpointError, TrainingInterruptedError, UserError
+from pix2seq_model.evaluation.detection import evaluate_network
 from pix2seq_model.evaluation.settings import EvaluationSettings
 from pix2seq_model.experiment import validation as experiment
 from pix2seq_model.model_folder.folder import ModelInfo, load_weights
 from pix2seq_model.network.pix2seq import build_model
 from pix2seq_model.progress import duration_text
 from pix2seq_model.training.compiled_steps import CompiledSteps
-from pix2seq_model.training.evaluation import SplitEvaluator
 from pix2seq_model.training.settings import WATCHING_SETTINGS
 from pix2seq_model.training.train import train
 
@@ -188,10 +189,11 @@ class TrialRunner:
         settings = EvaluationSettings.from_config(
             {**config.evaluation.to_dict(), "end_token_offset": end_token_offset}
         )
-        evaluator = SplitEvaluator(
-            self._network, self._examples["finetune"], split=settings.split, settings=settings
-        )
-        return evaluator.result().metrics
+        examples_dir, split = self._examples["finetune"], settings.split
+        truth = read_split_truth(examples_dir, split)
+        return evaluate_network(
+            self._network, examples_dir, split=split, truth=truth, settings=settings
+        ).result.metrics
 
 
 class _Stopwatch:

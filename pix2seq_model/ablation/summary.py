@@ -167,7 +167,9 @@ def _rows(config: ConfigDict, by_trial: Mapping[Trial, TrialResult]) -> Iterator
         "augmented": True,
     }
 
-    def row(question: str, setting: str, *, offset: float = 0.0, group: str = "", **changes):
+    def row(
+        question: str, setting: str, *, offset: float = 0.0, group: str = "", **changes: Any
+    ) -> Row:
         found = [
             by_trial[Trial(**{**usual, **changes}, seed=seed)].metrics[offset]
             for seed in section.seeds

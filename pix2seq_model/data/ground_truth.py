@@ -22,18 +22,16 @@ class SplitTruth:
     """Ground truth of one split.
 
     Attributes:
-      coco: images, annotations and categories in COCO's format, with the ids of the annotation
-        file wherever those are whole numbers; boxes xywh in pixels. Images without objects are
-        in it.
+      coco: images (in the records' order, those without objects too), annotations and categories
+        in COCO's format, with the ids of the annotation file wherever those are whole numbers;
+        boxes xywh in pixels.
       image_numbers: id in `coco` by the records' image id, which is text.
       category_numbers: id in `coco` by the records' label.
-      image_shards: shard path by id in `coco`.
     """
 
     coco: dict[str, Any]
     image_numbers: dict[str, int]
     category_numbers: dict[int, int]
-    image_shards: dict[int, str]
 
     @property
     def category_names(self) -> dict[int, str]:
@@ -50,7 +48,7 @@ def read_split_truth(examples_dir: epath.PathLike, split: str) -> SplitTruth:
     """
     info = read_dataset_info(examples_dir)
     labels = category_numbers(info.categories)
-    records: dict[str, tuple[str, dict]] = {}
+    records: dict[str, dict[str, Any]] = {}
     for path in info.shard_paths(examples_dir, split):
         for record in _records(path):
             image_id = record["image_id"]
@@ -63,7 +61,7 @@ def read_split_truth(examples_dir: epath.PathLike, split: str) -> SplitTruth:
                     "manifest's categories; convert the data set again"
                 )
             del record["image_encoded"]
-            records[image_id] = (path, record)
+            records[image_id] = record
     expected = info.split(split).num_examples
     if len(records) != expected:
         raise DataError(
@@ -76,7 +74,7 @@ def read_split_truth(examples_dir: epath.PathLike, split: str) -> SplitTruth:
     image_numbers = _whole_numbers(list(records))
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
-    for image_id, (_, record) in records.items():
+    for image_id, record in records.items():
         height, width = record["height"], record["width"]
         images.append(
             {
@@ -105,19 +103,34 @@ def read_split_truth(examples_dir: epath.PathLike, split: str) -> SplitTruth:
         coco={"images": images, "annotations": annotations, "categories": categories},
         image_numbers=image_numbers,
         category_numbers=labels,
-        image_shards={image_numbers[key]: path for key, (path, _) in records.items()},
     )
 
 
-def read_images(truth: SplitTruth, image_ids: Iterable[int]) -> dict[int, bytes]:
-    """The encoded images of some ids of `truth.coco`; opens only the shards that hold them."""
+def read_images(
+    examples_dir: epath.PathLike,
+    split: str,
+    images: Sequence[Mapping[str, Any]],
+    image_ids: Iterable[int],
+) -> dict[int, bytes]:
+    """Some encoded images of a split; opens only the shards that hold them.
+
+    Args:
+      examples_dir: examples folder.
+      split: of it.
+      images: the `images` of the split's truth, in their order: that of the records.
+      image_ids: ids of theirs.
+    """
+    info = read_dataset_info(examples_dir)
     wanted = set(image_ids)
-    text_ids = {text: number for text, number in truth.image_numbers.items() if number in wanted}
     found: dict[int, bytes] = {}
-    for path in sorted({truth.image_shards[number] for number in wanted}):
-        for record in _records(path):
-            if record["image_id"] in text_ids:
-                found[text_ids[record["image_id"]]] = record["image_encoded"]
+    first = 0
+    for path, shard in zip(info.shard_paths(examples_dir, split), info.split(split).shards):
+        rows = images[first : first + shard.num_examples]
+        first += shard.num_examples
+        if any(row["id"] in wanted for row in rows):
+            for row, record in zip(rows, _records(path)):
+                if row["id"] in wanted:
+                    found[row["id"]] = record["image_encoded"]
     return found
 
 

@@ -43,16 +43,16 @@ def raw_cross_attention(model: Pix2Seq, images: Any, tokens_BL: np.ndarray) -> n
       class token if the model has one. A large array: 0.3 GB for one 640 px image and 500 tokens
       of ViT-B.
     """
-    memory_BND = model.encode(ops.convert_to_tensor(images))
+    encoded_BND = model.encode(ops.convert_to_tensor(images))
     layers = model.decoder.cross_attention(
-        ops.convert_to_tensor(_input_tokens(tokens_BL)), memory_BND
+        ops.convert_to_tensor(_input_tokens(tokens_BL)), encoded_BND
     )
     return np.stack(
         [ops.convert_to_numpy(ops.cast(weights, "float32")) for weights in layers], axis=1
     )
 
 
-def likeliest_classes(
+def likeliest_categories(
     model: Pix2Seq, images: Any, tokens_BL: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """What the step that predicts the last token says of the object's class.
@@ -61,10 +61,10 @@ def likeliest_classes(
       model, images, tokens_BL: see `cross_attention_maps`; the last token, a class, is not read.
 
     Returns:
-      (B,) int32 class ids and (B,) float32 probabilities under the full softmax.
+      (B,) int32 category ids and (B,) float32 probabilities under the full softmax.
     """
-    memory_BND = model.encode(ops.convert_to_tensor(images))
-    logits_BLV = model.decode(ops.convert_to_tensor(_input_tokens(tokens_BL)), memory_BND)
+    encoded_BND = model.encode(ops.convert_to_tensor(images))
+    logits_BLV = model.decode(ops.convert_to_tensor(_input_tokens(tokens_BL)), encoded_BND)
     classes_BC = ops.convert_to_numpy(ops.softmax(logits_BLV[:, -1]))[
         :, CLASS_SHIFT : model.vocabulary.coord_shift
     ]

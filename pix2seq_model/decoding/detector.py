@@ -7,22 +7,14 @@ import numpy as np
 
 from pix2seq_model.decoding.generate import generate
 from pix2seq_model.decoding.settings import DecodeSettings
-from pix2seq_model.errors import ConfigError
 from pix2seq_model.network.config import ModelConfig
 from pix2seq_model.network.pix2seq import Pix2Seq
 from pix2seq_model.tokens.detections import boxes_from_tokens, boxes_in_original, coco_results
-from pix2seq_model.tokens.vocabulary import TOKENS_PER_OBJECT
 
 
 def check_positions(settings: DecodeSettings, model: ModelConfig) -> None:
     """Raises ConfigError if more objects are wanted than the model has positions for."""
-    positions = model.max_seq_len
-    if settings.num_tokens > positions:
-        raise ConfigError(
-            f"max_objects={settings.max_objects} needs {settings.num_tokens} positions, but the "
-            f"model's max_seq_len is {positions}: ask for at most "
-            f"{positions // TOKENS_PER_OBJECT} objects"
-        )
+    model.check_positions("max_objects", settings.max_objects)
 
 
 class Detector:
@@ -36,7 +28,7 @@ class Detector:
           network: the model.
           seed: of the sampled tokens, one for all images: what is found in an image depends
             neither on its place in the data nor on its neighbours.
-          batch_size: smaller batches are filled up to it, so that nothing is compiled anew.
+          batch_size: smaller batches are filled up to it, so that nothing is compiled again.
           **settings: the fields of `decoding.DecodeSettings`.
 
         Raises:
@@ -100,8 +92,8 @@ class Detector:
           image_ids: of each image, for the rows.
           source_size: (B, 2) height and width of the originals in pixels.
           content_size: (B, 2) height and width that each takes of its padded image, in pixels.
-          category_numbers: category id for the rows by the model's class id; objects of other
-            class ids are left out.
+          category_numbers: id for the rows of each of the model's category ids; objects of other
+            categories are left out.
 
         Returns:
           COCO results: image_id, category_id, bbox xywh in pixels of the original, score.
@@ -111,14 +103,11 @@ class Detector:
             image_size=self._network.model_config.image_size,
             content_size_B2=content_size,
         )
-        rows = coco_results(
+        return coco_results(
             image_ids,
             boxes_BN4=boxes,
-            class_ids_BN=found["class_ids"],
+            category_ids_BN=found["category_ids"],
             scores_BN=found["scores"],
             source_size_B2=source_size,
-            category_ids=category_numbers,
+            category_numbers=category_numbers,
         )
-        for row in rows:
-            row["category_id"] = category_numbers[row["category_id"]]
-        return rows

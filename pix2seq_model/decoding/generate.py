@@ -1,14 +1,13 @@
 """Generates objects from images, token by token, with cached keys and values.
 
 Each object is five tokens: ymin, xmin, ymax, xmax, class. What the tokens mean in pixels is the
-business of `detections`.
+business of `tokens.detections`.
 """
 
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import keras
 import numpy as np
 from keras import ops
 
@@ -22,6 +21,7 @@ from pix2seq_model.tokens.vocabulary import (
     DETECTION_PROMPT,
     PADDING,
     TOKENS_PER_OBJECT,
+    Vocabulary,
 )
 
 
@@ -45,9 +45,9 @@ def generate(
       **settings: the fields of DecodeSettings.
 
     Returns:
-      tokens (B, 5 * max_objects) int32, 0 after the end of a sequence; class_ids (B, max_objects)
-      int32, the likeliest class of each object, 0 where there is no object; scores
-      (B, max_objects) float32, its probability; logits (B, 5 * max_objects, V) if kept.
+      tokens (B, 5 * max_objects) int32, 0 after the end of a sequence; category_ids
+      (B, max_objects) int32, the likeliest category of each object, 0 where there is no object;
+      scores (B, max_objects) float32, its probability; logits (B, 5 * max_objects, V) if kept.
     """
     chosen = DecodeSettings(**settings)
     images = np.asarray(images)
@@ -59,13 +59,19 @@ def generate(
         )
     uniform_BL = np.zeros((filled, chosen.num_tokens), np.float32)
     uniform_BL[:count] = draw_uniform(seed, count, chosen.num_tokens)
-    alive_B = np.arange(filled) < count
     run = _compiled_for(model, chosen)
-    result = run(images, uniform_BL, alive_B)
+    result = run(images, uniform_BL, np.arange(filled) >= count)
     return {name: ops.convert_to_numpy(array)[:count] for name, array in result.items()}
 
 
-def decode_images(model: Pix2Seq, images, uniform_BL, *, settings: DecodeSettings, alive_B=None):
+def decode_images(
+    model: Pix2Seq,
+    images: Any,
+    uniform_BL: Any,
+    *,
+    settings: DecodeSettings,
+    finished_B: Any = None,
+) -> dict[str, Any]:
     """As `generate`, on tensors: to be traced inside a compiled function.
 
     Args:
@@ -73,96 +79,87 @@ def decode_images(model: Pix2Seq, images, uniform_BL, *, settings: DecodeSetting
       images: (B, height, width, 3) float.
       uniform_BL: (B, 5 * max_objects) float32 in [0, 1), from `sampling.draw_uniform`.
       settings: how tokens are chosen.
-      alive_B: (B,) bool, False for rows that only fill the batch; all True if None.
+      finished_B: (B,) bool, True for rows that only fill the batch; all False if None.
     """
-    return decode_memory(
-        model, model.encode(images), uniform_BL, settings=settings, alive_B=alive_B
-    )
-
-
-def decode_memory(
-    model: Pix2Seq, memory_BND, uniform_BL, *, settings: DecodeSettings, alive_B=None
-):
-    """As `decode_images`, from encoded images (B, N, D)."""
-    batch_size, num_tokens = ops.shape(memory_BND)[0], settings.num_tokens
+    encoded_BND = model.encode(images)
+    batch_size, num_tokens = ops.shape(encoded_BND)[0], settings.num_tokens
     vocabulary = model.vocabulary
-    past, fixed = model.decoder.start(memory_BND, num_tokens)
-    alive_B = ops.ones((batch_size,), dtype="bool") if alive_B is None else alive_B
+    kv_cache, cross_kv_cache, output_DV = model.decoder.init_kv_cache(encoded_BND, num_tokens)
+    if finished_B is None:
+        finished_B = ops.zeros((batch_size,), dtype="bool")
+    offset_V = np.zeros(vocabulary.vocab_size, np.float32)
+    offset_V[PADDING] = settings.end_token_offset
 
-    def running(position, alive_B, *_):
-        return ops.logical_and(position < num_tokens, ops.any(alive_B))
+    def running(index, finished_B, *_):
+        return ops.logical_and(index < num_tokens, ops.logical_not(ops.all(finished_B)))
 
-    def step(position, alive_B, last_B, past, tokens_BL, class_ids_BN, scores_BN, logits_BLV):
-        logits_BV, past = model.decoder.step(last_B, position, past, fixed)
+    def step(index, finished_B, last_B, kv_cache, tokens_BL, category_ids_BN, scores_BN, logits):
+        logits_BV, kv_cache = model.decoder.step(
+            last_B, index, kv_cache, cross_kv_cache=cross_kv_cache, output_DV=output_DV
+        )
         if settings.keep_logits:
-            logits_BLV = slice_update(logits_BLV, (0, position, 0), logits_BV[:, None])
-        offset_V = _end_token_offset(vocabulary.vocab_size, settings.end_token_offset)
+            logits = slice_update(logits, (0, index, 0), logits_BV[:, None])
         token_B = sample(
             logits_BV + offset_V,
-            ops.take(uniform_BL, position, axis=1),
+            ops.take(uniform_BL, index, axis=1),
             top_k=settings.top_k,
             top_p=settings.top_p,
             temperature=settings.temperature,
         )
-        token_B = ops.where(alive_B, token_B, PADDING)
-        tokens_BL = slice_update(tokens_BL, (0, position), token_B[:, None])
-        # Every token of an object writes to the object's place; the last one, the class, stays.
-        class_id_B, score_B = _likeliest_class(logits_BV, vocabulary)
-        slot = position // TOKENS_PER_OBJECT
-        is_class = position % TOKENS_PER_OBJECT == TOKENS_PER_OBJECT - 1
-        valid_B = ops.logical_and(alive_B, is_class)
-        class_ids_BN = slice_update(
-            class_ids_BN, (0, slot), ops.where(valid_B, class_id_B, 0)[:, None]
+        token_B = ops.where(finished_B, PADDING, token_B)
+        tokens_BL = slice_update(tokens_BL, (0, index), token_B[:, None])
+        # Every token of an object writes to the object's slot; the last one, the class, stays.
+        category_id_B, score_B = _likeliest_category(logits_BV, vocabulary)
+        slot = index // TOKENS_PER_OBJECT
+        is_class = index % TOKENS_PER_OBJECT == TOKENS_PER_OBJECT - 1
+        found_B = ops.logical_and(ops.logical_not(finished_B), is_class)
+        category_ids_BN = slice_update(
+            category_ids_BN, (0, slot), ops.where(found_B, category_id_B, 0)[:, None]
         )
-        scores_BN = slice_update(scores_BN, (0, slot), ops.where(valid_B, score_B, 0.0)[:, None])
+        scores_BN = slice_update(scores_BN, (0, slot), ops.where(found_B, score_B, 0.0)[:, None])
         if settings.stop_at_end:
-            alive_B = ops.logical_and(alive_B, token_B != PADDING)
-        return position + 1, alive_B, token_B, past, tokens_BL, class_ids_BN, scores_BN, logits_BLV
+            finished_B = ops.logical_or(finished_B, token_B == PADDING)
+        written = (tokens_BL, category_ids_BN, scores_BN, logits)
+        return index + 1, finished_B, token_B, kv_cache, *written
 
     kept = num_tokens if settings.keep_logits else 0
-    state = ops.while_loop(
+    *_, tokens_BL, category_ids_BN, scores_BN, logits_BLV = ops.while_loop(
         running,
         step,
         (
             ops.convert_to_tensor(0, dtype="int32"),
-            alive_B,
+            finished_B,
             ops.full((batch_size,), DETECTION_PROMPT, dtype="int32"),
-            past,
+            kv_cache,
             ops.full((batch_size, num_tokens), PADDING, dtype="int32"),
             ops.zeros((batch_size, settings.max_objects), dtype="int32"),
             ops.zeros((batch_size, settings.max_objects), dtype="float32"),
             ops.zeros((batch_size, kept, vocabulary.vocab_size), dtype="float32"),
         ),
     )
-    result = {"tokens": state[4], "class_ids": state[5], "scores": state[6]}
-    return {**result, "logits": state[7]} if settings.keep_logits else result
+    result = {"tokens": tokens_BL, "category_ids": category_ids_BN, "scores": scores_BN}
+    return {**result, "logits": logits_BLV} if settings.keep_logits else result
 
 
-def _likeliest_class(logits_BV, vocabulary):
-    """The likeliest class and its probability among all tokens: (B,) int32, (B,) float32."""
+def _likeliest_category(logits_BV: Any, vocabulary: Vocabulary) -> tuple[Any, Any]:
+    """The likeliest category and its probability among all tokens: (B,) int32, (B,) float32."""
     class_logits = logits_BV[:, CLASS_SHIFT : vocabulary.coord_shift]
     best_B = ops.max(class_logits, axis=-1)
     score_B = ops.exp(best_B - ops.logsumexp(logits_BV, axis=-1))
     return ops.cast(ops.argmax(class_logits, axis=-1), "int32"), score_B
 
 
-def _end_token_offset(vocab_size: int, offset: float) -> np.ndarray:
-    offsets = np.zeros(vocab_size, np.float32)
-    offsets[PADDING] = offset
-    return offsets
-
-
 _compiled_functions: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 
-def _compiled_for(model: keras.Model, settings: DecodeSettings):
+def _compiled_for(model: Pix2Seq, settings: DecodeSettings) -> Callable[..., dict[str, Any]]:
     functions = _compiled_functions.setdefault(model, {})
     if settings not in functions:
-        # A weak reference, lest the cache's value keep its own key alive.
+        # A weak reference, so that the cache's value does not keep its own key alive.
         network: Any = weakref.proxy(model)
         functions[settings] = compiled(
-            lambda images, uniform_BL, alive_B: decode_images(
-                network, images, uniform_BL, settings=settings, alive_B=alive_B
+            lambda images, uniform_BL, finished_B: decode_images(
+                network, images, uniform_BL, settings=settings, finished_B=finished_B
             ),
             network,
         )

@@ -5,6 +5,7 @@ tokens, whatever the backend, the batch and the step they are used in.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from keras import ops
@@ -12,7 +13,7 @@ from keras import ops
 _NEVER = -1e10
 
 
-def keep_top(logits, *, top_k: int = 0, top_p: float = 1.0):
+def keep_top(logits: Any, *, top_k: int = 0, top_p: float = 1.0) -> Any:
     """Lowers the logits of all but the likeliest tokens to -1e10.
 
     The nucleus is the published one: sorted by falling probability, the tokens whose cumulative
@@ -39,7 +40,9 @@ def keep_top(logits, *, top_k: int = 0, top_p: float = 1.0):
     return logits
 
 
-def sample(logits, uniform_B, *, top_k: int = 0, top_p: float = 1.0, temperature: float = 1.0):
+def sample(
+    logits: Any, uniform_B: Any, *, top_k: int = 0, top_p: float = 1.0, temperature: float = 1.0
+) -> Any:
     """One token of each row.
 
     Args:

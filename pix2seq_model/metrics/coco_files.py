@@ -44,9 +44,9 @@ def read_detections(
 def checked_ground_truth(truth: Any, *, source: str = "ground truth") -> dict[str, Any]:
     """Returns a ground truth with every field that the evaluators need, else refuses it.
 
-    Absent `area` becomes the box's area and absent `iscrowd` becomes 0. Annotation ids are given
-    anew from 1 in the file's order, because pycocotools takes an annotation with id 0 for one that
-    nothing matched, and one of two that share an id for the other.
+    Absent `area` becomes the box's area and absent `iscrowd` becomes 0. Annotations are
+    numbered again from 1 in the file's order, because pycocotools takes an annotation with id 0
+    for one that nothing matched, and one of two that share an id for the other.
 
     Args:
       truth: a dictionary with the lists `images`, `annotations` and `categories`. Not changed.

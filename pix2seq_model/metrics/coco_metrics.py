@@ -1,6 +1,6 @@
 """The twelve COCO numbers, per-class numbers and precision/recall curves of a set of detections.
 
-pycocotools is the definition of these numbers. `hotcoco` computes the same ones in Rust and is the
+pycocotools is the definition of these numbers. hotcoco computes the same ones in Rust and is the
 default; both are given the same rows and their results are averaged by the same lines, so that a
 difference can only come from the matching itself.
 """
@@ -17,10 +17,9 @@ from typing import Any, Literal
 import numpy as np
 
 from pix2seq_model.errors import DataError
-from pix2seq_model.metrics.coco_files import checked_detections, checked_ground_truth
 
-Engine = Literal["faster", "pycocotools"]
-ENGINES: tuple[str, ...] = ("faster", "pycocotools")
+Engine = Literal["hotcoco", "pycocotools"]
+ENGINES: tuple[str, ...] = ("hotcoco", "pycocotools")
 
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
 RECALL_THRESHOLDS = np.linspace(0.0, 1.0, 101)
@@ -95,22 +94,22 @@ class CocoResult:
 
 def evaluate_detections(
     ground_truth: Mapping[str, Any],
-    detections: Sequence[Mapping[str, Any]],
+    detections: Sequence[dict[str, Any]],
     *,
     image_ids: Iterable[int] | None = None,
-    engine: Engine = "faster",
+    engine: Engine = "hotcoco",
 ) -> CocoResult:
     """Computes the COCO numbers for bounding boxes.
 
     Args:
-      ground_truth: a COCO annotation dictionary (boxes xywh in pixels). Not changed.
-      detections: COCO results rows; more than 100 of an image's class are cut by score as COCO
-        does. Not changed.
+      ground_truth: as `coco_files` gives it after its checks, or `read_split_truth`.
+      detections: as `coco_files` gives them after its checks; more than 100 of an image's class
+        are cut by score as COCO does.
       image_ids: evaluate these images only; all of the ground truth's where not given.
-      engine: 'faster' or 'pycocotools'.
+      engine: 'hotcoco' or 'pycocotools'.
 
     Raises:
-      DataError: see `coco_files`; an image id that the ground truth does not list.
+      DataError: an image id that the ground truth does not list, or another engine.
     """
     if engine not in ENGINES:
         raise DataError(f"engine is {engine!r}; choose one of {', '.join(ENGINES)}")
@@ -120,13 +119,11 @@ def evaluate_detections(
 
 def _evaluate(
     ground_truth: Mapping[str, Any],
-    detections: Sequence[Mapping[str, Any]],
+    detections: Sequence[dict[str, Any]],
     image_ids: Iterable[int] | None,
     engine: Engine,
 ) -> CocoResult:
-    truth = checked_ground_truth(ground_truth)
-    known = {row["id"] for row in truth["images"]}
-    rows = checked_detections(detections, image_ids=known)
+    known = {row["id"] for row in ground_truth["images"]}
     chosen = sorted(known if image_ids is None else {int(i) for i in image_ids})
     if not chosen:
         raise DataError("image_ids is empty: name at least one image, or leave it out for all")
@@ -136,18 +133,18 @@ def _evaluate(
             f"image_ids: {len(strangers)} are not images of the ground truth, among them "
             f"{strangers[:5]}"
         )
-    categories = sorted(truth["categories"], key=lambda row: row["id"])
+    categories = sorted(ground_truth["categories"], key=lambda row: row["id"])
     category_ids = [row["id"] for row in categories]
-    run = _run_faster if engine == "faster" else _run_pycocotools
-    precision_TRKAM, recall_TKAM = run(truth, rows, chosen, category_ids)
+    run = _run_hotcoco if engine == "hotcoco" else _run_pycocotools
+    precision_TRKAM, recall_TKAM = run(ground_truth, detections, chosen, category_ids)
 
     chosen_set, category_set = set(chosen), set(category_ids)
     objects = Counter(
         row["category_id"]
-        for row in truth["annotations"]
+        for row in ground_truth["annotations"]
         if row["image_id"] in chosen_set and not row["iscrowd"]
     )
-    found = Counter(row["category_id"] for row in rows if row["image_id"] in chosen_set)
+    found = Counter(row["category_id"] for row in detections if row["image_id"] in chosen_set)
     per_class = [
         {
             "id": row["id"],
@@ -211,23 +208,50 @@ def _numbers(precision_TRKAM: np.ndarray, recall_TKAM: np.ndarray) -> dict[str, 
     return numbers
 
 
-def _run_faster(
-    truth: dict, detections: list[dict], image_ids: list[int], category_ids: list[int]
-) -> tuple[np.ndarray, np.ndarray]:
+def hotcoco_evaluator(
+    ground_truth: Mapping[str, Any],
+    detections: Sequence[dict[str, Any]],
+    *,
+    image_ids: Iterable[int] | None = None,
+) -> Any:
+    """hotcoco's `COCOeval` of boxes; detections of categories that are not listed are left out.
+
+    Args:
+      ground_truth, detections, image_ids: see `evaluate_detections`. hotcoco numbers the
+        detections from 1 in their order.
+    """
     from hotcoco import COCO, COCOeval
 
-    known = set(category_ids)  # It warns of others, which the result names anyway.
-    coco = COCO(truth)
-    found = coco.load_res([row for row in detections if row["category_id"] in known])
+    # It warns of unknown categories, which our result names anyway.
+    category_ids = sorted(row["id"] for row in ground_truth["categories"])
+    known = set(category_ids)
+    coco = COCO(dict(ground_truth))
+    rows: list[Any] = [row for row in detections if row["category_id"] in known]
+    found = coco.load_res(rows)
     evaluator = COCOeval(coco, found, "bbox")
-    evaluator.params.imgIds, evaluator.params.catIds = image_ids, category_ids
+    all_ids = (row["id"] for row in ground_truth["images"])
+    evaluator.params.imgIds = sorted(all_ids if image_ids is None else image_ids)
+    evaluator.params.catIds = category_ids
+    return evaluator
+
+
+def _run_hotcoco(
+    truth: Mapping[str, Any],
+    detections: Sequence[dict[str, Any]],
+    image_ids: list[int],
+    category_ids: list[int],
+) -> tuple[np.ndarray, np.ndarray]:
+    evaluator = hotcoco_evaluator(truth, detections, image_ids=image_ids)
     evaluator.evaluate()
     evaluator.accumulate()
     return np.asarray(evaluator.eval["precision"]), np.asarray(evaluator.eval["recall"])
 
 
 def _run_pycocotools(
-    truth: dict, detections: list[dict], image_ids: list[int], category_ids: list[int]
+    truth: Mapping[str, Any],
+    detections: Sequence[dict[str, Any]],
+    image_ids: list[int],
+    category_ids: list[int],
 ) -> tuple[np.ndarray, np.ndarray]:
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval

@@ -31,7 +31,9 @@ MODEL_FILE = "model.json"
 WEIGHTS_FILE = "model.weights.h5"
 HISTORY_FOLDER = "history"
 SERVING_FOLDER = "Format-Serving"
-_FORMAT_VERSION = 1
+_FORMAT_VERSION = 2
+# What layers of folders of format 1 are called now; the files differ in nothing else.
+_RENAMED_LAYERS = {"merge": "output_projection"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -102,8 +104,12 @@ def read_model_info(folder: str) -> ModelInfo:
         )
     try:
         content = json.loads(path.read_text())
-        if content.pop("format_version") != _FORMAT_VERSION:
-            raise ModelError(f"{path}: written by another version of this project.")
+        version = content.pop("format_version")
+        if version not in (1, _FORMAT_VERSION):
+            raise ModelError(
+                f"{path} has format_version {version}, this version of the project reads 1 to "
+                f"{_FORMAT_VERSION}: use the version that wrote it, or a newer one."
+            )
         content["model"] = ModelConfig.from_dict(content["model"], source=str(path))
         content["vocabulary"] = Vocabulary(**content["vocabulary"])
         content["categories"] = tuple(content["categories"])
@@ -111,7 +117,7 @@ def read_model_info(folder: str) -> ModelInfo:
     except ConfigError as error:
         raise ModelError(f"{path}: {error}") from error
     except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise ModelError(f"{path} is damaged ({error}): write the model folder anew.") from error
+        raise ModelError(f"{path} is damaged ({error}): write the model folder again.") from error
 
 
 def wait_for_model(
@@ -188,11 +194,28 @@ def load_weights(network: Any, folder: str) -> None:
         local = Path(scratch) / WEIGHTS_FILE
         source.copy(local)
         try:
+            _rename_layers(local)
             network.load_weights(local)
         except (OSError, ValueError, KeyError) as error:
             raise ModelError(
                 f"{source} cannot be loaded into the network that {MODEL_FILE} describes: {error}"
             ) from error
+
+
+def _rename_layers(weights_file: Path) -> None:
+    """Brings the names in a weights file of format 1 up to date; no file of format 2 has them."""
+    import h5py
+
+    names: list[str] = []
+    with h5py.File(weights_file) as weights:
+        weights.visit(names.append)
+    old = [name for name in names if name.rsplit("/", 1)[-1] in _RENAMED_LAYERS]
+    if old:
+        weights_file.chmod(0o600)
+        with h5py.File(weights_file, "r+") as weights:
+            for name in old:
+                parent, last = name.rsplit("/", 1)
+                weights.move(name, f"{parent}/{_RENAMED_LAYERS[last]}")
 
 
 def _weights_digest(network: Any) -> str:

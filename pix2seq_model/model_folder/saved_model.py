@@ -3,7 +3,7 @@
 It holds the whole way from encoded images to boxes in them as one TensorFlow graph: loading it
 takes TensorFlow alone, neither Keras nor this project. Nothing in it asks to be compiled by XLA:
 TensorFlow Serving refuses such graphs on CPUs unless it is told otherwise, has no compiler for GPUs
-at all (tensorflow/serving issue 2214), and every new size of a batch would be compiled anew.
+at all (tensorflow/serving issue 2214), and every new size of a batch would be compiled again.
 """
 
 import dataclasses
@@ -144,17 +144,17 @@ class _ServedModel(tf.Module):
         self._image_size = network.model_config.image_size
         self._vocabulary = network.vocabulary
         self._settings = settings
-        num_classes = network.vocabulary.max_class_id + 1
+        num_classes = network.vocabulary.max_category_id + 1
         self._names = np.full(num_classes, "", dtype=object)
         self._numbers = np.zeros(num_classes, np.int64)
         # Only known categories are detections.
         self._known = np.zeros(num_classes, bool)
         numbers = category_numbers(categories)
         for category in categories:
-            class_id = category["id"]
-            self._names[class_id] = category["name"]
-            self._numbers[class_id] = numbers[class_id]
-            self._known[class_id] = True
+            category_id = category["id"]
+            self._names[category_id] = category["name"]
+            self._numbers[category_id] = numbers[category_id]
+            self._known[category_id] = True
         uniform_1L = draw_uniform(seed, 1, settings.num_tokens)
 
         # A function of its own, whose graph both signatures share.
@@ -195,18 +195,18 @@ class _ServedModel(tf.Module):
             content_size_B2=tf.cast(prepared["content_size"], tf.float32),
             xp=keras.ops,
         )
-        class_ids_BN = decoded["class_ids"]
+        categories_BN = decoded["category_ids"]
         # A box without area marks nothing.
-        is_object_BN = tf.gather(self._known, class_ids_BN) & box_yxyx_is_valid(boxes_BN4, xp=tf)
+        is_object_BN = tf.gather(self._known, categories_BN) & box_yxyx_is_valid(boxes_BN4, xp=tf)
         scores_BN = tf.where(is_object_BN, decoded["scores"], -1.0)
         order_BN = tf.argsort(scores_BN, axis=1, direction="DESCENDING", stable=True)
         is_object_BN = tf.gather(is_object_BN, order_BN, batch_dims=1)
-        class_ids_BN = tf.where(is_object_BN, tf.gather(class_ids_BN, order_BN, batch_dims=1), 0)
+        categories_BN = tf.where(is_object_BN, tf.gather(categories_BN, order_BN, batch_dims=1), 0)
         boxes_BN4 = tf.gather(boxes_BN4, order_BN, batch_dims=1)
         return {
             "detection_boxes": tf.where(is_object_BN[..., None], boxes_BN4, 0.0),
-            "detection_classes": tf.gather(self._numbers, class_ids_BN),
-            "detection_class_names": tf.gather(tf.constant(list(self._names)), class_ids_BN),
+            "detection_classes": tf.gather(self._numbers, categories_BN),
+            "detection_class_names": tf.gather(tf.constant(list(self._names)), categories_BN),
             "detection_scores": tf.maximum(tf.gather(scores_BN, order_BN, batch_dims=1), 0.0),
             "num_detections": tf.reduce_sum(tf.cast(is_object_BN, tf.int32), axis=1),
         }

@@ -1,6 +1,6 @@
 """Starting from another model's weights: of other categories, bins, sequence length or image size.
 
-Position codes of the image are computed, so another image size changes no weight. Another
+The position encoding of the image is computed, so another image size changes no weight. Another
 vocabulary moves the rows of the token embedding: classes keep their row, coordinates are
 interpolated where the number of bins differs.
 """
@@ -13,6 +13,7 @@ import numpy as np
 
 from pix2seq_model.errors import ModelError
 from pix2seq_model.model_folder.folder import ModelInfo, load_model_folder
+from pix2seq_model.network.config import ModelConfig
 from pix2seq_model.tokens.vocabulary import Vocabulary
 
 # Weights with one row (or entry) per token, and the one with a row per position.
@@ -138,7 +139,7 @@ def _path(weight: keras.Variable) -> str:
     return weight.path.split("/", 1)[1]
 
 
-def _shape(config) -> str:
+def _shape(config: ModelConfig) -> str:
     return (
         f"{config.backbone} with encoder width {config.dim_encoder} and decoder width "
         f"{config.dim_decoder}"

@@ -1,10 +1,10 @@
 """What a Pix2Seq network is made of, as one frozen and checked object."""
 
 import dataclasses
-import json
 
 from pix2seq_model.errors import ConfigError
 from pix2seq_model.setting_checks import check_one_of, check_settings, setting
+from pix2seq_model.tokens.vocabulary import TOKENS_PER_OBJECT
 
 
 def _architecture(
@@ -28,6 +28,7 @@ _PUBLISHED = {
     "vit_l": _architecture("vit", encoder=(24, 1024, 4096, 16), decoder=(8, 512, 2048, 16)),
 }
 PUBLISHED_NAMES = tuple(_PUBLISHED)
+_DROP_RATES = ("drop_path", "drop_units", "drop_attention")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,7 +37,7 @@ class ModelConfig:
 
     Attributes:
       backbone: "vit" (a patch convolution) or "resnet" (a convolutional network) as the stem.
-      image_size: (height, width) of the padded input. The position codes of the encoder are
+      image_size: (height, width) of the padded input. The encoder's position encoding is
         computed, not learned: the same weights serve any size.
       patch_size: side of a ViT patch. Pixels at the bottom and right that fill no whole patch
         are not seen, as in the published model at 1333 px.
@@ -91,7 +92,7 @@ class ModelConfig:
                     "needs a channel."
                 )
             if dim % 2:
-                # The position codes give half the channels to the row and half to the column.
+                # The position encoding gives half the channels to the row and half to the column.
                 raise ConfigError(f"model.dim_{part}={dim} must be even.")
         if self.backbone == "vit" and min(self.image_size) < self.patch_size:
             raise ConfigError(
@@ -104,6 +105,21 @@ class ModelConfig:
         if self.backbone == "vit":
             return self.patch_size
         return 32 if self.resnet_variant == "standard" else 16
+
+    def check_positions(self, name: str, max_objects: int) -> None:
+        """Raises ConfigError if the decoder has too few positions for sequences of so many objects.
+
+        Args:
+          name: of the setting, for the message.
+          max_objects: of a sequence.
+        """
+        needed = TOKENS_PER_OBJECT * max_objects
+        if needed > self.max_seq_len:
+            raise ConfigError(
+                f"{name}={max_objects} needs {needed} positions, but model.max_seq_len="
+                f"{self.max_seq_len}: set max_objects to at most "
+                f"{self.max_seq_len // TOKENS_PER_OBJECT} or raise max_seq_len."
+            )
 
     @classmethod
     def published(cls, name: str, image_size: tuple[int, int] = (640, 640)) -> "ModelConfig":
@@ -119,16 +135,10 @@ class ModelConfig:
         """Which published architecture this is, whatever its image size; None if none."""
         for name in PUBLISHED_NAMES:
             published = ModelConfig.published(name, self.image_size)
-            regular = {
-                field: getattr(published, field)
-                for field in ("drop_path", "drop_units", "drop_attention")
-            }
-            if dataclasses.replace(self, **regular) == published:
+            rates = {field: getattr(published, field) for field in _DROP_RATES}
+            if dataclasses.replace(self, **rates) == published:
                 return name
         return None
-
-    def to_json(self) -> str:
-        return json.dumps(dataclasses.asdict(self), indent=1, sort_keys=True)
 
     @classmethod
     def from_dict(cls, fields: dict, *, source: str = "model") -> "ModelConfig":

@@ -8,7 +8,7 @@ from keras import ops
 from pix2seq_model.network.transformer import glorot, layer_norm
 
 
-class PatchStem(keras.layers.Layer):
+class PatchEmbedding(keras.layers.Layer):
     """A convolution over non-overlapping patches, then LayerNorm.
 
     Rows and columns of pixels that do not fill a patch at the bottom and right are left out.

@@ -4,21 +4,25 @@ Shape suffixes: B batch, N positions of the encoded image, D width, L tokens, V 
 """
 
 import random
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
 from pix2seq_model.network.config import ModelConfig
-from pix2seq_model.network.patch_embedding import PatchStem
-from pix2seq_model.network.position_encoding import image_position_codes
+from pix2seq_model.network.patch_embedding import PatchEmbedding
+from pix2seq_model.network.position_encoding import image_position_encoding
 from pix2seq_model.network.remat import run_layer
 from pix2seq_model.network.resnet import ResNetStem
 from pix2seq_model.network.transformer import (
+    LAYER_NORM_EPSILON,
+    MASKED,
     DecoderLayer,
     EncoderLayer,
+    LayerSettings,
     MlpBlock,
-    glorot,
+    dense,
     layer_norm,
 )
 from pix2seq_model.tokens.vocabulary import Vocabulary
@@ -67,27 +71,27 @@ class Pix2Seq(keras.Model):
         Returns:
           logits (B, L, V) float32 of the tokens that follow.
         """
-        memory_BND = self.encode(inputs["image"], training=training)
-        return self.decode(inputs["tokens"], memory_BND, training=training)
+        encoded_BND = self.encode(inputs["image"], training=training)
+        return self.decode(inputs["tokens"], encoded_BND, training=training)
 
     def encode(self, images, training=False):
         """Images (B, height, width, 3) to what the decoder attends to, (B, N, D)."""
         return self.bridge(self.encoder(images, training=training), training=training)
 
-    def decode(self, tokens, memory_BND, training=False):
+    def decode(self, tokens, encoded_BND, training=False):
         """Tokens (B, L) and an encoded image to logits (B, L, V)."""
-        return self.decoder(tokens, memory_BND, training=training)
+        return self.decoder(tokens, encoded_BND, training=training)
 
 
 class ImageEncoder(keras.layers.Layer):
-    """Stem, position codes, an optional class token, transformer layers and a last LayerNorm."""
+    """Stem, position encoding, an optional class token, transformer layers and a last LayerNorm."""
 
     recompute = False  # see recompute_activations
 
     def __init__(self, config: ModelConfig, *, seeds: random.Random):
         super().__init__(name="encoder")
         if config.backbone == "vit":
-            self.stem = PatchStem(config.dim_encoder, config.patch_size, seeds=seeds)
+            self.stem = PatchEmbedding(config.dim_encoder, config.patch_size, seeds=seeds)
         else:
             self.stem = ResNetStem(
                 config.dim_encoder,
@@ -98,18 +102,10 @@ class ImageEncoder(keras.layers.Layer):
                 seeds=seeds,
             )
         self.map_size = self.stem.map_size(config.image_size)
-        self._codes = image_position_codes(*self.map_size, dim=config.dim_encoder)
+        self._position_encoding = image_position_encoding(*self.map_size, dim=config.dim_encoder)
+        settings = _layer_settings(config, "encoder")
         self.layers = [
-            EncoderLayer(
-                config.dim_encoder,
-                config.mlp_dim_encoder,
-                config.num_heads_encoder,
-                drop_path_rate=config.drop_path,
-                drop_units=config.drop_units,
-                drop_attention=config.drop_attention,
-                seeds=seeds,
-                name=f"layer{index}",
-            )
+            EncoderLayer(settings, seeds=seeds, name=f"layer{index}")
             for index in range(config.num_encoder_layers)
         ]
         self.norm = layer_norm("norm")
@@ -129,7 +125,7 @@ class ImageEncoder(keras.layers.Layer):
     def call(self, images, training=False):
         """Images (B, height, width, 3) to (B, N, D); the class token, if any, comes first."""
         x_BND = self.stem(images, training=training)
-        x_BND = x_BND + ops.cast(self._codes, x_BND.dtype)
+        x_BND = x_BND + ops.cast(self._position_encoding, x_BND.dtype)
         if self.class_token is not None:
             token_11D = ops.cast(self.class_token, x_BND.dtype)[None]
             token_B1D = ops.broadcast_to(
@@ -144,22 +140,20 @@ class ImageEncoder(keras.layers.Layer):
 class Bridge(keras.layers.Layer):
     """From the encoder's width to the decoder's.
 
-    A dense layer and LayerNorm ("linear"), then the position codes once more ("linear_p"), then an
+    A dense layer and LayerNorm ("linear"), then the position encoding again ("linear_p"), then an
     MLP block ("mlp") whose hidden width follows the encoder's ratio, as in the published network.
     """
 
     def __init__(self, config: ModelConfig, *, map_size: tuple[int, int], seeds: random.Random):
         super().__init__(name="bridge")
         dim = config.dim_decoder
-        self.projection = keras.layers.Dense(
-            dim, kernel_initializer=glorot(seeds), name="projection"
-        )
+        self.projection = dense(dim, seeds, "projection")
         self.norm = layer_norm("norm")
-        self._codes = self.mlp = None
+        self._position_encoding = self.mlp = None
         if config.bridge != "linear":
-            codes = image_position_codes(*map_size, dim=dim)
+            encoding = image_position_encoding(*map_size, dim=dim)
             # A class token has no position.
-            self._codes = np.pad(codes, ((int(config.use_class_token), 0), (0, 0)))
+            self._position_encoding = np.pad(encoding, ((int(config.use_class_token), 0), (0, 0)))
         if config.bridge == "mlp":
             self.mlp = MlpBlock(
                 dim,
@@ -177,8 +171,8 @@ class Bridge(keras.layers.Layer):
 
     def call(self, x_BND, training=False):
         x_BND = self.norm(self.projection(x_BND))
-        if self._codes is not None:
-            x_BND = x_BND + ops.cast(self._codes, x_BND.dtype)
+        if self._position_encoding is not None:
+            x_BND = x_BND + ops.cast(self._position_encoding, x_BND.dtype)
         return x_BND if self.mlp is None else self.mlp(x_BND, training=training)
 
 
@@ -189,26 +183,18 @@ class TokenDecoder(keras.layers.Layer):
 
     def __init__(self, config: ModelConfig, vocab_size: int, *, seeds: random.Random):
         super().__init__(name="decoder")
+        settings = _layer_settings(config, "decoder")
         self.layers = [
-            DecoderLayer(
-                config.dim_decoder,
-                config.mlp_dim_decoder,
-                config.num_heads_decoder,
-                drop_path_rate=config.drop_path,
-                drop_units=config.drop_units,
-                drop_attention=config.drop_attention,
-                seeds=seeds,
-                name=f"layer{index}",
-            )
+            DecoderLayer(settings, seeds=seeds, name=f"layer{index}")
             for index in range(config.num_decoder_layers)
         ]
         # Logits are float32 under every precision policy.
         self.norm = keras.layers.LayerNormalization(
-            epsilon=self.layers[0].mlp.norm.epsilon, dtype="float32", name="norm"
+            epsilon=LAYER_NORM_EPSILON, dtype="float32", name="norm"
         )
         self._config, self._vocab_size, self._seeds = config, vocab_size, seeds
 
-    def build(self, tokens_shape, memory_shape):
+    def build(self, tokens_shape, encoded_shape):
         config, dim = self._config, self._config.dim_decoder
 
         def weight(name, *shape):
@@ -225,14 +211,16 @@ class TokenDecoder(keras.layers.Layer):
         for layer in (*self.layers, self.norm):
             layer.build((None, None, dim))
 
-    def call(self, tokens, memory_BND, training=False):
-        """Tokens (B, L) and memory (B, N, D) to logits (B, L, V) float32."""
+    def call(self, tokens, encoded_BND, training=False):
+        """Tokens (B, L) and an encoded image (B, N, D) to logits (B, L, V) float32."""
         x_BLD = self._embed(tokens, self.position_embedding[: tokens.shape[1]])
         for layer in self.layers:
-            x_BLD = run_layer(layer, x_BLD, memory_BND, training=training, recompute=self.recompute)
+            x_BLD = run_layer(
+                layer, x_BLD, encoded_BND, training=training, recompute=self.recompute
+            )
         return self._logits(x_BLD, ops.transpose(self.output_embedding))
 
-    def cross_attention(self, tokens, memory_BND):
+    def cross_attention(self, tokens, encoded_BND):
         """The weights with which each token looks at the image, a list over layers.
 
         Returns:
@@ -241,47 +229,53 @@ class TokenDecoder(keras.layers.Layer):
         weights = []
         x_BLD = self._embed(tokens, self.position_embedding[: tokens.shape[1]])
         for layer in self.layers:
-            x_BLD, layer_weights = layer.call_with_attention(x_BLD, memory_BND)
+            x_BLD, layer_weights = layer.call_with_attention(x_BLD, encoded_BND)
             weights.append(layer_weights)
         return weights
 
-    def start(self, memory_BND, length: int):
+    def init_kv_cache(self, encoded_BND: Any, length: int) -> tuple[list, list, Any]:
         """Caches for decoding `length` tokens.
 
         Returns:
-          The past of each layer, still empty; and what stays the same in every step: the memory of
-          each layer, and the output embedding (D, V), which would be transposed anew in each step.
+          kv_cache: of each layer's tokens, still empty; and what stays the same in every step:
+          cross_kv_cache, of the image in each layer, and the output embedding (D, V), which each
+          step would otherwise transpose again.
         """
-        memory_BND = ops.cast(memory_BND, self.compute_dtype)
-        batch_size = ops.shape(memory_BND)[0]
-        past = [layer.self_attention.empty_past(batch_size, length) for layer in self.layers]
-        memory = [layer.cross_attention.cached_memory(memory_BND) for layer in self.layers]
-        return past, (memory, ops.transpose(self.output_embedding))
+        encoded_BND = ops.cast(encoded_BND, self.compute_dtype)
+        batch_size = ops.shape(encoded_BND)[0]
+        kv_cache = [
+            layer.self_attention.empty_kv_cache(batch_size, length) for layer in self.layers
+        ]
+        cross_kv_cache = [
+            layer.cross_attention.cross_kv_cache(encoded_BND) for layer in self.layers
+        ]
+        return kv_cache, cross_kv_cache, ops.transpose(self.output_embedding)
 
-    def step(self, tokens_B, position, past, fixed):
-        """Logits of the token after `tokens_B`, which stand at `position`.
+    def step(self, tokens_B, cache_index, kv_cache, *, cross_kv_cache, output_DV):
+        """Logits of the token after `tokens_B`.
 
         Args:
           tokens_B: (B,) int.
-          position: int32 scalar, 0 for the prompt.
-          past, fixed: the caches that `start` made.
+          cache_index: int32 scalar, the position of `tokens_B`, 0 for the prompt.
+          kv_cache, cross_kv_cache, output_DV: what `init_kv_cache` returned.
 
         Returns:
-          logits (B, V) float32, and the past with these tokens in it.
+          logits (B, V) float32, and the kv_cache with these tokens in it.
         """
-        memory, output_DV = fixed
         table = ops.convert_to_tensor(self.position_embedding)
-        position_1D = ops.slice(table, (position, 0), (1, self._config.dim_decoder))
+        position_1D = ops.slice(table, (cache_index, 0), (1, self._config.dim_decoder))
         x_BD = self._embed(tokens_B, position_1D)
-        length = past[0][1].shape[1]
-        filled_T = ops.where(ops.arange(length) <= position, 0.0, -1e9)
-        new_past = []
-        for layer, layer_past, layer_memory in zip(self.layers, past, memory, strict=True):
-            x_BD, layer_past = layer.step(
-                x_BD, layer_past, layer_memory, position, filled_T=filled_T
+        length = kv_cache[0][1].shape[1]
+        mask_T = ops.where(ops.arange(length) <= cache_index, 0.0, MASKED)
+        updated = []
+        for layer, layer_cache, cross_cache in zip(
+            self.layers, kv_cache, cross_kv_cache, strict=True
+        ):
+            x_BD, layer_cache = layer.step(
+                x_BD, layer_cache, cross_cache, cache_index, attention_mask_T=mask_T
             )
-            new_past.append(layer_past)
-        return self._logits(x_BD, output_DV), new_past
+            updated.append(layer_cache)
+        return self._logits(x_BD, output_DV), updated
 
     def _embed(self, tokens, positions):
         embedded = ops.take(self.token_embedding, tokens, axis=0) + positions
@@ -290,6 +284,17 @@ class TokenDecoder(keras.layers.Layer):
     def _logits(self, x, output_DV):
         logits = ops.matmul(self.norm(x), output_DV)
         return logits if self.output_bias is None else logits + self.output_bias
+
+
+def _layer_settings(config: ModelConfig, part: str) -> LayerSettings:
+    return LayerSettings(
+        dim=getattr(config, f"dim_{part}"),
+        mlp_dim=getattr(config, f"mlp_dim_{part}"),
+        num_heads=getattr(config, f"num_heads_{part}"),
+        drop_path=config.drop_path,
+        drop_units=config.drop_units,
+        drop_attention=config.drop_attention,
+    )
 
 
 def _small_normal(seeds: random.Random) -> keras.initializers.Initializer:

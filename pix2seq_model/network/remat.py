@@ -5,6 +5,8 @@ second time when the backward pass comes to it (arXiv:1604.06174). Memory falls 
 one layer's activations, for about a third more computation; results are the same.
 """
 
+from typing import Any
+
 import keras
 
 
@@ -14,7 +16,7 @@ def recompute_activations(network: keras.Model) -> None:
         part.recompute = True
 
 
-def run_layer(layer: keras.layers.Layer, *inputs, training: bool, recompute: bool):
+def run_layer(layer: keras.layers.Layer, *inputs: Any, training: bool, recompute: bool) -> Any:
     """`layer(*inputs, training=training)`, its activations not kept if `recompute`."""
     if not (training and recompute):
         return layer(*inputs, training=training)

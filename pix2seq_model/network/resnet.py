@@ -10,7 +10,7 @@ import keras
 from keras import ops
 
 from pix2seq_model.network.remat import run_layer
-from pix2seq_model.network.transformer import glorot, layer_norm
+from pix2seq_model.network.transformer import dense, dropout, layer_norm
 
 _BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 _BATCH_NORM = {"momentum": 0.9, "epsilon": 1e-5}
@@ -159,10 +159,8 @@ class ResNetStem(keras.layers.Layer):
                 )
                 for block in range(num_blocks)
             ]
-        self.dropout = keras.layers.Dropout(drop_units, seed=seeds.getrandbits(31), name="dropout")
-        self.projection = keras.layers.Dense(
-            dim, kernel_initializer=glorot(seeds), name="projection"
-        )
+        self.dropout = dropout(drop_units, seeds)
+        self.projection = dense(dim, seeds, "projection")
         self.norm = layer_norm("norm")
         self._dim = dim
         self._stride = 32 if variant == "standard" else 16

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from pix2seq_model.boxes import box_xywh_to_yxyx, box_yxyx_to_xywh
+from pix2seq_model.boxes import box_xywh_to_yxyx
 from pix2seq_model.data.example_proto import Example
 from pix2seq_model.data.records import BOX_EDGES
 
@@ -89,32 +89,3 @@ def encode_detections(found: ImageDetections, category_names: Mapping[int, str])
     )
     feature["image/detection/score"].float_list.value.extend(row["score"] for row in found.rows)
     return example.SerializeToString(deterministic=True)
-
-
-def decode_detections(serialized: bytes) -> ImageDetections:
-    """Reads a record that `encode_detections` wrote."""
-    feature = Example.FromString(serialized).features.feature
-
-    def text(name: str) -> str:
-        return feature[name].bytes_list.value[0].decode()
-
-    height = feature["image/height"].int64_list.value[0]
-    width = feature["image/width"].int64_list.value[0]
-    edges = [feature[f"image/detection/bbox/{edge}"].float_list.value for edge in BOX_EDGES]
-    boxes = box_yxyx_to_xywh(np.array(edges, float).T) * [width, height, width, height]
-    rows = [
-        {"category_id": label, "bbox": box, "score": score}
-        for box, label, score in zip(
-            boxes.tolist(),
-            feature["image/detection/label"].int64_list.value,
-            feature["image/detection/score"].float_list.value,
-        )
-    ]
-    image, image_id = text("image/filename"), text("image/source_id")
-    return ImageDetections(
-        image=image,
-        image_id="" if image_id == image else image_id,
-        width=width,
-        height=height,
-        rows=rows,
-    )

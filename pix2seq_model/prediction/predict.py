@@ -15,25 +15,21 @@ from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 from typing import Any, TextIO
 
-import numpy as np
 from etils import epath
 from PIL import Image
 
 from pix2seq_model.atomic_write import write_atomically, write_json
-from pix2seq_model.data.ground_truth import category_numbers
 from pix2seq_model.data.image_check import ImageDefect
-from pix2seq_model.decoding.detector import Detector
+from pix2seq_model.decoding.attention_maps import ImageAttention
+from pix2seq_model.decoding.attention_reader import AttentionReader
 from pix2seq_model.errors import DataError
 from pix2seq_model.input_pipeline.image_file import PreparedImage, prepare_image
-from pix2seq_model.model_folder.folder import load_model_folder
 from pix2seq_model.model_folder.pushed import find_model_folder
+from pix2seq_model.prediction.image_detector import ImageDetector
 from pix2seq_model.prediction.image_sources import ImageSource
 from pix2seq_model.progress import DetectionProgress
 from pix2seq_model.reports import drawing
-from pix2seq_model.reports.attention_pictures import (
-    AttentionReader,
-    attention_sheet,
-)
+from pix2seq_model.reports.attention_pictures import attention_sheet
 
 _SHEET_PICTURES = 60
 _THREADS = 8  # reading may wait for a network
@@ -92,64 +88,94 @@ def predict(
       ModelError: the model folder cannot be used.
       DataError: not one image can be read.
     """
-    network, info = load_model_folder(find_model_folder(model_dir), precision=precision)
-    numbers = category_numbers(info.categories)
-    names = {numbers[class_id]: name for class_id, name in info.category_names.items()}
-    decoding = {"batch_size": batch_size, **info.decoding_with(decoding)}
-    detector = Detector(network, **decoding)
-    reader = AttentionReader(network, names=info.category_names, **decoding) if attention else None
-    output = epath.Path(output_dir)
-    output.mkdir(parents=True, exist_ok=True)
-    images: list[dict[str, Any]] = []
-    rows: list[dict[str, Any]] = []
-    unreadable: list[tuple[str, str]] = []
-    sheet: list[tuple[str, Image.Image]] = []
+    detector = ImageDetector(
+        find_model_folder(model_dir), batch_size=batch_size, precision=precision, **decoding
+    )
+    reader = None
+    if attention:
+        settings = detector.info.decoding_with(decoding)
+        names = detector.info.category_names
+        reader = AttentionReader(detector.network, names=names, batch_size=batch_size, **settings)
+    found = _Found(epath.Path(output_dir), detector.category_names)
     progress = DetectionProgress("detecting", total=len(sources), stream=stream)
     done = 0
-    for batch, failed, count in _batches(sources, info.model.image_size, batch_size):
-        unreadable += failed
-        if batch:
-            found = detector.detect(
-                np.stack([loaded.prepared.image for loaded in batch]),
-                image_ids=[loaded.image_id for loaded in batch],
-                source_size=np.array(
-                    [(loaded.prepared.height, loaded.prepared.width) for loaded in batch]
-                ),
-                content_size=np.stack([loaded.prepared.content_size for loaded in batch]),
-                category_numbers=numbers,
-            )
-            found = [row for row in found if row["score"] >= score_threshold]
-            rows += found
-            for loaded in batch:
-                images.append(_image_row(loaded))
-                if draw:
-                    own = [row for row in found if row["image_id"] == loaded.image_id]
-                    picture = _write_picture(output, loaded, own, names)
-                    if len(sheet) < _SHEET_PICTURES:
-                        picture.thumbnail((480, 480))
-                        sheet.append((loaded.source.name, picture))
-                if reader is not None:
-                    _write_attention(output, loaded, reader, score_threshold)
-        done += count
+    for batch, failed in _batches(sources, detector.image_size, batch_size):
+        found.unreadable += failed
+        detected = detector.detect([loaded.prepared for loaded in batch]) if batch else []
+        for loaded, rows in zip(batch, detected, strict=True):
+            rows = [row for row in rows if row["score"] >= score_threshold]
+            found.add(loaded, rows, draw=draw)
+            if reader is not None:
+                seen = reader.read(
+                    loaded.prepared, image_id=loaded.image_id, score_threshold=score_threshold
+                )
+                found.add_attention(loaded, seen)
+        done += len(batch) + len(failed)
         progress.update(done)
     progress.close()
+    found.write()
+    return Prediction(len(found.images), len(found.rows), tuple(found.unreadable))
 
-    listed = [{"file": location, "reason": reason} for location, reason in unreadable]
-    write_json(output / "unreadable.json", listed)
-    if not images:
-        location, reason = unreadable[0]
-        raise DataError(
-            f"none of {len(sources)} images can be read, see {output / 'unreadable.json'}; "
-            f"the first: {location}: {reason}"
-        )
-    categories = [{"id": class_id, "name": name} for class_id, name in sorted(names.items())]
-    write_json(output / "images.json", {"images": images, "categories": categories})
-    write_json(output / "detections.json", rows)
-    if sheet:
-        captions, pictures = zip(*sheet)
-        page = drawing.contact_sheet(pictures, captions=captions)
-        write_atomically(output / "contact_sheet.jpg", drawing.jpeg_bytes(page))
-    return Prediction(len(images), len(rows), tuple(unreadable))
+
+class _Found:
+    """What was found so far; pictures are written at once, lists at the end."""
+
+    def __init__(self, output: epath.Path, names: dict[int, str]) -> None:
+        self.images: list[dict[str, Any]] = []
+        self.rows: list[dict[str, Any]] = []
+        self.unreadable: list[tuple[str, str]] = []
+        self._output, self._names = output, names
+        self._sheet: list[tuple[str, Image.Image]] = []
+        output.mkdir(parents=True, exist_ok=True)
+
+    def add(self, loaded: _Loaded, rows: list[dict[str, Any]], *, draw: bool) -> None:
+        """Adds an image with its detections and draws them."""
+        name, image = loaded.source.name, loaded.prepared
+        size = {"width": image.width, "height": image.height}
+        self.images.append({"id": loaded.image_id, "file_name": name, **size})
+        self.rows += [{"image_id": loaded.image_id, **row} for row in rows]
+        if draw:
+            assert image.pixels is not None  # kept unless one says otherwise
+            boxes = drawing.detection_boxes(rows, self._names)
+            picture = drawing.draw_boxes(Image.fromarray(image.pixels), boxes)
+            self._write_picture("pictures", name, picture)
+            if len(self._sheet) < _SHEET_PICTURES:
+                picture.thumbnail((480, 480))
+                self._sheet.append((name, picture))
+
+    def add_attention(self, loaded: _Loaded, attention: ImageAttention) -> None:
+        """Writes the attention of an image in which something was found."""
+        assert loaded.prepared.pixels is not None  # kept unless one says otherwise
+        sheet = attention_sheet(Image.fromarray(loaded.prepared.pixels), attention)
+        if sheet is not None:
+            self._write_picture("attention", loaded.source.name, sheet)
+
+    def write(self) -> None:
+        """Writes the lists and the contact sheet.
+
+        Raises:
+          DataError: there is no image.
+        """
+        listed = [{"file": location, "reason": reason} for location, reason in self.unreadable]
+        write_json(self._output / "unreadable.json", listed)
+        if not self.images:
+            location, reason = self.unreadable[0]
+            raise DataError(
+                f"none of {len(self.unreadable)} images can be read, see "
+                f"{self._output / 'unreadable.json'}; the first: {location}: {reason}"
+            )
+        categories = [{"id": number, "name": name} for number, name in sorted(self._names.items())]
+        write_json(self._output / "images.json", {"images": self.images, "categories": categories})
+        write_json(self._output / "detections.json", self.rows)
+        if self._sheet:
+            captions, pictures = zip(*self._sheet)
+            page = drawing.contact_sheet(pictures, captions=captions)
+            write_atomically(self._output / "contact_sheet.jpg", drawing.jpeg_bytes(page))
+
+    def _write_picture(self, folder: str, name: str, picture: Image.Image) -> None:
+        path = self._output / folder / f"{name}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, drawing.jpeg_bytes(picture, quality=90))
 
 
 def image_numbers(sources: Sequence[ImageSource]) -> list[int]:
@@ -167,8 +193,8 @@ def image_numbers(sources: Sequence[ImageSource]) -> list[int]:
 
 def _batches(
     sources: Sequence[ImageSource], image_size: tuple[int, int], batch_size: int
-) -> Iterator[tuple[list[_Loaded], list[tuple[str, str]], int]]:
-    """Yields images read and prepared, those that failed, and how many sources that were."""
+) -> Iterator[tuple[list[_Loaded], list[tuple[str, str]]]]:
+    """Yields images read and prepared, and those that failed."""
     numbered = zip(sources, image_numbers(sources))
     with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
 
@@ -187,46 +213,10 @@ def _batches(
                 except ImageDefect as defect:
                     failed.append((source.location, defect.detail))
                 except (OSError, ValueError) as error:
-                    failed.append((source.location, _reason(error)))
-            yield loaded, failed, len(current)
+                    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+                    failed.append((source.location, reason))
+            yield loaded, failed
 
 
 def _load(source: ImageSource, image_id: int, image_size: tuple[int, int]) -> _Loaded:
     return _Loaded(source, image_id, prepare_image(source.read(), image_size=image_size))
-
-
-def _reason(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
-
-
-def _image_row(loaded: _Loaded) -> dict[str, Any]:
-    return {
-        "id": loaded.image_id,
-        "file_name": loaded.source.name,
-        "width": loaded.prepared.width,
-        "height": loaded.prepared.height,
-    }
-
-
-def _write_attention(
-    output: epath.Path, loaded: _Loaded, reader: AttentionReader, score_threshold: float
-) -> None:
-    """Writes the sheet of an image in which something was found."""
-    sheet = attention_sheet(reader.of_found(loaded.prepared, score_threshold=score_threshold))
-    if sheet is None:
-        return
-    path = output / "attention" / f"{loaded.source.name}.jpg"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, drawing.jpeg_bytes(sheet, quality=90))
-
-
-def _write_picture(
-    output: epath.Path, loaded: _Loaded, rows: list[dict[str, Any]], names: dict[int, str]
-) -> Image.Image:
-    picture = drawing.draw_boxes(
-        Image.fromarray(loaded.prepared.pixels), drawing.detection_boxes(rows, names)
-    )
-    path = output / "pictures" / f"{loaded.source.name}.jpg"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, drawing.jpeg_bytes(picture, quality=90))
-    return picture

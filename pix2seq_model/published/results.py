@@ -1,4 +1,4 @@
-"""AP on COCO val2017 of the published fine-tuned models, to stand beside our own.
+"""AP on COCO val2017 of the published fine-tuned models, to stand next to our own.
 
 Chen et al., "Pix2seq: A Language Modeling Framework for Object Detection", arXiv:2109.10852, and
 the results table published with its checkpoints.
@@ -7,6 +7,7 @@ the results table published with its checkpoints.
 from collections.abc import Iterable
 
 from pix2seq_model.network.config import ModelConfig
+from pix2seq_model.published.coco_categories import COCO_CATEGORIES
 
 # By architecture and side of the image in pixels, in percent as published.
 COCO_AP = {
@@ -22,10 +23,8 @@ NAMES = {
     "vit_l": "ViT-L",
 }
 
-# COCO numbers its 80 categories 1 to 90 and leaves these out.
-_UNUSED_COCO_IDS = frozenset({12, 26, 29, 30, 45, 66, 68, 69, 71, 83})
-COCO_CATEGORY_IDS = frozenset(range(1, 91)) - _UNUSED_COCO_IDS
-COCO_VAL_IMAGES = 5000
+_COCO_CATEGORY_IDS = {category["id"] for category in COCO_CATEGORIES}
+_COCO_VAL_IMAGES = 5000
 
 
 def published_ap(
@@ -42,6 +41,6 @@ def published_ap(
     height, width = model.image_size
     if name is None or height != width or height not in COCO_AP[name]:
         return None
-    if set(category_ids) != COCO_CATEGORY_IDS or num_images != COCO_VAL_IMAGES:
+    if set(category_ids) != _COCO_CATEGORY_IDS or num_images != _COCO_VAL_IMAGES:
         return None
     return COCO_AP[name][height] / 100, f"{NAMES[name]} at {height} px on COCO val2017"

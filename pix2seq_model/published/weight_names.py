@@ -101,7 +101,7 @@ def published_source(
         channels = shape[-1] // len(parts) // num_heads
         published = (*shape[:-1], num_heads, channels)
         return PublishedSource(weights=tuple(parts), shape=published, assemble=_beside(shape))
-    if last == "merge":
+    if last == "output_projection":
         place = _place(*parents, "_output_dense", name)
         split = (num_heads, shape[0] // num_heads, *shape[1:]) if name == "kernel" else shape
         return PublishedSource(weights=(place,), shape=split, assemble=_reshaped(shape))

@@ -1,4 +1,4 @@
-"""Charts as SVG text for the report: small enough for a phone, no file or network beside them."""
+"""Charts as SVG text for the report: fit for a phone, without other files or a network."""
 
 import dataclasses
 import io
@@ -146,7 +146,7 @@ def spread_chart(
         figure = Figure(figsize=_INCHES, layout="constrained")
         axes = figure.subplots()
         for index, part in enumerate(series):
-            # Side by side, lest one hide another.
+            # Side by side, so that none hides another.
             shift = 0.12 * (index - (len(series) - 1) / 2)
             places = [place + shift for place in range(len(labels))]
             color = COLORS[index % len(COLORS)]

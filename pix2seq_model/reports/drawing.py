@@ -124,7 +124,7 @@ def draw_boxes(
 def side_by_side(
     left: Image.Image, right: Image.Image, *, captions: tuple[str, str] | None = None
 ) -> Image.Image:
-    """Two pictures of equal size beside each other, or one above the other where they are wide."""
+    """Two pictures of equal size next to each other, or one above the other where they are wide."""
     stacked = left.width > 1.6 * left.height
     gap = max(4, round(max(left.size) / 100))
     font = _font(max(11, min(22, round(max(left.size) / 36))))
@@ -196,7 +196,7 @@ def jpeg_bytes(picture: Image.Image, *, quality: int = 85) -> bytes:
 
 
 def data_uri(picture: Image.Image, *, quality: int = 82) -> str:
-    """The picture as a `data:` address for a page that has no files beside it."""
+    """The picture as a `data:` address for a page that is one file."""
     return "data:image/jpeg;base64," + base64.b64encode(
         jpeg_bytes(picture, quality=quality)
     ).decode("ascii")

@@ -1,33 +1,47 @@
-"""The evaluation report: one HTML file with everything in it, for a desk or a phone, no network."""
+"""The evaluation report: one HTML file with everything in it, for a desk or a phone, no network.
+
+It is rendered from what an evaluation stored and needs neither Keras nor TensorFlow.
+"""
 
 import dataclasses
+import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from pix2seq_model.data.manifest import DatasetInfo
+from etils import epath
+from PIL import Image
+
+from pix2seq_model.atomic_write import write_atomically
+from pix2seq_model.data.ground_truth import read_images
+from pix2seq_model.data.manifest import DatasetInfo, read_dataset_info
+from pix2seq_model.decoding.attention_maps import (
+    TOKEN_NAMES,
+    ImageAttention,
+    ObjectAttention,
+    read_attention,
+)
 from pix2seq_model.errors import DataError
-from pix2seq_model.metrics.calibration import OperatingPoint, best_operating_point, calibrate
+from pix2seq_model.metrics.analysis import Analysis, analyse, confusion_matrix
+from pix2seq_model.metrics.coco_files import read_detections, read_ground_truth
 from pix2seq_model.metrics.coco_metrics import (
     METRIC_MEANINGS,
     CocoResult,
     evaluate_detections,
     number,
 )
-from pix2seq_model.metrics.confusion import confusion_matrix
-from pix2seq_model.metrics.error_analysis import ErrorAnalysis, analyse_errors
-from pix2seq_model.metrics.matching import Matching, match_detections
+from pix2seq_model.metrics.image_results import ImageResult, image_results
 from pix2seq_model.reports import drawing
 from pix2seq_model.reports import evaluation_sections as sections
-from pix2seq_model.reports.gallery import ImageResult, choose_galleries, image_results
+from pix2seq_model.reports.attention_pictures import object_pictures
+from pix2seq_model.reports.gallery import choose_galleries
 from pix2seq_model.reports.html import render_page
 
-if TYPE_CHECKING:
-    # They need Keras; a report of detections alone does not.
-    from pix2seq_model.reports.attention_pictures import AttentionFigures, ObjectAttention
+REPORT_FILE = "report.html"
 
 ImageReader = Callable[[Iterable[int]], Mapping[int, bytes]]
 
+_STAGES = ("pretrain", "finetune")
 _GALLERIES = {
     "sample": ("A sample", "Images from all over the split, chosen without looking."),
     "best": ("Best", "Nearly everything found, little else."),
@@ -39,7 +53,6 @@ _GALLERIES = {
 _CROWDING = ((1, 2), (3, 5), (6, 10), (11, 20), (21, None))  # objects in an image, inclusive
 _PICTURE_PIXELS = 480  # shown at about half of that
 _PICTURE_FONT = 16
-_GIVEN_BOXES = 5  # of an image, whose class the decoder is asked for
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -57,31 +70,83 @@ class ReportInput:
       dataset: the data set's manifest.
       read_images: gives encoded images by id; no pictures without it.
       num_pictures: how many to show.
-      attention: makes pictures of what the decoder looks at; none without it.
-      num_attention_pictures: of how many images.
+      attention: what the decoder looks at in some of the images.
     """
 
     title: str
     facts: Mapping[str, str]
     ground_truth: Mapping[str, Any]
-    detections: Sequence[Mapping[str, Any]]
+    detections: Sequence[dict[str, Any]]
     result: CocoResult
     published: tuple[float, str] | None = None
     histories: Mapping[str, Sequence[Mapping[str, float]]] = dataclasses.field(default_factory=dict)
     dataset: DatasetInfo | None = None
     read_images: ImageReader | None = None
     num_pictures: int = 24
-    attention: "AttentionFigures | None" = None
-    num_attention_pictures: int = 2
+    attention: Sequence[ImageAttention] = ()
+
+
+def write_evaluation_report(
+    evaluation_dir: epath.PathLike,
+    *,
+    examples_dir: epath.PathLike,
+    model_dir: epath.PathLike,
+    output_dir: epath.PathLike,
+    title: str | None = None,
+) -> epath.Path:
+    """Writes `report.html` of a finished evaluation.
+
+    Args:
+      evaluation_dir: evaluation folder, see `evaluation.evaluate`.
+      examples_dir: examples folder that was evaluated on, for the pictures.
+      model_dir: model folder that was evaluated, for its loss curves.
+      output_dir: folder to write; may be `evaluation_dir`.
+      title: of the page; data set and split if None.
+
+    Returns:
+      The file.
+
+    Raises:
+      DataError: the evaluation is not finished, or was made on other data.
+    """
+    folder = epath.Path(evaluation_dir)
+    try:
+        metrics = json.loads((folder / "metrics.json").read_text())
+    except (OSError, ValueError) as error:
+        raise DataError(f"{folder}: no finished evaluation ({error}); evaluate again") from None
+    dataset = read_dataset_info(examples_dir)
+    split = metrics["split"]
+    if metrics["data_fingerprint"] != dataset.fingerprint():
+        raise DataError(
+            f"{folder}: evaluated on other data than {examples_dir}; name the examples folder of "
+            "this evaluation, or evaluate again"
+        )
+    truth = read_ground_truth(folder / "ground_truth.json")
+    detections = read_detections(folder / "detections.json")
+    report = ReportInput(
+        title=title or f"{dataset.name}, {split}",
+        facts=metrics["facts"],
+        ground_truth=truth,
+        detections=detections,
+        result=evaluate_detections(truth, detections),
+        published=metrics["published"],
+        histories=read_histories(model_dir),
+        dataset=dataset,
+        read_images=lambda ids: read_images(examples_dir, split, truth["images"], ids),
+        num_pictures=metrics["settings"]["num_pictures"],
+        attention=read_attention(folder),
+    )
+    path = epath.Path(output_dir) / REPORT_FILE
+    write_atomically(path, render_report(report))
+    return path
 
 
 def render_report(report: ReportInput) -> str:
     """Returns the page as HTML text."""
     names = {row["id"]: row["name"] for row in report.ground_truth["categories"]}
-    matching = match_detections(report.ground_truth, report.detections)
-    errors = analyse_errors(matching)
-    point = best_operating_point(matching)
-    calibration = calibrate(matching)
+    analysis = analyse(report.ground_truth, report.detections)
+    threshold = analysis.point.threshold
+    confusion = confusion_matrix(report.ground_truth, analysis, threshold=threshold)
     context = {
         "title": report.title,
         "facts": report.facts,
@@ -91,30 +156,52 @@ def render_report(report: ReportInput) -> str:
         "num_detections": report.result.num_detections,
         "ignored_categories": report.result.ignored_categories,
         "published": report.published,
-        "point": point,
-        "operating": sections.operating_text(point),
+        "point": analysis.point,
+        "operating": sections.operating_text(analysis.point),
         "curves": sections.loss_curves(report.histories),
         "precision_recall": sections.precision_recall_curves(report.result),
         "by_size": sections.ap_by_size(report.result.metrics),
         "by_crowding": _ap_by_crowding(report),
-        "calibration": sections.calibration_chart(calibration),
-        "calibration_error": calibration.error,
-        "errors": sections.error_section(errors),
-        "confusion": sections.confusion_section(
-            confusion_matrix(matching, threshold=point.threshold), names
-        ),
+        "calibration": sections.calibration_chart(analysis.calibration),
+        "calibration_error": analysis.calibration.error,
+        "errors": sections.error_section(analysis.errors),
+        "confusion": sections.confusion_section(confusion, names),
         "per_class": sorted(
             (row for row in report.result.per_class if row["num_objects"] or row["num_detections"]),
             key=lambda row: (-row["AP"], row["name"]),
         ),
         "num_classes": len(report.result.per_class),
-        "galleries": _galleries(report, matching, errors, point),
-        "attention": _attention(report, matching, point),
-        "token_names": ("ymin", "xmin", "ymax", "xmax", "class"),
+        "galleries": _galleries(report, analysis, names),
+        "attention": _attention(report),
+        "token_names": TOKEN_NAMES,
         "data": sections.data_section(report.dataset) if report.dataset else [],
         "dataset": report.dataset,
     }
-    return render_page("report.html", context, filters={"coco": number})
+    return render_page(REPORT_FILE, context, filters={"coco": number})
+
+
+def read_histories(model_dir: epath.PathLike) -> dict[str, list[dict[str, float]]]:
+    """The loss curves of the stages that made a model, in their order; none if it has none.
+
+    A last line that a kill cut off is left out.
+    """
+    folder = epath.Path(model_dir) / "history"
+    if not folder.exists():
+        return {}
+    files = {path.stem: path for path in folder.iterdir() if path.suffix == ".jsonl"}
+    order = [stage for stage in _STAGES if stage in files]
+    order += sorted(set(files) - set(order))
+    histories: dict[str, list[dict[str, float]]] = {}
+    for stage in order:
+        rows = histories[stage] = []
+        for line in files[stage].read_text().splitlines():
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError:
+                continue
+            if isinstance(row, dict) and "step" in row:
+                rows.append(row)
+    return histories
 
 
 def _ap_by_crowding(report: ReportInput) -> str:
@@ -132,15 +219,14 @@ def _ap_by_crowding(report: ReportInput) -> str:
 
 
 def _galleries(
-    report: ReportInput, matching: Matching, errors: ErrorAnalysis, point: OperatingPoint
+    report: ReportInput, analysis: Analysis, names: Mapping[int, str]
 ) -> list[dict[str, Any]]:
     if report.read_images is None or report.num_pictures < 1:
         return []
-    chosen = choose_galleries(
-        matching, errors, threshold=point.threshold, num_pictures=report.num_pictures
-    )
+    threshold = analysis.point.threshold
+    chosen = choose_galleries(analysis, threshold=threshold, num_pictures=report.num_pictures)
     encoded = report.read_images([i for gallery in chosen for i in gallery.image_ids])
-    results = {row.image_id: row for row in image_results(matching, threshold=point.threshold)}
+    results = {row.image_id: row for row in image_results(analysis, threshold=threshold)}
     files = {row["id"]: row.get("file_name", "") for row in report.ground_truth["images"]}
     galleries = []
     for gallery in chosen:
@@ -151,7 +237,7 @@ def _galleries(
                 image = drawing.read_rgb(encoded[image_id], source=files[image_id])
             except (KeyError, DataError):
                 continue  # the report can do without one picture
-            truth, found = _boxes(report, matching, errors, gallery.key, image_id, point.threshold)
+            truth, found = _boxes(analysis, names, gallery.key, image_id)
             pair = [
                 drawing.draw_boxes(
                     image, boxes, longer_side=_PICTURE_PIXELS, font_size=_PICTURE_FONT
@@ -172,85 +258,60 @@ def _galleries(
     return galleries
 
 
-def _attention(
-    report: ReportInput, matching: Matching, point: OperatingPoint
-) -> list[dict[str, Any]]:
-    """For the images in which most was found: attention to the first objects and to given boxes."""
-    if report.attention is None or report.read_images is None or not report.num_pictures:
+def _attention(report: ReportInput) -> list[dict[str, Any]]:
+    """For each image with stored attention: pictures of the first objects and of given boxes."""
+    if not report.attention or report.read_images is None:
         return []
-    results = [r for r in image_results(matching, threshold=point.threshold) if r.num_objects]
-    results.sort(key=lambda r: (-r.num_found, r.num_false))
-    chosen = [r.image_id for r in results[: report.num_attention_pictures]]
-    encoded = report.read_images(chosen)
+    encoded = report.read_images([image.image_id for image in report.attention])
     files = {row["id"]: row.get("file_name", "") for row in report.ground_truth["images"]}
     figures = []
-    for image_id in chosen:
+    for image in report.attention:
+        file_name = files.get(image.image_id, "")
         try:
-            drawing.read_rgb(encoded[image_id], source=files[image_id])
+            photograph = drawing.read_rgb(encoded[image.image_id], source=file_name)
         except (KeyError, DataError):
             continue  # as with the galleries
-        truth = matching.gt_box[(matching.gt_image == image_id) & ~matching.gt_crowd]
-        found, given = report.attention(
-            encoded[image_id], truth[:_GIVEN_BOXES].tolist(), point.threshold
-        )
         figures.append(
             {
-                "caption": files[image_id].rsplit("/", 1)[-1] or str(image_id),
-                "found": [_attention_row(row) for row in found],
-                "given": [_attention_row(row) for row in given],
+                "caption": file_name.rsplit("/", 1)[-1] or str(image.image_id),
+                "found": [_attention_row(photograph, image, seen) for seen in image.found],
+                "given": [_attention_row(photograph, image, seen) for seen in image.given],
             }
         )
     return figures
 
 
-def _attention_row(row: "ObjectAttention") -> dict[str, Any]:
+def _attention_row(
+    photograph: Image.Image, image: ImageAttention, seen: ObjectAttention
+) -> dict[str, Any]:
+    pictures = object_pictures(photograph, image, seen)
     return {
-        "name": row.name,
-        "score": row.score,
+        "name": seen.name,
+        "score": seen.score,
         "pictures": [
             {
-                "uri": drawing.data_uri(part.picture),
-                "width": part.picture.width,
-                "height": part.picture.height,
-                "token": part.token,
+                "uri": drawing.data_uri(picture),
+                "width": picture.width,
+                "height": picture.height,
+                "token": token,
             }
-            for part in row.pictures
+            for picture, token in zip(pictures, seen.token_names)
         ],
     }
 
 
 def _boxes(
-    report: ReportInput,
-    matching: Matching,
-    errors: ErrorAnalysis,
-    gallery: str,
-    image_id: int,
-    threshold: float,
+    analysis: Analysis, names: Mapping[int, str], gallery: str, image_id: int
 ) -> tuple[list[drawing.LabelledBox], list[drawing.LabelledBox]]:
     """Truth and detections to draw on an image: all of them, or those that a gallery is about."""
-    names = {row["id"]: row["name"] for row in report.ground_truth["categories"]}
-    gt, dt = matching.gt_image == image_id, matching.dt_image == image_id
-    dt &= matching.dt_score >= threshold
+    gt, dt = analysis.gt_image == image_id, analysis.dt_image == image_id
+    dt &= analysis.dt_score >= analysis.point.threshold
     if gallery == "missed":
-        gt &= errors.missed
+        gt &= analysis.gt_missed
     if gallery == "alarms":
-        dt &= (errors.kind == "background") | (errors.kind == "both")
-    truth = [
-        {
-            "bbox": matching.gt_box[i].tolist(),
-            "category_id": int(matching.gt_category[i]),
-            "iscrowd": bool(matching.gt_crowd[i]),
-        }
-        for i in gt.nonzero()[0]
-    ]
-    found = [
-        {
-            "bbox": matching.dt_box[i].tolist(),
-            "category_id": int(matching.dt_category[i]),
-            "score": float(matching.dt_score[i]),
-        }
-        for i in dt.nonzero()[0]
-    ]
+        dt &= analysis.dt_alarm
+    truth = [analysis.objects[i] for i in gt.nonzero()[0]]
+    found = [analysis.detections[i] for i in dt.nonzero()[0]]
     return drawing.truth_boxes(truth, names), drawing.detection_boxes(found, names)
 
 

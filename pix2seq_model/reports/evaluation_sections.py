@@ -1,6 +1,5 @@
-"""What each section of the evaluation report says; `report.py` puts them on a page."""
+"""What each section of the evaluation report says; `evaluation_report` puts them on a page."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,10 +7,15 @@ from typing import Any
 import numpy as np
 
 from pix2seq_model.data.manifest import DatasetInfo
-from pix2seq_model.metrics.calibration import Calibration, OperatingPoint
+from pix2seq_model.metrics.analysis import (
+    KINDS,
+    MEANINGS,
+    Calibration,
+    Confusion,
+    Errors,
+    OperatingPoint,
+)
 from pix2seq_model.metrics.coco_metrics import IOU_THRESHOLDS, RECALL_THRESHOLDS, CocoResult, number
-from pix2seq_model.metrics.confusion import Confusion
-from pix2seq_model.metrics.error_analysis import KINDS, MEANINGS, ErrorAnalysis
 from pix2seq_model.reports import charts
 
 _STAGE_NAMES = {"pretrain": "Pretraining", "finetune": "Fine-tuning"}
@@ -44,19 +48,6 @@ def loss_curves(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> list[
             }
         )
     return curves
-
-
-def read_history(text: str) -> list[dict[str, float]]:
-    """The rows of a history file; a last line cut off by a kill is left out."""
-    rows = []
-    for line in text.splitlines():
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        if isinstance(row, dict) and "step" in row:
-            rows.append(row)
-    return rows
 
 
 def precision_recall_curves(result: CocoResult) -> str:
@@ -110,7 +101,7 @@ def ap_by_crowding(groups: Sequence[tuple[str, int, float]]) -> str:
 
 
 def calibration_chart(calibration: Calibration) -> str:
-    """Share of right detections by score beside the diagonal; empty without detections."""
+    """Share of right detections by score, with the diagonal; empty without detections."""
     filled = calibration.count > 0
     if not filled.any():
         return ""
@@ -128,14 +119,14 @@ def calibration_chart(calibration: Calibration) -> str:
     )
 
 
-def error_section(errors: ErrorAnalysis) -> dict[str, Any]:
+def error_section(errors: Errors) -> dict[str, Any]:
     """Chart and rows of the error analysis."""
     return {
         "svg": charts.bar_chart(
             [kind if kind != "localisation" else "local." for kind in KINDS],
             [errors.costs[kind] for kind in KINDS],
             texts=[f"{errors.costs[kind]:.3f}" for kind in KINDS],
-            title="How much AP50 would rise if each kind of error were mended",
+            title="How much AP50 would rise if each kind of error is fixed",
             y_label="AP50 lost",
             color=charts.COLORS[1],
         ),
@@ -150,7 +141,6 @@ def error_section(errors: ErrorAnalysis) -> dict[str, Any]:
         ],
         "false_positive_cost": errors.false_positive_cost,
         "false_negative_cost": errors.false_negative_cost,
-        "ap50": errors.ap50,
     }
 
 
@@ -205,7 +195,7 @@ def operating_text(point: OperatingPoint) -> str:
 
 
 def data_section(info: DatasetInfo) -> list[dict[str, Any]]:
-    """For each split its counts, and what was set aside or mended by which rule."""
+    """For each split its counts, and what was set aside or fixed by which rule."""
     splits = []
     for name, split in sorted(info.splits.items()):
         rules = [

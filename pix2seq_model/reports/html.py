@@ -15,7 +15,7 @@ def render_page(
     Args:
       template: file in `templates/`.
       context: values by name; one that the template wants and does not find is an error.
-      filters: by name; besides them `svg` takes a drawing of our own as it is.
+      filters: by name; `svg`, which is always there, takes a drawing of our own as it is.
     """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("pix2seq_model.reports"),

@@ -3,7 +3,7 @@
 Boxes are [ymin, xmin, ymax, xmax] throughout; only COCO rows are [x, y, width, height].
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -53,26 +53,25 @@ def coco_results(
     image_ids: Sequence[int | str],
     *,
     boxes_BN4: np.ndarray,
-    class_ids_BN: np.ndarray,
+    category_ids_BN: np.ndarray,
     scores_BN: np.ndarray,
     source_size_B2: np.ndarray,
-    category_ids: Iterable[int] | None = None,
+    category_numbers: Mapping[int, int],
 ) -> list[dict[str, Any]]:
     """Rows of COCO's result format.
 
     Args:
       image_ids: of each image, as in the annotations.
       boxes_BN4: (B, N, 4) yxyx in [0, 1] of the original image.
-      class_ids_BN: (B, N) int, 0 where there is no object.
+      category_ids_BN: (B, N) int, 0 where there is no object.
       scores_BN: (B, N) probabilities.
       source_size_B2: (B, 2) height and width of the original image in pixels.
-      category_ids: the data set's; detections of other ids are left out. None leaves out id 0 only.
+      category_numbers: id for the rows of each category id; detections of others are left out.
 
     Returns:
       One dictionary per detection: image_id, category_id, bbox [x, y, width, height] in pixels,
       score. Detections without area are kept, as COCO's tools expect of a detector.
     """
-    known = None if category_ids is None else set(category_ids)
     rows = []
     for index, image_id in enumerate(image_ids):
         height, width = (float(side) for side in source_size_B2[index])
@@ -80,16 +79,16 @@ def coco_results(
         boxes_xywh = box_yxyx_to_xywh(pixels_N4)
         # A far edge before the near one makes no area; it counts as a false alarm.
         boxes_xywh[:, 2:] = np.maximum(boxes_xywh[:, 2:], 0.0)
-        for box, class_id, score in zip(boxes_xywh.tolist(), class_ids_BN[index], scores_BN[index]):
-            category_id = int(class_id)
-            if category_id == 0 or (known is not None and category_id not in known):
+        categories_N, scores_N = category_ids_BN[index].tolist(), scores_BN[index].tolist()
+        for box, category_id, score in zip(boxes_xywh.tolist(), categories_N, scores_N):
+            if category_id not in category_numbers:
                 continue
             rows.append(
                 {
                     "image_id": image_id,
-                    "category_id": category_id,
+                    "category_id": category_numbers[category_id],
                     "bbox": box,
-                    "score": float(score),
+                    "score": score,
                 }
             )
     return rows

@@ -11,6 +11,7 @@ arXiv:2109.10852, and its published checkpoints):
 """
 
 import dataclasses
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -61,22 +62,22 @@ class Vocabulary:
             )
 
     @property
-    def max_class_id(self) -> int:
+    def max_category_id(self) -> int:
         """Highest category id that has a token of its own."""
         return self.coord_shift - CLASS_SHIFT - 1
 
-    def check_categories(self, category_ids, *, source: str) -> None:
+    def check_categories(self, category_ids: Iterable[int], *, source: str) -> None:
         """Raises ConfigError unless every category id has a token.
 
         Args:
-          category_ids: iterable of int.
+          category_ids: of the data set.
           source: where the ids come from, for the message.
         """
-        bad = sorted(c for c in category_ids if not 1 <= c <= self.max_class_id)
+        bad = sorted(c for c in category_ids if not 1 <= c <= self.max_category_id)
         if bad:
             raise ConfigError(
                 f"{source}: category ids {bad[:5]} have no token; with vocabulary.coord_shift="
-                f"{self.coord_shift} ids must lie in 1..{self.max_class_id}. Raise "
+                f"{self.coord_shift} ids must lie in 1..{self.max_category_id}. Raise "
                 f"vocabulary.coord_shift (and vocab_size with it) or renumber the categories."
             )
 

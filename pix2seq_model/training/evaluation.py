@@ -13,10 +13,8 @@ import numpy as np
 from PIL import Image
 
 from pix2seq_model.data.ground_truth import read_images, read_split_truth
-from pix2seq_model.decoding.detector import Detector
+from pix2seq_model.evaluation.detection import evaluate_network
 from pix2seq_model.evaluation.settings import EvaluationSettings
-from pix2seq_model.input_pipeline.datasets import evaluation_dataset
-from pix2seq_model.metrics.coco_metrics import CocoResult, evaluate_detections
 from pix2seq_model.progress import ProgressLine
 from pix2seq_model.reports.drawing import (
     contact_sheet,
@@ -59,52 +57,29 @@ class SplitEvaluator:
           DataError: the examples cannot be used.
         """
         self._truth = read_split_truth(examples_dir, split)
-        self._detector = Detector(
-            network, seed=settings.seed, batch_size=settings.batch_size, **settings.decoding()
-        )
-        self._batches = (
-            evaluation_dataset(
-                examples_dir,
-                split=split,
-                image_size=network.model_config.image_size,
-                batch_size=settings.batch_size,
-            )
-            .unbatch()
-            .take(-1 if max_images is None else max_images)
-            .batch(settings.batch_size)
-        )
+        self._network, self._examples_dir, self._split = network, examples_dir, split
+        self._max_images, self._settings = max_images, settings
 
     def __call__(self) -> tuple[dict[str, float], np.ndarray]:
-        """AP and AP50, and a sheet of pictures: the truth beside what was found."""
-        image_ids, detections = self._detect()
-        result = evaluate_detections(self._truth.coco, detections, image_ids=image_ids)
-        metrics = {name: float(result.metrics[name]) for name in _METRICS}
-        return metrics, self._pictures(image_ids[:_NUM_PICTURES], detections)
-
-    def result(self) -> CocoResult:
-        """All COCO numbers."""
-        image_ids, detections = self._detect()
-        return evaluate_detections(self._truth.coco, detections, image_ids=image_ids)
-
-    def _detect(self) -> tuple[list[int], list[dict[str, Any]]]:
-        """The images' ids and COCO results of them all."""
-        image_ids, detections = [], []
-        for batch in self._batches.as_numpy_iterator():
-            ids = [self._truth.image_numbers[text.decode()] for text in batch["image_id"]]
-            image_ids += ids
-            detections += self._detector.detect(
-                batch["image"],
-                image_ids=ids,
-                source_size=batch["source_size"],
-                content_size=batch["content_size"],
-                category_numbers=self._truth.category_numbers,
-            )
-        return image_ids, detections
+        """AP and AP50, and a sheet of pictures: the truth next to what was found."""
+        found = evaluate_network(
+            self._network,
+            self._examples_dir,
+            split=self._split,
+            truth=self._truth,
+            settings=self._settings,
+            max_images=self._max_images,
+        )
+        metrics = {name: found.result.metrics[name] for name in _METRICS}
+        return metrics, self._pictures(found.image_ids[:_NUM_PICTURES], found.detections)
 
     def _pictures(self, image_ids: list[int], detections: list[dict]) -> np.ndarray:
         names = self._truth.category_names
         pictures = []
-        for image_id, encoded in read_images(self._truth, image_ids).items():
+        encoded_images = read_images(
+            self._examples_dir, self._split, self._truth.coco["images"], image_ids
+        )
+        for image_id, encoded in encoded_images.items():
             image: Image.Image = read_rgb(encoded)
             truth = [row for row in self._truth.coco["annotations"] if row["image_id"] == image_id]
             found = [row for row in detections if row["image_id"] == image_id]

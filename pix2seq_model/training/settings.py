@@ -11,7 +11,7 @@ from pix2seq_model.input_pipeline.settings import Augmentation
 from pix2seq_model.network.config import ModelConfig
 from pix2seq_model.setting_checks import MAX_SEED, check_settings, setting
 from pix2seq_model.tokens.settings import SequenceSettings
-from pix2seq_model.tokens.vocabulary import TOKENS_PER_OBJECT, Vocabulary
+from pix2seq_model.tokens.vocabulary import Vocabulary
 
 STAGES = ("pretrain", "finetune")
 # Settings of a stage that do not change the weights that come out: a run may continue with others.
@@ -162,14 +162,4 @@ class TrainingRun:
             (f"{self.stage}.sequence", self.settings.sequence.max_objects),
             ("evaluation", self.evaluation.max_objects),
         ):
-            check_positions(f"{name}.max_objects", max_objects, self.model)
-
-
-def check_positions(name: str, max_objects: int, model: ModelConfig) -> None:
-    """Raises ConfigError if a network has too few positions for sequences of so many objects."""
-    if TOKENS_PER_OBJECT * max_objects > model.max_seq_len:
-        raise ConfigError(
-            f"{name}={max_objects} needs {TOKENS_PER_OBJECT * max_objects} positions, but "
-            f"model.max_seq_len={model.max_seq_len}: set max_objects to at most "
-            f"{model.max_seq_len // TOKENS_PER_OBJECT} or raise max_seq_len."
-        )
+            self.model.check_positions(f"{name}.max_objects", max_objects)

@@ -68,7 +68,7 @@ class AttentiveModel:
             category_numbers=model.category_numbers,
         )
         # The rows are the slots with a class of the data set, in their order.
-        slots = np.flatnonzero(np.isin(found["class_ids"][0], list(model.category_numbers)))
+        slots = np.flatnonzero(np.isin(found["category_ids"][0], list(model.category_numbers)))
         for row, slot in zip(rows, slots, strict=True):
             row["attention"] = base64.b64encode(maps[slot].tobytes()).decode("ascii")
         stretch = np.array(model.image_size) / image.content_size
@@ -104,6 +104,7 @@ class ServedModel:
     def explain(self, encoded: bytes, *, max_pixels: int) -> dict[str, Any]:
         """As `AttentiveModel.explain`; both kinds of attention are None."""
         image = prepare_image(encoded, image_size=_ANY_SIZE, max_pixels=max_pixels)
+        assert image.pixels is not None  # kept unless one says otherwise
         answer = self._detect(images=tf.constant(image.pixels[None]))
         found = {name: value.numpy()[0] for name, value in answer.items()}
         rows: list[dict[str, Any]] = []

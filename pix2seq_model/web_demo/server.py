@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import resources
@@ -115,7 +116,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self._answer(self._post)
 
-    def _answer(self, method) -> None:
+    def _answer(self, method: Callable[[str], tuple[bytes, str]]) -> None:
         try:
             self._check_origin()
             content, kind = method(urlsplit(self.path).path)

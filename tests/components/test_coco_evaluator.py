@@ -17,7 +17,11 @@ from tests.fixtures.evaluated_model import MAX_OBJECTS, write_examples, write_mo
 def folders(tmp_path_factory):
     """Examples, a model, and a place for finished evaluations."""
     folder = tmp_path_factory.mktemp("evaluator")
-    return write_examples(folder / "examples"), write_model(folder / "model"), folder / "cache"
+    return (
+        write_examples(folder / "examples"),
+        write_model(folder / "model", finds_objects=True),
+        folder / "cache",
+    )
 
 
 def artifact(kind, uri, number=0):
@@ -29,7 +33,7 @@ def artifact(kind, uri, number=0):
 def evaluate(folders, output: Path, *, baseline=None, overrides="", **settings):
     """Runs the executor; returns the blessing artifact."""
     examples, model, cache = folders
-    section = base.evaluation().to_dict()
+    section = base.get_config().evaluation.to_dict()
     section.update(max_objects=MAX_OBJECTS, batch_size=2, num_pictures=1)
     section.update(settings)
     blessing = artifact(standard_artifacts.ModelBlessing, output / "blessing")
@@ -123,5 +127,8 @@ def test_on_beam_the_same_is_found(folders, tmp_path):
         assert other["score"] == pytest.approx(one["score"], abs=1e-5)
     assert reasons(here) == reasons(there)
     names = {path.name for path in (tmp_path / "there" / "evaluation").iterdir()}
-    assert names == {"detections.json", "ground_truth.json", "metrics.json", "report.html"}
+    assert names == {
+        *("attention.json", "attention.npz", "detections.json", "ground_truth.json"),
+        *("metrics.json", "report.html"),
+    }
     assert not list((tmp_path / "cache").glob("*-beam"))

@@ -2,6 +2,9 @@
 
 import pytest
 
+from components.conversion.options import conversion_options
+from configs import demo
+from pix2seq_model.data.defects import DefectLimits
 from pix2seq_model.experiment import load_config
 from pix2seq_model.experiment.validation import enabled_stages, model_config
 from pix2seq_model.network.config import PUBLISHED_NAMES, ModelConfig
@@ -33,3 +36,8 @@ def test_configs_load_and_are_locked(name, stages):
     assert enabled_stages(config) == stages
     with pytest.raises(AttributeError):
         config.finetune.stepz = 3
+
+
+def test_configs_and_conversion_commands_have_one_limit_of_defects():
+    section = demo.get_config().data.finetune.to_dict()
+    assert conversion_options(section, name="demo", seed=0).limits == DefectLimits()

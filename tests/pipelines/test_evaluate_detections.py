@@ -12,7 +12,7 @@ TRUTH = DATA / "instances_val2014_100.json"
 DETECTIONS = DATA / "instances_val2014_fakebbox100_results.json"
 
 
-@pytest.mark.parametrize("engine", ["faster", "pycocotools"])
+@pytest.mark.parametrize("engine", ["hotcoco", "pycocotools"])
 def test_numbers_table_and_report(engine, tmp_path):
     done = run_command(
         "evaluate_detections",

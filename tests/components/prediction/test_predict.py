@@ -15,9 +15,9 @@ from components.prediction.predict import predict_images
 from pix2seq_model.data.tfrecord import read_records
 from pix2seq_model.errors import ConfigError, DataError, ModelError
 from pix2seq_model.prediction import image_detector
-from pix2seq_model.prediction.detection_records import decode_detections
 from pix2seq_model.prediction.image_sources import find_images
 from pix2seq_model.prediction.predict import predict
+from tests.fixtures.detection_record_reader import decode_detections
 from tests.fixtures.evaluated_model import write_examples, write_model
 from tests.fixtures.records import jpeg
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from pix2seq_model.data.ground_truth import category_numbers, read_images, read_split_truth
+from pix2seq_model.data.records import decode_example
 from pix2seq_model.errors import DataError
 from tests.fixtures.evaluated_model import EXAMPLES, write_examples
 from tests.fixtures.records import example, smooth_image
@@ -66,11 +67,12 @@ def test_category_numbers_are_the_annotation_files_own():
 
 
 def test_images_are_read_by_id(tmp_path):
-    truth = read_split_truth(write_examples(tmp_path), "val")
-    found = read_images(truth, [5, 9])
-    assert set(found) == {5, 9}
-    assert found[5].startswith(b"\xff\xd8")
-    assert read_images(truth, []) == {}
+    folder = write_examples(tmp_path)
+    images = read_split_truth(folder, "val").coco["images"]
+    found = read_images(folder, "val", images, [5, 9])
+    # One of each shard.
+    assert found == {i: decode_example(EXAMPLES[k])["image_encoded"] for i, k in ((5, 1), (9, 4))}
+    assert read_images(folder, "val", images, []) == {}
 
 
 def test_records_that_contradict_their_manifest_are_refused(tmp_path):

@@ -2,15 +2,19 @@
 
 import io
 import json
+import subprocess
+import sys
 
 import pytest
 
+from pix2seq_model.data.ground_truth import read_split_truth
 from pix2seq_model.errors import DataError
 from pix2seq_model.evaluation import evaluate as evaluation
-from pix2seq_model.evaluation import evaluated_network
+from pix2seq_model.evaluation.detection import evaluate_network
 from pix2seq_model.evaluation.evaluate import evaluate_model, read_metrics
 from pix2seq_model.evaluation.settings import EvaluationSettings
 from pix2seq_model.metrics.coco_metrics import METRIC_KEYS, evaluate_detections
+from pix2seq_model.reports.evaluation_report import write_evaluation_report
 from tests.fixtures.evaluated_model import (
     CATEGORIES,
     EXAMPLES,
@@ -27,15 +31,15 @@ SETTINGS = EvaluationSettings(
 
 @pytest.fixture(scope="module")
 def model_dir(tmp_path_factory):
-    return write_model(tmp_path_factory.mktemp("model"))
+    return write_model(tmp_path_factory.mktemp("model"), finds_objects=True)
 
 
 @pytest.fixture(scope="module", autouse=True)
 def compiled_once(model_dir):
     """Decoding is compiled for each network: all tests share one."""
-    loaded = evaluated_network.load_model_folder(str(model_dir))
+    loaded = evaluation.load_model_folder(str(model_dir))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluated_network, "load_model_folder", lambda folder, precision: loaded)
+        patch.setattr(evaluation, "load_model_folder", lambda folder, precision: loaded)
         yield
 
 
@@ -54,10 +58,11 @@ def finished(model_dir, examples_dir, tmp_path_factory):
     return folder, metrics, stream.getvalue()
 
 
-def test_the_folder_holds_truth_detections_numbers_and_report(finished):
+def test_the_folder_holds_truth_detections_attention_and_numbers(finished):
     folder, metrics, _ = finished
     assert sorted(path.name for path in folder.iterdir()) == [
-        *("detections.json", "ground_truth.json", "metrics.json", "report.html"),
+        *("attention.json", "attention.npz", "detections.json", "ground_truth.json"),
+        "metrics.json",
     ]
     assert json.loads((folder / "metrics.json").read_text()) == metrics == read_metrics(folder)
     assert metrics["num_images"] == 5
@@ -86,16 +91,64 @@ def test_boxes_lie_in_the_original_images_pixels(finished):
         assert far[1] <= sizes[image][1] + 1e-3
 
 
-def test_progress_and_report_name_what_was_done(finished):
-    folder, _, progress = finished
+def test_progress_and_facts_name_what_was_done(finished):
+    _, metrics, progress = finished
     assert "evaluating on val: 5 images" in progress
     assert "5/5 (100%)" in progress
-    page = (folder / "report.html").read_text()
+    assert "tiny, split val: 5 images" in metrics["facts"]["Data"]
+    assert metrics["published"] is None
+
+
+def test_the_report_is_made_of_what_is_stored(finished, model_dir, examples_dir, tmp_path):
+    folder, _, _ = finished
+    path = write_evaluation_report(
+        folder, examples_dir=examples_dir, model_dir=model_dir, output_dir=tmp_path / "report"
+    )
+    assert path == tmp_path / "report" / "report.html"
+    page = path.read_text()
     for text in (
-        *("tiny, split val: 5 images", "Fine-tuning", "missing file", "ring", "data:image/"),
+        *("tiny, val", "5 images", "Fine-tuning", "missing file", "ring", "data:image/"),
         "Given the true boxes, one by one",
     ):
         assert text in page
+
+
+def test_a_report_needs_no_tensorflow(finished, model_dir, examples_dir, tmp_path):
+    folder, _, _ = finished
+    code = f"""
+import sys
+from pix2seq_model.reports.evaluation_report import write_evaluation_report
+write_evaluation_report(
+    {str(folder)!r}, examples_dir={str(examples_dir)!r}, model_dir={str(model_dir)!r},
+    output_dir={str(tmp_path)!r},
+)
+assert not {{"keras", "tensorflow", "jax"}} & sys.modules.keys()
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert (tmp_path / "report.html").exists()
+
+
+def test_a_report_on_other_data_or_of_no_evaluation_is_refused(finished, model_dir, tmp_path):
+    folder, _, _ = finished
+    other = write_examples(tmp_path / "examples", EXAMPLES[:3])
+    arguments = {"examples_dir": other, "model_dir": model_dir, "output_dir": tmp_path}
+    with pytest.raises(DataError, match="evaluated on other data than"):
+        write_evaluation_report(folder, **arguments)
+    with pytest.raises(DataError, match="no finished evaluation"):
+        write_evaluation_report(tmp_path, **arguments)
+
+
+def test_a_short_evaluation_finds_the_same_in_the_first_images(model_dir, examples_dir, finished):
+    folder, _, _ = finished
+    truth = read_split_truth(examples_dir, "val")
+    network, _ = evaluation.load_model_folder(str(model_dir), precision="float32")
+    short = evaluate_network(
+        network, examples_dir, split="val", truth=truth, settings=SETTINGS, max_images=3
+    )
+    assert short.image_ids == [row["id"] for row in truth.coco["images"][:3]]
+    assert short.result.num_images == 3
+    rows = json.loads((folder / "detections.json").read_text())
+    assert short.detections == [row for row in rows if row["image_id"] in short.image_ids]
 
 
 def test_an_interrupted_evaluation_goes_on_and_ends_the_same(
@@ -125,7 +178,7 @@ def test_an_interrupted_evaluation_goes_on_and_ends_the_same(
         model_dir, examples_dir, output_dir=tmp_path / "out", stream=stream, **arguments
     )
     assert "going on after 4" in stream.getvalue()
-    assert again == metrics
+    assert {**again, "facts": None} == {**metrics, "facts": None}  # they hold the time
     written = (tmp_path / "out" / "detections.json").read_bytes()
     assert written == (folder / "detections.json").read_bytes()
     assert not (tmp_path / "cache").exists()

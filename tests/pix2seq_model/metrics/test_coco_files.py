@@ -32,7 +32,7 @@ def detection(**changes):
     return {"image_id": 7, "category_id": 3, "bbox": [1, 2, 3, 4], "score": 0.5, **changes}
 
 
-def test_absent_fields_are_completed_and_ids_given_anew():
+def test_absent_fields_are_completed_and_numbered_again():
     content = truth(annotations=[{**truth()["annotations"][0], "id": 0} for _ in range(2)])
     checked = checked_ground_truth(content)
     assert checked["annotations"] == [

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import strategies as st
 
 from pix2seq_model.errors import DataError
+from pix2seq_model.metrics.coco_files import checked_detections, checked_ground_truth
 from pix2seq_model.metrics.coco_metrics import (
     METRIC_KEYS,
     evaluate_detections,
@@ -45,16 +46,17 @@ def row(image, category, box, score):
 
 
 def assert_engines_agree(truth, detections, image_ids=None):
-    faster, reference = (
+    truth, detections = checked_ground_truth(truth), checked_detections(detections)
+    fast, reference = (
         evaluate_detections(truth, detections, image_ids=image_ids, engine=engine)
-        for engine in ("faster", "pycocotools")
+        for engine in ("hotcoco", "pycocotools")
     )
     for key in METRIC_KEYS:
-        assert faster.metrics[key] == pytest.approx(reference.metrics[key], abs=TOLERANCE), key
-        for ours, theirs in zip(faster.per_class, reference.per_class):
+        assert fast.metrics[key] == pytest.approx(reference.metrics[key], abs=TOLERANCE), key
+        for ours, theirs in zip(fast.per_class, reference.per_class):
             assert ours[key] == pytest.approx(theirs[key], abs=TOLERANCE), (key, ours["id"])
-    np.testing.assert_allclose(faster.precision, reference.precision, atol=TOLERANCE)
-    return faster
+    np.testing.assert_allclose(fast.precision, reference.precision, atol=TOLERANCE)
+    return fast
 
 
 def read(name):
@@ -199,12 +201,12 @@ def test_inputs_are_not_changed():
 def test_unknown_images_and_engines_are_refused():
     truth = truth_of([(1, 1, (0, 0, 10, 10), 0, None)])
     with pytest.raises(DataError, match=r"image_id.*\[99\]"):
-        evaluate_detections(truth, [row(99, 1, (0, 0, 1, 1), 0.5)])
+        checked_detections([row(99, 1, (0, 0, 1, 1), 0.5)], image_ids=[1, 2])
     with pytest.raises(DataError, match=r"image_ids: 1 are not images.*\[77\]"):
         evaluate_detections(truth, [], image_ids=[1, 77])
     with pytest.raises(DataError, match="image_ids is empty"):
         evaluate_detections(truth, [], image_ids=[])
-    with pytest.raises(DataError, match="choose one of faster, pycocotools"):
+    with pytest.raises(DataError, match="choose one of hotcoco, pycocotools"):
         evaluate_detections(truth, [], engine="slow")
 
 

@@ -76,7 +76,7 @@ def test_it_returns_what_python_decodes(network, folder):
             (
                 (float(score), int(class_id), *map(float, box))
                 for score, class_id, box in zip(
-                    decoded["scores"][0], decoded["class_ids"][0], boxes
+                    decoded["scores"][0], decoded["category_ids"][0], boxes
                 )
                 if class_id in (2, 7) and box[2] > box[0] and box[3] > box[1]
             ),

@@ -40,7 +40,7 @@ def perturbed(model, seed=1):
 
 @pytest.mark.parametrize("name", ["resnet", "resnetc", "vit_b"])
 def test_published_sizes_have_their_published_number_of_parameters(name):
-    # An image of any size: the position codes are no parameters.
+    # An image of any size: the position encoding has none.
     config = ModelConfig.published(name, image_size=(64, 64))
     assert build_model(config, Vocabulary()).count_params() == PARAMETERS[name]
 
@@ -71,22 +71,6 @@ def test_a_batch_is_its_images_one_by_one():
     for index in range(2):
         single = {name: value[index : index + 1] for name, value in batch.items()}
         np.testing.assert_allclose(numpy(model(single))[0], whole[index], atol=2e-5)
-
-
-@pytest.mark.parametrize(
-    ("variant", "map_size"), [("standard", (3, 4)), ("c4", (5, 7)), ("dc5", (5, 7))]
-)
-def test_resnet_maps_are_rounded_up(variant, map_size):
-    model = network(**{**RESNET, "image_size": (70, 100), "resnet_variant": variant})
-    assert model.encoder.map_size == map_size
-    memory = model.encode(inputs(model)["image"])
-    assert tuple(memory.shape) == (2, map_size[0] * map_size[1], CONFIG.dim_decoder)
-
-
-def test_vit_leaves_out_what_fills_no_patch():
-    model = network(image_size=(50, 47))
-    assert model.encoder.map_size == (3, 2)
-    assert tuple(model.encode(inputs(model)["image"]).shape) == (2, 6, CONFIG.dim_decoder)
 
 
 def test_the_class_token_comes_first():

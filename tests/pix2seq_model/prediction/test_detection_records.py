@@ -8,10 +8,10 @@ import tensorflow as tf
 
 from pix2seq_model.prediction.detection_records import (
     ImageDetections,
-    decode_detections,
     encode_detections,
     json_line,
 )
+from tests.fixtures.detection_record_reader import decode_detections
 
 NAMES = {2: "ring", 3: "größe"}
 ROWS = (

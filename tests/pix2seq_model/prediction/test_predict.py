@@ -9,7 +9,7 @@ from PIL import Image
 
 from pix2seq_model.decoding.detector import Detector
 from pix2seq_model.errors import ConfigError, DataError
-from pix2seq_model.prediction import predict as prediction
+from pix2seq_model.prediction import image_detector
 from pix2seq_model.prediction.image_sources import ImageSource, find_images
 from pix2seq_model.prediction.predict import image_numbers, predict
 from tests.fixtures.evaluated_model import MAX_OBJECTS, write_model
@@ -26,9 +26,9 @@ def model_dir(tmp_path_factory):
 
 @pytest.fixture(scope="module", autouse=True)
 def compiled_once(model_dir):
-    loaded = prediction.load_model_folder(str(model_dir))
+    loaded = image_detector.load_model_folder(str(model_dir))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(prediction, "load_model_folder", lambda folder, precision: loaded)
+        patch.setattr(image_detector, "load_model_folder", lambda folder, precision: loaded)
         yield loaded
 
 
@@ -123,7 +123,7 @@ def test_objects_are_found_as_the_model_folder_says_unless_told_otherwise(
     network, info = compiled_once
     says_likeliest = dataclasses.replace(info, decoding=likeliest)
     monkeypatch.setattr(
-        prediction, "load_model_folder", lambda folder, precision: (network, says_likeliest)
+        image_detector, "load_model_folder", lambda folder, precision: (network, says_likeliest)
     )
     assert detections("by the folder") == told[1]
     assert detections("told otherwise", top_k=0, **sampled) == told[0]
@@ -137,7 +137,7 @@ def test_nothing_readable_is_an_error_that_names_the_first(model_dir, tmp_path):
 
 def test_more_objects_than_positions_are_refused(compiled_once):
     network, _ = compiled_once
-    with pytest.raises(ConfigError, match=f"ask for at most {MAX_OBJECTS} objects"):
+    with pytest.raises(ConfigError, match=f"set max_objects to at most {MAX_OBJECTS} "):
         Detector(network, max_objects=MAX_OBJECTS + 1)
 
 

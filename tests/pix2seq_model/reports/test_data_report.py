@@ -84,7 +84,7 @@ def test_one_file_and_always_the_same(folder, page):
     assert page == render_data_report(folder, num_pictures=6)
 
 
-def test_written_whole_beside_the_records(folder, tmp_path):
+def test_written_whole_next_to_the_records(folder, tmp_path):
     path = write_data_report(folder, num_pictures=1)
     assert path == str(folder / "data_report.html")
     assert not list(folder.glob("*.tmp-*"))

@@ -86,7 +86,7 @@ def test_detections_are_named_filtered_and_the_surest_last():
     assert len({class_color(c) for c in range(1, 91)}) == 90
 
 
-def test_pairs_lie_beside_or_above_each_other():
+def test_pairs_lie_next_to_or_above_each_other():
     assert side_by_side(white(), white()).size == (204, 80)
     wide = side_by_side(white(400, 100), white(400, 100))
     assert wide.width == 400

@@ -8,10 +8,11 @@ import pytest
 from PIL import Image
 
 from pix2seq_model.data.manifest import DatasetInfo, SplitInfo
+from pix2seq_model.decoding.attention_maps import ImageAttention, ObjectAttention
 from pix2seq_model.metrics.coco_files import checked_detections, checked_ground_truth
 from pix2seq_model.metrics.coco_metrics import evaluate_detections
-from pix2seq_model.reports.attention_pictures import TOKEN_NAMES, Attention, ObjectAttention
-from pix2seq_model.reports.evaluation_report import ReportInput, render_report
+from pix2seq_model.model_folder.folder import HISTORY_FOLDER
+from pix2seq_model.reports.evaluation_report import ReportInput, read_histories, render_report
 from tests.fixtures.browser import ask_page, needs_browser
 
 NAMES = {1: "apple", 2: "<b>pear</b>", 3: "quince"}
@@ -24,17 +25,20 @@ def encoded(seed):
     return buffer.getvalue()
 
 
-def attention(encoded_image, boxes, score_threshold):
-    """Two objects found, and the boxes that are given, as a model would draw them."""
-    assert 0 < score_threshold < 1
-    picture = Image.open(io.BytesIO(encoded_image)).resize((180, 135))
-    parts = [Attention(picture=picture, token=name) for name in TOKEN_NAMES]
-    found = [
-        ObjectAttention(name=f"<i>{name}</i>", score=0.75, pictures=tuple(parts))
-        for name in ("apple", "pear")
-    ]
-    given = [ObjectAttention(name="quince", score=0.5, pictures=tuple(parts[-1:])) for _ in boxes]
-    return found, given
+def attention(image_id):
+    """Two objects found and a box that was given, as a network would see them."""
+    maps = np.random.default_rng(image_id).random((5, 4, 4), np.float32)
+    box = (0.1, 0.1, 0.6, 0.5)
+    return ImageAttention(
+        image_id=image_id,
+        image_size=(64, 64),
+        content_size=(48, 64),
+        found=tuple(
+            ObjectAttention(name=f"<i>{name}</i>", score=0.75, box_yxyx=box, maps=maps)
+            for name in ("apple", "pear")
+        ),
+        given=(ObjectAttention(name="quince", score=0.5, box_yxyx=box, maps=maps[-1:]),),
+    )
 
 
 def report_input(**changes):
@@ -86,7 +90,7 @@ def report_input(**changes):
         ),
         "read_images": lambda image_ids: {i: encoded(i) for i in image_ids},
         "num_pictures": 6,
-        "attention": attention,
+        "attention": [attention(1), attention(2)],
         **changes,
     }
     return ReportInput(**fields)
@@ -97,7 +101,7 @@ def page():
     return render_report(report_input())
 
 
-def test_the_page_needs_nothing_beside_it(page):
+def test_the_page_needs_no_other_file(page):
     addresses = re.findall(r'(?:src|href)="([^"]{1,30})', page)
     assert addresses
     assert all(address.startswith(("data:", "#")) for address in addresses)
@@ -125,7 +129,7 @@ def test_numbers_and_words_are_on_it(page):
     assert f"<b>{report_input().result.metrics['AP']:.3f}</b>" in page
 
 
-def test_published_numbers_stand_beside_ours_only_where_given():
+def test_published_numbers_stand_next_to_ours_only_where_given():
     page = render_report(report_input(published=(0.442, "ViT-B at 640 px"), num_pictures=0))
     assert "published: <strong>0.442</strong> (ViT-B at 640 px)" in page
 
@@ -153,6 +157,17 @@ def test_an_image_that_cannot_be_read_is_left_out():
 
     page = render_report(report_input(read_images=read))
     assert page.count('<div class="pair') == 4
+
+
+def test_loss_curves_are_in_the_order_of_the_stages_but_for_cut_lines(tmp_path):
+    assert read_histories(tmp_path) == {}
+    folder = tmp_path / HISTORY_FOLDER
+    folder.mkdir()
+    (folder / "finetune.jsonl").write_text('{"step": 10, "loss": 1.5}\n{"step": 20, "lo')
+    (folder / "pretrain.jsonl").write_text('{"step": 5, "loss": 3}\n')
+    histories = read_histories(tmp_path)
+    assert list(histories) == ["pretrain", "finetune"]
+    assert histories["finetune"] == [{"step": 10, "loss": 1.5}]
 
 
 @needs_browser

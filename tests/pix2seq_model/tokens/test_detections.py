@@ -33,13 +33,13 @@ def test_coco_rows():
     rows = coco_results(
         [42, "a"],
         boxes_BN4=np.float32([[[0.25, 0.1, 0.5, 0.5], [0, 0, 1, 1]]] * 2),
-        class_ids_BN=np.array([[3, 0], [9, 3]]),
+        category_ids_BN=np.array([[3, 0], [9, 3]]),
         scores_BN=np.float32([[0.5, 0.9], [0.75, 0.25]]),
         source_size_B2=np.array([[400, 200], [10, 20]]),
-        category_ids=[3, 5],
+        category_numbers={3: 30, 5: 50},
     )
     assert [row["image_id"] for row in rows] == [42, "a"]
-    assert [row["category_id"] for row in rows] == [3, 3]
+    assert [row["category_id"] for row in rows] == [30, 30]
     np.testing.assert_allclose(rows[0]["bbox"], [20, 100, 80, 100], rtol=1e-6)
     np.testing.assert_allclose(rows[1]["bbox"], [0, 0, 20, 10])
     assert rows[0]["score"] == 0.5

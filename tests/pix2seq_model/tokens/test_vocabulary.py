@@ -47,7 +47,7 @@ def test_classes():
     vocabulary = Vocabulary()
     assert vocabulary.class_token(90) == 190
     assert vocabulary.category_id(190) == 90
-    assert vocabulary.max_class_id == 899
+    assert vocabulary.max_category_id == 899
     vocabulary.check_categories([1, 899], source="here")
     with pytest.raises(ConfigError, match=r"labels.json: category ids \[0, 900\] have no token"):
         vocabulary.check_categories([0, 5, 900], source="labels.json")

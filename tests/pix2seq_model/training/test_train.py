@@ -71,7 +71,7 @@ def test_evaluations_while_training_and_the_best_kept(tmp_path, monkeypatch, no_
         metrics, picture = real(self)
         assert set(metrics) == {"AP", "AP50"}
         assert picture.dtype == np.uint8
-        weights.append(self._detector._network.get_weights())
+        weights.append(self._network.get_weights())
         return {**metrics, "AP": next(scores)}, picture
 
     monkeypatch.setattr(SplitEvaluator, "__call__", evaluate)

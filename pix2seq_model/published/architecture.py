@@ -1,0 +1,160 @@
+"""What a published checkpoint's `config.json` and shapes say of its architecture."""
+
+import json
+from typing import Any
+
+from etils import epath
+
+from pix2seq_model.errors import CheckpointError, ConfigError
+from pix2seq_model.network.config import ModelConfig
+from pix2seq_model.published.object_graph import ObjectGraphCheckpoint
+from pix2seq_model.tokens.vocabulary import DETECTION_PROMPT, Vocabulary
+
+CONFIG_FILE = "config.json"
+
+
+def read_published_config(prefix: str) -> dict[str, Any]:
+    """Reads the `config.json` next to a checkpoint, or in the folder above.
+
+    Raises:
+      CheckpointError: there is none, or it is damaged.
+    """
+    folder = epath.Path(prefix).parent
+    for place in (folder / CONFIG_FILE, folder.parent / CONFIG_FILE):
+        if place.exists():
+            try:
+                config = json.loads(place.read_text())
+            except ValueError as error:
+                raise CheckpointError(f"{place} is no JSON: {error}.") from error
+            if not isinstance(config, dict) or not isinstance(config.get("model"), dict):
+                raise CheckpointError(f"{place} has no section 'model'.")
+            return config
+    raise CheckpointError(
+        f"{folder} has no {CONFIG_FILE}: it says which architecture the checkpoint is of. Copy it "
+        "from where the checkpoint came from."
+    )
+
+
+def describe_architecture(
+    config: dict[str, Any],
+    checkpoint: ObjectGraphCheckpoint,
+    *,
+    image_size: tuple[int, int] | None = None,
+    overrides: dict[str, Any] | None = None,
+) -> tuple[ModelConfig, Vocabulary]:
+    """From a published `config.json` to our architecture and vocabulary.
+
+    Fields that the config lacks are read off the checkpoint where its shapes tell them, and are
+    the published defaults otherwise; unknown fields are ignored.
+
+    Raises:
+      CheckpointError: a setting is one that this network does not have.
+    """
+    model = {**_read_off(checkpoint), **config["model"]}
+    task = config.get("task") or {}
+    _refuse_other_kinds(model, config)
+    dim_encoder, dim_decoder = model["dim_att"], model["dim_att_dec"]
+    try:
+        fields = {
+            "backbone": "vit" if model["resnet_variant"] == "c1" else "resnet",
+            "image_size": image_size or _pair(model.get("image_size", 640)),
+            "num_encoder_layers": model["num_encoder_layers"],
+            "dim_encoder": dim_encoder,
+            # The published layers are as wide as a whole multiple of their input.
+            "mlp_dim_encoder": model["dim_mlp"] // dim_encoder * dim_encoder,
+            "num_heads_encoder": model["num_heads"],
+            "num_decoder_layers": model["num_decoder_layers"],
+            "dim_decoder": dim_decoder,
+            "mlp_dim_decoder": model["dim_mlp_dec"] // dim_decoder * dim_decoder,
+            "num_heads_decoder": model["num_heads_dec"],
+            "bridge": model["dec_proj_mode"],
+            "use_class_token": model["use_cls_token"],
+            "shared_embedding": model["shared_decoder_embedding"],
+            "output_bias": model["decoder_output_bias"],
+            "max_seq_len": model["max_seq_len"],
+            "drop_path": model.get("drop_path", 0.1),
+            "drop_units": model.get("drop_units", 0.1),
+            "drop_attention": model.get("drop_att", 0.0),
+        }
+        if fields["backbone"] == "vit":
+            fields["patch_size"] = model.get("patch_size", 16)
+        else:
+            fields["resnet_variant"] = model["resnet_variant"]
+            fields["resnet_depth"] = model.get("resnet_depth", 50)
+            fields["resnet_width_multiplier"] = float(model.get("resnet_width_multiplier", 1))
+        vocabulary = Vocabulary(
+            vocab_size=model["vocab_size"],
+            num_bins=config.get("quantization_bins", task.get("quantization_bins", 1000)),
+            coord_shift=model.get("coord_vocab_shift", 1000),
+        )
+        return ModelConfig(**{**fields, **(overrides or {})}), vocabulary
+    except (ConfigError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"the {CONFIG_FILE} of {checkpoint.prefix} cannot be used: {error}"
+        ) from error
+
+
+def _read_off(checkpoint: ObjectGraphCheckpoint) -> dict[str, Any]:
+    """What the names and shapes of a checkpoint tell about its architecture."""
+
+    def shape(*path):
+        variable = checkpoint.find(("model", *path))
+        return () if variable is None else variable.shape
+
+    fields: dict[str, Any] = {
+        "dec_proj_mode": "mlp" if checkpoint.names("model", "proj_mlp") else "linear_p",
+        "use_cls_token": bool(
+            shape("encoder", "cls_token_emb") or shape("encoder", "cls_token_embedding")
+        ),
+        "shared_decoder_embedding": not shape("decoder", "inp_token_embedding"),
+        "decoder_output_bias": bool(shape("decoder", "outp_bias")),
+    }
+    groups = list(checkpoint.names("model", "encoder", "resnet", "block_groups"))
+    if groups:
+        fields["resnet_variant"] = "standard" if len(groups) == 4 else "c4"
+        blocks = checkpoint.names("model", "encoder", "resnet", "block_groups", "2", "layers")
+        fields["resnet_depth"] = 101 if len(blocks) == 23 else 50
+        first = shape("encoder", "resnet", "initial_conv_relu_max_pool", "0", "conv2d", "kernel")
+        fields["resnet_width_multiplier"] = first[-1] / 64 if first else 1.0
+    else:
+        fields["resnet_variant"] = "c1"
+        fields["patch_size"] = (shape("encoder", "stem_conv", "kernel") or (16,))[0]
+    for part, layers, attention, suffix in (
+        ("encoder", ("transformer_encoder", "enc_layers"), "mha", ""),
+        ("decoder", ("decoder", "dec_layers"), "self_mha", "_dec"),
+    ):
+        fields[f"num_{part}_layers"] = len(checkpoint.names("model", part, *layers))
+        query = shape(part, *layers, "0", attention, "_query_dense", "kernel")
+        if query:
+            fields[f"dim_att{suffix}"], fields[f"num_heads{suffix}"] = query[:2]
+        mlp = shape(part, *layers, "0", "mlp", "mlp_layers", "0", "dense1", "kernel")
+        if mlp:
+            fields[f"dim_mlp{suffix}"] = mlp[1]
+    positions = shape("decoder", "seq_pos_emb") or shape("decoder", "seq_pos_embedding")
+    tokens = shape("decoder", "token_embedding") or shape("decoder", "outp_token_embedding")
+    if positions and tokens:
+        fields["max_seq_len"], fields["vocab_size"] = positions[0], tokens[0]
+    return fields
+
+
+def _refuse_other_kinds(model, config):
+    task = config.get("task") or {}
+    known = {
+        "name": "encoder_ar_decoder",
+        "pos_encoding": "sin_cos",
+        "pos_encoding_dec": "learned",
+        "resnet_sk_ratio": 0,
+        "task.vocab_id": DETECTION_PROMPT,
+    }
+    prompt = config.get("task_vocab_id", task.get("vocab_id", DETECTION_PROMPT))
+    given = {**model, "task.vocab_id": prompt}
+    for name, expected in known.items():
+        value = given.get(name, expected)
+        if value != expected:
+            raise CheckpointError(
+                f"{CONFIG_FILE}: {name}={value!r}, but this network knows only {expected!r}."
+            )
+
+
+def _pair(size: Any) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else tuple(size)

@@ -1,0 +1,33 @@
+"""What all tests share: the order of the files, and compilers that do not optimize."""
+
+import os
+
+# Before anything imports TensorFlow or JAX, here or in a child. A test runs the code that it
+# compiles a few dozen times: optimizing it takes longer than it saves.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+
+# The files that take longest, first: a worker that meets one last leaves the other one idle.
+# (`make test` hands out whole files, in this order.)
+_LONGEST_FIRST = (
+    "pix2seq_model/ablation/test_trials.py",
+    "pix2seq_model/training/test_training_survival.py",
+    "pix2seq_model/training/test_train.py",
+    "pipelines/test_run_pipeline.py",
+    "pix2seq_model/test_reference_check.py",
+    "pipelines/test_dataset_commands.py",
+    "pipelines/vertex/test_job.py",
+    "pipelines/vertex/test_job_settings.py",
+    "components/conversion/test_conversion.py",
+    "pix2seq_model/network/test_remat.py",
+    "pix2seq_model/network/test_pix2seq.py",
+    "pix2seq_model/decoding/test_generate.py",
+)
+
+
+def pytest_collection_modifyitems(items):
+    place = {name: index for index, name in enumerate(_LONGEST_FIRST)}
+
+    def key(item):
+        return place.get(item.nodeid.partition("::")[0].removeprefix("tests/"), len(place))
+
+    items.sort(key=key)
