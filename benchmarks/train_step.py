@@ -4,17 +4,18 @@
         --config.finetune.batch_size=32 --config.finetune.precision=mixed_bfloat16 \\
         --accelerator=h100
 
-The step is the one that training takes: the same network, loss, optimizer and compilation, fed by
-`fit`. Synthetic input is one batch over and over; `--examples` names an examples folder instead.
-With synthetic input it needs keras, a backend, numpy, ml-collections and etils, no TensorFlow where
-the backend is JAX.
+The step is the one that training takes: the same network, loss, optimizer and compilation, and
+batches that travel while a step computes. Synthetic input is one batch over and over; `--examples`
+names an examples folder instead. With synthetic input it needs keras, a backend, numpy,
+ml-collections and etils, no TensorFlow where the backend is JAX.
 """
 
 import argparse
+import dataclasses
+import itertools
 import json
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -28,9 +29,11 @@ from pix2seq_model.experiment import load_config
 from pix2seq_model.experiment.validation import training_run
 from pix2seq_model.network.pix2seq import build_model
 from pix2seq_model.network.remat import recompute_activations
+from pix2seq_model.training.batch_feed import BatchFeed
 from pix2seq_model.training.optimizer import make_optimizer
 from pix2seq_model.training.settings import STAGES
-from pix2seq_model.training.training_model import TrainedNetwork
+from pix2seq_model.training.training_model import TrainingModel
+from pix2seq_model.training.training_step import TrainingStep, make_step
 
 # Dense bfloat16 products, TFLOP/s, as the makers state them.
 PEAK_TFLOPS = {
@@ -66,26 +69,20 @@ def measure(config, given: argparse.Namespace) -> dict:
     network = build_model(model_config, vocabulary, seed=run.seed)
     if settings.activation_checkpointing:
         recompute_activations(network)
-    model = TrainedNetwork(network, vocabulary, label_smoothing=settings.label_smoothing)
-    model.compile(
-        optimizer=make_optimizer(settings, model.trainable_variables),
-        jit_compile={"auto": "auto", "on": True, "off": False}[settings.jit_compile],
+    model = TrainingModel(
+        network,
+        make_optimizer(settings, network.trainable_variables),
+        vocabulary=vocabulary,
+        label_smoothing=settings.label_smoothing,
     )
+    step = make_step(model, jit_compile=settings.jit_compile)
     batch_size = settings.images_per_batch
     num_tokens = 5 * settings.sequence.max_objects
     if given.examples:
         batches = _real_batches(run, given, batch_size)
     else:
         batches = _synthetic_batches(model_config, vocabulary, batch_size, num_tokens)
-    clock = _Clock(warmup=given.warmup)
-    model.fit(
-        batches,
-        steps_per_epoch=given.warmup + given.steps,
-        epochs=1,
-        verbose=0,
-        shuffle=False,
-        callbacks=[clock],
-    )
+    clock = _timed(step, BatchFeed(batches, place=step.place), given)
     seconds = clock.seconds / given.steps
     operations = training_step_operations(
         model_config,
@@ -118,33 +115,36 @@ def measure(config, given: argparse.Namespace) -> dict:
     return result
 
 
-class _Clock(keras.callbacks.Callback):
-    """Times the steps after the warm-up. Reading the loss waits for the steps before it."""
+@dataclasses.dataclass(frozen=True)
+class _Clock:
+    """What was measured: the first step, and the steps after the warm-up together."""
 
-    def __init__(self, *, warmup: int) -> None:
-        super().__init__()
-        self._warmup = max(1, warmup)
+    first_s: float
+    seconds: float
+    processor_s: float
+    loss: float
 
-    def on_train_batch_begin(self, batch, logs=None):
-        if batch == 0:
-            self._start = time.perf_counter()
 
-    def on_train_batch_end(self, batch, logs=None):
-        if batch == 0:
-            self._wait(logs)
-            self.first_s = time.perf_counter() - self._start
-        if batch == self._warmup - 1:
-            self._wait(logs)
-            self._begin, self._busy = time.perf_counter(), time.process_time()
-        self._logs = logs
+def _timed(step: TrainingStep, feed: BatchFeed, given: argparse.Namespace) -> _Clock:
+    """Trains as the loop does. Reading the loss waits for the steps before it."""
+    start, warmup = time.perf_counter(), max(1, given.warmup)
+    batch = feed.next()
+    for number in range(1, warmup + given.steps + 1):
+        step(batch)
+        batch = feed.next()
+        if number == 1:
+            _loss(step)
+            first_s = time.perf_counter() - start
+        if number == warmup:
+            _loss(step)
+            begin, busy = time.perf_counter(), time.process_time()
+    loss = _loss(step)
+    return _Clock(first_s, time.perf_counter() - begin, time.process_time() - busy, loss)
 
-    def on_epoch_end(self, epoch, logs=None):
-        self._wait(self._logs)
-        self.seconds = time.perf_counter() - self._begin
-        self.processor_s = time.process_time() - self._busy
 
-    def _wait(self, logs) -> None:
-        self.loss = float(logs["loss"])
+def _loss(step: TrainingStep) -> float:
+    step.synchronize()
+    return step.model.log.read()["loss"]
 
 
 def _synthetic_batches(model_config, vocabulary, batch_size: int, num_tokens: int):
@@ -161,16 +161,7 @@ def _synthetic_batches(model_config, vocabulary, batch_size: int, num_tokens: in
         tokens.astype(np.int32),
         np.ones((batch_size, num_tokens), np.float32),
     )
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        return tf.data.Dataset.from_tensors(batch).repeat()
-    return _endlessly(batch)
-
-
-def _endlessly(batch) -> Iterator:
-    while True:
-        yield batch
+    return itertools.repeat(batch)
 
 
 def _real_batches(run, given: argparse.Namespace, batch_size: int):
@@ -178,7 +169,7 @@ def _real_batches(run, given: argparse.Namespace, batch_size: int):
     from pix2seq_model.input_pipeline.datasets import training_dataset
 
     settings = run.settings
-    return training_dataset(
+    dataset = training_dataset(
         given.examples,
         split=settings.split,
         vocabulary=run.vocabulary,
@@ -189,6 +180,8 @@ def _real_batches(run, given: argparse.Namespace, batch_size: int):
         sequence=settings.sequence,
         shuffle_buffer=settings.shuffle_buffer,
     )
+    on_jax = keras.backend.backend() == "jax"
+    return dataset.as_numpy_iterator() if on_jax else iter(dataset)
 
 
 def _override(argument: str) -> str:

@@ -31,7 +31,9 @@ from pix2seq_model.published.checkpoint import PublishedModel, load_published_ch
 from pix2seq_model.tokens.detections import boxes_from_tokens
 from pix2seq_model.tokens.sequences import build_sequences
 from pix2seq_model.tokens.vocabulary import TOKENS_PER_OBJECT
-from pix2seq_model.training.training_model import TrainedNetwork, token_losses
+from pix2seq_model.training.loss import token_losses
+from pix2seq_model.training.training_model import TrainingModel
+from pix2seq_model.training.training_step import make_step
 
 _INPUTS = ("image", "bbox", "label")
 _TRAINING = ("train_losses", "train_grad_norms")
@@ -272,17 +274,14 @@ def _decode_greedily(loaded, images, golden):
 
 def _train(loaded, batch, *, num_steps, config, moved_runs=0):
     """Losses and gradient norms of some steps: from the weights, then from moved weights."""
-    training = TrainedNetwork(loaded.network, loaded.vocabulary)
-    training.compile(
-        optimizer=keras.optimizers.AdamW(**_optimizer_settings(config)),
-        # XLA takes minutes to compile a deep ResNet's step, TensorFlow's graph seconds.
-        jit_compile=keras.backend.backend() == "jax",
-    )
-    training.optimizer.build(training.trainable_variables)
-    variables = [*loaded.network.variables, *training.optimizer.variables]
+    optimizer = keras.optimizers.AdamW(**_optimizer_settings(config))
+    model = TrainingModel(loaded.network, optimizer, vocabulary=loaded.vocabulary)
+    # XLA takes minutes to compile a deep ResNet's step, TensorFlow's graph seconds.
+    step = make_step(model, jit_compile="on" if keras.backend.backend() == "jax" else "off")
+    batch = step.place(batch)
+    variables = [*loaded.network.variables, *optimizer.variables]
     start = [_numpy(variable) for variable in variables]
     weights = {id(weight) for weight in loaded.network.trainable_weights}
-    inputs, target_seq, token_weights = batch
     random = np.random.default_rng(0)
     runs = []
     for run in range(1 + moved_runs):
@@ -292,15 +291,11 @@ def _train(loaded, batch, *, num_steps, config, moved_runs=0):
             variable.assign(value)
         logs = []
         for _ in range(num_steps):
-            training.reset_metrics()
-            logs.append(
-                training.train_on_batch(
-                    inputs, target_seq, sample_weight=token_weights, return_dict=True
-                )
-            )
-        runs.append(
-            [np.array([float(log[name]) for log in logs]) for name in ("loss", "gradient_norm")]
-        )
+            model.log.reset()
+            step(batch)
+            step.synchronize()
+            logs.append(model.log.read())
+        runs.append([np.array([log[name] for log in logs]) for name in ("loss", "gradient_norm")])
     for variable, value in zip(variables, start, strict=True):
         variable.assign(value)
     return runs

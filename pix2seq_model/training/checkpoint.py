@@ -27,6 +27,7 @@ from etils import epath
 
 from pix2seq_model.atomic_write import PARTIAL, atomic_path
 from pix2seq_model.errors import CheckpointError
+from pix2seq_model.training.training_model import TrainingModel
 
 _FORMAT = 1
 _META = "checkpoint.json"
@@ -55,10 +56,9 @@ class TrainingState:
 
 
 def take_state(
-    model: keras.Model, *, step: int, record: dict[str, Any] | None = None
+    model: TrainingModel, *, step: int, record: dict[str, Any] | None = None
 ) -> TrainingState:
-    """Copies the state of a compiled model to the host; allowed between two steps of `fit`."""
-    synchronize(model)
+    """Copies the state to the host; after `TrainingStep.synchronize`, between two steps."""
     groups = {
         name: [np.array(keras.ops.convert_to_numpy(variable.value)) for variable in variables]
         for name, variables in _variables(model).items()
@@ -66,8 +66,8 @@ def take_state(
     return TrainingState(step=step, groups=groups, record=record or {})
 
 
-def put_state(model: keras.Model, state: TrainingState) -> None:
-    """Sets every variable of a compiled model whose optimizer is built.
+def put_state(model: TrainingModel, state: TrainingState) -> None:
+    """Sets every variable; after `TrainingStep.synchronize`, between two steps.
 
     Raises:
       CheckpointError: the state is of another network or optimizer.
@@ -145,7 +145,7 @@ class CheckpointFolder:
         """The latest checkpoint that can be read; None where there is none.
 
         Args:
-          warn: told of each damaged checkpoint that was passed over.
+          warn: told of each damaged checkpoint that was skipped.
         """
         for step in reversed(self.steps()):
             path = self._path(step)
@@ -154,7 +154,7 @@ class CheckpointFolder:
             except _DAMAGE as error:
                 warn(
                     f"The checkpoint {path} is damaged ({type(error).__name__}: {error}): "
-                    "it is passed over for the one before it."
+                    "the one before it is used instead."
                 )
         return None
 
@@ -168,22 +168,13 @@ class CheckpointFolder:
                 path.unlink(missing_ok=True)
 
 
-def _variables(model: keras.Model) -> dict[str, list]:
+def _variables(model: TrainingModel) -> dict[str, list[keras.Variable]]:
     """Every variable that training changes; the paths differ between runs, the order does not."""
     return {
         "model": list(model.variables),
         "optimizer": list(model.optimizer.variables),
         "metrics": list(model.metrics_variables),
     }
-
-
-def synchronize(model: keras.Model) -> None:
-    """Brings the state of a running `fit` into the model's variables, to be read or changed.
-
-    On JAX `fit` carries it outside of them from step to step.
-    """
-    if keras.backend.backend() == "jax":
-        model.jax_state_sync()
 
 
 def _write(path: Path, state: TrainingState) -> None:

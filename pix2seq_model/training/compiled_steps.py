@@ -8,45 +8,41 @@ import dataclasses
 import json
 from collections.abc import Callable
 
-import keras
-
 from pix2seq_model.network.pix2seq import build_model
 from pix2seq_model.training.checkpoint import TrainingState, put_state, take_state
 from pix2seq_model.training.settings import TrainingRun
-from pix2seq_model.training.training_model import TrainedNetwork
+from pix2seq_model.training.training_step import TrainingStep
 
 # Settings of a stage that the step does not depend on.
 _OUTSIDE_THE_STEP = ("augmentation", "sequence", "split", "shuffle_buffer")
 
 
 class CompiledSteps:
-    """The networks that `train` has compiled, by what decides their step."""
+    """The steps that `train` has compiled, by what decides them."""
 
     def __init__(self) -> None:
-        self._kept: dict[str, tuple[TrainedNetwork, TrainingState]] = {}
+        self._kept: dict[str, tuple[TrainingStep, TrainingState]] = {}
 
-    def take(self, run: TrainingRun, make: Callable[[], TrainedNetwork]) -> TrainedNetwork:
-        """A network as `make` returns it, but compiled before if an earlier run had such a one.
+    def take(self, run: TrainingRun, make: Callable[[], TrainingStep]) -> TrainingStep:
+        """A step as `make` returns it, but compiled before if an earlier run had such a one.
 
         The run that had it must be over.
         """
         key = _key(run)
         if key not in self._kept:
-            model = make()
-            self._kept[key] = (model, take_state(model, step=0))
-            return model
-        model, initial = self._kept[key]
-        put_state(model, initial)
+            step = make()
+            self._kept[key] = (step, take_state(step.model, step=0))
+            return step
+        step, initial = self._kept[key]
+        step.synchronize()
+        put_state(step.model, initial)
+        network = step.model.network
         fresh = build_model(run.model, run.vocabulary, seed=run.seed)
-        _copy(fresh.variables, model.network.variables)
-        model.network.vocabulary = run.vocabulary
-        return model
-
-
-def _copy(source: list[keras.Variable], target: list[keras.Variable]) -> None:
-    # All variables: besides the weights there is the state of the seeds of dropout.
-    for old, new in zip(target, source, strict=True):
-        old.assign(new)
+        # All variables: next to the weights there is the state of the seeds of dropout.
+        for old, new in zip(network.variables, fresh.variables, strict=True):
+            old.assign(new)
+        network.vocabulary = run.vocabulary
+        return step
 
 
 def _key(run: TrainingRun) -> str:

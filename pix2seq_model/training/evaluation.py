@@ -24,9 +24,9 @@ from pix2seq_model.reports.drawing import (
     side_by_side,
     truth_boxes,
 )
-from pix2seq_model.training.callbacks import RunSpan
-from pix2seq_model.training.checkpoint import synchronize
 from pix2seq_model.training.tensorboard import Summaries
+from pix2seq_model.training.training_model import TrainingModel
+from pix2seq_model.training.training_step import TrainingStep
 
 _NUM_PICTURES = 6
 _SHOWN_SCORE = 0.3
@@ -97,16 +97,20 @@ class SplitEvaluator:
         return np.asarray(contact_sheet(pictures, columns=2, cell=660))
 
 
-class TrainingEvaluation(keras.callbacks.Callback):
-    """Evaluates every few batches and at the end.
+class TrainingEvaluation:
+    """Evaluates every few steps and at the end.
 
-    The numbers join the history's row of the same step, which must be there: this comes behind
-    IntervalLog, at a multiple of its interval. `record["best"]` is {"step", "AP"} of the best.
+    The numbers join the history's row of the same step, which must be there: the loop evaluates
+    after it has written the log, at a multiple of its interval. `record["best"]` is {"step", "AP"}
+    of the best.
+
+    Attributes:
+      every_steps: steps between two evaluations.
     """
 
     def __init__(
         self,
-        span: RunSpan,
+        step: TrainingStep,
         evaluate: Callable[[], tuple[dict[str, float], np.ndarray]],
         *,
         every_steps: int,
@@ -117,23 +121,21 @@ class TrainingEvaluation(keras.callbacks.Callback):
     ) -> None:
         """
         Args:
-          span: of this `fit`.
+          step: that trains the network.
           evaluate: returns the metrics and a picture of the network as it is.
           every_steps: steps between two evaluations.
           record: of the run, with its "history".
           progress, summaries: told of the results.
           save_best: saves the network as it is; None keeps no best.
         """
-        super().__init__()
-        self._evaluate, self._save_best = evaluate, save_best
-        self._span, self._every_steps = span, every_steps
+        self.every_steps = every_steps
+        self._step, self._evaluate, self._save_best = step, evaluate, save_best
         self._record, self._progress, self._summaries = record, progress, summaries
 
-    def on_train_batch_end(self, index, logs=None):
-        if not self._span.is_due(self._span.batch(index), self._every_steps):
-            return
-        synchronize(self.model)
-        with _averaged_weights(self.model):
+    def run(self) -> None:
+        """Evaluates the network as it is now."""
+        self._step.synchronize()
+        with _averaged_weights(self._step.model):
             metrics, picture = self._evaluate()
             row = self._record["history"][-1]
             row.update(metrics)
@@ -152,7 +154,7 @@ class TrainingEvaluation(keras.callbacks.Callback):
 
 
 @contextlib.contextmanager
-def _averaged_weights(model: keras.Model) -> Iterator[None]:
+def _averaged_weights(model: TrainingModel) -> Iterator[None]:
     """Puts the moving average, if there is one, in place of the weights for a while."""
     if not model.optimizer.use_ema:
         yield

@@ -6,7 +6,7 @@ is the one that a single device would make.
 
 TensorFlow: several processes by `TF_CONFIG`, joined by tf.distribute's collectives. Keras 3 itself
 cannot fit over them (github.com/keras-team/keras/issues/20585), so its variables stay plain ones of
-their process; see `TrainedNetwork`. JAX: `jax.distributed` and a `keras.distribution.DataParallel`,
+their process; see `ReplicatedStep`. JAX: `jax.distributed` and a `keras.distribution.DataParallel`,
 with arrays that lie across all devices. There the processes are named by `TF_CONFIG` as well, or by
 KERAS_DISTRIBUTION_JOB_ADDRESSES, _NUM_PROCESSES and _PROCESS_ID.
 """

@@ -5,33 +5,60 @@ up over all replicas, and every process then takes the same step with plain vari
 compiler does all this by itself.
 """
 
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
 import tensorflow as tf
 
+from pix2seq_model.training.loss import total_weight
 from pix2seq_model.training.replicas import Replicas
-from pix2seq_model.training.training_model import TrainedNetwork, total_weight
+from pix2seq_model.training.tensorflow_step import gradients, update, values
+from pix2seq_model.training.training_model import TrainingModel
 
 _SEED = "seed_generator_state"
 # Apart from those that one replica draws from: a generator adds 1 for each draw.
 _SEED_OFFSET = 1_000_003
 
 
-def replicated_train_function(
-    model: TrainedNetwork, replicas: Replicas
-) -> Callable[[Iterator], dict[str, Any]]:
-    """What Keras' `fit` calls for a step: from an iterator over this process' batches to the log.
+class ReplicatedStep:
+    """See TrainingStep; a batch is this process' share of the whole.
 
-    Forward and backward pass are compiled by XLA, unless the setting is "off" or batch statistics
-    are synchronised in their midst.
+    Forward and backward pass are compiled by XLA, unless that is off or batch statistics are
+    synchronised in their midst.
     """
-    strategy, total = replicas.strategy, tf.distribute.ReduceOp.SUM
-    gradients_of = model.gradients
-    if model.jit_compile and not _has_batch_statistics(model):
-        gradients_of = tf.function(gradients_of, jit_compile=True)
-    is_seed = [variable.name == _SEED for variable in model.non_trainable_variables]
+
+    def __init__(self, model: TrainingModel, replicas: Replicas, *, jit_compile: bool) -> None:
+        self.model = model
+        share_of_step = _share_of_step(model, replicas, jit_compile=jit_compile)
+        strategy = replicas.strategy
+
+        def step(batch):
+            results = strategy.run(share_of_step, args=(*values(model), batch))
+            mine = [strategy.experimental_local_results(x)[0] for x in tf.nest.flatten(results)]
+            return update(model, *tf.nest.pack_sequence_as(results, mine))
+
+        self._step = tf.function(step, autograph=False, reduce_retracing=True)
+
+    def place(self, batch: Any) -> Any:
+        return tf.nest.map_structure(tf.convert_to_tensor, batch)
+
+    def __call__(self, batch: Any) -> None:
+        self._step(batch)
+
+    def synchronize(self) -> None:
+        pass  # The variables are the state.
+
+
+def _share_of_step(model: TrainingModel, replicas: Replicas, *, jit_compile: bool):
+    """The function that each replica runs: its share of the gradients, added up over all."""
+    total = tf.distribute.ReduceOp.SUM
+
+    def gradients_of(*arguments):
+        return gradients(model, *arguments)
+
+    if jit_compile and not _has_batch_statistics(model.network):
+        gradients_of = tf.function(gradients_of, jit_compile=True, autograph=False)
+    is_seed = [variable.name == _SEED for variable in model.state_variables]
     first_replica = replicas.process_index * replicas.devices_per_process
 
     def moved(states, offset):
@@ -46,36 +73,23 @@ def replicated_train_function(
         replica = tf.distribute.get_replica_context()
         number = tf.cast(replica.replica_id_in_sync_group, tf.int32)
 
-        def share(values):
-            size = values.shape[0] // replicas.devices_per_process
+        def share(part):
+            size = part.shape[0] // replicas.devices_per_process
             start = (number - first_replica) * size
-            return tf.ensure_shape(values[start : start + size], (size, *values.shape[1:]))
+            return tf.ensure_shape(part[start : start + size], (size, *part.shape[1:]))
 
         batch = tf.nest.map_structure(share, batch)
         whole = replica.all_reduce(total, total_weight(batch))
         offset = number * _SEED_OFFSET
-        gradients, sums, states = gradients_of(weights, moved(states, offset), batch, whole)
-        *gradients, packed = replica.all_reduce(
-            total, [*gradients, tf.stack(tf.nest.flatten(sums))]
-        )
+        found, sums, states = gradients_of(weights, moved(states, offset), batch, whole)
+        *found, packed = replica.all_reduce(total, [*found, tf.stack(tf.nest.flatten(sums))])
         sums = tf.nest.pack_sequence_as(sums, tf.unstack(packed))
-        return gradients, sums, moved(states, -offset)
+        return found, sums, moved(states, -offset)
 
-    @tf.function(reduce_retracing=True)
-    def step(batch):
-        results = strategy.run(share_of_step, args=(*model.values(), batch))
-        mine = [strategy.experimental_local_results(x)[0] for x in tf.nest.flatten(results)]
-        return model.update(*tf.nest.pack_sequence_as(results, mine))
-
-    def train_function(iterator):
-        for _ in range(model.steps_per_execution):
-            logs = step(next(iterator))
-        return logs
-
-    return train_function
+    return share_of_step
 
 
-def _has_batch_statistics(model: TrainedNetwork) -> bool:
+def _has_batch_statistics(network: keras.Model) -> bool:
     return any(
-        isinstance(layer, keras.layers.BatchNormalization) for layer in model._flatten_layers()
+        isinstance(layer, keras.layers.BatchNormalization) for layer in network._flatten_layers()
     )

@@ -1,5 +1,10 @@
-"""`run.json`: what it takes to repeat a training run, and what it ran on."""
+"""What a training run is: `run_identity.json` in its work folder, `run.json` in its model folder.
 
+The identity is what decides the weights: checkpoints continue the run of the same identity and no
+other. The record is what it takes to repeat the run, and what it ran on.
+"""
+
+import dataclasses
 import datetime
 import importlib.metadata
 import json
@@ -7,17 +12,74 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import keras
 from etils import epath
 
+from pix2seq_model.atomic_write import write_json
+from pix2seq_model.data.manifest import DatasetInfo
+from pix2seq_model.errors import CheckpointError
+from pix2seq_model.model_folder.folder import ModelInfo
+from pix2seq_model.training.settings import WATCHING_SETTINGS, TrainingRun
+
+IDENTITY_FILE = "run_identity.json"
 RUN_FILE = "run.json"
 _PACKAGES = (
     *("keras", "tensorflow", "jax", "jaxlib", "numpy", "ml-collections", "etils"),
     *("apache-beam", "tfx"),
 )
+
+
+def run_identity(
+    run: TrainingRun, *, data: DatasetInfo, base_model: ModelInfo | None
+) -> dict[str, Any]:
+    """What decides the weights that come out of a run, as flat names and JSON values.
+
+    Args:
+      run: what is trained.
+      data: the examples.
+      base_model: that training starts from; None for random weights.
+    """
+    sections = {
+        "seed": run.seed,
+        "vocabulary": dataclasses.asdict(run.vocabulary),
+        "model": dataclasses.asdict(run.model),
+        run.stage: {
+            name: value
+            for name, value in dataclasses.asdict(run.settings).items()
+            if name not in WATCHING_SETTINGS
+        },
+        "data": data.fingerprint(),
+        "base_model": base_model.weights_sha256 if base_model else "",
+        "backend": keras.backend.backend(),
+    }
+    return json.loads(json.dumps(dict(_flat("", sections))))
+
+
+def check_same_run(work_dir: str | os.PathLike, identity: dict[str, Any]) -> None:
+    """Notes whose work folder it is, the first time; later compares.
+
+    Raises:
+      CheckpointError: it is another run's; names the settings that differ.
+    """
+    path = epath.Path(work_dir) / IDENTITY_FILE
+    if not path.exists():
+        write_json(path, identity, indent=1)
+        return
+    before = json.loads(path.read_text())
+    changed = [
+        f"{name}: {before.get(name)!r} there, {identity.get(name)!r} now"
+        for name in sorted({*before, *identity})
+        if before.get(name) != identity.get(name)
+    ]
+    if changed:
+        raise CheckpointError(
+            f"{work_dir} holds checkpoints of a run with other settings ({'; '.join(changed)}). "
+            "Use another work folder, restore the settings, or delete that folder."
+        )
 
 
 def run_record(
@@ -70,6 +132,14 @@ def read_run_record(folder: str | os.PathLike) -> dict[str, Any] | None:
     """The record in a model folder; None where there is none."""
     path = epath.Path(folder) / RUN_FILE
     return json.loads(path.read_text()) if path.exists() else None
+
+
+def _flat(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        for name, part in value.items():
+            yield from _flat(f"{prefix}.{name}" if prefix else name, part)
+    else:
+        yield prefix, value
 
 
 def _packages() -> dict[str, str]:

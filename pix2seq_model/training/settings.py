@@ -48,8 +48,8 @@ class StageSettings:
       precision: "float32" or "mixed_bfloat16".
       activation_checkpointing: computes the activations inside layers again for the gradients:
         less memory, more time.
-      jit_compile: "auto", "on" or "off". Auto is XLA, also on a CPU, where TensorFlow trains large
-        networks faster without it.
+      jit_compile: "auto", "on" or "off": XLA. Auto is on, but for TensorFlow on a machine without
+        an accelerator, where large networks train faster without it.
       steps_per_log: steps between two rows of the log.
       checkpoint_every_steps, checkpoint_every_minutes: whichever comes first; 0 minutes is off.
       keep_checkpoints: how many of the latest stay.

@@ -4,20 +4,19 @@ import json
 import os
 from collections.abc import Callable
 
-import keras
 from etils import epath
+from keras import ops
 
-from pix2seq_model.atomic_write import write_atomically
+from pix2seq_model.atomic_write import write_json
 from pix2seq_model.errors import TrainingDivergedError
 from pix2seq_model.progress import ProgressLine
-from pix2seq_model.training.callbacks import RunSpan
-from pix2seq_model.training.checkpoint import synchronize
+from pix2seq_model.training.training_step import TrainingStep
 
 FILE_NAME = "skipped_batches.json"
 
 
-class SkippedBatches(keras.callbacks.Callback):
-    """Looks at every log interval whether batches were skipped (by TrainedNetwork).
+class SkippedBatches:
+    """Looks at every log interval whether batches were skipped by the step.
 
     The images of the skipped batches are written to `<folder>/skipped_batches.json`, as
     [{"batch": 17, "image_ids": ["42", ...]}, ...]. Their number is part of the training state.
@@ -25,9 +24,9 @@ class SkippedBatches(keras.callbacks.Callback):
 
     def __init__(
         self,
-        span: RunSpan,
+        step: TrainingStep,
         *,
-        every_steps: int,
+        first_batch: int,
         limit: int,
         folder: str | os.PathLike | None,
         image_ids: Callable[[int], list[str]],
@@ -35,30 +34,29 @@ class SkippedBatches(keras.callbacks.Callback):
     ) -> None:
         """
         Args:
-          span: of this `fit`.
-          every_steps: steps between two looks.
+          step: that skips them.
+          first_batch: batches done before.
           limit: training stops when more are skipped.
           folder: where the file goes; None in a process that leaves it to another.
           image_ids: ids of the images of a batch, by its number from 0.
           progress: told of skipped batches.
         """
-        super().__init__()
-        self._span, self._every_steps, self._limit = span, every_steps, limit
+        self._step, self._limit = step, limit
         self._path = None if folder is None else epath.Path(folder) / FILE_NAME
         self._image_ids, self._progress = image_ids, progress
-
-    def on_train_begin(self, logs=None):
-        self._seen = int(self.model.skipped.value)
+        self._seen = int(step.model.count.skipped.value)
         known = self._path is not None and self._path.exists()
-        self._rows = json.loads(self._path.read_text()) if known else []
-        self._rows = [row for row in self._rows if row["batch"] < self._span.first_batch]
+        rows = json.loads(self._path.read_text()) if known else []
+        self._rows = [row for row in rows if row["batch"] < first_batch]
 
-    def on_train_batch_end(self, index, logs=None):
-        batch = self._span.batch(index)
-        if not self._span.is_due(batch, self._every_steps):
-            return
-        synchronize(self.model)
-        skipped = int(self.model.skipped.value)
+    def check(self, batch: int) -> None:
+        """Notes what was skipped since the last look, after a batch.
+
+        Raises:
+          TrainingDivergedError: more than the limit.
+        """
+        self._step.synchronize()
+        skipped = int(self._step.model.count.skipped.value)
         if skipped > self._seen:
             self._note(batch, skipped)
             self._seen = skipped
@@ -69,7 +67,7 @@ class SkippedBatches(keras.callbacks.Callback):
             f"skipped; their images are listed in {self._path or FILE_NAME}"
         )
         if self._path is not None:
-            self._list_images()
+            self._list_images(self._path)
         if skipped > self._limit:
             raise TrainingDivergedError(
                 f"{text}. That is more than max_skipped_batches={self._limit}: look at these "
@@ -77,9 +75,9 @@ class SkippedBatches(keras.callbacks.Callback):
             )
         self._progress.message(f"{text}.")
 
-    def _list_images(self) -> None:
-        numbers = sorted(keras.ops.convert_to_numpy(self.model.skipped_batches.value).tolist())
+    def _list_images(self, path: epath.Path) -> None:
+        numbers = ops.convert_to_numpy(self._step.model.count.skipped_batches.value).tolist()
         noted = {row["batch"] for row in self._rows}
-        new = [number for number in numbers if number >= 0 and number not in noted]
+        new = [number for number in sorted(numbers) if number >= 0 and number not in noted]
         self._rows += [{"batch": n, "image_ids": self._image_ids(n)} for n in new]
-        write_atomically(self._path, json.dumps(self._rows, indent=1) + "\n")
+        write_json(path, self._rows, indent=1)

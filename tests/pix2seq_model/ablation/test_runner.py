@@ -70,16 +70,16 @@ def small_config_with_rate(rate):
 
 
 def _stop_at_step(monkeypatch, step):
-    from pix2seq_model.training.callbacks import Checkpointing
+    from pix2seq_model.training.interruption import StopAgreement
 
-    real = Checkpointing.on_train_batch_end
+    real = StopAgreement.is_agreed
 
-    def stop(self, index, logs=None):
-        if self._span.batch(index) == step:
-            self._stop.received = "SIGTERM"
-        real(self, index, logs)
+    def stop(self, batch):
+        if batch == step:
+            self._request.received = "SIGTERM"
+        return real(self, batch)
 
-    monkeypatch.setattr(Checkpointing, "on_train_batch_end", stop)
+    monkeypatch.setattr(StopAgreement, "is_agreed", stop)
 
 
 def test_a_failing_trial_is_named(tmp_path):

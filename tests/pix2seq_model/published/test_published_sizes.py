@@ -17,7 +17,8 @@ import keras
 import numpy as np
 from pix2seq_model.network.config import ModelConfig
 from pix2seq_model.network.pix2seq import build_model
-from pix2seq_model.training.training_model import TrainedNetwork
+from pix2seq_model.training.training_model import TrainingModel
+from pix2seq_model.training.training_step import make_step
 from pix2seq_model.tokens.vocabulary import Vocabulary
 
 network = build_model(ModelConfig.published(sys.argv[1], (64, 96)), Vocabulary())
@@ -26,20 +27,21 @@ image = random.random((2, 64, 96, 3), np.float32)
 tokens = random.integers(1000, 2000, (2, 11)).astype(np.int32)
 inputs = {"image": image, "tokens": tokens[:, :-1]}
 logits = keras.ops.convert_to_numpy(network(inputs))
-training = TrainedNetwork(network, Vocabulary())
-training.compile(optimizer=keras.optimizers.AdamW(1e-4), jit_compile=False)
-logs = [
-    training.train_on_batch(
-        inputs, tokens[:, 1:], sample_weight=np.ones((2, 10), np.float32), return_dict=True
-    )
-    for _ in range(2)
-]
+model = TrainingModel(network, keras.optimizers.AdamW(1e-4), vocabulary=Vocabulary())
+step = make_step(model, jit_compile="off")
+batch = step.place((inputs, tokens[:, 1:], np.ones((2, 10), np.float32)))
+losses = []
+for _ in range(2):
+    model.log.reset()
+    step(batch)
+    step.synchronize()
+    losses.append(model.log.read()["loss"])
 print(json.dumps({
     "backend": keras.backend.backend(),
     "parameters": network.count_params(),
     "shape": list(logits.shape),
     "finite": bool(np.isfinite(logits).all()),
-    "losses": [float(log["loss"]) for log in logs],
+    "losses": losses,
 }))
 """
 

@@ -24,14 +24,15 @@ from pix2seq_model.errors import (
 )
 from pix2seq_model.experiment.validation import training_run
 from pix2seq_model.model_folder.folder import load_model_folder
-from pix2seq_model.training import callbacks
 from pix2seq_model.training import train as training
 from pix2seq_model.training.folder_lock import FolderLock
+from pix2seq_model.training.interruption import StopAgreement
+from pix2seq_model.training.interval_log import IntervalLog
 from tests.fixtures import tiny_run
 
 
 class _KilledError(Exception):
-    """Ends `fit` at once, as a kill does, without the process."""
+    """Ends the loop at once, as a kill does, without the process."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -67,15 +68,15 @@ def killed_runs(examples, tmp_path_factory):
 
 
 def _kill_at(monkeypatch, batch):
-    """Ends the next `fit` after a batch, before the checkpoint that may be due then."""
-    original = callbacks.Checkpointing.on_train_batch_end
+    """Ends the next run after a batch, before the checkpoint that may be due then."""
+    original = StopAgreement.is_agreed
 
-    def dies(self, index, logs=None):
-        if self._span.batch(index) == batch:
+    def dies(self, number):
+        if number == batch:
             raise _KilledError
-        original(self, index, logs)
+        return original(self, number)
 
-    monkeypatch.setattr(callbacks.Checkpointing, "on_train_batch_end", dies)
+    monkeypatch.setattr(StopAgreement, "is_agreed", dies)
 
 
 def test_whatever_stops_it_it_ends_the_same(
@@ -126,14 +127,14 @@ def _fill_the_disk(monkeypatch):
 
 
 def _signal_at(monkeypatch, batch):
-    original = callbacks.IntervalLog.on_train_batch_end
+    original = IntervalLog.tick
 
-    def signals(self, index, logs=None):
-        original(self, index, logs)
-        if self._span.batch(index) == batch:
+    def signals(self, number):
+        original(self, number)
+        if number == batch:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(callbacks.IntervalLog, "on_train_batch_end", signals)
+    monkeypatch.setattr(IntervalLog, "tick", signals)
 
 
 def test_an_input_that_hangs_is_reported(examples, tmp_path, monkeypatch, capsys, no_export):
