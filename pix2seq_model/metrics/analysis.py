@@ -145,7 +145,7 @@ class Analysis:
 
     image_ids: tuple[int, ...]
     objects: list[dict[str, Any]]
-    detections: Sequence[Mapping[str, Any]]
+    detections: Sequence[dict[str, Any]]
     gt_image: np.ndarray
     dt_image: np.ndarray
     dt_score: np.ndarray
@@ -256,8 +256,8 @@ def _evaluated(ground_truth: Mapping[str, Any], rows: Sequence[dict[str, Any]]) 
 
 
 def _without_crowds(
-    ground_truth: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], counted: np.ndarray
-) -> tuple[dict[str, Any], list[Mapping[str, Any]]]:
+    ground_truth: Mapping[str, Any], rows: Sequence[dict[str, Any]], counted: np.ndarray
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Truth without crowds, and the detections that are right or wrong.
 
     hotcoco's errors and confusions would take a detection near a crowd for one of its objects.

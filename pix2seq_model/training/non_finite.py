@@ -56,5 +56,5 @@ def norm_and_finite(loss, gradients):
     return norm, ops.logical_and(ops.isfinite(norm), ops.isfinite(loss))
 
 
-def _counter(name: str, value: np.ndarray) -> keras.Variable:
+def _counter(name: str, value: np.ndarray | np.int32) -> keras.Variable:
     return keras.Variable(value, dtype="int32", trainable=False, name=name)
