@@ -4,7 +4,7 @@
 
 Repeats the photographs of a folder in COCO's layout under new ids into records in a temporary
 folder and reads batches of them: the published augmentation, random order, noise objects and
-corrupted classes, 100 objects. Beside it, in the same run, the plain way: the whole image is
+corrupted classes, 100 objects. Next to it, in the same run, the plain way: the whole image is
 decoded, resized as float, cropped, flipped and padded, and no sequences are built.
 Leave the machine alone meanwhile; every processor core is used.
 """

@@ -3,7 +3,7 @@
     python -m pix2seq_model.reference_check DIR
 
 DIR holds `config.json`, `checkpoint_dir/` and `golden.npz`. Every array of the latter is computed
-anew from the checkpoint's weights and compared. The exit status is 1 if one is off or missing.
+again from the checkpoint's weights and compared. The exit status is 1 if one is off or missing.
 The backend is the one that KERAS_BACKEND names; float32.
 
 The training steps of a ResNet are ill-conditioned: in a random batch-normalised network some inputs

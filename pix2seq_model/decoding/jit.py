@@ -15,7 +15,7 @@ def compiled(function: Callable[..., Any], network: keras.Model) -> Callable[...
       network: the network; its weights may change between calls.
 
     Returns:
-      A function of the same arguments. Each new shape of an argument compiles anew.
+      A function of the same arguments. Each new shape of an argument compiles again.
     """
     backend = keras.backend.backend()
     if backend == "tensorflow":

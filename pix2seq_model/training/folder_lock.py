@@ -52,7 +52,7 @@ class FolderLock:
         except OSError as error:
             raise CheckpointError(
                 f"The work folder {self._path.parent} cannot be written ({error}): name another "
-                "folder or mend this one."
+                "folder or fix this one."
             ) from error
         return self
 

@@ -26,7 +26,7 @@ byId("file").addEventListener("change", (event) => {
 });
 byId("threshold").addEventListener("input", showThreshold);
 byId("tokens").addEventListener("change", () => pointedAt !== null && drawHeat(pointedAt));
-// Anywhere on the page: a file dropped beside the frame would else replace the page.
+// Anywhere on the page: a file dropped next to the frame would otherwise replace the page.
 addEventListener("dragover", (event) => {
   event.preventDefault();
   document.body.classList.add("dragging");

@@ -223,7 +223,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _batch(self, body: bytes) -> _Answer:
         """Answers many requests in one, each with faults of its own.
 
-        Not left to the store: it passes over parts without a number, and Google's client sends
+        Not left to the store: it skips parts without a number, and Google's client sends
         none.
         """
         kind = self.headers["Content-Type"].encode()

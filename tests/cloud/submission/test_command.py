@@ -123,7 +123,7 @@ def test_nothing_is_submitted_while_something_is_missing(vertex, tmp_path):
     vertex.answers |= {QUOTA: quota(0), POLICY: (200, {})}
     done = submitted(vertex, tmp_path)
     assert done.returncode == 2
-    assert "nothing was submitted; first mend this" in done.stderr
+    assert "nothing was submitted; first fix this" in done.stderr
     assert "the quota in europe-west4 is 0" in done.stderr
     assert "--role=roles/dataflow.worker" in done.stderr
     assert not bodies(vertex, JOBS)

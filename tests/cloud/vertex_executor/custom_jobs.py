@@ -53,7 +53,7 @@ def custom_jobs(
     """Starts the service.
 
     Args:
-      start: a process, of a command, variables beside the usual ones, and a file for what it says.
+      start: a process, of a command, variables besides the usual ones, and a file for what it says.
       certificate: key and certificate of the address that the client believes to speak to.
       logs: folder for what the processes say.
     """

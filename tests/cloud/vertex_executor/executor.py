@@ -1,7 +1,7 @@
 """Runs a compiled job file as Vertex AI Pipelines does, each step as a process of this machine.
 
 It knows the file and nothing else: neither this project nor TFX. What the file asks for and this
-executor does not know is refused, never passed over.
+executor does not know is refused, never skipped.
 """
 
 import json
@@ -53,7 +53,7 @@ class Executor:
         Args:
           files: the bucket.
           metadata: what runs before this one left.
-          start: a process, of a command, variables beside the usual ones, and a file for what it
+          start: a process, of a command, variables besides the usual ones, and a file for what it
             says.
           logs: folder for those files.
         """

@@ -91,7 +91,7 @@ from pix2seq_model import errors
 WHAT = flags.DEFINE_string("what", None, "What to do.", required=True)
 def main(beam_args):
     if WHAT.value == "user":
-        raise DataError("x.json: wrong; mend it")
+        raise DataError("x.json: wrong; fix it")
     if WHAT.value == "defect":
         raise RuntimeError("ours")
     print(WHAT.value, beam_args)
@@ -106,7 +106,7 @@ if __name__ == "__main__":
     [
         (["--what=a", "--runner=x"], 0, "a ['--runner=x']", ""),
         (["--what=one"], 1, "one []", ""),
-        (["--what=user"], 2, "", "error: x.json: wrong; mend it\n"),
+        (["--what=user"], 2, "", "error: x.json: wrong; fix it\n"),
         ([], 2, "", "error: flag --what=None: Flag --what must have a value"),
         (["--wat=a"], 2, "", "error: there is no flag --wat; did you mean --what?\n"),
         (["--help"], 0, "Does this and that.", ""),

@@ -93,7 +93,7 @@ def test_it_returns_what_python_decodes(network, folder):
             assert got["detection_class_names"][index, place] == name
         assert not got["detection_scores"][index, number:].any()
         assert not got["detection_classes"][index, number:].any()
-    # Lest all of this compare nothing with nothing.
+    # So that all of this does not compare nothing with nothing.
     assert got["num_detections"].sum() >= 2
 
 

@@ -82,7 +82,7 @@ def test_continues_bit_for_bit(tmp_path):
 
 
 def test_a_state_that_was_not_restored_differs(tmp_path):
-    # Lest the test above compare nothing.
+    # So that the test above does not compare nothing.
     undisturbed = _fit(_model(), start=0, steps=7)
     assert not _equal(_fit(_model(), start=3, steps=4), undisturbed)
 

@@ -37,7 +37,7 @@ class _KilledError(Exception):
 
 @pytest.fixture(scope="module", autouse=True)
 def killed_runs(examples, tmp_path_factory):
-    """The runs of kill_and_continue on both backends; they go on beside the other tests."""
+    """The runs of kill_and_continue on both backends; they go on next to the other tests."""
     seed, root = random.randrange(1000), tmp_path_factory.mktemp("killed")
     print(f"seed of the kills: {seed}")
     drivers = {
