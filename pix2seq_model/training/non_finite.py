@@ -21,8 +21,8 @@ class SkippedCount:
     """
 
     def __init__(self) -> None:
-        self.batches = _counter("batches", np.int32(0))
-        self.skipped = _counter("skipped", np.int32(0))
+        self.batches = _counter("batches", 0)
+        self.skipped = _counter("skipped", 0)
         self.skipped_batches = _counter(
             "skipped_batches", np.full(REMEMBERED_BATCHES, -1, np.int32)
         )
@@ -56,5 +56,5 @@ def norm_and_finite(loss, gradients):
     return norm, ops.logical_and(ops.isfinite(norm), ops.isfinite(loss))
 
 
-def _counter(name: str, value: np.ndarray) -> keras.Variable:
+def _counter(name: str, value: int | np.ndarray) -> keras.Variable:
     return keras.Variable(value, dtype="int32", trainable=False, name=name)

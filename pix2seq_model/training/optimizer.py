@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import ops
@@ -77,7 +78,7 @@ class WarmUpAndDecay(keras.optimizers.schedules.LearningRateSchedule):
                 f"warmup_steps={warmup_steps} and tail_steps={tail_steps} must not be negative "
                 f"and must fit into {total_steps} steps."
             )
-        self._config = {
+        self._config: dict[str, Any] = {
             "base_rate": base_rate,
             "schedule": schedule,
             "total_steps": total_steps,

@@ -45,8 +45,9 @@ class SkippedBatches:
         self._path = None if folder is None else epath.Path(folder) / FILE_NAME
         self._image_ids, self._progress = image_ids, progress
         self._seen = int(step.model.count.skipped.value)
-        known = self._path is not None and self._path.exists()
-        rows = json.loads(self._path.read_text()) if known else []
+        rows = []
+        if self._path is not None and self._path.exists():
+            rows = json.loads(self._path.read_text())
         self._rows = [row for row in rows if row["batch"] < first_batch]
 
     def check(self, batch: int) -> None:
