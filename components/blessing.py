@@ -7,6 +7,7 @@ worse than the model blessed before by more than the allowed fall.
 import dataclasses
 import math
 from collections.abc import Mapping
+from typing import TypeGuard
 
 # In the folder of a blessing: the decision with its reasons.
 DECISION_FILE = "decision.json"
@@ -77,5 +78,5 @@ def _check_regression(
     return True, f"{name} {value:.4f} is not worse than {before:.4f} of the blessed model"
 
 
-def _measured(value: float | None) -> bool:
+def _measured(value: float | None) -> TypeGuard[float]:
     return value is not None and math.isfinite(value) and value >= 0

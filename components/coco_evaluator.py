@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 import apache_beam as beam
 from etils import epath
@@ -19,13 +19,15 @@ from tfx.components.evaluator import constants
 from tfx.components.evaluator import executor as evaluator_executor
 from tfx.dsl.components.base import base_beam_component, executor_spec
 from tfx.orchestration.data_types import RuntimeParameter
-from tfx.types import artifact_utils, component_spec, standard_artifacts
+from tfx.types import artifact_utils, component_spec
+from tfx.types.standard_artifacts import Examples, Model, ModelBlessing, ModelEvaluation
 from tfx.utils import io_utils
 
 from components.beam_executor import BeamArguments
 from components.blessing import DECISION_FILE, Decision, decide
 from components.prediction.detect_on_beam import detect_on_beam
-from pix2seq_model.atomic_write import write_atomically
+from components.specs import channels, parameters
+from pix2seq_model.atomic_write import write_atomically, write_json
 from pix2seq_model.data.ground_truth import SplitTruth
 from pix2seq_model.data.manifest import read_dataset_info
 from pix2seq_model.errors import UserError
@@ -34,29 +36,19 @@ from pix2seq_model.evaluation.settings import EvaluationSettings
 from pix2seq_model.experiment.loading import override_section
 from pix2seq_model.experiment.validation import evaluation_settings
 from pix2seq_model.model_folder.folder import read_model_info
-from pix2seq_model.reports.evaluation_report import write_evaluation_report
+
+# Settings of the config's `evaluation` section that the report alone reads.
+REPORT_SETTINGS = ("num_pictures",)
 
 
 class CocoEvaluatorSpec(component_spec.ComponentSpec):
     """Inputs, outputs and settings of `CocoEvaluator`."""
 
-    PARAMETERS: ClassVar = {
-        "settings": component_spec.ExecutionParameter(type=str),
-        "overrides": component_spec.ExecutionParameter(type=str),
-        "cache_dir": component_spec.ExecutionParameter(type=str),
-        "code_version": component_spec.ExecutionParameter(type=str),
-    }
-    INPUTS: ClassVar = {
-        "examples": component_spec.ChannelParameter(type=standard_artifacts.Examples),
-        "model": component_spec.ChannelParameter(type=standard_artifacts.Model),
-        "baseline_model": component_spec.ChannelParameter(
-            type=standard_artifacts.Model, optional=True
-        ),
-    }
-    OUTPUTS: ClassVar = {
-        "evaluation": component_spec.ChannelParameter(type=standard_artifacts.ModelEvaluation),
-        "blessing": component_spec.ChannelParameter(type=standard_artifacts.ModelBlessing),
-    }
+    PARAMETERS = parameters(settings=str, overrides=str, cache_dir=str, code_version=str)
+    INPUTS = channels(examples=Examples, model=Model) | channels(
+        optional=True, baseline_model=Model
+    )
+    OUTPUTS = channels(evaluation=ModelEvaluation, blessing=ModelBlessing)
 
 
 class Executor(BeamArguments, evaluator_executor.Executor):
@@ -70,10 +62,12 @@ class Executor(BeamArguments, evaluator_executor.Executor):
     ) -> None:
         examples_dir = artifact_utils.get_single_uri(input_dict["examples"])
         model = artifact_utils.get_single_instance(input_dict["model"])
+        # What the report alone reads is the same here whatever the config says.
+        fixed = {name: getattr(EvaluationSettings, name) for name in REPORT_SETTINGS}
         settings = override_section(
-            json.loads(exec_properties["settings"]),
+            json.loads(exec_properties["settings"]) | fixed,
             "evaluation",
-            exec_properties["overrides"].split(),
+            [o for o in exec_properties["overrides"].split() if _setting(o) not in REPORT_SETTINGS],
         )
         evaluation_settings(settings)  # Refuses what cannot work before anything is decoded.
         finished = _Evaluations(
@@ -92,6 +86,10 @@ class Executor(BeamArguments, evaluator_executor.Executor):
         io_utils.copy_dir(folder, evaluation.uri)
         blessing = artifact_utils.get_single_instance(output_dict["blessing"])
         _write_blessing(blessing, decision, model=model, baseline=baseline)
+
+
+def _setting(override: str) -> str:
+    return override.partition("=")[0].removeprefix("evaluation.")
 
 
 class _Evaluations:
@@ -128,7 +126,7 @@ class _Evaluations:
         key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
         folder = epath.Path(self._cache_dir) / key
         if not (folder / METRICS_FILE).exists():
-            # Beside it: all that is in the folder becomes the artifact.
+            # Next to it: all that is in the folder becomes the artifact.
             beam_dir = epath.Path(self._cache_dir) / f"{key}-beam"
             evaluate_model(
                 model_dir,
@@ -139,9 +137,6 @@ class _Evaluations:
                 detect=functools.partial(self._detect_on_beam, model_dir, os.fspath(beam_dir))
                 if self._on_beam
                 else None,
-            )
-            write_evaluation_report(
-                folder, examples_dir=self._examples_dir, model_dir=model_dir, output_dir=folder
             )
             if beam_dir.exists():
                 beam_dir.rmtree()
@@ -192,7 +187,7 @@ def _write_blessing(
     """Writes the decision as TFX's Evaluator does, and with its reasons."""
     folder = epath.Path(blessing.uri)
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / DECISION_FILE, json.dumps(decision.to_json(), indent=1) + "\n")
+    write_json(folder / DECISION_FILE, decision.to_json(), indent=1)
     name = constants.BLESSED_FILE_NAME if decision.blessed else constants.NOT_BLESSED_FILE_NAME
     write_atomically(folder / name, "")
     blessing.set_int_custom_property(
@@ -234,7 +229,7 @@ class CocoEvaluator(base_beam_component.BaseBeamComponent):
           examples: examples folder.
           model: model folder.
           baseline_model: the latest blessed model's folder; None compares with nothing.
-          settings: the config's `evaluation` section.
+          settings: the config's `evaluation` section, without `REPORT_SETTINGS`.
           cache_dir: where finished and unfinished evaluations are kept.
           code_version: makes the stage run again when it changes.
           overrides: like "evaluation.top_k=1", between blanks; change `settings`.
@@ -248,7 +243,7 @@ class CocoEvaluator(base_beam_component.BaseBeamComponent):
                 overrides=overrides,
                 cache_dir=cache_dir,
                 code_version=code_version,
-                evaluation=types.Channel(type=standard_artifacts.ModelEvaluation),
-                blessing=types.Channel(type=standard_artifacts.ModelBlessing),
+                evaluation=types.Channel(type=ModelEvaluation),
+                blessing=types.Channel(type=ModelBlessing),
             )
         )

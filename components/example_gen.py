@@ -2,10 +2,9 @@
 
 import json
 import os
-from typing import Any, ClassVar
+from typing import Any
 
 from apache_beam.io.filesystems import FileSystems
-from etils import epath
 from tfx import types
 from tfx.components.util import examples_utils
 from tfx.dsl.components.base import base_beam_component, executor_spec
@@ -15,36 +14,28 @@ from tfx.types import artifact_utils, component_spec, standard_artifacts
 from components.beam_executor import BeamArguments
 from components.conversion.convert import convert_dataset
 from components.conversion.options import conversion_options
+from components.specs import channels, parameters
 from components.storage.watch import ShardBar
 from pix2seq_model.data import manifest as dataset_info
-from pix2seq_model.reports import data_report
 
 # A request to a bucket takes no more.
 _FILES_MOVED_AT_ONCE = 100
 
 
 class ExampleGenSpec(component_spec.ComponentSpec):
-    """Outputs and settings of `ExampleGen`; `report` is a folder with `data_report.html`."""
+    """Output and settings of `ExampleGen`."""
 
-    PARAMETERS: ClassVar = {
-        "source": component_spec.ExecutionParameter(type=str),
-        "name": component_spec.ExecutionParameter(type=str),
-        "seed": component_spec.ExecutionParameter(type=int),
-        "work_dir": component_spec.ExecutionParameter(type=str),
-        "fingerprint": component_spec.ExecutionParameter(type=str),
-        "code_version": component_spec.ExecutionParameter(type=str),
-    }
-    INPUTS: ClassVar = {}
-    OUTPUTS: ClassVar = {
-        "examples": component_spec.ChannelParameter(type=standard_artifacts.Examples),
-        "report": component_spec.ChannelParameter(type=standard_artifacts.ExampleStatistics),
-    }
+    PARAMETERS = parameters(
+        source=str, name=str, seed=int, work_dir=str, fingerprint=str, code_version=str
+    )
+    INPUTS = channels()
+    OUTPUTS = channels(examples=standard_artifacts.Examples)
 
 
 class Executor(BeamArguments):
     """Runs the conversion, in a folder of its own until it is finished.
 
-    TFX gives every attempt a new folder and removes that of a failed one. A conversion goes on
+    TFX gives every attempt a new folder and removes that of a failed one. A conversion continues
     where it was killed, and its dead-letter files explain why it failed, so it works elsewhere.
     """
 
@@ -55,7 +46,6 @@ class Executor(BeamArguments):
         exec_properties: dict[str, Any],
     ) -> None:
         examples = artifact_utils.get_single_instance(output_dict["examples"])
-        report = artifact_utils.get_single_instance(output_dict["report"])
         options = conversion_options(
             json.loads(exec_properties["source"]),
             name=exec_properties["name"],
@@ -64,12 +54,8 @@ class Executor(BeamArguments):
         work_dir = exec_properties["work_dir"].rstrip("/")
         with ShardBar(work_dir):
             convert_dataset(options, work_dir, make_pipeline=self._make_beam_pipeline)
-        # Before the move: an attempt that dies here finds its records in place when it goes on.
-        page = epath.Path(data_report.write_data_report(work_dir))
-        page.copy(epath.Path(report.uri) / data_report.FILE_NAME, overwrite=True)
         _move_folder(work_dir, examples.uri.rstrip("/"))
         examples.split_names = artifact_utils.encode_split_names(sorted(options.splits))
-        report.split_names = examples.split_names
         examples_utils.set_payload_format(examples, example_gen_pb2.PayloadFormat.FORMAT_TF_EXAMPLE)
 
 
@@ -123,6 +109,5 @@ class ExampleGen(base_beam_component.BaseBeamComponent):
                 fingerprint=fingerprint,
                 code_version=code_version,
                 examples=types.Channel(type=standard_artifacts.Examples),
-                report=types.Channel(type=standard_artifacts.ExampleStatistics),
             )
         )

@@ -14,18 +14,17 @@ import hashlib
 import json
 import os
 from datetime import UTC, datetime
-from typing import Any, ClassVar
+from typing import Any
 
 from etils import epath
-from tfx import types
 from tfx.components.util import model_utils
-from tfx.dsl.components.base import base_component, base_executor, executor_spec
-from tfx.orchestration.data_types import RuntimeParameter
-from tfx.types import artifact_utils, component_spec, standard_artifacts
+from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
+from tfx.dsl.component.experimental.decorators import component
+from tfx.types.standard_artifacts import Model, ModelBlessing, PushedModel
 from tfx.utils import io_utils
 
 from components import vertex_endpoint
-from pix2seq_model.atomic_write import write_atomically
+from pix2seq_model.atomic_write import write_json
 from pix2seq_model.errors import ModelError
 from pix2seq_model.model_folder.folder import MODEL_FILE, SERVING_FOLDER
 from pix2seq_model.model_folder.pushed import GRAPH_FILE, PUSHED_FILE, pushed_record, versions
@@ -94,7 +93,7 @@ def _push(
             "model_folder": model_folder,
             "pushed_at": now.isoformat(timespec="milliseconds"),
         }
-        write_atomically(hidden / PUSHED_FILE, json.dumps(record, indent=1) + "\n")
+        write_json(hidden / PUSHED_FILE, record, indent=1)
         if not (target / str(version)).exists():
             try:
                 _rename(hidden, target / str(version))
@@ -122,79 +121,33 @@ def _newest(target: epath.Path) -> dict[str, Any] | None:
     return pushed_record(target / str(numbers[-1])) if numbers else None
 
 
-class ModelPusherSpec(component_spec.ComponentSpec):
-    """Inputs, outputs and settings of `ModelPusher`."""
+@component
+def ModelPusher(  # noqa: N802
+    model: InputArtifact[Model],
+    model_blessing: InputArtifact[ModelBlessing],
+    pushed_model: OutputArtifact[PushedModel],
+    destination: Parameter[str],
+    endpoint: Parameter[str] = "",
+) -> None:
+    """Pushes `model` if `model_blessing` allows it; says in the artifact what was done.
 
-    PARAMETERS: ClassVar = {
-        "destination": component_spec.ExecutionParameter(type=str),
-        "endpoint": component_spec.ExecutionParameter(type=str),
-    }
-    INPUTS: ClassVar = {
-        "model": component_spec.ChannelParameter(type=standard_artifacts.Model),
-        "model_blessing": component_spec.ChannelParameter(type=standard_artifacts.ModelBlessing),
-    }
-    OUTPUTS: ClassVar = {
-        "pushed_model": component_spec.ChannelParameter(type=standard_artifacts.PushedModel)
-    }
-
-
-class Executor(base_executor.BaseExecutor):
-    """Pushes if the model is blessed; says in the artifact what was done."""
-
-    def Do(  # noqa: N802
-        self,
-        input_dict: dict[str, list[types.Artifact]],
-        output_dict: dict[str, list[types.Artifact]],
-        exec_properties: dict[str, Any],
-    ) -> None:
-        model = artifact_utils.get_single_instance(input_dict["model"])
-        blessing = artifact_utils.get_single_instance(input_dict["model_blessing"])
-        pushed = artifact_utils.get_single_instance(output_dict["pushed_model"])
-        if not model_utils.is_model_blessed(blessing):
-            pushed.set_int_custom_property("pushed", 0)
-            return
-        record = push_model(model.uri, exec_properties["destination"])
-        if exec_properties["endpoint"]:
-            settings = json.loads(exec_properties["endpoint"])
-            record["served"] = vertex_endpoint.serve(record, settings)
-        folder = epath.Path(pushed.uri)
-        folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(folder / PUSHED_FILE, json.dumps(record, indent=1) + "\n")
-        # The properties TFX's Pusher sets.
-        pushed.set_int_custom_property("pushed", 1)
-        pushed.set_string_custom_property("pushed_destination", record["path"])
-        pushed.set_string_custom_property("pushed_version", str(record["version"]))
-        if "served" in record:
-            pushed.set_string_custom_property("endpoint", record["served"]["endpoint"])
-
-
-class ModelPusher(base_component.BaseComponent):
-    """Pushes `model` to `destination` if `model_blessing` allows it."""
-
-    SPEC_CLASS = ModelPusherSpec
-    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
-
-    def __init__(
-        self,
-        *,
-        model: types.BaseChannel,
-        model_blessing: types.BaseChannel,
-        destination: str | RuntimeParameter,
-        endpoint: str = "",
-    ) -> None:
-        """
-        Args:
-          model: model folder.
-          model_blessing: decides.
-          destination: folder of the versions.
-          endpoint: of Vertex AI, as `vertex_endpoint.endpoint_settings` writes it; "" is none.
-        """
-        super().__init__(
-            spec=ModelPusherSpec(
-                model=model,
-                model_blessing=model_blessing,
-                destination=destination,
-                endpoint=endpoint,
-                pushed_model=types.Channel(type=standard_artifacts.PushedModel),
-            )
-        )
+    Args:
+      model: model folder.
+      model_blessing: decides.
+      pushed_model: where `pushed.json` goes.
+      destination: folder of the versions.
+      endpoint: of Vertex AI, as `vertex_endpoint.endpoint_settings` writes it; "" is none.
+    """
+    if not model_utils.is_model_blessed(model_blessing):
+        pushed_model.set_int_custom_property("pushed", 0)
+        return
+    record = push_model(model.uri, destination)
+    if endpoint:
+        record["served"] = vertex_endpoint.serve(record, json.loads(endpoint))
+    write_json(epath.Path(pushed_model.uri) / PUSHED_FILE, record, indent=1)
+    # The properties TFX's Pusher sets.
+    pushed_model.set_int_custom_property("pushed", 1)
+    pushed_model.set_string_custom_property("pushed_destination", record["path"])
+    pushed_model.set_string_custom_property("pushed_version", str(record["version"]))
+    if "served" in record:
+        pushed_model.set_string_custom_property("endpoint", record["served"]["endpoint"])

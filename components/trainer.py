@@ -5,15 +5,17 @@ The training runs in the step; `custom_job_trainer` starts a job of its own on V
 
 import hashlib
 import json
-from typing import Any, ClassVar
+from typing import Any
 
 from tfx import types
 from tfx.components.trainer import executor as trainer_executor
 from tfx.dsl.components.base import base_component, executor_spec
 from tfx.orchestration.data_types import RuntimeParameter
 from tfx.proto import trainer_pb2
-from tfx.types import component_spec, standard_artifacts, standard_component_specs
+from tfx.types import standard_artifacts, standard_component_specs
 from tfx.utils import json_utils
+
+from components.specs import parameters
 
 RUN_FN = "components.trainer_module.run_fn"
 
@@ -21,10 +23,7 @@ RUN_FN = "components.trainer_module.run_fn"
 class TrainerSpec(standard_component_specs.TrainerSpec):
     """TFX's, with `overrides`."""
 
-    PARAMETERS: ClassVar = {
-        **standard_component_specs.TrainerSpec.PARAMETERS,
-        "overrides": component_spec.ExecutionParameter(type=str),
-    }
+    PARAMETERS = standard_component_specs.TrainerSpec.PARAMETERS | parameters(overrides=str)
 
 
 class Executor(trainer_executor.GenericExecutor):

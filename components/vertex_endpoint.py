@@ -50,7 +50,7 @@ def serve(record: dict[str, Any], settings: dict[str, Any]) -> dict[str, str]:
     except GoogleAPICallError as error:
         raise ModelError(
             f"push.endpoint.name={settings['name']}: Vertex AI in {settings['region']} refused the "
-            f"model ({error.message}). It is in {record['path']}; push again when that is mended."
+            f"model ({error.message}). It is in {record['path']}; push again when that is fixed."
         ) from error
     return {"endpoint": endpoint.resource_name, "model": model.resource_name}
 

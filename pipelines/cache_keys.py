@@ -1,14 +1,17 @@
 """What decides whether a stage of the pipeline runs again: digests of data, settings and code.
 
-A stage whose inputs, settings, data and code are those of an earlier run is taken from the cache.
-Code counts as what it does: comments, docstrings and layout may change without training anew.
+A stage whose inputs, settings, data, code and packages are those of an earlier run is taken from
+the cache. Code counts as what it does: comments, docstrings and layout may change without training
+again, and so may a module that only shows what was done.
 """
 
 import ast
 import functools
 import hashlib
+import importlib.metadata
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ml_collections import ConfigDict
@@ -23,6 +26,25 @@ _PACKAGES = ("components", "pix2seq_model")
 # again; above it by size and time of change.
 _READ_WHOLE_BYTES = 64 << 20
 _READ_FOLDER_BYTES = 256 << 20
+
+# Modules, or folders of modules, that only show: no record, weight or number comes from them.
+ONLY_SHOW = (
+    *("pix2seq_model.errors", "pix2seq_model.progress", "pix2seq_model.reports"),
+    *(f"pix2seq_model.training.{name}" for name in ("pictures", "tensorboard", "stall_watch")),
+    "components.storage.watch",
+)
+# What the weights of a training do not come from: how their quality is measured, how they are
+# exported, and how a config is read, whose values count by themselves.
+_MEASURING = (
+    *("pix2seq_model.decoding", "pix2seq_model.metrics", "pix2seq_model.evaluation"),
+    "pix2seq_model.training.evaluation",
+)
+_NOT_IN_WEIGHTS = (
+    *("pix2seq_model.experiment", "pix2seq_model.setting_checks", "pix2seq_model.atomic_write"),
+    "pix2seq_model.model_folder.saved_model",
+    *(f"pix2seq_model.training.{name}" for name in ("run_record", "folder_lock", "interruption")),
+)
+_PACKAGES_OF_BACKEND = {"jax": ("jax", "jaxlib"), "torch": ("torch",)}
 
 
 def settings_digest(config: ConfigDict, sections: Sequence[str], *, watching: bool = True) -> str:
@@ -91,24 +113,69 @@ def model_digest(place: str, name: str, *, look: bool = True) -> str:
     return _digest(path.read_text())
 
 
-def code_digest(module: str) -> str:
+def code_digest(module: str, *, without: Sequence[str] = ONLY_SHOW) -> str:
     """Digest of a module of this project and of all modules of this project that it imports.
+
+    The other files of their folders, such as templates, count too.
 
     Args:
       module: dotted name, such as "components.trainer_module".
+      without: modules, or folders of modules, that do not count; nor does what they alone import.
     """
-    trees: dict[str, ast.Module] = {}
-    waiting = [module]
+    parts: dict[str, str] = {}
+    seen, waiting = set(), [module]
     while waiting:
         name = waiting.pop()
-        path = _module_path(name)
-        if path is None or name in trees:
+        if name in seen or any(f"{name}.".startswith(f"{prefix}.") for prefix in without):
             continue
-        trees[name] = ast.parse(path.read_text())
-        for imported in _imports(trees[name]):
-            parents = imported.split(".")
-            waiting.extend(".".join(parents[: end + 1]) for end in range(len(parents)))
-    return _digest("".join(f"{n}\n{ast.dump(_bare(trees[n]))}\n" for n in sorted(trees)))
+        seen.add(name)
+        path = _module_path(name)
+        if path is None:
+            continue
+        parts[name], imported = _parsed(path.read_text())
+        waiting += imported
+        if path.name == "__init__.py":
+            for file in _files_of_package(path.parent):
+                parts[file.relative_to(_PROJECT_ROOT).as_posix()] = hashlib.sha256(
+                    file.read_bytes()
+                ).hexdigest()
+    return _digest("".join(f"{name}\n{parts[name]}\n" for name in sorted(parts)))
+
+
+def weights_digest(module: str, *, best_by_evaluation: bool) -> str:
+    """Digest of the code that decides the weights of a training; see `code_digest`.
+
+    Args:
+      module: that trains.
+      best_by_evaluation: whether a measurement chooses among the weights of a training.
+    """
+    measuring = () if best_by_evaluation else _MEASURING
+    return code_digest(module, without=(*ONLY_SHOW, *_NOT_IN_WEIGHTS, *measuring))
+
+
+def keras_backend() -> str:
+    """The backend that Keras takes when it is imported; looked up as Keras does, without it."""
+    home = os.environ.get("KERAS_HOME")
+    if home is None:
+        user = Path.home()
+        home = str((user if os.access(user, os.W_OK) else Path("/tmp")) / ".keras")
+    try:
+        written = json.loads((Path(home).expanduser() / "keras.json").read_text())
+    except (OSError, ValueError):
+        written = {}
+    return os.environ.get("KERAS_BACKEND") or written.get("backend", "tensorflow")
+
+
+def package_versions(*names: str) -> str:
+    """Packages with their versions, like "keras 3.15.1, numpy 2.4.6".
+
+    Args:
+      *names: of packages; "keras" brings those of its backend along.
+    """
+    if "keras" in names:
+        # TensorFlow reads the images on any backend.
+        names = (*names, "numpy", "tensorflow", *_PACKAGES_OF_BACKEND.get(keras_backend(), ()))
+    return ", ".join(f"{name} {_version(name)}" for name in sorted(set(names)))
 
 
 def digest_of(*parts: str) -> str:
@@ -118,6 +185,13 @@ def digest_of(*parts: str) -> str:
 
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "absent"
 
 
 @functools.cache  # Asked for before and while the pipeline is assembled.
@@ -171,6 +245,26 @@ def _module_path(name: str) -> Path | None:
         if path.is_file():
             return path
     return None
+
+
+def _files_of_package(folder: Path) -> Iterator[Path]:
+    """What a package holds besides modules, in folders that are no packages themselves too."""
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith((".", "__pycache__")) or path.suffix == ".py":
+            continue
+        if path.is_file():
+            yield path
+        elif not (path / "__init__.py").exists():
+            yield from _files_of_package(path)
+
+
+@functools.cache  # The stages share most of their modules.
+def _parsed(source: str) -> tuple[str, tuple[str, ...]]:
+    """What a module does, as text, and the modules that it imports, with those around them."""
+    tree = ast.parse(source)
+    parents = [name.split(".") for name in _imports(tree)]
+    imported = {".".join(parts[: end + 1]) for parts in parents for end in range(len(parts))}
+    return ast.dump(_bare(tree)), tuple(imported)
 
 
 def _imports(tree: ast.Module) -> list[str]:

@@ -81,7 +81,7 @@ def _report(options: ConversionOptions, info: DatasetInfo, output: str) -> int:
     if examples := defect_examples(output):
         print(f"\n{examples}")
     print()
-    for split, statistics in orjson.loads(read_file(output, STATISTICS_FILE)).items():
+    for split, statistics in orjson.loads(read_file(output, STATISTICS_FILE) or b"{}").items():
         print("\n".join(_box_lines(split, statistics, info.category_names())))
     highest = max(info.category_names())
     print(f"{len(info.categories)} categories, the highest id is {highest}")

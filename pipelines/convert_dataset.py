@@ -10,7 +10,7 @@
         --project=... --region=... --temp_location=gs://bucket/tmp
 
 The output folder gets shards, the manifest dataset_info.json, dead-letter files with every row that
-was dropped or changed, and data_report.html. A run that was interrupted goes on with the same
+was dropped or changed, and data_report.html. A run that was interrupted continues with the same
 command.
 """
 
@@ -29,7 +29,7 @@ from pipelines.cli.dataset_flags import conversion_options
 from pix2seq_model.data.defects import counts_table
 
 _OUTPUT = flags.DEFINE_string("output", None, "Folder to write.", required=True)
-_DATA_REPORT = flags.DEFINE_bool("data_report", True, "Write data_report.html beside the records.")
+_DATA_REPORT = flags.DEFINE_bool("data_report", True, "Write data_report.html next to the records.")
 
 
 def main(beam_arguments: list[str]) -> None:

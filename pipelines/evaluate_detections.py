@@ -7,7 +7,7 @@ Writes metrics.json and report.html into the output folder. The numbers are pyco
 digit that counts; --engine=pycocotools computes them with pycocotools itself.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from absl import flags
@@ -104,7 +104,7 @@ def _restricted(
     )
 
 
-def _reader(folder: str, truth: Mapping[str, Any]):
+def _reader(folder: str, truth: Mapping[str, Any]) -> Callable[[Iterable[int]], dict[int, bytes]]:
     """Reads images of a folder by id; one that is not there is left out of the report."""
     root = epath.Path(folder)
     if not root.is_dir():

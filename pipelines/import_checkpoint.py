@@ -45,7 +45,7 @@ def main(beam_arguments: list[str]) -> None:
         raise ConfigError(f"there is no flag {beam_arguments[0]}")
     image_size = _image_size(_IMAGE_SIZE.value)
     # After the flags are checked: TensorFlow takes seconds to import.
-    from pix2seq_model.published import import_checkpoint
+    from pix2seq_model.published.import_checkpoint import import_checkpoint
 
     loaded = import_checkpoint(
         _CHECKPOINT.value,

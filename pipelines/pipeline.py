@@ -3,8 +3,11 @@
     PretrainExamples -> Pretrain -+
                                   v
     FinetuneExamples ---------> Finetune -> CocoEvaluator -> ModelPusher
-            +-------------------------------^   ^
+            +-------------------------------^   ^   +------> EvaluationReport
                                   LatestBlessedModel
+
+Reports are stages of their own (`PretrainDataReport` and `FinetuneDataReport` too), so that how
+they look can change without anything else running again. No other stage builds on them.
 
 Fine-tuning starts from what this pipeline pretrained, or from what the config names in
 `start_from`, never from "the latest model": a model folder, or a published checkpoint, which
@@ -12,7 +15,7 @@ Fine-tuning starts from what this pipeline pretrained, or from what the config n
 """
 
 import dataclasses
-import os
+import json
 
 from tfx import types
 from tfx.dsl.components.base import base_node
@@ -27,7 +30,9 @@ from tfx.orchestration.pipeline import Pipeline
 from tfx.types import standard_artifacts
 
 from components.checkpoint_importer import CheckpointImporter
-from components.coco_evaluator import CocoEvaluator
+from components.coco_evaluator import REPORT_SETTINGS, CocoEvaluator
+from components.data_report import DataReport
+from components.evaluation_report import EvaluationReport
 from components.example_gen import ExampleGen
 from components.model_pusher import ModelPusher
 from components.trainer import Trainer
@@ -36,7 +41,7 @@ from pipelines import cache_keys
 from pipelines.request import Request
 from pix2seq_model.published.locations import is_checkpoint
 
-# How the exported model decodes: changing it exports the trained weights anew, no more.
+# How the exported model decodes: changing it exports the trained weights again, no more.
 _EXPORT_SETTINGS = tuple(
     f"evaluation.{name}"
     for name in ("max_objects", "top_k", "top_p", "temperature", "end_token_offset", "seed")
@@ -49,11 +54,14 @@ _RECORD_SETTINGS = ("num_shards", "drop_fake", "drop_reflected")
 STAGE_OF_NODE = {
     "PretrainExamples": "convert",
     "FinetuneExamples": "convert",
+    "PretrainDataReport": "convert",
+    "FinetuneDataReport": "convert",
     "PretrainCheckpoint": "pretrain",
     "Pretrain": "pretrain",
     "FinetuneCheckpoint": "finetune",
     "Finetune": "finetune",
     "CocoEvaluator": "evaluate",
+    "EvaluationReport": "evaluate",
     "ModelPusher": "push",
 }
 
@@ -75,7 +83,9 @@ def create_pipeline(request: Request) -> Pipeline:
     nodes: list[base_node.BaseNode] = []
     examples = {stage: _examples(request, stage) for stage in request.converted}
     nodes += examples.values()
-    trained = None
+    if "convert" in request.stages:
+        nodes += [_data_report(request, stage, node) for stage, node in examples.items()]
+    trained: _Trained | None = None
     for stage in request.training_stages:
         if stage in request.needed:
             if request.config[stage].start_from:
@@ -84,9 +94,13 @@ def create_pipeline(request: Request) -> Pipeline:
             trainer, trained = _training(request, stage, examples[stage], trained)
             nodes.append(trainer)
     if "evaluate" in request.needed:
+        assert trained is not None  # A config without a stage is refused when it is loaded.
+        evaluated = examples[request.training_stages[-1]]
         latest = _latest_blessed_model()
-        evaluator = _evaluation(request, examples[request.training_stages[-1]], trained, latest)
+        evaluator = _evaluation(request, evaluated, trained, latest)
         nodes += [latest, evaluator]
+        if "evaluate" in request.stages:
+            nodes.append(_evaluation_report(request, evaluated, trained, evaluator))
         if "push" in request.needed:
             nodes.append(_push(request, trained, evaluator))
     store = None
@@ -103,7 +117,7 @@ def create_pipeline(request: Request) -> Pipeline:
 
 def _examples(request: Request, stage: str) -> ExampleGen:
     fingerprint = _data_digest(request, stage)
-    code_version = _code_version(request, "components.example_gen")
+    code_version = _code_version(request, "components.example_gen", "apache-beam", "pillow")
     settings = cache_keys.settings_digest(request.config, ["seed"])
     lineage = cache_keys.digest_of(fingerprint, code_version, settings)
     return (
@@ -120,11 +134,18 @@ def _examples(request: Request, stage: str) -> ExampleGen:
     )
 
 
+def _data_report(request: Request, stage: str, examples: ExampleGen) -> base_node.BaseNode:
+    return DataReport(
+        examples=examples.outputs["examples"],
+        code_version=_report_version(request, "components.data_report"),
+    ).with_id(f"{stage.capitalize()}DataReport")
+
+
 def _imported(request: Request, stage: str) -> tuple[base_node.BaseNode, _Trained]:
     place = request.place(request.config[stage].start_from)
     digest = cache_keys.model_digest(place, f"{stage}.start_from", look=request.cloud is None)
     if is_checkpoint(place):
-        code_version = _code_version(request, "components.checkpoint_importer")
+        code_version = _code_version(request, "components.checkpoint_importer", "keras")
         node = CheckpointImporter(
             checkpoint=place, fingerprint=digest, code_version=code_version
         ).with_id(f"{stage.capitalize()}Checkpoint")
@@ -143,30 +164,33 @@ def _training(
     request: Request, stage: str, examples: ExampleGen, before: _Trained | None
 ) -> tuple[Trainer, _Trained]:
     sections = ["seed", "vocabulary", "model", stage]
-    code_version = _code_version(request, "components.trainer_module")
     # The backends' random numbers differ, so a run does not go over from one to the other.
-    backend = os.environ.get("KERAS_BACKEND", "tensorflow")
+    backend = cache_keys.keras_backend()
     lineage = cache_keys.digest_of(
-        backend,
         cache_keys.settings_digest(request.config, sections, watching=False),
         _data_digest(request, stage),
-        code_version,
+        request.code_version
+        or cache_keys.weights_digest(
+            "components.trainer_module", best_by_evaluation=_best_by_evaluation(request, stage)
+        ),
+        backend,
+        cache_keys.package_versions("keras"),
         before.lineage if before else "random weights",
     )
     custom_config = {
         "config": request.config_name,
         "overrides": request.overrides_of([*sections, *_EXPORT_SETTINGS, f"data.{stage}"]),
         "stage": stage,
-        # The same for the same training: an interrupted one goes on from its checkpoints.
+        # The same for the same training: an interrupted one continues from its checkpoints.
         "work_dir": f"{request.pipeline_root}/training/{stage}-{lineage}",
         # Not read by the trainer: it runs again when they change.
         "settings_digest": cache_keys.settings_digest(
             request.config, [*sections, *_EXPORT_SETTINGS]
         ),
-        "code_version": code_version,
+        "code_version": _code_version(request, "components.trainer_module", "keras"),
         "backend": backend,
     }
-    trainer_class = Trainer
+    trainer_class: type[Trainer] = Trainer
     if request.cloud is not None:
         trainer_class = request.cloud.trainer_class()
         custom_config |= request.cloud.training_job(
@@ -182,6 +206,11 @@ def _training(
     return node, _Trained(model=node.outputs["model"], lineage=lineage)
 
 
+def _best_by_evaluation(request: Request, stage: str) -> bool:
+    settings = request.config[stage]
+    return bool(settings.keep_best and settings.evaluate_every_steps)
+
+
 def _latest_blessed_model() -> Resolver:
     return Resolver(
         strategy_class=LatestBlessedModelStrategy,
@@ -193,13 +222,16 @@ def _latest_blessed_model() -> Resolver:
 def _evaluation(
     request: Request, examples: ExampleGen, trained: _Trained, latest: Resolver
 ) -> CocoEvaluator:
+    settings = request.config.evaluation.to_dict()
     node = CocoEvaluator(
         examples=examples.outputs["examples"],
         model=trained.model,
         baseline_model=latest.outputs["model"],
-        settings=request.config.evaluation.to_dict(),
+        settings={name: settings[name] for name in settings if name not in REPORT_SETTINGS},
         cache_dir=f"{request.pipeline_root}/evaluation_cache",
-        code_version=_code_version(request, "components.coco_evaluator"),
+        code_version=_code_version(
+            request, "components.coco_evaluator", "hotcoco", "keras", "pillow"
+        ),
         overrides=_parameter(request, "evaluation_overrides"),
     )
     if request.config.evaluation.on_beam:
@@ -209,7 +241,24 @@ def _evaluation(
     return node.with_id("CocoEvaluator")
 
 
-def _push(request: Request, trained: _Trained, evaluator: CocoEvaluator) -> ModelPusher:
+def _evaluation_report(
+    request: Request, examples: ExampleGen, trained: _Trained, evaluator: CocoEvaluator
+) -> base_node.BaseNode:
+    settings = {name: request.config.evaluation[name] for name in REPORT_SETTINGS}
+    node = EvaluationReport(
+        evaluation=evaluator.outputs["evaluation"],
+        examples=examples.outputs["examples"],
+        model=trained.model,
+        settings=json.dumps(settings, sort_keys=True),
+        code_version=_report_version(request, "components.evaluation_report"),
+        overrides=_parameter(request, "evaluation_overrides"),
+    ).with_id("EvaluationReport")
+    if request.cloud is not None:
+        node.with_platform_config(request.cloud.report_resources())
+    return node
+
+
+def _push(request: Request, trained: _Trained, evaluator: CocoEvaluator) -> base_node.BaseNode:
     destination = request.place(
         request.config.push.destination or f"{request.pipeline_root}/serving_model"
     )
@@ -252,5 +301,15 @@ def _data_digest(request: Request, stage: str) -> str:
     )
 
 
-def _code_version(request: Request, module: str) -> str:
-    return request.code_version or cache_keys.code_digest(module)
+def _code_version(request: Request, module: str, *packages: str) -> str:
+    """The version of a stage's code and packages, and of Keras' backend where Keras is one."""
+    parts = [request.code_version or cache_keys.code_digest(module)]
+    if "keras" in packages:
+        parts.append(f"on {cache_keys.keras_backend()}")
+    return f"{' '.join(parts)}, {cache_keys.package_versions(*packages)}"
+
+
+def _report_version(request: Request, module: str) -> str:
+    """The version of a report's code, which all that shows belongs to, and packages."""
+    code = request.code_version or cache_keys.code_digest(module, without=())
+    return f"{code}, {cache_keys.package_versions('hotcoco', 'jinja2', 'pillow')}"

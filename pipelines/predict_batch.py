@@ -11,7 +11,7 @@ each line (*.txt), image files, and examples folders that convert_dataset wrote,
 
 The output folder gets detections/*.jsonl and *.tfrecord, unreadable/*.jsonl with a line for every
 image that could not be read, and predictions.json with the counts, written last. A run that was
-interrupted goes on with the same command: finished shards stay as they are. Images that were
+interrupted continues with the same command: finished shards stay as they are. Images that were
 missing or could not be read are tried again.
 """
 

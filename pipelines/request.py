@@ -5,15 +5,12 @@ import functools
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ml_collections import ConfigDict
 
+from pipelines.cloud_target import CloudTarget
 from pix2seq_model.errors import ConfigError
 from pix2seq_model.experiment.validation import enabled_stages
-
-if TYPE_CHECKING:
-    from pipelines.vertex.job import CloudTarget
 
 STAGES = ("convert", "pretrain", "finetune", "evaluate", "push")
 _PROJECT_ROOT = Path(__file__).resolve().parents[1]
@@ -46,7 +43,7 @@ class Request:
     data_version: str = ""
     code_version: str = ""
     use_cache: bool = True
-    cloud: "CloudTarget | None" = None
+    cloud: CloudTarget | None = None
 
     @functools.cached_property
     def training_stages(self) -> tuple[str, ...]:
@@ -71,6 +68,13 @@ class Request:
         return tuple(
             s for s in self.training_stages if s in self.needed or "convert" in self.stages
         )
+
+    @property
+    def target(self) -> CloudTarget:
+        """`cloud`, of a request that is for Google Cloud."""
+        if self.cloud is None:
+            raise ValueError("this request is for a run on this machine")
+        return self.cloud
 
     @property
     def metadata_path(self) -> str:

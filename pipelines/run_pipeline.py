@@ -44,7 +44,7 @@ flags.DEFINE_string("image", "", "vertex: container image of all steps")
 flags.DEFINE_string("job_file", "", "vertex: where to write the job; empty: <name>.json here")
 flags.DEFINE_boolean("submit", False, "vertex: check the project and submit the job")
 flags.DEFINE_boolean("follow", True, "vertex: after submitting, show the run until it ends")
-flags.DEFINE_boolean("compile", True, "vertex: write the job anew; --nocompile takes --job_file")
+flags.DEFINE_boolean("compile", True, "vertex: write the job again; --nocompile takes --job_file")
 flags.DEFINE_multi_string("parameters", [], "vertex: name=value of the job; once for each")
 flags.DEFINE_string("schedule", "", "vertex: submit again and again, as cron: '0 3 * * 1'")
 
@@ -176,9 +176,9 @@ def _submit(request: Request, job_file: Path) -> int:
     print("Checking the project, the bucket, the image, quotas and roles ...", flush=True)
     findings = preflight(request)
     if findings:
-        shown = "\n".join(f"  {finding.what}\n    {finding.mend}" for finding in findings)
+        shown = "\n".join(f"  {finding.what}\n    {finding.fix}" for finding in findings)
         if any(finding.blocks for finding in findings):
-            raise ConfigError(f"nothing was submitted; first mend this:\n{shown}")
+            raise ConfigError(f"nothing was submitted; first fix this:\n{shown}")
         print(f"Could not be checked:\n{shown}")
     if FLAGS.schedule:
         plan = vertex_submit.schedule(request, job_file, FLAGS.schedule, parameters=parameters)

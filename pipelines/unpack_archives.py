@@ -3,7 +3,7 @@
     python pipelines/unpack_archives.py --archives='/data/objects365/patch*.tar.gz' \\
         --output=/data/objects365/images --direct_num_workers=8
 
-The folder is then the --images of convert_dataset.py. A run that was interrupted goes on with the
+The folder is then the --images of convert_dataset.py. A run that was interrupted continues with the
 same command. Zip archives need no unpacking: convert_dataset.py reads them in place.
 """
 

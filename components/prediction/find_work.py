@@ -68,16 +68,17 @@ def _files(place: str) -> Iterator[list[Any]]:
             f"{place} is an archive: unpack it first; `python pipelines/unpack_archives.py` does "
             "so for tar files"
         )
-    if any(character in place for character in "*?[") and file_metadata(place) is None:
+    file = file_metadata(place)
+    if any(character in place for character in "*?[") and file is None:
         yield from _matches(place)
     elif folder_exists(place):
         yield from _folder(place)
-    elif file_metadata(place) is None:
+    elif file is None:
         raise DataError(f"{place}: no such file or folder")
     elif place.lower().endswith(_LIST_SUFFIX):
         yield from _listed(place)
     else:
-        yield _row(file_metadata(place))
+        yield _row(file)
 
 
 def _folder(place: str) -> Iterator[list[Any]]:

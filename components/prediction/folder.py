@@ -4,7 +4,7 @@ detections/detections-00000-of-00012.jsonl        a line for each image that cou
 detections/detections-00000-of-00012.tfrecord     the same as records
 unreadable/unreadable-00000-of-00012.jsonl        a line for each that could not; absent if none
 predictions.json                                  counts, shards and their digests; written last
-progress/                                         notes by which a rerun goes on
+progress/                                         notes by which a rerun continues
 
 What lines and records hold is in `pix2seq_model.prediction.detection_records`.
 """

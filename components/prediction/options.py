@@ -21,7 +21,7 @@ class PredictionOptions:
       score_threshold: detections of a lower score are left out.
       max_pixels: larger images are dropped, before they are decoded.
       precision: of the network, "float32" or "bfloat16".
-      decoding: fields of `decoding.DecodeSettings`, and `seed`, that shall be other than the model
+      decoding: fields of `decoding.DecodeSettings`, and `seed`, that differ from what the model
         folder says.
     """
 

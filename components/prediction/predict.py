@@ -1,6 +1,6 @@
 """The whole of a batch prediction: a list of work, a Beam job over its shards, a manifest.
 
-The list is made by the launching process and lies beside the results, for a job's graph may not be
+The list is made by the launching process and lies next to the results: a job's graph may not be
 large; the job itself carries nothing but numbers of shards.
 """
 
@@ -84,8 +84,8 @@ def predict_images(
 ) -> dict[str, Any]:
     """Detects the objects of many images; `output` is a folder, local or `gs://`.
 
-    A run that was interrupted goes on where it was: a shard that was finished for the same images,
-    model and options is kept as it is.
+    A run that was interrupted continues where it was: a shard that was finished for the same
+    images, model and options is kept as it is.
 
     Returns:
       What the manifest says.

@@ -13,7 +13,7 @@ import hashlib
 import posixpath
 from collections.abc import Callable, Iterator
 from concurrent import futures
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import apache_beam as beam
 import orjson
@@ -36,6 +36,10 @@ from pix2seq_model.data.records import decode_example
 from pix2seq_model.data.tfrecord import frame_record, read_records
 from pix2seq_model.errors import DataError, ModelError
 from pix2seq_model.prediction.detection_records import ImageDetections, encode_detections, json_line
+
+if TYPE_CHECKING:
+    from pix2seq_model.input_pipeline.image_file import PreparedImage
+    from pix2seq_model.prediction.image_detector import ImageDetector
 
 # Raised whenever the same images, model and options would give other bytes.
 _WRITER_VERSION = 1
@@ -116,7 +120,7 @@ class PredictShard(beam.DoFn):
                     num_written += 1
                     num_detections += len(found.rows)
         except DataError as error:
-            return {"problem": str(error)}  # Raised anew by the launching process.
+            return {"problem": str(error)}  # Raised again by the launching process.
         files = {file.name: file.described() for file in (lines, records)}
         if dead_letters:
             with _CountedFile(self._output, unreadable_file(*place)) as file:
@@ -151,7 +155,7 @@ class PredictShard(beam.DoFn):
         return detector
 
     def _found(
-        self, work: dict[str, Any], detector, dead_letters: list[dict[str, str]]
+        self, work: dict[str, Any], detector: "ImageDetector", dead_letters: list[dict[str, str]]
     ) -> Iterator[ImageDetections]:
         """Yields the readable images' detections, in the order of the work."""
         batch: list[tuple[_Image, Any]] = []
@@ -169,7 +173,9 @@ class PredictShard(beam.DoFn):
         if batch:
             yield from self._decoded(batch, detector)
 
-    def _decoded(self, batch: list[tuple[_Image, Any]], detector) -> Iterator[ImageDetections]:
+    def _decoded(
+        self, batch: list[tuple[_Image, Any]], detector: "ImageDetector"
+    ) -> Iterator[ImageDetections]:
         found = detector.detect([prepared for _, prepared in batch])
         for (image, prepared), rows in zip(batch, found, strict=True):
             yield ImageDetections(
@@ -206,8 +212,8 @@ def _images(work: dict[str, Any]) -> Iterator[_Image]:
     with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
         for number, record in enumerate(read_records(file, name=path), start=1):  # noqa: B007
             example = decode_example(record)
-            encoded = example["image_encoded"]
-            yield _Image(example["filename"], example["image_id"], lambda encoded=encoded: encoded)
+            read = functools.partial(bytes, example["image_encoded"])
+            yield _Image(example["filename"], example["image_id"], read)
     if number != work["num_images"]:
         raise DataError(
             f"{path} has {number} records, the manifest says {work['num_images']}: convert the "
@@ -215,10 +221,9 @@ def _images(work: dict[str, Any]) -> Iterator[_Image]:
         )
 
 
-def _prepare(image: _Image, *, image_size: tuple[int, int], max_pixels: int):
-    from pix2seq_model.input_pipeline.image_file import (
-        prepare_image,  # TensorFlow, see _load_detector.
-    )
+def _prepare(image: _Image, *, image_size: tuple[int, int], max_pixels: int) -> "PreparedImage":
+    # TensorFlow, see _load_detector.
+    from pix2seq_model.input_pipeline.image_file import prepare_image
 
     try:
         encoded = image.read()

@@ -9,6 +9,7 @@ import difflib
 import functools
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any, cast
 
 from absl import flags
 
@@ -29,7 +30,8 @@ def _beam_flags() -> frozenset[str]:
         options = waiting.pop()
         waiting.extend(options.__subclasses__())
         if "_add_argparse_args" in vars(options):
-            options._add_argparse_args(parser)
+            # Its own parser's class only adds a choice of formats to the help.
+            options._add_argparse_args(cast(Any, parser))
     names = (string for action in parser._actions for string in action.option_strings)
     return frozenset(name.lstrip("-") for name in names)
 
@@ -150,6 +152,6 @@ def run_command(main: Callable[[list[str]], int | None]) -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on from here", file=sys.stderr)
+        print("interrupted; the same command continues from here", file=sys.stderr)
         sys.exit(130)
     sys.exit(status or 0)

@@ -48,7 +48,7 @@ _NUM_SHARDS = flags.DEFINE_list(
     "num_shards", [], "For single splits train=64,val=8; or one number."
 )
 _SHARD_MEGABYTES = flags.DEFINE_float("shard_megabytes", 128, "Size of a shard, if not counted.")
-_CHECK_PIXELS = flags.DEFINE_bool("check_pixels", False, "Decode every image wholly; slower.")
+_CHECK_PIXELS = flags.DEFINE_bool("check_pixels", False, "Decode every image completely; slower.")
 _MAX_PIXELS = flags.DEFINE_integer("max_pixels", 100_000_000, "Larger images are dropped.")
 _DROP_FAKE = flags.DEFINE_bool("drop_fake", False, "Objects365: drop boxes with isfake.")
 _DROP_REFLECTED = flags.DEFINE_bool(

@@ -60,7 +60,7 @@ def run_locally(
       The finished nodes in order, without those that only look something up.
 
     Raises:
-      UserError: what a user can mend, found under what TFX and Beam made of it.
+      UserError: what a user can fix, found under what TFX and Beam made of it.
       StageError: anything else that stopped a stage.
     """
     compiled = compiler.Compiler().compile(pipeline)
@@ -109,7 +109,8 @@ class _Watch:
     """Notices whether a node's executor runs, and refuses those that may not."""
 
     def __init__(self, node_id: str, *, allowed: bool, on_start: Callable[[str], None]) -> None:
-        self.node_id, self.execution = node_id, None
+        self.node_id = node_id
+        self.execution: Any = None
         self._allowed, self._on_start = allowed, on_start
 
     def operators(self) -> dict[Any, Any]:

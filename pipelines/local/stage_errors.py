@@ -1,4 +1,4 @@
-"""Finds what a user can mend in an error of a stage, under all that TFX and Beam wrapped it in."""
+"""Finds what a user can fix in an error of a stage, under all that TFX and Beam wrapped it in."""
 
 import builtins
 import re
@@ -51,7 +51,7 @@ def _one_line(error: BaseException) -> str:
 
 def _chain(error: BaseException) -> list[BaseException]:
     chain: list[BaseException] = []
-    waiting = [error]
+    waiting: list[BaseException | None] = [error]
     while waiting:
         link = waiting.pop(0)
         if link is not None and link not in chain:

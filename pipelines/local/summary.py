@@ -18,21 +18,25 @@ from rich.table import Table
 from components.blessing import DECISION_FILE
 from pipelines.local.run import NodeRun
 from pipelines.request import Request
-from pix2seq_model.atomic_write import write_atomically
+from pix2seq_model.atomic_write import write_atomically, write_json
 from pix2seq_model.data.manifest import read_dataset_info
 from pix2seq_model.metrics.coco_metrics import METRIC_KEYS
 from pix2seq_model.model_folder.pushed import PUSHED_FILE
+from pix2seq_model.reports.data_report import FILE_NAME as DATA_REPORT_FILE
 
 SUMMARY_FILE = "summary.json"
 REPORT_FILE = "report.html"
 TITLES = {
     "PretrainExamples": "Convert the pretraining data",
     "FinetuneExamples": "Convert the fine-tuning data",
+    "PretrainDataReport": "Report on the pretraining data",
+    "FinetuneDataReport": "Report on the fine-tuning data",
     "PretrainCheckpoint": "Import the checkpoint",
     "FinetuneCheckpoint": "Import the checkpoint",
     "Pretrain": "Pretrain",
     "Finetune": "Fine-tune",
     "CocoEvaluator": "Evaluate",
+    "EvaluationReport": "Report on the evaluation",
     "ModelPusher": "Push",
 }
 
@@ -47,7 +51,7 @@ def summarize(request: Request, runs: Sequence[NodeRun], *, seconds: float) -> d
 
     Returns:
       Plain JSON values: `stages`, `data`, and as far as these stages ran `evaluation`, `blessing`,
-      `push`, `model`, `report`, `tensorboard`.
+      `push`, `model`, `report`, `tensorboard`; an entry of `data` has a `report` or None.
     """
     outputs = {run.node_id: {key: a.uri for key, a in run.outputs.items()} for run in runs}
     summary: dict[str, Any] = {
@@ -67,7 +71,7 @@ def summarize(request: Request, runs: Sequence[NodeRun], *, seconds: float) -> d
             for run in runs
         ],
         "data": {
-            stage: _data(outputs[f"{stage.capitalize()}Examples"]["examples"])
+            stage: _data(outputs, stage.capitalize())
             for stage in request.converted
             if f"{stage.capitalize()}Examples" in outputs
         },
@@ -80,6 +84,11 @@ def summarize(request: Request, runs: Sequence[NodeRun], *, seconds: float) -> d
         summary["tensorboard"] = [paths["model_run"] for paths in trained]
     if "CocoEvaluator" in outputs:
         summary |= _evaluation(outputs["CocoEvaluator"], request)
+    if "EvaluationReport" in outputs:
+        page = epath.Path(outputs["EvaluationReport"]["report"]) / REPORT_FILE
+        report = epath.Path(request.pipeline_root) / REPORT_FILE
+        write_atomically(report, page.read_bytes())
+        summary["report"] = str(report)
     if "ModelPusher" in outputs:
         summary["push"] = _push(outputs["ModelPusher"]["pushed_model"])
     return summary
@@ -87,8 +96,8 @@ def summarize(request: Request, runs: Sequence[NodeRun], *, seconds: float) -> d
 
 def write_summary(summary: dict[str, Any], pipeline_root: str) -> Path:
     """Writes `summary.json` and returns its path."""
-    path = epath.Path(pipeline_root) / SUMMARY_FILE
-    write_atomically(path, json.dumps(summary, indent=1) + "\n")
+    path = Path(pipeline_root) / SUMMARY_FILE
+    write_json(path, summary, indent=1)
     return path
 
 
@@ -117,10 +126,13 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
-def _data(folder: str) -> dict[str, Any]:
+def _data(outputs: dict[str, dict[str, str]], stage: str) -> dict[str, Any]:
+    folder = outputs[f"{stage}Examples"]["examples"]
     info = read_dataset_info(folder)
+    report = outputs.get(f"{stage}DataReport", {}).get("report")
     return {
         "folder": folder,
+        "report": f"{report}/{DATA_REPORT_FILE}" if report else None,
         "categories": len(info.categories),
         "splits": {
             name: {
@@ -137,8 +149,6 @@ def _data(folder: str) -> dict[str, Any]:
 def _evaluation(paths: dict[str, str], request: Request) -> dict[str, Any]:
     evaluation = epath.Path(paths["evaluation"])
     metrics = json.loads((evaluation / "metrics.json").read_text())
-    report = epath.Path(request.pipeline_root) / REPORT_FILE
-    write_atomically(report, (evaluation / REPORT_FILE).read_bytes())
     return {
         "evaluation": {
             "folder": paths["evaluation"],
@@ -146,7 +156,6 @@ def _evaluation(paths: dict[str, str], request: Request) -> dict[str, Any]:
             "metrics": {name: metrics[name] for name in METRIC_KEYS},
         },
         "blessing": json.loads((epath.Path(paths["blessing"]) / DECISION_FILE).read_text()),
-        "report": str(report),
     }
 
 
@@ -173,11 +182,10 @@ def _stage_table(summary: dict[str, Any]) -> Table:
 
 def _data_table(summary: dict[str, Any]) -> Table:
     table = Table(box=box.SIMPLE_HEAD)
-    for column, justify in (
-        *(("Data", "left"), ("Images", "right"), ("Objects", "right")),
-        *(("Set aside or mended, by rule", "left"),),
-    ):
-        table.add_column(column, justify=justify)
+    table.add_column("Data")
+    table.add_column("Images", justify="right")
+    table.add_column("Objects", justify="right")
+    table.add_column("Set aside or fixed, by rule")
     for stage, data in summary["data"].items():
         for split, numbers in data["splits"].items():
             table.add_row(
@@ -231,8 +239,9 @@ def _places(summary: dict[str, Any]) -> list[tuple[str, str]]:
         places.append(("Model", summary["model"]))
     if "report" in summary:
         places.append(("Report", summary["report"]))
+    reports = [data["report"] for data in summary["data"].values() if data["report"]]
+    places += [("Data report" if not i else "", report) for i, report in enumerate(reports)]
     if "tensorboard" in summary:
-        logdirs = summary["tensorboard"]
         places.append(("TensorBoard", f"tensorboard --logdir={summary['pipeline_root']}"))
-        places += [("", logdir) for logdir in logdirs]
+        places += [("", logdir) for logdir in summary["tensorboard"]]
     return places

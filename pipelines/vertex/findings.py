@@ -26,12 +26,12 @@ class Finding:
 
     Attributes:
       what: one sentence.
-      mend: the command that mends it, or where to.
+      fix: the command that fixes it, or where to look.
       blocks: false if it could only not be found out.
     """
 
     what: str
-    mend: str
+    fix: str
     blocks: bool = True
 
 

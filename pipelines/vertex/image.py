@@ -30,7 +30,7 @@ def check_image(image: str, session: requests.Session, endpoints: Endpoints) -> 
     if manifest.status_code != 200:
         closed = not googles and manifest.status_code in (401, 403)
         yield Finding(
-            what=f"image {image} cannot be read: {reason(manifest)}", mend=build, blocks=not closed
+            what=f"image {image} cannot be read: {reason(manifest)}", fix=build, blocks=not closed
         )
         return
     digest = manifest.json()["config"]["digest"]
@@ -44,7 +44,7 @@ def check_image(image: str, session: requests.Session, endpoints: Endpoints) -> 
         if found != here:
             yield Finding(
                 what=f"image {image} was built with other {kind} than here ({found}, here {here})",
-                mend=build,
+                fix=build,
             )
 
 

@@ -1,114 +1,17 @@
-"""The pipeline as a job file for Vertex AI: machines, images, and Dataflow for the conversion."""
+"""The pipeline as a job file for Vertex AI, with Dataflow's arguments for the conversion."""
 
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
-
-from ml_collections import ConfigDict
+from typing import TYPE_CHECKING
 
 from pipelines.cli.command_line import local_beam_args
+from pipelines.cloud_target import CloudTarget
 from pipelines.request import Request
 from pix2seq_model.errors import ConfigError
 
-CONFIG_LABEL = "pix2seq-config"
-_LABEL_LENGTH = 63
-_DAY_S = 86_400
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class CloudTarget:
-    """Where on Google Cloud the steps run.
-
-    Attributes:
-      project: id of the project.
-      region: such as europe-west4; of Vertex AI and Dataflow alike.
-      image: container image with this project, of all steps and of Dataflow's workers.
-      machines: the config's `cloud` section.
-    """
-
-    project: str
-    region: str
-    image: str
-    machines: ConfigDict
-
-    def trainer_class(self) -> type:
-        """The trainer that starts a custom job on Vertex AI."""
-        from components.custom_job_trainer import CustomJobTrainer
-
-        return CustomJobTrainer
-
-    def labels(self, config_name: str) -> dict[str, str]:
-        """The labels of every job and model of an experiment."""
-        return {**self.machines.labels.to_dict(), CONFIG_LABEL: config_name[:_LABEL_LENGTH]}
-
-    def training_job(self, stage: str, *, name: str, backend: str) -> dict[str, Any]:
-        """What TFX reads of a trainer's `custom_config`: the custom job's machines and image.
-
-        Args:
-          stage: pretrain or finetune.
-          name: of the pipeline.
-          backend: of Keras.
-        """
-        from tfx.extensions.google_cloud_ai_platform.constants import (
-            ENABLE_VERTEX_KEY,
-            VERTEX_REGION_KEY,
-        )
-        from tfx.extensions.google_cloud_ai_platform.trainer.executor import TRAINING_ARGS_KEY
-
-        wanted = self.machines.training
-        machine: dict[str, Any] = {"machine_type": wanted.machine_type}
-        if wanted.accelerator_count:
-            machine["accelerator_type"] = wanted.accelerator_type
-            machine["accelerator_count"] = wanted.accelerator_count
-        # Vertex AI's first pool is the chief; all others are workers, and each finds its place in
-        # TF_CONFIG, which Vertex AI sets. TFX sets the command.
-        counts = [1] if wanted.worker_count == 1 else [1, wanted.worker_count - 1]
-        pools = [
-            {
-                "machine_spec": machine,
-                "replica_count": count,
-                "disk_spec": {"boot_disk_size_gb": wanted.disk_size_gb},
-                "container_spec": {
-                    "image_uri": self.image,
-                    "env": [{"name": "KERAS_BACKEND", "value": backend}],
-                },
-            }
-            for count in counts
-        ]
-        scheduling: dict[str, Any] = {
-            "restart_job_on_worker_restart": wanted.restart,
-            "timeout": {"seconds": round(wanted.max_days * _DAY_S)},
-        }
-        if wanted.spot:
-            # Taken away at any time; the job is started again and goes on from its checkpoints.
-            scheduling["strategy"] = "SPOT"
-        job: dict[str, Any] = {"worker_pool_specs": pools, "scheduling": scheduling}
-        if self.machines.service_account:
-            job["service_account"] = self.machines.service_account
-        return {
-            ENABLE_VERTEX_KEY: True,
-            VERTEX_REGION_KEY: self.region,
-            TRAINING_ARGS_KEY: {
-                "project": self.project,
-                "display_name": f"{name}-{stage}",
-                "job_spec": job,
-                "labels": self.labels(name),
-            },
-        }
-
-    def evaluation_resources(self) -> Any:
-        """The evaluation step's machine."""
-        from kfp.pipeline_spec.pipeline_spec_pb2 import PipelineDeploymentConfig
-
-        wanted = self.machines.evaluation
-        spec = PipelineDeploymentConfig.PipelineContainerSpec.ResourceSpec(
-            cpu_limit=wanted.cpus, memory_limit=wanted.memory_gb
-        )
-        if wanted.accelerator_count:
-            spec.accelerator.type = wanted.accelerator_type
-            spec.accelerator.count = wanted.accelerator_count
-        return spec
+if TYPE_CHECKING:
+    from tfx.orchestration.pipeline import Pipeline
 
 
 def write_job(request: Request, *, job_file: str) -> Path:
@@ -130,7 +33,7 @@ def write_job(request: Request, *, job_file: str) -> Path:
 
     path = job_path(request, job_file)
     runner_config = kubeflow_v2_dag_runner.KubeflowV2DagRunnerConfig(
-        default_image=request.cloud.image
+        default_image=request.target.image
     )
     pipeline = create_pipeline(request)
     try:
@@ -143,12 +46,12 @@ def write_job(request: Request, *, job_file: str) -> Path:
     return path
 
 
-def _defaults(pipeline: Any) -> dict[str, str]:
+def _defaults(pipeline: "Pipeline") -> dict[str, str]:
     """The values of the job's parameters, which TFX's compiler leaves out of the file."""
     from tfx.orchestration.data_types import RuntimeParameter
 
     return {
-        value.name: value.default or ""
+        value.name: str(value.default or "")
         for node in pipeline.components
         for value in node.exec_properties.values()
         if isinstance(value, RuntimeParameter)

@@ -1,4 +1,4 @@
-"""What is missing before a job can run on Google Cloud, each with the command that mends it.
+"""What is missing before a job can run on Google Cloud, each with the command that fixes it.
 
 Asks Google's REST interfaces with the user's own credentials; changes nothing.
 """
@@ -56,7 +56,7 @@ def preflight(
         *(check.apis, check.region, check.bucket, check.image, check.accelerators),
         *(check.permissions, check.service_account, check.service_account_roles),
     )
-    findings = []
+    findings: list[Finding] = []
     for step in steps:
         try:
             findings += step()
@@ -64,7 +64,7 @@ def preflight(
             findings.append(
                 Finding(
                     what=f"{step.__name__.replace('_', ' ')}: no answer ({error})",
-                    mend="look at the network and try again",
+                    fix="look at the network and try again",
                 )
             )
     return findings
@@ -82,7 +82,7 @@ def _authorized_session() -> tuple[Any, Finding | None]:
     except GoogleAuthError as error:
         return None, Finding(
             what=f"no credentials for Google Cloud ({type(error).__name__})",
-            mend="gcloud auth application-default login",
+            fix="gcloud auth application-default login",
         )
     return AuthorizedSession(credentials), None
 
@@ -90,8 +90,8 @@ def _authorized_session() -> tuple[Any, Finding | None]:
 class _Checks:
     def __init__(self, request: Request, session: requests.Session, endpoints: Endpoints) -> None:
         self._request, self._session, self._at = request, session, endpoints
-        self._project, self._region = request.cloud.project, request.cloud.region
-        self._machines = request.cloud.machines
+        self._project, self._region = request.target.project, request.target.region
+        self._machines = request.target.machines
         self._dataflow = "--runner=DataflowRunner" in request.beam_args
 
     def apis(self) -> Iterator[Finding]:
@@ -105,7 +105,7 @@ class _Checks:
         if answer.status_code != 200:
             yield Finding(
                 what=f"project {self._project} cannot be looked at: {reason(answer)}",
-                mend=f"gcloud projects describe {self._project}",
+                fix=f"gcloud projects describe {self._project}",
             )
             return
         missing = [
@@ -116,7 +116,7 @@ class _Checks:
         if missing:
             yield Finding(
                 what=f"services that are not enabled: {', '.join(missing)}",
-                mend=f"gcloud services enable {' '.join(missing)} --project={self._project}",
+                fix=f"gcloud services enable {' '.join(missing)} --project={self._project}",
             )
 
     def region(self) -> Iterator[Finding]:
@@ -124,7 +124,7 @@ class _Checks:
         if answer.status_code != 200:
             yield Finding(
                 what=f"the regions of Vertex AI cannot be listed: {reason(answer)}",
-                mend="gcloud ai locations list, or look at "
+                fix="gcloud ai locations list, or look at "
                 "https://cloud.google.com/vertex-ai/docs/general/locations",
                 blocks=False,
             )
@@ -134,7 +134,7 @@ class _Checks:
             near = [name for name in regions if name[:2] == self._region[:2]] or regions
             yield Finding(
                 what=f"Vertex AI is not in a region {self._region!r}",
-                mend=f"give --region, one of {', '.join(near)}",
+                fix=f"give --region, one of {', '.join(near)}",
             )
 
     def bucket(self) -> Iterator[Finding]:
@@ -144,33 +144,33 @@ class _Checks:
         if answer.status_code == 404:
             yield Finding(
                 what=f"there is no bucket gs://{bucket}",
-                mend=f"gcloud storage buckets create gs://{bucket} --location={self._region} "
+                fix=f"gcloud storage buckets create gs://{bucket} --location={self._region} "
                 f"--project={self._project}",
             )
             return
         if answer.status_code != 200:
             yield Finding(
                 what=f"gs://{bucket} cannot be looked at: {reason(answer)}",
-                mend=f"gcloud storage buckets describe gs://{bucket}",
+                fix=f"gcloud storage buckets describe gs://{bucket}",
             )
             return
         location = answer.json()["location"].lower()
         if not self._region.startswith(_region_prefix(location)):
             yield Finding(
                 what=f"gs://{bucket} lies in {location}, the job runs in {self._region}",
-                mend=f"give a bucket in {self._region}, or --region={location}",
+                fix=f"give a bucket in {self._region}, or --region={location}",
             )
         wanted = "&".join(f"permissions={name}" for name in _BUCKET_PERMISSIONS)
         granted = self._get(f"{address}/iam/testPermissions?{wanted}").json().get("permissions", [])
         if missing := sorted({*_BUCKET_PERMISSIONS} - {*granted}):
             yield Finding(
                 what=f"on gs://{bucket} you lack {', '.join(missing)}",
-                mend=f"gcloud storage buckets add-iam-policy-binding gs://{bucket} "
+                fix=f"gcloud storage buckets add-iam-policy-binding gs://{bucket} "
                 f"--member={_YOU} --role=roles/storage.objectAdmin",
             )
 
     def image(self) -> Iterator[Finding]:
-        return check_image(self._request.cloud.image, self._session, self._at)
+        return check_image(self._request.target.image, self._session, self._at)
 
     def accelerators(self) -> Iterator[Finding]:
         return check_accelerators(self._request, self._session, self._at)
@@ -185,7 +185,7 @@ class _Checks:
         for role in sorted({role for name, role in wanted.items() if name not in granted}):
             yield Finding(
                 what=f"in project {self._project} you lack what {role} grants",
-                mend=f"gcloud projects add-iam-policy-binding {self._project} --member={_YOU} "
+                fix=f"gcloud projects add-iam-policy-binding {self._project} --member={_YOU} "
                 f"--role={role}",
             )
 
@@ -201,13 +201,12 @@ class _Checks:
             name, _, rest = account.partition("@")
             yield Finding(
                 what=f"there is no service account {account}",
-                mend=f"gcloud iam service-accounts create {name} "
-                f"--project={rest.partition('.')[0]}",
+                fix=f"gcloud iam service-accounts create {name} --project={rest.partition('.')[0]}",
             )
         elif answer.status_code != 200 or not answer.json().get("permissions"):
             yield Finding(
                 what=f"you may not start jobs as {account}: {reason(answer)}",
-                mend=f"gcloud iam service-accounts add-iam-policy-binding {account} "
+                fix=f"gcloud iam service-accounts add-iam-policy-binding {account} "
                 f"--member={_YOU} --role=roles/iam.serviceAccountUser --project={self._project}",
             )
 
@@ -220,7 +219,7 @@ class _Checks:
         if answer.status_code != 200 or not account:
             yield Finding(
                 what=f"the roles of the jobs' service account cannot be read: {reason(answer)}",
-                mend=f"gcloud projects get-iam-policy {self._project}",
+                fix=f"gcloud projects get-iam-policy {self._project}",
                 blocks=False,
             )
             return
@@ -236,7 +235,7 @@ class _Checks:
                 yield Finding(
                     what=f"the jobs' service account {account} lacks {role} in project "
                     f"{self._project}",
-                    mend=f"gcloud projects add-iam-policy-binding {self._project} "
+                    fix=f"gcloud projects add-iam-policy-binding {self._project} "
                     f"--member={member} --role={role}",
                 )
 

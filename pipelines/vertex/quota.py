@@ -16,7 +16,7 @@ def check_accelerators(
     request: Request, session: requests.Session, endpoints: Endpoints
 ) -> Iterator[Finding]:
     """Compares what the config asks for with the project's quotas."""
-    project, region = request.cloud.project, request.cloud.region
+    project, region = request.target.project, request.target.region
     for use, metric, kind, wanted, setting in _wanted_accelerators(request):
         answer = session.get(
             f"{endpoints.service_usage}/v1beta1/projects/{project}/services/"
@@ -28,19 +28,19 @@ def check_accelerators(
         if limit is None:
             yield Finding(
                 what=f"the quota of {kind} for {use} in {region} cannot be read: {reason(answer)}",
-                mend=f"look for {where}",
+                fix=f"look for {where}",
                 blocks=False,
             )
         elif limit < wanted:
             yield Finding(
                 what=f"{use} asks for {wanted} {kind}, the quota in {region} is {limit}",
-                mend=f"ask for more of {where}, or lower {setting}",
+                fix=f"ask for more of {where}, or lower {setting}",
             )
 
 
 def _wanted_accelerators(request: Request) -> Iterator[tuple[str, str, str, int, str]]:
     """Of each use: its name, the quota's, the kind, how many, and the setting that lowers it."""
-    machines, endpoint = request.cloud.machines, request.config.push.endpoint
+    machines, endpoint = request.target.machines, request.config.push.endpoint
     training, evaluation = machines.training, machines.evaluation
     # The steps of a pipeline count as training.
     uses = [

@@ -10,8 +10,9 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from pipelines.cloud_target import CONFIG_LABEL
 from pipelines.request import Request
-from pipelines.vertex.job import CONFIG_LABEL, parameters_of
+from pipelines.vertex.job import parameters_of
 from pix2seq_model.errors import ConfigError
 
 _POLL_S = 20.0
@@ -39,7 +40,7 @@ def submit(
       ConfigError: the job has no such parameter.
     """
     job = _job(request, job_file, parameters, credentials)
-    job.submit(service_account=request.cloud.machines.service_account or None)
+    job.submit(service_account=request.target.machines.service_account or None)
     return job
 
 
@@ -65,7 +66,7 @@ def schedule(
         cron=cron,
         display_name=request.pipeline_name,
         max_concurrent_run_count=1,  # Two runs of the same training would share its checkpoints.
-        service_account=request.cloud.machines.service_account or None,
+        service_account=request.target.machines.service_account or None,
     )
 
 
@@ -87,9 +88,9 @@ def _job(
         parameter_values=dict(parameters or {}),
         # As compiled: True would have the latest blessed model looked up in the cache too.
         enable_caching=None if request.use_cache else False,
-        labels=request.cloud.labels(request.pipeline_name),
-        project=request.cloud.project,
-        location=request.cloud.region,
+        labels=request.target.labels(request.pipeline_name),
+        project=request.target.project,
+        location=request.target.region,
         credentials=credentials,
     )
 
@@ -98,8 +99,8 @@ def console_link(job: Any, request: Request) -> str:
     """Where a browser shows the run."""
     return (
         "https://console.cloud.google.com/vertex-ai/locations/"
-        f"{request.cloud.region}/pipelines/runs/{job.resource_name.rsplit('/', 1)[-1]}"
-        f"?project={request.cloud.project}"
+        f"{request.target.region}/pipelines/runs/{job.resource_name.rsplit('/', 1)[-1]}"
+        f"?project={request.target.project}"
     )
 
 
@@ -121,14 +122,14 @@ def follow(
       sleep: waits some seconds.
 
     Returns:
-      The exit status: 0 if the run succeeded or goes on unwatched, 1 if it failed, 130 if it was
+      The exit status: 0 if the run succeeded or continues unwatched, 1 if it failed, 130 if it was
       cancelled.
     """
     try:
         _watch(job, console, sleep)
     except KeyboardInterrupt:
         if ask("Cancel the run in the cloud? [y/N] ").strip().lower() not in ("y", "yes"):
-            console.print("The run goes on; nothing follows it here any more.")
+            console.print("The run continues; nothing follows it here any more.")
             return 0
         cancel()
         console.print("Cancelling ...")
@@ -154,12 +155,12 @@ def cancel(job: Any, request: Request, *, credentials: Any = None) -> None:
     from google.cloud import aiplatform
 
     job.cancel()
-    label = f'labels.{CONFIG_LABEL}="{request.cloud.labels(request.pipeline_name)[CONFIG_LABEL]}"'
+    label = f'labels.{CONFIG_LABEL}="{request.target.labels(request.pipeline_name)[CONFIG_LABEL]}"'
     states = " OR ".join(f'state="JOB_STATE_{name}"' for name in _RUNNING_JOBS)
-    training = aiplatform.CustomJob.list(
+    training: Any = aiplatform.CustomJob.list(
         filter=f"{label} AND ({states})",
-        project=request.cloud.project,
-        location=request.cloud.region,
+        project=request.target.project,
+        location=request.target.region,
         credentials=credentials,
     )
     for custom_job in training:
@@ -183,7 +184,7 @@ def _cancel_on_dataflow(request: Request, *, since: datetime, credentials: Any) 
     )
     place = {"project_id": options.project, "location": options.region}
     active = dataflow.ListJobsRequest(filter=dataflow.ListJobsRequest.Filter.ACTIVE, **place)
-    wanted = request.cloud.labels(request.pipeline_name)[CONFIG_LABEL]
+    wanted = request.target.labels(request.pipeline_name)[CONFIG_LABEL]
     for found in client.list_jobs(active):
         if found.labels.get(CONFIG_LABEL) == wanted and found.create_time >= since:
             stop = dataflow.Job(requested_state=dataflow.JobState.JOB_STATE_CANCELLED)

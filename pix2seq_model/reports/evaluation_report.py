@@ -93,6 +93,7 @@ def write_evaluation_report(
     model_dir: epath.PathLike,
     output_dir: epath.PathLike,
     title: str | None = None,
+    num_pictures: int | None = None,
 ) -> epath.Path:
     """Writes `report.html` of a finished evaluation.
 
@@ -102,6 +103,7 @@ def write_evaluation_report(
       model_dir: model folder that was evaluated, for its loss curves.
       output_dir: folder to write; may be `evaluation_dir`.
       title: of the page; data set and split if None.
+      num_pictures: how many to show; what the evaluation's settings say if None.
 
     Returns:
       The file.
@@ -133,7 +135,7 @@ def write_evaluation_report(
         histories=read_histories(model_dir),
         dataset=dataset,
         read_images=lambda ids: read_images(examples_dir, split, truth["images"], ids),
-        num_pictures=metrics["settings"]["num_pictures"],
+        num_pictures=metrics["settings"]["num_pictures"] if num_pictures is None else num_pictures,
         attention=read_attention(folder),
     )
     path = epath.Path(output_dir) / REPORT_FILE
@@ -260,7 +262,7 @@ def _galleries(
 
 def _attention(report: ReportInput) -> list[dict[str, Any]]:
     """For each image with stored attention: pictures of the first objects and of given boxes."""
-    if not report.attention or report.read_images is None:
+    if not report.attention or report.read_images is None or not report.num_pictures:
         return []
     encoded = report.read_images([image.image_id for image in report.attention])
     files = {row["id"]: row.get("file_name", "") for row in report.ground_truth["images"]}

@@ -6,7 +6,7 @@ import shutil
 import pytest
 from tfx.types import standard_artifacts
 
-from components.checkpoint_importer import Executor
+from components.checkpoint_importer import CheckpointImporter
 from pix2seq_model.errors import CheckpointError
 from pix2seq_model.model_folder.folder import load_model_folder
 from tests.fixtures import published_layout, tiny_model
@@ -22,8 +22,9 @@ def checkpoint(tmp_path_factory):
 def do(checkpoint, folder):
     model = standard_artifacts.Model()
     model.uri = str(folder)
-    properties = {"checkpoint": str(checkpoint), "categories": "", "code_version": "1"}
-    Executor().Do({}, {"model": [model]}, properties)
+    CheckpointImporter.test_call(
+        model=model, checkpoint=str(checkpoint), fingerprint="1", code_version="1"
+    )
     return model
 
 

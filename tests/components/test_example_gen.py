@@ -7,7 +7,7 @@ from apache_beam.io.filesystems import FileSystems
 from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
 from tfx.types import artifact_utils, standard_artifacts
 
-from components.example_gen import ExampleGen, Executor, conversion_options
+from components.example_gen import Executor, conversion_options
 from components.example_gen import _move_folder as move_folder
 from pix2seq_model.data.manifest import check_shards, read_dataset_info
 from pix2seq_model.errors import DataError
@@ -22,15 +22,14 @@ def source(tmp_path_factory):
 
 
 def convert(source, folder):
-    """Runs the executor; returns the artifacts of the examples and of the report."""
-    examples, report = standard_artifacts.Examples(), standard_artifacts.ExampleStatistics()
-    for artifact, name in ((examples, "artifact"), (report, "report")):
-        artifact.uri = str(folder / name)
-        (folder / name).mkdir(parents=True)  # As TFX does.
+    """Runs the executor; returns the artifact of the examples."""
+    examples = standard_artifacts.Examples()
+    examples.uri = str(folder / "artifact")
+    (folder / "artifact").mkdir(parents=True)  # As TFX does.
     context = BaseBeamExecutor.Context(beam_pipeline_args=["--runner=FnApiRunner"])
     Executor(context).Do(
         {},
-        {"examples": [examples], "report": [report]},
+        {"examples": [examples]},
         {
             "source": json.dumps(source),
             "name": "drawn",
@@ -38,20 +37,17 @@ def convert(source, folder):
             "work_dir": str(folder / "work"),
         },
     )
-    return examples, report
+    return examples
 
 
 def test_examples_with_their_splits(source, tmp_path):
-    examples, _ = convert(source, tmp_path)
+    examples = convert(source, tmp_path)
     assert artifact_utils.decode_split_names(examples.split_names) == ["train", "val"]
     info = read_dataset_info(examples.uri)
     check_shards(examples.uri, info)
     assert info.split("val").num_examples == 8
     assert not (tmp_path / "work").exists()
-    page = (tmp_path / "report/data_report.html").read_text()
-    assert info.fingerprint() in page
-    assert [path.name for path in (tmp_path / "report").iterdir()] == ["data_report.html"]
-    assert (tmp_path / "artifact/data_report.html").read_text() == page
+    assert not (tmp_path / "artifact/data_report.html").exists()
 
 
 def test_a_failed_conversion_leaves_its_dead_letters(source, tmp_path):
@@ -74,15 +70,6 @@ def test_only_splits_with_annotations_are_converted():
 def test_tfx_is_not_packed_up_for_the_workers():
     context = BaseBeamExecutor.Context(beam_pipeline_args=["--runner=FnApiRunner"])
     assert Executor(context)._beam_pipeline_args == ["--runner=FnApiRunner"]
-
-
-def test_the_report_is_an_output_of_its_own():
-    names = ("name", "work_dir", "fingerprint", "code_version")
-    node = ExampleGen(source={}, seed=0, **dict.fromkeys(names, "x"))
-    assert {name: channel.type for name, channel in node.outputs.items()} == {
-        "examples": standard_artifacts.Examples,
-        "report": standard_artifacts.ExampleStatistics,
-    }
 
 
 def test_on_an_object_store_the_manifest_is_moved_last(monkeypatch):

@@ -8,7 +8,7 @@ import pytest
 from tfx.types import standard_artifacts
 
 from components import model_pusher
-from components.model_pusher import Executor, push_model
+from components.model_pusher import ModelPusher, push_model
 from pix2seq_model.errors import ModelError
 
 
@@ -100,10 +100,11 @@ def test_executor_pushes_what_is_blessed(tmp_path, blessed):
     model.uri = write_model(tmp_path / "model")
     pushed.uri = str(tmp_path / "pushed")
     blessing.set_int_custom_property("blessed", int(blessed))
-    Executor().Do(
-        {"model": [model], "model_blessing": [blessing]},
-        {"pushed_model": [pushed]},
-        {"destination": str(tmp_path / "served"), "endpoint": ""},
+    ModelPusher.test_call(
+        model=model,
+        model_blessing=blessing,
+        pushed_model=pushed,
+        destination=str(tmp_path / "served"),
     )
     assert pushed.get_int_custom_property("pushed") == int(blessed)
     assert (tmp_path / "served").exists() == blessed

@@ -1,6 +1,11 @@
 """What makes a stage run again, and what does not."""
 
+import json
+import shutil
+import subprocess
+import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 from ml_collections import ConfigDict
@@ -8,6 +13,8 @@ from ml_collections import ConfigDict
 from pipelines import cache_keys
 from pix2seq_model.errors import DataError
 from pix2seq_model.experiment import load_config
+
+PROJECT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -67,9 +74,13 @@ def test_missing_places_are_named(source, tmp_path):
 
 
 def test_buckets_count_by_name(source):
-    source.images.train = "gs://bucket/images"
-    source.annotations.train = "gs://bucket/train.json"
-    assert digest(source) == digest(source)
+    local = digest(source)
+    digests = []
+    for images in ("gs://bucket/images", "gs://bucket/images", "gs://bucket/others"):
+        source.images.train = images
+        digests.append(digest(source))
+    assert digests[0] == digests[1]
+    assert len({local, *digests}) == 3
 
 
 def test_evaluation_does_not_touch_training():
@@ -95,15 +106,18 @@ def test_how_training_is_watched_does_not_change_where_it_works():
 @pytest.fixture
 def project(tmp_path, monkeypatch):
     monkeypatch.setattr(cache_keys, "_PROJECT_ROOT", tmp_path)
-    (tmp_path / "components").mkdir()
-    (tmp_path / "pix2seq_model").mkdir()
+    for folder in ("components", "pix2seq_model/pages"):
+        (tmp_path / folder).mkdir(parents=True)
     (tmp_path / "pix2seq_model" / "__init__.py").write_text("")
+    (tmp_path / "pix2seq_model" / "pages" / "page.html").write_text("<p>")
     (tmp_path / "components" / "stage.py").write_text("from pix2seq_model.near import f\n")
     (tmp_path / "pix2seq_model" / "near.py").write_text(
-        "def f():\n    from pix2seq_model import far\n    return far\n"
+        "def f():\n    from pix2seq_model import far, progress\n    return far\n"
     )
     (tmp_path / "pix2seq_model" / "far.py").write_text("X = 1\n")
     (tmp_path / "pix2seq_model" / "unrelated.py").write_text("X = 1\n")
+    (tmp_path / "pix2seq_model" / "progress.py").write_text("import pix2seq_model.shown\n")
+    (tmp_path / "pix2seq_model" / "shown.py").write_text("X = 1\n")
     return tmp_path
 
 
@@ -114,12 +128,146 @@ def project(tmp_path, monkeypatch):
         ("pix2seq_model/far.py", "X = 2\n", False),
         ("pix2seq_model/unrelated.py", "X = 2\n", True),
         ("pix2seq_model/far.py", '"""What it is."""\n\nX = 1  # one\n', True),
+        ("pix2seq_model/pages/page.html", "<b>", False),
+        ("pix2seq_model/progress.py", "import pix2seq_model.shown\nX = 2\n", True),
+        ("pix2seq_model/shown.py", "X = 2\n", True),
     ],
 )
 def test_code_counts_by_what_it_does(project, file, code, same):
     before = cache_keys.code_digest("components.stage")
     (project / file).write_text(textwrap.dedent(code))
     assert (cache_keys.code_digest("components.stage") == before) is same
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory):
+    """A copy of the code."""
+    folder = tmp_path_factory.mktemp("tree")
+    for package in ("components", "pix2seq_model"):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(PROJECT / package, folder / package, ignore=ignored)
+    return folder
+
+
+def keys() -> dict[str, str]:
+    """The code's part in the key of every stage, and in the folder a training continues in."""
+
+    def weights(*, best_by_evaluation: bool) -> str:
+        return cache_keys.weights_digest(
+            "components.trainer_module", best_by_evaluation=best_by_evaluation
+        )
+
+    return {
+        "conversion": cache_keys.code_digest("components.example_gen"),
+        "training": cache_keys.code_digest("components.trainer_module"),
+        "weights": weights(best_by_evaluation=False),
+        "best weights": weights(best_by_evaluation=True),
+        "detection": cache_keys.code_digest("components.coco_evaluator"),
+        "report": cache_keys.code_digest("components.evaluation_report", without=()),
+        "data report": cache_keys.code_digest("components.data_report", without=()),
+    }
+
+
+TRAINING = {"training", "weights", "best weights"}
+REPORTS = {"report", "data report"}
+
+
+@pytest.mark.parametrize(
+    ("file", "changed"),
+    [
+        ("tokens/vocabulary.py", {*TRAINING, "detection", *REPORTS}),
+        ("tokens/sequences.py", {*TRAINING, "detection"}),
+        ("network/transformer.py", {*TRAINING, "detection"}),
+        ("input_pipeline/augmentation.py", {*TRAINING, "detection"}),
+        ("data/records.py", {"conversion", *TRAINING, "detection", *REPORTS}),
+        ("data/annotations.py", {"conversion"}),
+        ("training/optimizer.py", TRAINING),
+        ("model_folder/saved_model.py", {"training"}),
+        ("decoding/generate.py", {"training", "best weights", "detection"}),
+        ("metrics/coco_metrics.py", {"training", "best weights", "detection", "report"}),
+        ("reports/charts.py", REPORTS),
+        ("reports/templates/report.html", REPORTS),
+        ("reports/evaluation_sections.py", {"report"}),
+        ("reports/data_pictures.py", {"data report"}),
+        ("training/pictures.py", set()),
+        ("training/tensorboard.py", set()),
+        ("training/stall_watch.py", set()),
+        ("progress.py", set()),
+        ("web_demo/server.py", set()),
+    ],
+)
+def test_a_change_counts_where_it_decides_an_outcome(file, changed, tree, monkeypatch):
+    monkeypatch.setattr(cache_keys, "_PROJECT_ROOT", tree)
+    path = tree / "pix2seq_model" / file
+    content, before = path.read_text(), keys()
+    try:
+        path.write_text(f"{content}\nCHANGED_VALUE = 1\n")
+        after = keys()
+    finally:
+        path.write_text(content)
+    assert {name for name in before if before[name] != after[name]} == changed
+
+
+def test_every_module_that_is_left_out_exists():
+    for name in (*cache_keys.ONLY_SHOW, *cache_keys._MEASURING, *cache_keys._NOT_IN_WEIGHTS):
+        assert cache_keys._module_path(name), name
+
+
+@pytest.mark.parametrize("package", ["components", "pix2seq_model"])
+def test_packages_hold_no_code_of_their_own(package):
+    """It would be in the key of every stage; `experiment` gives its `load_config` alone."""
+    for path in (PROJECT / package).rglob("__init__.py"):
+        code = path.read_text().split('"""')[2].strip()
+        assert not code or path.parent.name == "experiment", path
+
+
+@pytest.mark.parametrize(
+    ("variable", "written", "backend"),
+    [
+        (None, None, "tensorflow"),
+        (None, '{"backend": "jax"}', "jax"),
+        ("", '{"backend": "jax"}', "jax"),
+        ("tensorflow", '{"backend": "jax"}', "tensorflow"),
+        ("jax", None, "jax"),
+        (None, "{", "tensorflow"),
+    ],
+)
+def test_the_backend_is_the_one_keras_takes(variable, written, backend, tmp_path, monkeypatch):
+    monkeypatch.delenv("KERAS_BACKEND", raising=False)
+    if variable is not None:
+        monkeypatch.setenv("KERAS_BACKEND", variable)
+    # In KERAS_HOME, and without it below the home folder.
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for folder in ("keras", "home/.keras"):
+        (tmp_path / folder).mkdir(parents=True)
+        if written is not None:
+            (tmp_path / folder / "keras.json").write_text(written)
+    assert cache_keys.keras_backend() == backend
+    monkeypatch.delenv("KERAS_HOME")
+    assert cache_keys.keras_backend() == backend
+
+
+def test_keras_itself_takes_the_same_backend(tmp_path, monkeypatch):
+    (tmp_path / "keras.json").write_text(json.dumps({"backend": "numpy"}))
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    monkeypatch.delenv("KERAS_BACKEND", raising=False)
+    program = "from keras.src.backend import config; print(config.backend())"
+    said = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, check=True, text=True
+    )
+    assert said.stdout.strip() == cache_keys.keras_backend() == "numpy"
+
+
+def test_versions_of_packages(monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    monkeypatch.setattr(cache_keys, "_version", {"keras": "3", "jax": "1", "jaxlib": "2"}.get)
+    text = cache_keys.package_versions("keras", "pillow")
+    assert text == "jax 1, jaxlib 2, keras 3, numpy None, pillow None, tensorflow None"
+    monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
+    assert "jax" not in cache_keys.package_versions("keras")
+    monkeypatch.undo()
+    assert cache_keys.package_versions("no-such-package") == "no-such-package absent"
 
 
 def test_model_digest(tmp_path):

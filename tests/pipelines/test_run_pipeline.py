@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from pipelines import cache_keys
 from pipelines.run_pipeline import split_overrides
 from pix2seq_model.errors import ConfigError
 from pix2seq_model.experiment import load_config
@@ -23,7 +24,9 @@ PROJECT = Path(__file__).parents[2]
 NODES = (
     *("FinetuneExamples", "PretrainExamples", "Pretrain", "Finetune"),
     *("CocoEvaluator", "ModelPusher"),
+    *("PretrainDataReport", "FinetuneDataReport", "EvaluationReport"),
 )
+EVALUATED = {"CocoEvaluator", "EvaluationReport", "ModelPusher"}
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +69,8 @@ def test_the_whole_pipeline(first_run):
     assert summary["data"]["finetune"]["splits"]["val"]["images"] == 8
     assert summary["data"]["finetune"]["splits"]["val"]["counts"]["images"]["rows_in"] == 8
     assert set(summary["evaluation"]["metrics"]) >= {"AP", "AP50", "AR100", "AP_small"}
-    assert "<html" in (root / "report.html").read_text()
+    for page in (root / "report.html", summary["data"]["finetune"]["report"]):
+        assert "<html" in Path(page).read_text()
     for place in (summary["push"]["path"], *summary["tensorboard"]):
         assert any(Path(place).iterdir())
     assert (Path(summary["push"]["path"]) / "saved_model.pb").exists()
@@ -74,7 +78,7 @@ def test_the_whole_pipeline(first_run):
 
 def test_the_summary_is_for_people(first_run):
     _, ended = first_run
-    for words in ("[6/6] Push", "Total, start included", "finetune val", "Blessed", "report.html"):
+    for words in ("/9] Push", "Total, start included", "finetune val", "Blessed", "report.html"):
         assert words in ended.out
     assert ended.err == ""
     assert "WARNING" not in ended.out
@@ -85,8 +89,8 @@ def test_the_same_again_comes_from_the_cache(first_run, config):
     pushed = read_summary(root)["push"]["path"]
     arguments = (f"--config={config}", f"--pipeline_root={root}")
     assert run(*arguments).status == 0
-    # The blessed model is now the one to compare with, so that TFX decides anew ...
-    assert ran(root) <= {"CocoEvaluator", "ModelPusher"}
+    # The blessed model is now the one to compare with, so that TFX decides again ...
+    assert ran(root) <= EVALUATED
     summary = read_summary(root)
     assert summary["push"]["path"] == pushed
     assert [path.name for path in (root / "serving_model").iterdir()] == [Path(pushed).name]
@@ -95,7 +99,7 @@ def test_the_same_again_comes_from_the_cache(first_run, config):
     assert ran(root) == set()
 
 
-def test_another_threshold_decides_anew_and_trains_nothing(first_run, config):
+def test_another_threshold_decides_again_and_trains_nothing(first_run, config):
     root, _ = first_run
     ended = run(
         f"--config={config}",
@@ -103,12 +107,57 @@ def test_another_threshold_decides_anew_and_trains_nothing(first_run, config):
         "--config.evaluation.min_metrics.AP=0.99",
     )
     assert ended.status == 0
-    assert ran(root) == {"CocoEvaluator", "ModelPusher"}
+    assert ran(root) == EVALUATED
     summary = read_summary(root)
     assert not summary["blessing"]["blessed"]
     assert "below the least value 0.9900" in summary["blessing"]["reasons"][0]
     assert summary["push"] == {"pushed": False}
     assert "NO: AP" in " ".join(ended.out.split())
+
+
+@pytest.fixture
+def changed_code(tmp_path, monkeypatch):
+    """Changes a file in a copy of the code; the digests are the copy's, what runs is not."""
+    for package in ("components", "pix2seq_model"):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(PROJECT / package, tmp_path / package, ignore=ignored)
+    monkeypatch.setattr(cache_keys, "_PROJECT_ROOT", tmp_path)
+
+    def change(file: str) -> None:
+        with (tmp_path / file).open("a") as opened:
+            opened.write("\nCHANGED_VALUE = 1\n")
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("file", "changed"),
+    [
+        (
+            "pix2seq_model/reports/templates/report.html",
+            {"PretrainDataReport", "FinetuneDataReport", "EvaluationReport"},
+        ),
+        ("pix2seq_model/reports/evaluation_sections.py", {"EvaluationReport"}),
+        # The SavedModel is exported again; the training has come to its end and stays there.
+        ("pix2seq_model/model_folder/saved_model.py", {"Pretrain", "Finetune", *EVALUATED}),
+    ],
+)
+def test_changed_code_runs_no_more_than_it_decides(first_run, config, changed_code, file, changed):
+    root, _ = first_run
+    arguments = (f"--config={config}", f"--pipeline_root={root}")
+    assert run(*arguments).status == 0
+    before = weights(root)
+    checkpoints = {path: path.stat().st_mtime_ns for path in root.glob("training/*/checkpoints/*")}
+    (root / "report.html").write_text("old")
+    changed_code(file)
+    ended = run(*arguments)
+    assert ended.status == 0, ended.err
+    assert ran(root) == changed
+    assert weights(root) == before
+    assert {
+        path: path.stat().st_mtime_ns for path in root.glob("training/*/checkpoints/*")
+    } == checkpoints
+    assert "<html" in (root / "report.html").read_text()
 
 
 def test_stages_that_were_left_out_must_have_run(first_run, config, tmp_path):
@@ -140,7 +189,7 @@ def test_killed_and_run_again_gives_the_same_weights(first_run, config, tmp_path
     process.stdout.close()
     assert not list(root.glob("Finetune/model/*/model.json"))
     assert run(f"--config={config}", f"--pipeline_root={root}").status == 0
-    assert ran(root) == {"Finetune", "CocoEvaluator", "ModelPusher"}
+    assert ran(root) == {"Finetune", *EVALUATED}
     assert weights(root) == weights(first_run[0])
 
 
@@ -155,7 +204,8 @@ def test_a_published_checkpoint_goes_all_the_way(config, tmp_path):
     ended = run(*arguments)
     assert ended.status == 0, ended.err
     assert ran(tmp_path / "root") == {
-        *("FinetuneExamples", "FinetuneCheckpoint", "Finetune", "CocoEvaluator", "ModelPusher")
+        *("FinetuneExamples", "FinetuneDataReport", "FinetuneCheckpoint", "Finetune"),
+        *EVALUATED,
     }
     summary = read_summary(tmp_path / "root")
     record = json.loads((Path(summary["model"]) / "run.json").read_text())

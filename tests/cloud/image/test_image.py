@@ -103,8 +103,12 @@ def test_a_step_starts(image, tmp_path):
     program = "tfx.orchestration.kubeflow.v2.container.kubeflow_v2_run_executor"
     done = image.run("python", "-m", program, "--help", changes=tmp_path)
     assert "--executor_class_path" in done.stdout
-    executors = ("example_gen", "trainer", "custom_job_trainer", "coco_evaluator", "model_pusher")
-    loads = ";".join(f"import components.{name} as c; c.Executor" for name in executors)
+    executors = (
+        *("example_gen.Executor", "trainer.Executor", "custom_job_trainer.Executor"),
+        *("coco_evaluator.Executor", "model_pusher.ModelPusher_Executor"),
+        *("data_report.DataReport_Executor", "evaluation_report.EvaluationReport_Executor"),
+    )
+    loads = ";".join(f"from components.{name.replace('.', ' import ')}" for name in executors)
     python(image, tmp_path, loads)
 
 

@@ -33,6 +33,7 @@ STEPS = {
     "LatestBlessedModel-model-resolver",
     "CocoEvaluator",
     "ModelPusher",
+    *("PretrainDataReport", "FinetuneDataReport", "EvaluationReport"),
 }
 
 
@@ -117,6 +118,7 @@ def test_a_small_pipeline_from_conversion_to_push(tmp_path):
             "LatestBlessedModel-model-blessing-resolver": "SUCCEEDED",
             "LatestBlessedModel-model-resolver": "SUCCEEDED",
             "CocoEvaluator": "SUCCEEDED",
+            "EvaluationReport": "SUCCEEDED",
             "ModelPusher": "SUCCEEDED",
         }, failures(run)
         (compared,) = again["LatestBlessedModel-model-resolver"].outputs["model"]

@@ -42,7 +42,6 @@ def loaded(model_dir):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(image_detector, "load_model_folder", load)
-        patch.setattr("pix2seq_model.prediction.predict.load_model_folder", load)
         yield asked
 
 

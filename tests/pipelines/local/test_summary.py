@@ -17,6 +17,7 @@ SUMMARY = {
     ],
     "data": {
         "finetune": {
+            "report": "/runs/FinetuneDataReport/report/3/data_report.html",
             "splits": {
                 "train": {
                     "images": 1200,
@@ -26,7 +27,7 @@ SUMMARY = {
                         "annotations": {"dropped": {}, "changed": {"box_clipped": 4000}},
                     },
                 }
-            }
+            },
         }
     },
     "evaluation": {
@@ -77,6 +78,7 @@ def test_everything_a_user_asks_for():
         "Pushed no, since it is not blessed",
         "Model /runs/Finetune/model/5",
         "Report /runs/report.html",
+        "Data report /runs/FinetuneDataReport/report/3/data_report.html",
         "tensorboard --logdir=/runs",
     ):
         assert words in text

@@ -1,6 +1,5 @@
 """The job file for Vertex AI: steps, images, machines, artifact types; made without network."""
 
-import os
 import socket
 
 import pytest
@@ -13,6 +12,7 @@ from google.cloud.aiplatform_v1.types import CustomJobSpec, Scheduling
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 
+from pipelines.cache_keys import keras_backend
 from tests.fixtures.vertex_request import (
     DATAFLOW,
     IMAGE,
@@ -60,6 +60,9 @@ def test_steps_and_their_order(job):
         "LatestBlessedModel-model-blessing-resolver": set(),
         "LatestBlessedModel-model-resolver": set(),  # It takes the other one's output.
         "CocoEvaluator": {"FinetuneExamples", "Finetune", "LatestBlessedModel-model-resolver"},
+        "PretrainDataReport": {"PretrainExamples"},
+        "FinetuneDataReport": {"FinetuneExamples"},
+        "EvaluationReport": {"FinetuneExamples", "Finetune", "CocoEvaluator"},
         "ModelPusher": {"Finetune", "CocoEvaluator"},
     }
     assert all(
@@ -77,7 +80,9 @@ def test_steps_and_their_order(job):
         ("Pretrain", TRAINER),
         ("Finetune", TRAINER),
         ("CocoEvaluator", "components.coco_evaluator.Executor"),
-        ("ModelPusher", "components.model_pusher.Executor"),
+        ("PretrainDataReport", "components.data_report.DataReport_Executor"),
+        ("EvaluationReport", "components.evaluation_report.EvaluationReport_Executor"),
+        ("ModelPusher", "components.model_pusher.ModelPusher_Executor"),
     ],
 )
 def test_every_step_runs_its_executor_in_our_image(job, step, executor):
@@ -152,9 +157,9 @@ def test_artifact_types(job):
             kinds[f"{step}.{name}"] = schema.split("\n")[0].removeprefix("title: ")
     assert kinds == {
         "PretrainExamples.examples": "tfx.Examples",
-        "PretrainExamples.report": "tfx.ExampleStatistics",
         "FinetuneExamples.examples": "tfx.Examples",
-        "FinetuneExamples.report": "tfx.ExampleStatistics",
+        "PretrainDataReport.report": "tfx.ExampleStatistics",
+        "FinetuneDataReport.report": "tfx.ExampleStatistics",
         "Pretrain.model": "tfx.Model",
         "Pretrain.model_run": "tfx.ModelRun",
         "Finetune.model": "tfx.Model",
@@ -163,6 +168,7 @@ def test_artifact_types(job):
         "LatestBlessedModel-model-resolver.model": "tfx.Model",
         "CocoEvaluator.evaluation": "tfx.ModelEvaluation",
         "CocoEvaluator.blessing": "tfx.ModelBlessing",
+        "EvaluationReport.report": "tfx.ModelEvaluation",
         "ModelPusher.pushed_model": "tfx.PushedModel",
     }
 
@@ -199,10 +205,7 @@ def test_training_is_a_custom_job(job):
             "container_spec": {
                 "image_uri": IMAGE,
                 "env": [
-                    {
-                        "name": "KERAS_BACKEND",
-                        "value": os.environ.get("KERAS_BACKEND", "tensorflow"),
-                    }
+                    {"name": "KERAS_BACKEND", "value": keras_backend()},
                 ],
             },
         }
@@ -237,7 +240,8 @@ def test_machines_come_from_the_config(tmp_path):
     assert scheduling.restart_job_on_worker_restart
     assert scheduling.timeout.total_seconds() == 12 * 3600
     assert spec["service_account"] == "trainer@project.iam.gserviceaccount.com"
-    assert container(job, "CocoEvaluator")["resources"] == {"cpuLimit": 8.0, "memoryLimit": 32.0}
+    for step in ("CocoEvaluator", "EvaluationReport"):
+        assert container(job, step)["resources"] == {"cpuLimit": 8.0, "memoryLimit": 32.0}
 
 
 def test_a_job_that_shall_not_restart(tmp_path):

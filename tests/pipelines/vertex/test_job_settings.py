@@ -28,6 +28,7 @@ def test_what_a_submission_may_set(tmp_path):
         ("Pretrain", "overrides"): "pretrain_overrides",
         ("Finetune", "overrides"): "finetune_overrides",
         ("CocoEvaluator", "overrides"): "evaluation_overrides",
+        ("EvaluationReport", "overrides"): "evaluation_overrides",
         ("ModelPusher", "destination"): "push_destination",
     }
 
@@ -71,6 +72,8 @@ def test_a_step_gets_the_overrides_of_its_own_sections(tmp_path):
     assert not [o for o in finetune["overrides"] if o.startswith("evaluation.min_metrics")]
     settings = json.loads(parameters(job, "CocoEvaluator")["settings"])
     assert settings["min_metrics"] == {"AP": 0.3}
+    assert "num_pictures" not in settings
+    assert json.loads(parameters(job, "EvaluationReport")["settings"]) == {"num_pictures": 24}
 
 
 def test_decoding_settings_export_anew_but_continue_the_same_training(tmp_path):

@@ -1,4 +1,4 @@
-"""Each thing that can be missing on Google Cloud is found, and named with what mends it."""
+"""Each thing that can be missing on Google Cloud is found, and named with what fixes it."""
 
 import pytest
 import requests
@@ -112,7 +112,7 @@ def test_nothing_is_missing(google):
 
 
 @pytest.mark.parametrize(
-    ("answer", "what", "mend"),
+    ("answer", "what", "fix"),
     [
         (
             {"GET /v1/projects/p/services:batchGet": services(dataflow="DISABLED")},
@@ -188,10 +188,10 @@ def test_nothing_is_missing(google):
         ),
     ],
 )
-def test_what_is_missing_is_found(google, answer, what, mend):
+def test_what_is_missing_is_found(google, answer, what, fix):
     google.answers |= answer
     found = findings(google)
-    assert any(what in finding.what and mend in finding.mend for finding in found), found
+    assert any(what in finding.what and fix in finding.fix for finding in found), found
 
 
 def test_a_continents_bucket_serves_its_regions(google):
@@ -298,4 +298,4 @@ def test_no_answer_is_a_finding(google):
 def test_no_credentials(monkeypatch, tmp_path):
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "none.json"))
     found = preflight(None)
-    assert found[0].mend == "gcloud auth application-default login"
+    assert found[0].fix == "gcloud auth application-default login"

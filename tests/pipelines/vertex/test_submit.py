@@ -160,7 +160,7 @@ def test_a_schedule(vertex, request_on_cloud, job_file):
 
 
 def test_cancelling_ends_all_that_the_run_started(vertex, request_on_cloud, job_file):
-    """Jobs of an earlier run, or of another config, go on."""
+    """Jobs of an earlier run, or of another config, continue."""
     place = JOBS.removesuffix("/pipelineJobs")
     early, now = "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"
     run = {"name": f"{JOBS[4:]}/run-1", "createTime": now, "state": "PIPELINE_STATE_RUNNING"}
@@ -283,7 +283,7 @@ def test_ctrl_c_asks_before_it_cancels(answer, cancelled):
     status, text = follow(run, ask=lambda _: answer, sleep=interrupt_once())
     assert run.cancelled is cancelled
     assert status == (130 if cancelled else 0)
-    assert ("Cancelled." if cancelled else "The run goes on") in text
+    assert ("Cancelled." if cancelled else "The run continues") in text
 
 
 def test_ctrl_c_twice_does_not_wait_for_the_end():

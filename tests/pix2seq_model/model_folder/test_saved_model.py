@@ -33,8 +33,9 @@ def network():
         experiment.model_config(config, "finetune"), experiment.vocabulary(config), seed=4
     )
     # Untrained, any token is as likely as any other: prefer boxes and the two classes.
-    bias = np.full(160, -4.0, np.float32)
-    bias[120:152] = 0
+    vocabulary = network.vocabulary
+    bias = np.full(vocabulary.vocab_size, -4.0, np.float32)
+    bias[vocabulary.coord_shift : vocabulary.coord_shift + vocabulary.num_bins] = 0
     bias[[102, 107, 109]] = [1, 2, 1]
     network.decoder.output_bias.assign(bias)
     return network

@@ -58,10 +58,11 @@ def test_a_longer_sequence_takes_the_first_positions():
 
 
 def test_another_vocabulary_moves_the_rows():
+    old_vocabulary = Vocabulary(vocab_size=160, num_bins=32, coord_shift=120)
     new_vocabulary = Vocabulary(vocab_size=230, num_bins=63, coord_shift=140)
-    base, network = _model(), _model(new_vocabulary, seed=1)
+    base, network = _model(old_vocabulary), _model(new_vocabulary, seed=1)
     initial = _values(network)["decoder/token_embedding"]
-    transfer = _transfer(network, base)
+    transfer = _transfer(network, base, old_vocabulary)
     old, new = (_values(m)["decoder/token_embedding"] for m in (base, network))
     # Special tokens and classes keep their row; classes that are new keep the initial one.
     assert np.array_equal(new[:120], old[:120])
