@@ -70,8 +70,10 @@ def _reads_counted(step: _CountedStep):
 
     def counted(original, is_read):
         def convert(*args, **kwargs):
+            if not is_read(args):
+                return original(*args, **kwargs)
             # One read may call another.
-            if is_read(args) and not depth[0]:
+            if not depth[0]:
                 step.count()
             depth[0] += 1
             try:

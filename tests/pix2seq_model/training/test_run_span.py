@@ -3,10 +3,8 @@
 from pix2seq_model.training.run_span import RunSpan
 
 
-def _span(**fields):
-    return RunSpan(
-        **{"steps": 5, "batches_per_step": 2, "batch_size": 4, "first_batch": 3, **fields}
-    )
+def _span(*, first_batch=3):
+    return RunSpan(steps=5, batches_per_step=2, batch_size=4, first_batch=first_batch)
 
 
 def test_the_batches_that_are_left():
