@@ -33,8 +33,9 @@ ONLY_SHOW = (
     *(f"pix2seq_model.training.{name}" for name in ("pictures", "tensorboard", "stall_watch")),
     "components.storage.watch",
 )
-# What the weights of a training do not come from: how their quality is measured, how they are
-# exported, and how a config is read, whose values count by themselves.
+# What the weights of a training do not come from: how their quality is measured, how the training
+# is logged and saved, how they are exported, and how a config is read, whose values count by
+# themselves.
 _MEASURING = (
     *("pix2seq_model.decoding", "pix2seq_model.metrics", "pix2seq_model.evaluation"),
     "pix2seq_model.training.evaluation",
@@ -43,6 +44,8 @@ _NOT_IN_WEIGHTS = (
     *("pix2seq_model.experiment", "pix2seq_model.setting_checks", "pix2seq_model.atomic_write"),
     "pix2seq_model.model_folder.saved_model",
     *(f"pix2seq_model.training.{name}" for name in ("run_record", "folder_lock", "interruption")),
+    *(f"pix2seq_model.training.{name}" for name in ("interval_log", "log_means")),
+    "pix2seq_model.training.periodic_checkpoints",
 )
 _PACKAGES_OF_BACKEND = {"jax": ("jax", "jaxlib"), "torch": ("torch",)}
 

@@ -182,6 +182,8 @@ REPORTS = {"report", "data report"}
         ("data/records.py", {"conversion", *TRAINING, "detection", *REPORTS}),
         ("data/annotations.py", {"conversion"}),
         ("training/optimizer.py", TRAINING),
+        ("training/loop.py", TRAINING),
+        ("training/interval_log.py", {"training"}),
         ("model_folder/saved_model.py", {"training"}),
         ("decoding/generate.py", {"training", "best weights", "detection"}),
         ("metrics/coco_metrics.py", {"training", "best weights", "detection", "report"}),
