@@ -34,9 +34,9 @@ def _fn_args(root, **changes):
 @pytest.mark.parametrize("root", ["/data/pipeline", "gs://bucket/pipeline"])
 def test_folders(calls, root):
     trainer_module.run_fn(_fn_args(root))
-    (config, stage), folders = calls[0]
-    assert stage == "finetune"
-    assert config.finetune.steps == 7
+    (run,), folders = calls[0]
+    assert run.stage == "finetune"
+    assert run.settings.steps == 7
     assert folders == {
         "examples_dir": f"{root}/Examples/examples/3",
         "split": "train2017",

@@ -62,7 +62,7 @@ def vertex():
 
 
 def settings(**changed):
-    section = {**base.push().endpoint.to_dict(), "name": "detector", **changed}
+    section = {**base.get_config().push.endpoint.to_dict(), "name": "detector", **changed}
     text = endpoint_settings(
         section,
         project="p",
@@ -159,6 +159,6 @@ def test_no_name_is_no_endpoint():
 
 
 def test_a_run_on_this_machine_must_name_the_project():
-    section = {**base.push().endpoint.to_dict(), "name": "detector", "region": "r"}
+    section = {**base.get_config().push.endpoint.to_dict(), "name": "detector", "region": "r"}
     with pytest.raises(ConfigError, match=r"needs push\.endpoint\.project"):
         endpoint_settings(section, labels={})
