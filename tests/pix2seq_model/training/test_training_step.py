@@ -45,8 +45,8 @@ def test_the_published_training_is_repeated(name, tolerance):
         losses.append(means["loss"])
         norms.append(means["gradient_norm"])
     np.testing.assert_allclose(losses, golden["train_losses"], rtol=tolerance)
-    # The later gradient norms of the ResNet differ by a tenth for the same reason, and from one kind
-    # of processor to another; the reference check holds them by the rounding that it measures.
+    # The later gradient norms of the ResNet differ by a tenth for the same reason, and by
+    # the processor; the reference check holds them by the rounding that it measures.
     steps = 5 if name == "vit" else 1
     np.testing.assert_allclose(
         norms[:steps], golden["train_grad_norms"][:steps], rtol=25 * tolerance
