@@ -155,7 +155,7 @@ def test_a_model_on_this_machine_cannot_be_served():
 
 
 def test_no_name_is_no_endpoint():
-    assert endpoint_settings(base.push().endpoint.to_dict(), labels={}) == ""
+    assert endpoint_settings(base.get_config().push.endpoint.to_dict(), labels={}) == ""
 
 
 def test_a_run_on_this_machine_must_name_the_project():
