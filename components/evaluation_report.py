@@ -32,9 +32,7 @@ def EvaluationReport(  # noqa: N802
       overrides: like "evaluation.num_pictures=6", between blanks; others are the evaluator's.
     """
     known = json.loads(settings)
-    given = [
-        o for o in overrides.split() if o.partition("=")[0].removeprefix("evaluation.") in known
-    ]
+    given = [override for override in overrides.split() if _setting(override) in known]
     write_evaluation_report(
         evaluation.uri,
         examples_dir=examples.uri,

@@ -193,14 +193,14 @@ def _detect_here(
 def _check_categories(
     info: ModelInfo, dataset: DatasetInfo, model_dir: str, examples_dir: str
 ) -> None:
-    """A class id must mean the same to the model and to the data."""
+    """A category id must mean the same to the model and to the data."""
     ours, theirs = info.category_names, dataset.category_names()
-    for class_id in sorted(ours.keys() & theirs.keys()):
-        if ours[class_id].strip() != theirs[class_id].strip():
+    for category_id in sorted(ours.keys() & theirs.keys()):
+        if ours[category_id].strip() != theirs[category_id].strip():
             raise DataError(
-                f"category {class_id} is {ours[class_id]!r} to the model {model_dir} and "
-                f"{theirs[class_id]!r} in the data {examples_dir}: evaluate a model on data of the "
-                "categories it was trained on"
+                f"category {category_id} is {ours[category_id]!r} to the model {model_dir} and "
+                f"{theirs[category_id]!r} in the data {examples_dir}: evaluate a model on data of "
+                "the categories it was trained on"
             )
     if ours and not ours.keys() & theirs.keys():
         raise DataError(

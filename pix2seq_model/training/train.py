@@ -5,7 +5,6 @@ A step is an update of the weights; it takes one batch, or several whose gradien
 """
 
 import contextlib
-import dataclasses
 import functools
 import os
 from collections.abc import Iterator
@@ -15,21 +14,14 @@ import keras
 import tensorflow as tf
 from etils import epath
 
-from pix2seq_model.atomic_write import write_json
 from pix2seq_model.data.damage import reading_errors_named
-from pix2seq_model.data.manifest import DatasetInfo, read_dataset_info
-from pix2seq_model.decoding.settings import DecodeSettings
-from pix2seq_model.errors import ModelError, TrainingInterruptedError
-from pix2seq_model.input_pipeline.datasets import training_dataset, training_image_ids
+from pix2seq_model.data.manifest import read_dataset_info
+from pix2seq_model.errors import TrainingInterruptedError
 from pix2seq_model.model_folder.folder import (
-    SERVING_FOLDER,
     ModelInfo,
-    load_weights,
     read_model_info,
     save_model_folder,
-    wait_for_model,
 )
-from pix2seq_model.model_folder.saved_model import export_model_folder
 from pix2seq_model.model_folder.transfer import take_base_weights
 from pix2seq_model.network.pix2seq import build_model
 from pix2seq_model.network.remat import recompute_activations
@@ -38,20 +30,19 @@ from pix2seq_model.training.batch_feed import BatchFeed
 from pix2seq_model.training.checkpoint import CheckpointFolder, put_state
 from pix2seq_model.training.compiled_steps import CompiledSteps
 from pix2seq_model.training.evaluation import SplitEvaluator, TrainingEvaluation
+from pix2seq_model.training.finished_model import make_model_folder, model_info, write_model
 from pix2seq_model.training.folder_lock import FolderLock
 from pix2seq_model.training.interruption import StopAgreement, StopRequest
-from pix2seq_model.training.interval_log import IntervalLog, write_history
+from pix2seq_model.training.interval_log import IntervalLog
+from pix2seq_model.training.job import TrainingJob
 from pix2seq_model.training.loop import run_loop
 from pix2seq_model.training.optimizer import make_optimizer, make_schedule
 from pix2seq_model.training.periodic_checkpoints import PeriodicCheckpoints
 from pix2seq_model.training.pictures import training_pictures
 from pix2seq_model.training.replicas import Replicas, join_replicas
 from pix2seq_model.training.run_record import (
-    RUN_FILE,
     check_same_run,
-    read_run_record,
     run_identity,
-    run_record,
 )
 from pix2seq_model.training.run_span import RunSpan
 from pix2seq_model.training.settings import TrainingRun
@@ -60,27 +51,6 @@ from pix2seq_model.training.stall_watch import StallWatch
 from pix2seq_model.training.tensorboard import Summaries
 from pix2seq_model.training.training_model import TrainingModel
 from pix2seq_model.training.training_step import TrainingStep, make_step
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class _Job:
-    """What one call of `train` works on: its arguments, and what they name."""
-
-    run: TrainingRun
-    replicas: Replicas
-    examples_dir: str | os.PathLike
-    split: str
-    data: DatasetInfo
-    base_model_dir: str | os.PathLike | None
-    base_info: ModelInfo | None
-    model_dir: str | os.PathLike
-    work_dir: str | os.PathLike
-    progress: ProgressLine
-    summaries: Summaries
-
-    @property
-    def best_dir(self) -> str:
-        return os.fspath(epath.Path(self.work_dir) / "best")
 
 
 def train(
@@ -125,8 +95,8 @@ def train(
         if replicas.is_chief:
             stack.enter_context(FolderLock(work_dir))
             check_same_run(work_dir, run_identity(run, data=data, base_model=base_info))
-            _make_model_folder(model_dir)
-        job = _Job(
+            make_model_folder(model_dir)
+        job = TrainingJob(
             run=run,
             replicas=replicas,
             examples_dir=examples_dir,
@@ -155,7 +125,7 @@ def train(
                 f"{span.step(batch)} of {span.steps}; its state is in {work_dir}. "
                 "Run the same command to continue."
             )
-        return _write_model(job, step.model.network, record, export=export)
+        return write_model(job, step.model.network, record, export=export)
 
 
 # ---- The devices and folders. --------------------------------------------------------------------
@@ -175,20 +145,6 @@ def _join(run: TrainingRun) -> Replicas:
     return replicas
 
 
-def _make_model_folder(model_dir: str | os.PathLike) -> None:
-    """Makes the folder before the training, so that it does not fail after."""
-    try:
-        epath.Path(model_dir).mkdir(parents=True, exist_ok=True)
-        probe = epath.Path(model_dir) / ".probe"
-        probe.write_text("")
-        probe.unlink()
-    except OSError as error:
-        raise ModelError(
-            f"The model folder {model_dir} cannot be written ({error}): name another folder or "
-            "fix this one."
-        ) from error
-
-
 def _progress_line(run: TrainingRun, replicas: Replicas) -> ProgressLine:
     return ProgressLine(
         run.stage,
@@ -201,7 +157,7 @@ def _progress_line(run: TrainingRun, replicas: Replicas) -> ProgressLine:
 # ---- The network, and what trains it. ------------------------------------------------------------
 
 
-def _prepare_step(job: _Job, compiled_steps: CompiledSteps | None) -> TrainingStep:
+def _prepare_step(job: TrainingJob, compiled_steps: CompiledSteps | None) -> TrainingStep:
     """The step of a network with the base model's weights, or with fresh ones."""
     make = functools.partial(_fresh_step, job.run, job.replicas)
     step = make() if compiled_steps is None else compiled_steps.take(job.run, make)
@@ -241,7 +197,7 @@ def _precision(name: str) -> Iterator[None]:
 
 
 def _continue(
-    job: _Job, model: TrainingModel, checkpoints: CheckpointFolder
+    job: TrainingJob, model: TrainingModel, checkpoints: CheckpointFolder
 ) -> tuple[RunSpan, dict[str, Any]]:
     """Restores the latest checkpoint; returns what is left to train, and the record so far."""
     settings = job.run.settings
@@ -269,41 +225,9 @@ def _continue(
 # ---- The input. ----------------------------------------------------------------------------------
 
 
-def _batches(job: _Job, *, shuffle_buffer: int, start_step: int = 0) -> tf.data.Dataset:
-    """This process' share of the batches of a run, from one of them on."""
-    settings = job.run.settings
-    return training_dataset(
-        job.examples_dir,
-        split=job.split,
-        batch_size=settings.images_per_batch,
-        seed=job.run.seed,
-        vocabulary=job.run.vocabulary,
-        image_size=settings.image_size,
-        augmentation=settings.augmentation,
-        sequence=settings.sequence,
-        num_hosts=job.replicas.num_processes,
-        host_index=job.replicas.process_index,
-        shuffle_buffer=shuffle_buffer,
-        start_step=start_step,
-    )
-
-
-def _image_ids(job: _Job, batch: int) -> list[str]:
-    """Of the images of a batch, by its number from 0."""
-    settings = job.run.settings
-    return training_image_ids(
-        job.examples_dir,
-        split=job.split,
-        batch_size=settings.images_per_batch,
-        seed=job.run.seed,
-        shuffle_buffer=settings.shuffle_buffer,
-        step=batch,
-    )
-
-
-def _show_examples(job: _Job) -> None:
+def _show_examples(job: TrainingJob) -> None:
     """Puts some augmented images into TensorBoard."""
-    dataset = _batches(job, shuffle_buffer=job.run.settings.images_per_batch)
+    dataset = job.batches(shuffle_buffer=job.run.settings.images_per_batch)
     (inputs, targets, _) = next(iter(dataset))
     sheet = training_pictures(
         inputs["image"].numpy(),
@@ -318,7 +242,7 @@ def _show_examples(job: _Job) -> None:
 
 
 def _train_steps(
-    job: _Job,
+    job: TrainingJob,
     step: TrainingStep,
     span: RunSpan,
     record: dict[str, Any],
@@ -327,7 +251,7 @@ def _train_steps(
 ) -> int:
     """Trains until the end, or until asked to stop; returns the number of the last batch."""
     settings, is_chief = job.run.settings, job.replicas.is_chief
-    dataset = _batches(job, shuffle_buffer=settings.shuffle_buffer, start_step=span.first_batch)
+    dataset = job.batches(shuffle_buffer=settings.shuffle_buffer, start_step=span.first_batch)
     on_jax = keras.backend.backend() == "jax"
     feed = BatchFeed(dataset.as_numpy_iterator() if on_jax else iter(dataset), place=step.place)
     log = IntervalLog(
@@ -345,7 +269,7 @@ def _train_steps(
         first_batch=span.first_batch,
         limit=settings.max_skipped_batches,
         folder=job.work_dir if is_chief else None,
-        image_ids=functools.partial(_image_ids, job),
+        image_ids=job.image_ids,
         progress=job.progress,
     )
     periodic_checkpoints = PeriodicCheckpoints(
@@ -378,13 +302,13 @@ def _train_steps(
     return batch
 
 
-def _evaluation(job: _Job, step: TrainingStep, record: dict[str, Any]) -> TrainingEvaluation:
+def _evaluation(job: TrainingJob, step: TrainingStep, record: dict[str, Any]) -> TrainingEvaluation:
     """Short evaluations while training."""
     run, network = job.run, step.model.network
     save_best = None
     if run.settings.keep_best and job.replicas.is_chief:
         save_best = functools.partial(
-            save_model_folder, job.best_dir, network, info=_model_info(job, network)
+            save_model_folder, job.best_dir, network, info=model_info(job, network)
         )
     return TrainingEvaluation(
         step,
@@ -400,77 +324,4 @@ def _evaluation(job: _Job, step: TrainingStep, record: dict[str, Any]) -> Traini
         progress=job.progress,
         summaries=job.summaries,
         save_best=save_best,
-    )
-
-
-# ---- The model folder, the chief's work. ---------------------------------------------------------
-
-
-def _model_info(job: _Job, network: keras.Model) -> ModelInfo:
-    run = job.run
-    return ModelInfo(
-        model=network.model_config,
-        vocabulary=run.vocabulary,
-        categories=job.data.categories,
-        max_objects=run.settings.sequence.max_objects,
-        source=f"{run.name}, {run.stage}, {run.settings.steps} steps",
-        decoding={**run.evaluation.decoding(), "seed": run.evaluation.seed},
-    )
-
-
-def _write_model(
-    job: _Job, network: keras.Model, record: dict[str, Any], *, export: bool
-) -> ModelInfo:
-    """Writes the model, its history and its record; the other processes wait for it."""
-    run, replicas, model_dir = job.run, job.replicas, job.model_dir
-    replicas.leave()
-    if not replicas.is_chief:
-        return wait_for_model(model_dir, marker=SERVING_FOLDER)
-    info = _model_info(job, network)
-    if replicas.num_processes > 1:
-        # One that lies in this process alone.
-        weights = network.get_weights()
-        network = build_model(network.model_config, run.vocabulary)
-        network.set_weights(weights)
-    if run.settings.keep_best and record["best"]:
-        load_weights(network, job.best_dir)
-        info = dataclasses.replace(
-            info, source=f"{info.source}, best of step {record['best']['step']}"
-        )
-    job.progress.message(f"{run.stage} is done; writing the model to {model_dir}")
-    write_history(model_dir, run.stage, record["history"], base_model_dir=job.base_model_dir)
-    write_json(epath.Path(model_dir) / RUN_FILE, _run_record(job, record), indent=1)
-    info = save_model_folder(os.fspath(model_dir), network, info=info)
-    if export:
-        export_model_folder(
-            model_dir,
-            epath.Path(model_dir) / SERVING_FOLDER,
-            settings=DecodeSettings(**run.evaluation.decoding()),
-            seed=run.evaluation.seed,
-        )
-    return info
-
-
-def _run_record(job: _Job, record: dict[str, Any]) -> dict[str, Any]:
-    base_model = None
-    if job.base_info and job.base_model_dir:
-        base_model = {
-            "folder": os.fspath(job.base_model_dir),
-            "weights_sha256": job.base_info.weights_sha256,
-            "run": read_run_record(job.base_model_dir),
-        }
-    return run_record(
-        config=dict(job.run.config),
-        stage=job.run.stage,
-        data={
-            "folder": os.fspath(job.examples_dir),
-            "split": job.split,
-            "fingerprint": job.data.fingerprint(),
-        },
-        base_model=base_model,
-        steps=job.run.settings.steps,
-        restarts=record["restarts"],
-        num_processes=job.replicas.num_processes,
-        num_devices=job.replicas.num_devices,
-        wall_time_s=record["wall_time_s"],
     )

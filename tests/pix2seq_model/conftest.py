@@ -19,4 +19,6 @@ def plain_run(tmp_path_factory, examples):
 
 @pytest.fixture
 def no_export(monkeypatch):
-    monkeypatch.setattr("pix2seq_model.training.train.export_model_folder", lambda *_, **__: None)
+    monkeypatch.setattr(
+        "pix2seq_model.training.finished_model.export_model_folder", lambda *_, **__: None
+    )

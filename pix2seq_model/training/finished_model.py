@@ -1,0 +1,109 @@
+"""The model folder that a training leaves: the chief's work; the other processes wait for it."""
+
+import dataclasses
+import os
+from typing import Any
+
+import keras
+from etils import epath
+
+from pix2seq_model.atomic_write import write_json
+from pix2seq_model.decoding.settings import DecodeSettings
+from pix2seq_model.errors import ModelError
+from pix2seq_model.model_folder.folder import (
+    SERVING_FOLDER,
+    ModelInfo,
+    load_weights,
+    save_model_folder,
+    wait_for_model,
+)
+from pix2seq_model.model_folder.saved_model import export_model_folder
+from pix2seq_model.network.pix2seq import build_model
+from pix2seq_model.training.interval_log import write_history
+from pix2seq_model.training.job import TrainingJob
+from pix2seq_model.training.run_record import RUN_FILE, read_run_record, run_record
+
+
+def make_model_folder(model_dir: str | os.PathLike) -> None:
+    """Makes the folder before the training, so that it does not fail after."""
+    try:
+        epath.Path(model_dir).mkdir(parents=True, exist_ok=True)
+        probe = epath.Path(model_dir) / ".probe"
+        probe.write_text("")
+        probe.unlink()
+    except OSError as error:
+        raise ModelError(
+            f"The model folder {model_dir} cannot be written ({error}): name another folder or "
+            "fix this one."
+        ) from error
+
+
+def model_info(job: TrainingJob, network: keras.Model) -> ModelInfo:
+    """What `model.json` is to say of the network; the digest of its weights is filled in later."""
+    run = job.run
+    return ModelInfo(
+        model=network.model_config,
+        vocabulary=run.vocabulary,
+        categories=job.data.categories,
+        max_objects=run.settings.sequence.max_objects,
+        source=f"{run.name}, {run.stage}, {run.settings.steps} steps",
+        decoding={**run.evaluation.decoding(), "seed": run.evaluation.seed},
+    )
+
+
+def write_model(
+    job: TrainingJob, network: keras.Model, record: dict[str, Any], *, export: bool
+) -> ModelInfo:
+    """Writes the model, its history and its record; the other processes wait for it."""
+    run, replicas, model_dir = job.run, job.replicas, job.model_dir
+    replicas.leave()
+    if not replicas.is_chief:
+        return wait_for_model(model_dir, marker=SERVING_FOLDER)
+    info = model_info(job, network)
+    if replicas.num_processes > 1:
+        # One that lies in this process alone.
+        weights = network.get_weights()
+        network = build_model(network.model_config, run.vocabulary)
+        network.set_weights(weights)
+    if run.settings.keep_best and record["best"]:
+        load_weights(network, job.best_dir)
+        info = dataclasses.replace(
+            info, source=f"{info.source}, best of step {record['best']['step']}"
+        )
+    job.progress.message(f"{run.stage} is done; writing the model to {model_dir}")
+    write_history(model_dir, run.stage, record["history"], base_model_dir=job.base_model_dir)
+    write_json(epath.Path(model_dir) / RUN_FILE, _run_record(job, record), indent=1)
+    info = save_model_folder(os.fspath(model_dir), network, info=info)
+    if export:
+        export_model_folder(
+            model_dir,
+            epath.Path(model_dir) / SERVING_FOLDER,
+            settings=DecodeSettings(**run.evaluation.decoding()),
+            seed=run.evaluation.seed,
+        )
+    return info
+
+
+def _run_record(job: TrainingJob, record: dict[str, Any]) -> dict[str, Any]:
+    base_model = None
+    if job.base_info and job.base_model_dir:
+        base_model = {
+            "folder": os.fspath(job.base_model_dir),
+            "weights_sha256": job.base_info.weights_sha256,
+            "run": read_run_record(job.base_model_dir),
+        }
+    return run_record(
+        config=dict(job.run.config),
+        stage=job.run.stage,
+        data={
+            "folder": os.fspath(job.examples_dir),
+            "split": job.split,
+            "fingerprint": job.data.fingerprint(),
+        },
+        base_model=base_model,
+        steps=job.run.settings.steps,
+        restarts=record["restarts"],
+        num_processes=job.replicas.num_processes,
+        num_devices=job.replicas.num_devices,
+        wall_time_s=record["wall_time_s"],
+    )
