@@ -24,6 +24,7 @@ from pix2seq_model.errors import (
 )
 from pix2seq_model.experiment.validation import training_run
 from pix2seq_model.model_folder.folder import load_model_folder
+from pix2seq_model.training import job
 from pix2seq_model.training import train as training
 from pix2seq_model.training.folder_lock import FolderLock
 from pix2seq_model.training.interruption import StopAgreement
@@ -138,7 +139,7 @@ def _signal_at(monkeypatch, batch):
 
 
 def test_an_input_that_hangs_is_reported(examples, tmp_path, monkeypatch, capsys, no_export):
-    original, said = training.training_dataset, threading.Event()
+    original, said = job.training_dataset, threading.Event()
 
     def hangs(*args, **kwargs):
         def wait(index):
@@ -153,7 +154,7 @@ def test_an_input_that_hangs_is_reported(examples, tmp_path, monkeypatch, capsys
 
         return original(*args, **kwargs).enumerate().map(slow)
 
-    monkeypatch.setattr(training, "training_dataset", hangs)
+    monkeypatch.setattr(job, "training_dataset", hangs)
     watch = training.StallWatch
 
     def impatient(*args, say):
@@ -173,7 +174,7 @@ def test_an_input_that_hangs_is_reported(examples, tmp_path, monkeypatch, capsys
 
 def _poison(monkeypatch, batches):
     """Puts a NaN into one image of some batches, by their number from 0."""
-    original = training.training_dataset
+    original = job.training_dataset
 
     def poisoned(*args, **kwargs):
         first = kwargs.get("start_step", 0)
@@ -186,7 +187,7 @@ def _poison(monkeypatch, batches):
 
         return original(*args, **kwargs).enumerate().map(spoil)
 
-    monkeypatch.setattr(training, "training_dataset", poisoned)
+    monkeypatch.setattr(job, "training_dataset", poisoned)
 
 
 def test_a_poisoned_batch_is_skipped_and_its_images_named(
@@ -196,7 +197,7 @@ def test_a_poisoned_batch_is_skipped_and_its_images_named(
         _poison(patch, [5])
         tiny_run.train(tmp_path, examples)
     rows = json.loads((tmp_path / "work/skipped_batches.json").read_text())
-    ids = training.training_image_ids(
+    ids = job.training_image_ids(
         examples, split="train", batch_size=4, seed=3, shuffle_buffer=8, step=5
     )
     assert rows == [{"batch": 5, "image_ids": ids}]
