@@ -14,7 +14,11 @@ from pix2seq_model.training.settings import TrainingRun
 from pix2seq_model.training.training_step import TrainingStep
 
 # Settings of a stage that the step does not depend on.
-_OUTSIDE_THE_STEP = ("augmentation", "sequence", "split", "shuffle_buffer")
+_OUTSIDE_THE_STEP = (
+    *("augmentation", "sequence", "split", "shuffle_buffer", "max_skipped_batches"),
+    *("steps_per_log", "checkpoint_every_steps", "checkpoint_every_minutes", "keep_checkpoints"),
+    *("evaluate_every_steps", "evaluate_images", "keep_best"),
+)
 
 
 class CompiledSteps:

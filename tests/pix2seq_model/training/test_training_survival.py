@@ -165,7 +165,7 @@ def test_an_input_that_hangs_is_reported(examples, tmp_path, monkeypatch, capsys
         return watch(*args, say=say_and_go_on, patience_s=0.4)
 
     monkeypatch.setattr(training, "StallWatch", impatient)
-    tiny_run.train(tmp_path, examples, steps=2)
+    tiny_run.train(tmp_path, examples)
     assert re.search(
         rf"waited \d+ s for the next batch from split 'train' of {examples}",
         capsys.readouterr().err,
@@ -256,7 +256,7 @@ def test_killed_processes_continue(killed_runs, backend):
     assert [row.pop("settings") for row in rows] == ["plain", "rich"]
     for row in rows:
         assert row == {
-            "exits": [-signal.SIGKILL, 2],
+            "exits": [-signal.SIGKILL, 0],
             "left_a_model": False,
             "says_how_to_continue": True,
             "equal_weights": True,
