@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
-from apache_beam.io.filesystem import BeamIOError
 
 from components.conversion.options import ConversionOptions
 from components.conversion.plan_shards import find_categories
@@ -14,6 +13,7 @@ from components.storage.files import (
     SUMMARY,
     progress_file,
     read_file,
+    read_summary,
     remove_others,
     write_file,
 )
@@ -62,35 +62,28 @@ def _add_up_statistics(shards: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _shards_of(split: str, summary: Mapping[str, Any]) -> list[dict[str, Any]]:
-    shards = sorted(
-        (shard for shard in summary["shards"] if shard["split"] == split),
-        key=lambda shard: shard["shard"],
-    )
+    shards = [shard for shard in summary["shards"] if shard["split"] == split]
     planned = summary["plan"]["splits"][split]["num_shards"]
     if [shard["shard"] for shard in shards] != list(range(planned)):
         raise LostRowsError(f"split {split!r}: {planned} shards planned, {len(shards)} written")
     return shards
 
 
-def _read_summary(output: str) -> dict[str, Any]:
-    summary = orjson.loads(read_file(output, SUMMARY) or b"{}")
-    if not summary:
-        raise BeamIOError(f"{output}/{SUMMARY} was not written: the Beam job did not finish")
-    return summary
+def _place(shard: Mapping[str, Any]) -> tuple[str, int, int]:
+    return shard["split"], shard["shard"], shard["num_shards"]
 
 
 def defect_examples(output: str) -> str:
     """Returns a few dead-letter lines of each rule, for people."""
     lines: dict[str, list[str]] = collections.defaultdict(list)
-    for shard in _read_summary(output)["shards"]:
-        if shard["num_dead_letters"]:
-            name = dead_letter_file(shard["split"], shard["shard"], shard["num_shards"])
-            for line in (read_file(output, name) or b"").splitlines():
-                row = orjson.loads(line)
-                if len(lines[row["rule"]]) < _EXAMPLES_SHOWN:
-                    at = f"{shard['split']} image {row['image']}"
-                    at += f", annotation {row['annotation']}" if row["annotation"] else ""
-                    lines[row["rule"]].append(f"  {row['rule']}: {at}: {row['detail']}")
+    for shard in read_summary(output)["shards"]:
+        there = shard["num_dead_letters"] and read_file(output, dead_letter_file(*_place(shard)))
+        for line in (there or b"").splitlines():
+            row = orjson.loads(line)
+            if len(lines[row["rule"]]) < _EXAMPLES_SHOWN:
+                at = f"{shard['split']} image {row['image']}"
+                at += f", annotation {row['annotation']}" if row["annotation"] else ""
+                lines[row["rule"]].append(f"  {row['rule']}: {at}: {row['detail']}")
     return "\n".join(line for rule in sorted(lines) for line in lines[rule])
 
 
@@ -108,7 +101,7 @@ def finish_conversion(
       DataError: the input could not be used, or exceeds the limits on defects.
     """
     output = output.rstrip("/")
-    summary = _read_summary(output)
+    summary = read_summary(output)
     if summary["plan"]["problem"]:
         raise DataError(summary["plan"]["problem"])
     categories = find_categories(summary["files"])
@@ -118,8 +111,7 @@ def finish_conversion(
         shards = _shards_of(split, summary)
         counts = _add_up(split, shards, summary["plan"]["splits"][split]["rows"])
         excesses += [f"{split}: {text}" for text in exceeded_limits(counts, options.limits)]
-        for shard in shards:
-            place = (split, shard["shard"], shard["num_shards"])
+        for place in map(_place, shards):
             kept |= {shard_file(*place), dead_letter_file(*place), progress_file(*place)}
         statistics[split] = _add_up_statistics(shards)
         splits[split] = SplitInfo(
@@ -128,7 +120,7 @@ def finish_conversion(
             num_bytes=sum(shard["num_bytes"] for shard in shards),
             shards=tuple(
                 ShardInfo(
-                    file=shard_file(split, shard["shard"], shard["num_shards"]),
+                    file=shard_file(*_place(shard)),
                     num_examples=shard["images"]["written"],
                     num_bytes=shard["num_bytes"],
                     sha256=shard["sha256"],

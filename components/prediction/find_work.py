@@ -9,11 +9,11 @@ import posixpath
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from apache_beam.io.filesystem import BeamIOError, FileMetadata
+from apache_beam.io.filesystem import FileMetadata
 from apache_beam.io.filesystems import FileSystems
 
 from components.prediction.options import PredictionOptions
-from components.storage.files import file_metadata, folder_exists
+from components.storage.files import file_exists, file_metadata, folder_exists, refusing
 from pix2seq_model.data import manifest as dataset_info
 from pix2seq_model.errors import DataError
 from pix2seq_model.prediction.image_sources import SUFFIXES
@@ -33,7 +33,7 @@ def find_work(options: PredictionOptions) -> Iterator[dict[str, Any]]:
     waiting: list[list[Any]] = []
     for place in options.images:
         place = place.rstrip("/") or "/"
-        if _exists(f"{place}/{dataset_info.FILE_NAME}"):
+        if file_exists(f"{place}/{dataset_info.FILE_NAME}"):
             if waiting:
                 yield {"files": waiting}
                 waiting = []
@@ -70,7 +70,7 @@ def _files(place: str) -> Iterator[list[Any]]:
         )
     file = file_metadata(place)
     if any(character in place for character in "*?[") and file is None:
-        yield from _matches(place)
+        yield from map(_row, _matched(place))
     elif folder_exists(place):
         yield from _folder(place)
     elif file is None:
@@ -97,15 +97,9 @@ def _folder(place: str) -> Iterator[list[Any]]:
                 yield _row(file) if file else [path, *_UNKNOWN]
 
 
-def _matches(pattern: str) -> Iterator[list[Any]]:
-    yield from map(_row, _matched(pattern))
-
-
 def _matched(pattern: str) -> list[FileMetadata]:
-    try:
+    with refusing(f"{pattern} cannot be read"):
         return sorted(FileSystems.match([pattern])[0].metadata_list, key=lambda file: file.path)
-    except (BeamIOError, ValueError) as error:
-        raise DataError(f"{pattern} cannot be read: {error}") from None
 
 
 def _listed(place: str) -> Iterator[list[Any]]:
@@ -126,10 +120,3 @@ def _listed(place: str) -> Iterator[list[Any]]:
 
 def _row(file: FileMetadata) -> list[Any]:
     return [file.path, file.size_in_bytes, int((file.last_updated_in_seconds or 0) * 1000)]
-
-
-def _exists(path: str) -> bool:
-    try:
-        return FileSystems.exists(path)
-    except (ValueError, BeamIOError) as error:
-        raise DataError(f"{path} cannot be read: {error}") from None
