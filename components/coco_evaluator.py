@@ -75,7 +75,7 @@ class Executor(BeamArguments, evaluator_executor.Executor):
         )
         folder = finished.folder_of(model.uri)
         baseline = next(iter(input_dict.get("baseline_model") or []), None)
-        decision = _decision(read_metrics(folder), settings, baseline, finished)
+        decision = finished.decision(read_metrics(folder), baseline)
 
         evaluation = artifact_utils.get_single_instance(output_dict["evaluation"])
         io_utils.copy_dir(os.fspath(folder), evaluation.uri)
@@ -135,23 +135,18 @@ class _Evaluations:
                 beam_dir.rmtree()
         return folder
 
-
-def _decision(
-    metrics: dict[str, Any],
-    settings: dict[str, Any],
-    baseline: types.Artifact | None,
-    finished: _Evaluations,
-) -> Decision:
-    wanted = {name: settings[name] for name in ("min_metrics", "max_regression")}
-    before = None
-    if baseline is not None:
-        try:
-            before = read_metrics(finished.folder_of(baseline.uri))
-        except UserError as error:
-            wanted["not_compared"] = (
-                f"not compared with the model blessed before, {baseline.uri}: {error}"
-            )
-    return decide(metrics, blessed_metrics=before, **wanted)
+    def decision(self, metrics: dict[str, Any], baseline: types.Artifact | None) -> Decision:
+        """Compares metrics with the thresholds, and with those of the model blessed before."""
+        wanted = {name: self.section[name] for name in ("min_metrics", "max_regression")}
+        before = None
+        if baseline is not None:
+            try:
+                before = read_metrics(self.folder_of(baseline.uri))
+            except UserError as error:
+                wanted["not_compared"] = (
+                    f"not compared with the model blessed before, {baseline.uri}: {error}"
+                )
+        return decide(metrics, blessed_metrics=before, **wanted)
 
 
 def _write_blessing(

@@ -124,26 +124,23 @@ def examine_image(
     if image.leaks:
         detail = f"{first.file_name} is in {image.leaks} too"
         defects.append(Defect("image_in_several_splits", first.image_id, "", detail))
+    size = (checked.height, checked.width)
+    described: dict[str, Any] = {"image_id": first.image_id, "height": size[0], "width": size[1]}
     objects, label_defects = apply_label_rules(
         annotations,
-        image_id=first.image_id,
-        height=checked.height,
-        width=checked.width,
+        **described,
         categories=categories,
         seed=options.seed,
         drop_fake=options.drop_fake,
         drop_reflected=options.drop_reflected,
     )
     record = encode_example(
+        **described,
         image_encoded=checked.encoded,
         image_format=checked.image_format,
-        height=checked.height,
-        width=checked.width,
         filename=first.file_name,
-        image_id=first.image_id,
         objects=objects,
     )
-    size = (checked.height, checked.width)
     return ExaminedImage(*num_rows, [*defects, *label_defects], record, size, objects)
 
 

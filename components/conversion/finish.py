@@ -1,13 +1,13 @@
 """What follows the Beam job: the books are balanced, old files removed, the manifest written."""
 
 import collections
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import orjson
 
 from components.conversion.options import ConversionOptions
-from components.conversion.plan_shards import find_categories
+from components.conversion.plan_shards import find_categories, place_of
 from components.storage.files import (
     PLAN,
     SUMMARY,
@@ -32,6 +32,7 @@ from pix2seq_model.errors import DataError
 
 _OUR_FILES = ("Split-*/*", "dead_letter/*", "progress/*")
 _EXAMPLES_SHOWN = 3
+_Total = TypeVar("_Total", RowCounts, BoxStatistics)
 
 
 class LostRowsError(AssertionError):
@@ -42,9 +43,7 @@ def _add_up(split: str, shards: Sequence[Mapping[str, Any]], rows: Mapping[str, 
     """Sums the shards' counts and holds them against the rows that were read."""
     counts = {}
     for kind in ("images", "annotations"):
-        total = RowCounts()
-        for shard in shards:
-            total.add(shard[kind])
+        total = _sum(RowCounts(), (shard[kind] for shard in shards))
         if not total.is_balanced() or total.rows_in != rows[kind]:
             raise LostRowsError(
                 f"split {split!r}: {rows[kind]} {kind} were read, {total.rows_in} reached a shard, "
@@ -54,11 +53,10 @@ def _add_up(split: str, shards: Sequence[Mapping[str, Any]], rows: Mapping[str, 
     return counts
 
 
-def _add_up_statistics(shards: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    total = BoxStatistics()
-    for shard in shards:
-        total.add(shard["statistics"])
-    return total.to_json()
+def _sum(total: _Total, parts: Iterable[Mapping[str, Any]]) -> _Total:
+    for part in parts:
+        total.add(part)
+    return total
 
 
 def _shards_of(split: str, summary: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -69,15 +67,11 @@ def _shards_of(split: str, summary: Mapping[str, Any]) -> list[dict[str, Any]]:
     return shards
 
 
-def _place(shard: Mapping[str, Any]) -> tuple[str, int, int]:
-    return shard["split"], shard["shard"], shard["num_shards"]
-
-
 def defect_examples(output: str) -> str:
     """Returns a few dead-letter lines of each rule, for people."""
     lines: dict[str, list[str]] = collections.defaultdict(list)
     for shard in read_summary(output)["shards"]:
-        there = shard["num_dead_letters"] and read_file(output, dead_letter_file(*_place(shard)))
+        there = shard["num_dead_letters"] and read_file(output, dead_letter_file(*place_of(shard)))
         for line in (there or b"").splitlines():
             row = orjson.loads(line)
             if len(lines[row["rule"]]) < _EXAMPLES_SHOWN:
@@ -111,16 +105,17 @@ def finish_conversion(
         shards = _shards_of(split, summary)
         counts = _add_up(split, shards, summary["plan"]["splits"][split]["rows"])
         excesses += [f"{split}: {text}" for text in exceeded_limits(counts, options.limits)]
-        for place in map(_place, shards):
+        for place in map(place_of, shards):
             kept |= {shard_file(*place), dead_letter_file(*place), progress_file(*place)}
-        statistics[split] = _add_up_statistics(shards)
+        total = _sum(BoxStatistics(), (shard["statistics"] for shard in shards))
+        statistics[split] = total.to_json()
         splits[split] = SplitInfo(
             num_examples=counts["images"]["written"],
             num_objects=counts["annotations"]["written"],
             num_bytes=sum(shard["num_bytes"] for shard in shards),
             shards=tuple(
                 ShardInfo(
-                    file=shard_file(*_place(shard)),
+                    file=shard_file(*place_of(shard)),
                     num_examples=shard["images"]["written"],
                     num_bytes=shard["num_bytes"],
                     sha256=shard["sha256"],

@@ -24,8 +24,7 @@ def find_categories(reports: Sequence[Mapping[str, Any]]) -> CategoryTable:
     Raises:
       DataError: a file could not be read, has no images, or the categories cannot be used.
     """
-    problems = sorted({report["problem"] for report in reports if report["problem"]})
-    if problems:
+    if problems := sorted({report["problem"] for report in reports if report["problem"]}):
         raise DataError("\n".join(problems))
     return merge_categories(
         {
@@ -34,6 +33,11 @@ def find_categories(reports: Sequence[Mapping[str, Any]]) -> CategoryTable:
             if report["array"] == "categories"
         }
     )
+
+
+def place_of(report: Mapping[str, Any]) -> tuple[str, int, int]:
+    """Returns split, shard and shards of a shard's report."""
+    return report["split"], report["shard"], report["num_shards"]
 
 
 def make_plan(

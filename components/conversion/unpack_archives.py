@@ -59,8 +59,7 @@ def refusal(member: tarfile.TarInfo, *, max_member_bytes: int) -> str:
 
 def _unpack(archive: str, output: str, *, max_member_bytes: int) -> dict[str, Any]:
     """Unpacks an archive and returns a report: what it had, or why it was refused."""
-    found = file_metadata(archive)
-    if found is None:
+    if (found := file_metadata(archive)) is None:
         raise FileNotFoundError(archive)
     version = [found.size_in_bytes, found.last_updated_in_seconds]
     stored = orjson.loads(read_file(output, _note_name(archive)) or b"{}")
@@ -140,8 +139,7 @@ def find_archives(pattern: str) -> list[str]:
     Raises:
       DataError: there are none.
     """
-    found = FileSystems.match([pattern])[0].metadata_list
-    archives = sorted(file.path for file in found)
+    archives = sorted(file.path for file in FileSystems.match([pattern])[0].metadata_list)
     if not archives:
         raise DataError(f"no archive matches {pattern}")
     return archives
@@ -156,7 +154,6 @@ def check_unpacked(output: str) -> int:
     output = output.rstrip("/")
     remove_others(output, TEMPORARY_FILES, kept=())
     reports = orjson.loads(read_file(output, _SUMMARY) or b"[]")
-    problems = [report["problem"] for report in reports if report["problem"]]
-    if problems:
+    if problems := [report["problem"] for report in reports if report["problem"]]:
         raise DataError("\n".join(problems))
     return sum(report["files"] for report in reports)

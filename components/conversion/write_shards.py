@@ -14,7 +14,7 @@ from components.conversion.collection import collect_only_new_objects
 from components.conversion.examine import Tally, examine_image
 from components.conversion.join_images import JoinedImage
 from components.conversion.options import ConversionOptions
-from components.conversion.plan_shards import find_categories, unpack_runs
+from components.conversion.plan_shards import find_categories, place_of, unpack_runs
 from components.storage.files import CountedFile, file_size, new_file, write_file
 from components.storage.image_store import open_store
 from components.storage.shards import ShardOwner
@@ -63,18 +63,11 @@ class _WriteShard(ShardOwner):
         return digest.hexdigest()
 
     def is_kept(self, report: dict[str, Any]) -> bool:
-        place = (report["split"], report["shard"], report["num_shards"])
-        return (
-            report["has_records"] == self._write_records
-            and (
-                not self._write_records
-                or file_size(self._output, shard_file(*place)) == report["num_bytes"]
-            )
-            and (
-                not report["num_dead_letters"]
-                or file_size(self._output, dead_letter_file(*place)) is not None
-            )
-        )
+        place = place_of(report)
+        num_bytes = file_size(self._output, shard_file(*place)) if self._write_records else 0
+        letters = report["num_dead_letters"] and file_size(self._output, dead_letter_file(*place))
+        is_same_kind = report["has_records"] == self._write_records
+        return is_same_kind and num_bytes == report["num_bytes"] and letters is not None
 
     def _write(
         self, place: tuple[str, int, int], runs: list[bytes], categories: _Categories

@@ -4,6 +4,7 @@ A shard of work is one JSON object: {"files": [[path, size, version], ...]} or, 
 examples folder, {"records": path, "num_images": n, "version": sha256}.
 """
 
+import itertools
 import os
 import posixpath
 from collections.abc import Iterable, Iterator
@@ -30,27 +31,29 @@ def find_work(options: PredictionOptions) -> Iterator[dict[str, Any]]:
     Raises:
       DataError: a place does not exist, holds no image, or cannot be read.
     """
-    waiting: list[list[Any]] = []
-    for place in options.images:
-        place = place.rstrip("/") or "/"
-        if file_exists(f"{place}/{dataset_info.FILE_NAME}"):
-            if waiting:
-                yield {"files": waiting}
-                waiting = []
-            yield from _record_shards(place, options.splits)
-            continue
-        found = 0
-        for found, row in enumerate(_files(place), start=1):  # noqa: B007 - counted
-            waiting.append(row)
-            if len(waiting) == options.images_per_shard:
-                yield {"files": waiting}
-                waiting = []
-        if not found:
-            raise DataError(
-                f"{place}: no image found; looked for files that end in {', '.join(SUFFIXES)}"
-            )
-    if waiting:
-        yield {"files": waiting}
+    places = [place.rstrip("/") or "/" for place in options.images]
+    for has_records, group in itertools.groupby(places, key=_has_records):
+        if has_records:
+            for place in group:
+                yield from _record_shards(place, options.splits)
+        else:
+            rows = itertools.chain.from_iterable(map(_some_files, group))
+            while files := list(itertools.islice(rows, options.images_per_shard)):
+                yield {"files": files}
+
+
+def _has_records(place: str) -> bool:
+    return file_exists(f"{place}/{dataset_info.FILE_NAME}")
+
+
+def _some_files(place: str) -> Iterator[list[Any]]:
+    files = _files(place)
+    if (first := next(files, None)) is None:
+        raise DataError(
+            f"{place}: no image found; looked for files that end in {', '.join(SUFFIXES)}"
+        )
+    yield first
+    yield from files
 
 
 def _record_shards(folder: str, splits: Iterable[str]) -> Iterator[dict[str, Any]]:

@@ -94,14 +94,15 @@ def _prepare(options: PredictionOptions, output: str) -> list[tuple[int, int, in
     places: list[tuple[int, int]] = []
     offset = 0
     begin_run(output, manifest=MANIFEST)
-    with refusing(f"{output}/{WORK} cannot be written"), new_file(output, WORK) as file:
-        for work in find_work(options):
-            line = orjson.dumps(work, option=orjson.OPT_APPEND_NEWLINE)
-            file.write(line)
-            places.append((offset, len(line)))
-            offset += len(line)
-    plan = {"problem": "", "splits": {KIND: {"num_shards": len(places)}}}
-    write_file(output, PLAN, orjson.dumps(plan))
+    with refusing(f"{output} cannot be written; give another output folder"):
+        with new_file(output, WORK) as file:
+            for work in find_work(options):
+                line = orjson.dumps(work, option=orjson.OPT_APPEND_NEWLINE)
+                file.write(line)
+                places.append((offset, len(line)))
+                offset += len(line)
+        plan = {"problem": "", "splits": {KIND: {"num_shards": len(places)}}}
+        write_file(output, PLAN, orjson.dumps(plan))
     if len(places) > _MOST_SHARDS:
         raise DataError(
             f"{len(places):,} shards are too many: raise images_per_shard, which is "
@@ -117,11 +118,9 @@ def _finish(
     reports = read_summary(output)
     if [report["shard"] for report in reports] != list(range(num_shards)):
         raise LostImagesError(f"{output}: {num_shards} shards of work, {len(reports)} done")
-    problems = [report["problem"] for report in reports if report["problem"]]
-    if problems:
+    if problems := [report["problem"] for report in reports if report["problem"]]:
         raise DataError("\n".join(problems[:10]))
-    counts: collections.Counter[str] = collections.Counter()
-    unreadable: collections.Counter[str] = collections.Counter()
+    counts, unreadable = collections.Counter[str](), collections.Counter[str]()
     files: dict[str, Any] = {}
     for report in reports:
         unreadable.update(report["unreadable"])

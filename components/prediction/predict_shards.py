@@ -10,6 +10,7 @@ one model for all threads of a process, `Shared` does here as it does there.
 import collections
 import functools
 import hashlib
+import itertools
 import posixpath
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -133,39 +134,33 @@ class PredictShard(ShardOwner):
         self, work: dict[str, Any], detector: "ImageDetector", dead_letters: list[dict[str, str]]
     ) -> Iterator[ImageDetections]:
         """Yields the readable images' detections, in the order of the work."""
-        batch: list[tuple[_Image, Any]] = []
+        readable = self._readable(work, detector.image_size, dead_letters)
+        while batch := list(itertools.islice(readable, detector.batch_size)):
+            found = detector.detect([prepared for _, prepared in batch])
+            for (image, prepared), rows in zip(batch, found, strict=True):
+                yield ImageDetections(
+                    image=image.image,
+                    image_id=image.image_id,
+                    width=prepared.width,
+                    height=prepared.height,
+                    rows=[row for row in rows if row["score"] >= self._options.score_threshold],
+                )
+
+    def _readable(
+        self, work: dict[str, Any], size: tuple[int, int], dead_letters: list[dict[str, str]]
+    ) -> Iterator[tuple[_Image, "PreparedImage"]]:
+        """Reads two batches ahead; what cannot be read goes to `dead_letters`."""
         options = self._options
-        prepare = functools.partial(
-            _prepare, image_size=detector.image_size, max_pixels=options.max_pixels
-        )
-        # Two batches ahead.
-        most = 2 * options.batch_size + 1
-        for image, future in self.read_ahead(prepare, _images(work), most=most):
+        prepare = functools.partial(_prepare, image_size=size, max_pixels=options.max_pixels)
+        images, most = _images(work), 2 * options.batch_size + 1
+        for image, future in self.read_ahead(prepare, images, most=most):
             try:
-                batch.append((image, future.result()))
+                yield image, future.result()
             except ImageDefect as defect:
                 letter = {"image": image.image, "rule": defect.rule, "detail": defect.detail}
                 if image.image_id:
                     letter["image_id"] = image.image_id
                 dead_letters.append(letter)
-            if len(batch) == detector.batch_size:
-                yield from self._decoded(batch, detector)
-                batch = []
-        if batch:
-            yield from self._decoded(batch, detector)
-
-    def _decoded(
-        self, batch: list[tuple[_Image, Any]], detector: "ImageDetector"
-    ) -> Iterator[ImageDetections]:
-        found = detector.detect([prepared for _, prepared in batch])
-        for (image, prepared), rows in zip(batch, found, strict=True):
-            yield ImageDetections(
-                image=image.image,
-                image_id=image.image_id,
-                width=prepared.width,
-                height=prepared.height,
-                rows=[row for row in rows if row["score"] >= self._options.score_threshold],
-            )
 
 
 def _images(work: dict[str, Any]) -> Iterator[_Image]:

@@ -142,13 +142,6 @@ def folder_exists(path: str) -> bool:
     return bool(FileSystems.match([f"{path.rstrip('/')}/**"], limits=[1])[0].metadata_list)
 
 
-def remove_files(*paths: str) -> None:
-    """Removes those of the files that are there."""
-    there = [path for path in paths if FileSystems.exists(path)]
-    if there:
-        FileSystems.delete(there)
-
-
 def remove_others(output: str, patterns: Iterable[str], *, kept: Container[str]) -> None:
     """Removes what an earlier run, another number of shards or a killed worker left behind.
 
@@ -164,8 +157,7 @@ def remove_others(output: str, patterns: Iterable[str], *, kept: Container[str])
         for file in match.metadata_list
         if file.path.startswith(f"{output}/") and file.path.removeprefix(f"{output}/") not in kept
     ]
-    if others:
-        FileSystems.delete(others)
+    FileSystems.delete(others)
 
 
 @contextlib.contextmanager
@@ -196,7 +188,8 @@ def begin_run(output: str, *, manifest: str) -> None:
       DataError: `output` cannot be written.
     """
     with refusing(f"{output} cannot be written; give another output folder"):
-        remove_files(f"{output}/{manifest}", f"{output}/{PLAN}")
+        old = [f"{output}/{name}" for name in (manifest, PLAN)]
+        FileSystems.delete([path for path in old if FileSystems.exists(path)])
         write_file(output, SUMMARY, b"{}")
 
 

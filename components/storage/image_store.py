@@ -85,20 +85,17 @@ class ImageFolder:
     """Images in a folder."""
 
     def __init__(self, root: str):
-        self._root = root
-
-    def _full_path(self, path: str) -> str:
-        return f"{self._root.rstrip('/')}/{path}"
+        self._root = root.rstrip("/")
 
     def locate(self, file_name: str) -> Location | None:
         for path in candidate_paths(file_name):
-            if found := file_metadata(self._full_path(path)):
+            if found := file_metadata(f"{self._root}/{path}"):
                 version = int(found.last_updated_in_seconds * 1000)
                 return Location(path, found.size_in_bytes, version)
         return None
 
     def read(self, path: str) -> bytes:
-        with open_file(self._full_path(path)) as file:
+        with open_file(f"{self._root}/{path}") as file:
             return file.read()
 
 
