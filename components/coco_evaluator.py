@@ -5,7 +5,7 @@ Vertex AI that alone makes TFX write the blessing in the form in which its resol
 blessed model can find it.
 """
 
-import functools
+import dataclasses
 import hashlib
 import json
 import os
@@ -18,7 +18,6 @@ from tfx import types
 from tfx.components.evaluator import constants
 from tfx.components.evaluator import executor as evaluator_executor
 from tfx.dsl.components.base import base_beam_component, executor_spec
-from tfx.orchestration.data_types import RuntimeParameter
 from tfx.types import artifact_utils, component_spec
 from tfx.types.standard_artifacts import Examples, Model, ModelBlessing, ModelEvaluation
 from tfx.utils import io_utils
@@ -26,7 +25,7 @@ from tfx.utils import io_utils
 from components.beam_executor import BeamArguments
 from components.blessing import DECISION_FILE, Decision, decide
 from components.prediction.detect_on_beam import detect_on_beam
-from components.specs import channels, parameters
+from components.specs import Artifacts, MadeBySpec, channels, parameters, setting_of
 from pix2seq_model.atomic_write import write_atomically, write_json
 from pix2seq_model.data.ground_truth import SplitTruth
 from pix2seq_model.data.manifest import read_dataset_info
@@ -55,43 +54,36 @@ class Executor(BeamArguments, evaluator_executor.Executor):
     """Evaluates the model, and on the same images the model that was blessed before."""
 
     def Do(  # noqa: N802
-        self,
-        input_dict: dict[str, list[types.Artifact]],
-        output_dict: dict[str, list[types.Artifact]],
-        exec_properties: dict[str, Any],
+        self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]
     ) -> None:
-        examples_dir = artifact_utils.get_single_uri(input_dict["examples"])
         model = artifact_utils.get_single_instance(input_dict["model"])
+        overrides = exec_properties["overrides"].split()
         # What the report alone reads is the same here whatever the config says.
         fixed = {name: getattr(EvaluationSettings, name) for name in REPORT_SETTINGS}
         settings = override_section(
             json.loads(exec_properties["settings"]) | fixed,
             "evaluation",
-            [o for o in exec_properties["overrides"].split() if _setting(o) not in REPORT_SETTINGS],
+            [o for o in overrides if setting_of(o) not in REPORT_SETTINGS],
         )
         evaluation_settings(settings)  # Refuses what cannot work before anything is decoded.
         finished = _Evaluations(
-            examples_dir,
-            settings,
-            cache_dir=exec_properties["cache_dir"],
+            examples_dir=artifact_utils.get_single_uri(input_dict["examples"]),
+            section=settings,
+            cache_dir=epath.Path(exec_properties["cache_dir"]),
             code_version=exec_properties["code_version"],
             make_pipeline=self._make_beam_pipeline,
         )
         folder = finished.folder_of(model.uri)
-        metrics = read_metrics(folder)
         baseline = next(iter(input_dict.get("baseline_model") or []), None)
-        decision = _decision(metrics, settings, baseline, finished)
+        decision = finished.decision(read_metrics(folder), baseline)
 
         evaluation = artifact_utils.get_single_instance(output_dict["evaluation"])
-        io_utils.copy_dir(folder, evaluation.uri)
+        io_utils.copy_dir(os.fspath(folder), evaluation.uri)
         blessing = artifact_utils.get_single_instance(output_dict["blessing"])
         _write_blessing(blessing, decision, model=model, baseline=baseline)
 
 
-def _setting(override: str) -> str:
-    return override.partition("=")[0].removeprefix("evaluation.")
-
-
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class _Evaluations:
     """Evaluation folders, kept by what decides their content.
 
@@ -99,82 +91,62 @@ class _Evaluations:
     nothing is decoded twice then.
     """
 
-    def __init__(
-        self,
-        examples_dir: str,
-        settings: dict[str, Any],
-        *,
-        cache_dir: str,
-        code_version: str,
-        make_pipeline: Callable[[], beam.Pipeline],
-    ) -> None:
-        self._examples_dir, self._split = examples_dir, settings["split"]
-        self._settings = EvaluationSettings.from_config(settings)
-        self._cache_dir, self._code_version = cache_dir, code_version
-        self._on_beam, self._make_pipeline = settings["on_beam"], make_pipeline
-        self._data = read_dataset_info(examples_dir).fingerprint()
+    examples_dir: str
+    section: dict[str, Any]
+    cache_dir: epath.Path
+    code_version: str
+    make_pipeline: Callable[[], beam.Pipeline]
 
-    def folder_of(self, model_dir: str) -> str:
+    def folder_of(self, model_dir: str) -> epath.Path:
         """The finished evaluation folder of a model."""
+        settings = EvaluationSettings.from_config(self.section)
         parts = (
             repr(read_model_info(model_dir)),  # The digest of the weights is part of it.
-            self._data,
-            self._split,
-            repr(self._settings),
-            self._code_version,
+            read_dataset_info(self.examples_dir).fingerprint(),
+            settings.split,
+            repr(settings),
+            self.code_version,
         )
         key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
-        folder = epath.Path(self._cache_dir) / key
+        folder = self.cache_dir / key
         if not (folder / METRICS_FILE).exists():
             # Next to it: all that is in the folder becomes the artifact.
-            beam_dir = epath.Path(self._cache_dir) / f"{key}-beam"
+            beam_dir = self.cache_dir / f"{key}-beam"
+
+            def detect(truth: SplitTruth) -> Any:
+                return detect_on_beam(
+                    model_dir,
+                    self.examples_dir,
+                    settings=settings,
+                    truth=truth,
+                    work_dir=os.fspath(beam_dir),
+                    make_pipeline=self.make_pipeline,
+                )
+
             evaluate_model(
                 model_dir,
-                self._examples_dir,
-                split=self._split,
-                settings=self._settings,
+                self.examples_dir,
+                split=settings.split,
+                settings=settings,
                 output_dir=folder,
-                detect=functools.partial(self._detect_on_beam, model_dir, os.fspath(beam_dir))
-                if self._on_beam
-                else None,
+                detect=detect if self.section["on_beam"] else None,
             )
             if beam_dir.exists():
                 beam_dir.rmtree()
-        return os.fspath(folder)
+        return folder
 
-    def _detect_on_beam(
-        self, model_dir: str, work_dir: str, truth: SplitTruth
-    ) -> tuple[list[dict[str, Any]], list[str]]:
-        return detect_on_beam(
-            model_dir,
-            self._examples_dir,
-            split=self._split,
-            settings=self._settings,
-            truth=truth,
-            work_dir=work_dir,
-            make_pipeline=self._make_pipeline,
-        )
-
-
-def _decision(
-    metrics: dict[str, Any],
-    settings: dict[str, Any],
-    baseline: types.Artifact | None,
-    finished: _Evaluations,
-) -> Decision:
-    thresholds = {name: settings[name] for name in ("min_metrics", "max_regression")}
-    if baseline is None:
-        return decide(metrics, **thresholds, blessed_metrics=None)
-    try:
-        before = read_metrics(finished.folder_of(baseline.uri))
-    except UserError as error:
-        return decide(
-            metrics,
-            **thresholds,
-            blessed_metrics=None,
-            not_compared=f"not compared with the model blessed before, {baseline.uri}: {error}",
-        )
-    return decide(metrics, **thresholds, blessed_metrics=before)
+    def decision(self, metrics: dict[str, Any], baseline: types.Artifact | None) -> Decision:
+        """Compares metrics with the thresholds, and with those of the model blessed before."""
+        wanted = {name: self.section[name] for name in ("min_metrics", "max_regression")}
+        before = None
+        if baseline is not None:
+            try:
+                before = read_metrics(self.folder_of(baseline.uri))
+            except UserError as error:
+                wanted["not_compared"] = (
+                    f"not compared with the model blessed before, {baseline.uri}: {error}"
+                )
+        return decide(metrics, blessed_metrics=before, **wanted)
 
 
 def _write_blessing(
@@ -188,62 +160,29 @@ def _write_blessing(
     folder = epath.Path(blessing.uri)
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / DECISION_FILE, decision.to_json(), indent=1)
-    name = constants.BLESSED_FILE_NAME if decision.blessed else constants.NOT_BLESSED_FILE_NAME
+    name, value = constants.NOT_BLESSED_FILE_NAME, constants.NOT_BLESSED_VALUE
+    if decision.blessed:
+        name, value = constants.BLESSED_FILE_NAME, constants.BLESSED_VALUE
     write_atomically(folder / name, "")
-    blessing.set_int_custom_property(
-        constants.ARTIFACT_PROPERTY_BLESSED_KEY,
-        constants.BLESSED_VALUE if decision.blessed else constants.NOT_BLESSED_VALUE,
-    )
-    blessing.set_string_custom_property(
-        constants.ARTIFACT_PROPERTY_CURRENT_MODEL_URI_KEY, model.uri
-    )
-    blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_CURRENT_MODEL_ID_KEY, model.id)
-    if baseline is not None:
-        blessing.set_string_custom_property(
-            constants.ARTIFACT_PROPERTY_BASELINE_MODEL_URI_KEY, baseline.uri
-        )
-        blessing.set_int_custom_property(
-            constants.ARTIFACT_PROPERTY_BASELINE_MODEL_ID_KEY, baseline.id
-        )
+    blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_BLESSED_KEY, value)
+    for name, artifact in (("current_model", model), ("baseline_model", baseline)):
+        if artifact is not None:
+            blessing.set_string_custom_property(name, artifact.uri)
+            blessing.set_int_custom_property(f"{name}_id", artifact.id)
 
 
-class CocoEvaluator(base_beam_component.BaseBeamComponent):
-    """Evaluates `model` on a split of `examples`; compares it with `baseline_model` if any."""
+class CocoEvaluator(MadeBySpec, base_beam_component.BaseBeamComponent):
+    """Evaluates `model` on a split of `examples`; compares it with `baseline_model` if any.
+
+    Args:
+      examples: examples folder.
+      model: model folder.
+      baseline_model: the latest blessed model's folder; None compares with nothing.
+      settings: the config's `evaluation` section, without `REPORT_SETTINGS`.
+      cache_dir: where finished and unfinished evaluations are kept.
+      code_version: makes the stage run again when it changes.
+      overrides: like "evaluation.top_k=1", between blanks; change `settings`.
+    """
 
     SPEC_CLASS = CocoEvaluatorSpec
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
-
-    def __init__(
-        self,
-        *,
-        examples: types.BaseChannel,
-        model: types.BaseChannel,
-        baseline_model: types.BaseChannel | None,
-        settings: dict[str, Any],
-        cache_dir: str,
-        code_version: str,
-        overrides: str | RuntimeParameter = "",
-    ) -> None:
-        """
-        Args:
-          examples: examples folder.
-          model: model folder.
-          baseline_model: the latest blessed model's folder; None compares with nothing.
-          settings: the config's `evaluation` section, without `REPORT_SETTINGS`.
-          cache_dir: where finished and unfinished evaluations are kept.
-          code_version: makes the stage run again when it changes.
-          overrides: like "evaluation.top_k=1", between blanks; change `settings`.
-        """
-        super().__init__(
-            spec=CocoEvaluatorSpec(
-                examples=examples,
-                model=model,
-                baseline_model=baseline_model,
-                settings=json.dumps(settings, sort_keys=True),
-                overrides=overrides,
-                cache_dir=cache_dir,
-                code_version=code_version,
-                evaluation=types.Channel(type=ModelEvaluation),
-                blessing=types.Channel(type=ModelBlessing),
-            )
-        )

@@ -6,6 +6,7 @@ from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArti
 from tfx.dsl.component.experimental.decorators import component
 from tfx.types.standard_artifacts import Examples, Model, ModelEvaluation
 
+from components.specs import setting_of
 from pix2seq_model.experiment.loading import override_section
 from pix2seq_model.reports.evaluation_report import write_evaluation_report
 
@@ -32,7 +33,7 @@ def EvaluationReport(  # noqa: N802
       overrides: like "evaluation.num_pictures=6", between blanks; others are the evaluator's.
     """
     known = json.loads(settings)
-    given = [override for override in overrides.split() if _setting(override) in known]
+    given = [override for override in overrides.split() if setting_of(override) in known]
     write_evaluation_report(
         evaluation.uri,
         examples_dir=examples.uri,
@@ -40,7 +41,3 @@ def EvaluationReport(  # noqa: N802
         output_dir=report.uri,
         **override_section(known, "evaluation", given),
     )
-
-
-def _setting(override: str) -> str:
-    return override.partition("=")[0].removeprefix("evaluation.")

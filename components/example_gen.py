@@ -5,7 +5,6 @@ import os
 from typing import Any
 
 from apache_beam.io.filesystems import FileSystems
-from tfx import types
 from tfx.components.util import examples_utils
 from tfx.dsl.components.base import base_beam_component, executor_spec
 from tfx.proto import example_gen_pb2
@@ -14,7 +13,7 @@ from tfx.types import artifact_utils, component_spec, standard_artifacts
 from components.beam_executor import BeamArguments
 from components.conversion.convert import convert_dataset
 from components.conversion.options import conversion_options
-from components.specs import channels, parameters
+from components.specs import Artifacts, MadeBySpec, channels, parameters
 from components.storage.watch import ShardBar
 from pix2seq_model.data import manifest as dataset_info
 
@@ -40,10 +39,7 @@ class Executor(BeamArguments):
     """
 
     def Do(  # noqa: N802
-        self,
-        input_dict: dict[str, list[types.Artifact]],
-        output_dict: dict[str, list[types.Artifact]],
-        exec_properties: dict[str, Any],
+        self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]
     ) -> None:
         examples = artifact_utils.get_single_instance(output_dict["examples"])
         options = conversion_options(
@@ -75,39 +71,17 @@ def _move_folder(source: str, target: str) -> None:
     FileSystems.rename([manifest], [f"{target}/{dataset_info.FILE_NAME}"])
 
 
-class ExampleGen(base_beam_component.BaseBeamComponent):
-    """Converts the data set that a `data` section of the config describes."""
+class ExampleGen(MadeBySpec, base_beam_component.BaseBeamComponent):
+    """Converts the data set that a `data` section of the config describes.
+
+    Args:
+      source: the section: format, images and annotations by split, limits.
+      name: of the data set, for people.
+      seed: orders the images and the objects in them.
+      work_dir: where the conversion works; the same folder continues it.
+      fingerprint: of the data, which makes the stage run again when it changes.
+      code_version: of the code, likewise.
+    """
 
     SPEC_CLASS = ExampleGenSpec
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
-
-    def __init__(
-        self,
-        *,
-        source: dict[str, Any],
-        name: str,
-        seed: int,
-        work_dir: str,
-        fingerprint: str,
-        code_version: str,
-    ) -> None:
-        """
-        Args:
-          source: the section: format, images and annotations by split, limits.
-          name: of the data set, for people.
-          seed: orders the images and the objects in them.
-          work_dir: where the conversion works; the same folder continues it.
-          fingerprint: of the data, which makes the stage run again when it changes.
-          code_version: of the code, likewise.
-        """
-        super().__init__(
-            spec=ExampleGenSpec(
-                source=json.dumps(source, sort_keys=True),
-                name=name,
-                seed=seed,
-                work_dir=work_dir,
-                fingerprint=fingerprint,
-                code_version=code_version,
-                examples=types.Channel(type=standard_artifacts.Examples),
-            )
-        )

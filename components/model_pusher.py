@@ -57,9 +57,10 @@ def push_model(model_folder: str, destination: str) -> dict[str, Any]:
     target = epath.Path(destination)
     try:
         target.mkdir(parents=True, exist_ok=True)
-        newest = _newest(target)
-        if newest and newest["model_digest"] == digest:
-            return {**newest, "already_there": True}
+        for number in versions(target)[-1:]:
+            newest = pushed_record(target / str(number))
+            if newest and newest["model_digest"] == digest:
+                return {**newest, "already_there": True}
         return {**_push(serving, target, digest, model_folder), "already_there": False}
     except OSError as error:
         raise ModelError(
@@ -81,7 +82,7 @@ def _push(
     serving: epath.Path, target: epath.Path, digest: str, model_folder: str
 ) -> dict[str, Any]:
     now = datetime.now(UTC)
-    stamp = int(now.strftime("%Y%m%d%H%M%S") + f"{now.microsecond // 1000:03d}")
+    stamp = int(now.strftime("%Y%m%d%H%M%S%f")[:-3])
     version = max([stamp, *(number + 1 for number in versions(target))])
     hidden = target / f".{version}-{os.getpid()}.partial"
     io_utils.copy_dir(os.fspath(serving), os.fspath(hidden))
@@ -114,11 +115,6 @@ def _rename(hidden: epath.Path, version: epath.Path) -> None:
     for file in sorted(files, key=lambda file: last.index(file.name) if file.name in last else -1):
         file.rename(version / file.relative_to(hidden))
     hidden.rmtree()
-
-
-def _newest(target: epath.Path) -> dict[str, Any] | None:
-    numbers = versions(target)
-    return pushed_record(target / str(numbers[-1])) if numbers else None
 
 
 @component

@@ -15,7 +15,7 @@ from tfx.proto import trainer_pb2
 from tfx.types import standard_artifacts, standard_component_specs
 from tfx.utils import json_utils
 
-from components.specs import parameters
+from components.specs import Artifacts, parameters
 
 RUN_FN = "components.trainer_module.run_fn"
 
@@ -30,10 +30,7 @@ class Executor(trainer_executor.GenericExecutor):
     """Trains in this process."""
 
     def Do(  # noqa: N802
-        self,
-        input_dict: dict[str, list[types.Artifact]],
-        output_dict: dict[str, list[types.Artifact]],
-        exec_properties: dict[str, Any],
+        self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]
     ) -> None:
         super().Do(input_dict, output_dict, with_overrides(exec_properties))
 

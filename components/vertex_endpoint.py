@@ -39,7 +39,9 @@ def serve(record: dict[str, Any], settings: dict[str, Any]) -> dict[str, str]:
     # The resources find project and region here; credentials are those of the machine.
     aiplatform.init(project=settings["project"], location=settings["region"])
     try:
-        endpoint = _endpoint(settings)
+        found = aiplatform.Endpoint.list(filter=f'display_name="{settings["name"]}"')
+        named = {"display_name": settings["name"], "labels": settings["labels"]}
+        endpoint = found[0] if found else aiplatform.Endpoint.create(**named)
         model = _uploaded(record, settings)
         before = endpoint.list_models()
         name = f"{settings['name']}-{record['version']}"
@@ -77,15 +79,6 @@ def endpoint_settings(section: dict[str, Any], **given: Any) -> str:
     return json.dumps(wanted, sort_keys=True)
 
 
-def _endpoint(settings: dict[str, Any]) -> Any:
-    from google.cloud import aiplatform
-
-    found = aiplatform.Endpoint.list(filter=f'display_name="{settings["name"]}"')
-    if found:
-        return found[0]
-    return aiplatform.Endpoint.create(display_name=settings["name"], labels=settings["labels"])
-
-
 def _uploaded(record: dict[str, Any], settings: dict[str, Any]) -> Any:
     from google.cloud import aiplatform
 
@@ -114,6 +107,5 @@ def _machines(settings: dict[str, Any]) -> dict[str, Any]:
         "service_account": settings.get("service_account") or None,
     }
     if settings["accelerator_count"]:
-        machines["accelerator_type"] = settings["accelerator_type"]
-        machines["accelerator_count"] = settings["accelerator_count"]
+        machines |= {name: settings[name] for name in ("accelerator_type", "accelerator_count")}
     return machines

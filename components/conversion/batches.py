@@ -35,6 +35,15 @@ def part_of(image_hash_: int, num_parts: int) -> int:
     return image_hash_ * num_parts >> 8 * HASH_BYTES
 
 
+def owner(row: Sequence[Any]) -> str:
+    """Returns the id of a row's image, or the row itself if it has none.
+
+    Args:
+      row: An `ImageRow` or `AnnotationRow`, or its values: its place and the image's id come first.
+    """
+    return row[1] or f"row {row[0]}"
+
+
 def pack(kind: str, rows: Sequence[Sequence[Any]]) -> bytes:
     """Packs rows of JSON values; `kind` says what they are. NaN comes back as None."""
     return zlib.compress(orjson.dumps([kind, rows]), _FASTEST)

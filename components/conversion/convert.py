@@ -10,6 +10,7 @@ raised by the last step, as a `DataError` on every runner alike.
 """
 
 from collections.abc import Callable
+from operator import itemgetter
 from typing import Any
 
 import apache_beam as beam
@@ -19,80 +20,54 @@ from components.conversion.find_repeats import FindRepeats
 from components.conversion.finish import finish_conversion
 from components.conversion.join_images import JoinImages
 from components.conversion.options import ConversionOptions
-from components.conversion.plan_shards import PLAN, AssignShards, PlanShards
+from components.conversion.plan_shards import AssignShards, write_plan
 from components.conversion.prepare import prepare_conversion
 from components.conversion.read_annotations import ReadAnnotations
 from components.conversion.write_shards import WriteShards
 from components.storage.files import SUMMARY, write_file
+from components.storage.shards import Once
 from pix2seq_model.data.manifest import DatasetInfo
 
 
-class _WriteSummary(beam.DoFn):
-    def __init__(self, output: str):
-        self._output = output
-
-    def process(
-        self, element: None, plan: dict[str, bytes], files: list[bytes], shards: list[bytes]
-    ) -> None:
-        # Sorted: the order in which elements arrive is not the same on every run.
-        summary: dict[str, Any] = {
-            "plan": orjson.loads(plan[PLAN]),
-            "files": sorted(
-                (orjson.loads(report) for report in files),
-                key=lambda report: (report["split"], report["array"]),
-            ),
-            "shards": sorted(
-                (orjson.loads(report) for report in shards),
-                key=lambda report: (report["split"], report["shard"]),
-            ),
-        }
-        write_file(self._output, SUMMARY, orjson.dumps(summary))
+def _write_summary(output: str, plan: list[Any], files: list[Any], shards: list[Any]) -> None:
+    # Sorted: the order in which elements arrive is not the same on every run.
+    summary = {
+        "plan": plan[0],
+        "files": sorted(files, key=itemgetter("split", "array")),
+        "shards": sorted(shards, key=itemgetter("split", "shard")),
+    }
+    write_file(output, SUMMARY, orjson.dumps(summary))
 
 
-class ConvertDataset(beam.PTransform):
-    """Annotation files and images to shards of records, and a summary for `finish_conversion`."""
+@beam.ptransform_fn
+def ConvertDataset(  # noqa: N802
+    pbegin: beam.pvalue.PBegin,
+    options: ConversionOptions,
+    *,
+    output: str,
+    write_records: bool = True,
+) -> beam.PCollection:
+    """Annotation files and images to shards of records, and a summary for `finish_conversion`.
 
-    def __init__(self, options: ConversionOptions, *, output: str, write_records: bool = True):
-        """With `write_records=False` everything is examined and counted, and no record written."""
-        self._options = options
-        self._output = output.rstrip("/")
-        self._write_records = write_records
-
-    def expand(self, pbegin: beam.pvalue.PBegin) -> beam.PCollection:
-        options, output = self._options, self._output
-        read = pbegin | "ReadAnnotations" >> ReadAnnotations(options)
-        repeats = read["names"] | "FindRepeats" >> FindRepeats(options.seed)
-        joined = (
-            (read["rows"], repeats)
-            | "AllRows" >> beam.Flatten()
-            | "JoinImages" >> JoinImages(options)
-        )
-        plan = {
-            "reports": read["reports"],
-            "sizes": joined["sizes"],
-        } | "PlanShards" >> PlanShards(options, output=output)
-        shards = (
-            joined["images"]
-            | "AssignShards" >> AssignShards(plan)
-            | "WriteShards"
-            >> WriteShards(
-                options,
-                output=output,
-                reports=read["reports"],
-                write_records=self._write_records,
-            )
-        )
-        return (
-            pbegin
-            | "Once" >> beam.Create([None])
-            | "WriteSummary"
-            >> beam.ParDo(
-                _WriteSummary(output),
-                plan=beam.pvalue.AsDict(plan),
-                files=beam.pvalue.AsList(read["reports"]),
-                shards=beam.pvalue.AsList(shards),
-            )
-        )
+    With `write_records=False` everything is examined and counted, and no record written.
+    """
+    output = output.rstrip("/")
+    read = pbegin | "ReadAnnotations" >> ReadAnnotations(options)
+    repeats = read.names | "FindRepeats" >> FindRepeats(options.seed)
+    rows = (read.rows, repeats) | "AllRows" >> beam.Flatten()
+    joined = rows | "JoinImages" >> JoinImages(options)
+    plan = pbegin | "PlanShards" >> Once(
+        write_plan, output, options, reports=read.reports, sizes=joined.sizes
+    )
+    shards = (
+        joined.images
+        | "AssignShards" >> AssignShards(plan)
+        | "WriteShards"
+        >> WriteShards(options, output=output, reports=read.reports, write_records=write_records)
+    )
+    return pbegin | "WriteSummary" >> Once(
+        _write_summary, output, plan=plan, files=read.reports, shards=shards
+    )
 
 
 def convert_dataset(

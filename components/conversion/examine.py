@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from components.conversion.batches import owner
 from components.conversion.join_images import JoinedImage
 from components.conversion.options import ConversionOptions
 from components.storage.image_store import READING_ERRORS, ImageStore, read_with_retries
@@ -30,23 +31,19 @@ class ExaminedImage:
     """What became of one image id.
 
     Attributes:
+      num_image_rows, num_annotation_rows: Rows with this id.
+      defects: Of the image and its annotations.
       record: Serialized example, or None if the image was dropped.
       size: Height and width in pixels, of an image that was kept.
       objects: In the record.
-      num_image_rows, num_annotation_rows: Rows with this id.
-      defects: Of the image and its annotations.
     """
 
-    record: bytes | None
-    size: tuple[int, int]
-    objects: Sequence[ObjectRecord]
     num_image_rows: int
     num_annotation_rows: int
     defects: Sequence[Defect]
-
-
-def _owner(row: ImageRow | AnnotationRow) -> str:
-    return row.image_id or f"row {row.ordinal}"
+    record: bytes | None = None
+    size: tuple[int, int] = (0, 0)
+    objects: Sequence[ObjectRecord] = ()
 
 
 def _load(
@@ -82,7 +79,7 @@ def _lost_annotations(rows: Sequence[AnnotationRow], rule: str, detail: str) -> 
     return [
         Defect(
             "annotation_row_invalid" if row.problem else rule,
-            _owner(row),
+            owner(row),
             row.annotation_id,
             row.problem or detail,
             row.bbox,
@@ -107,48 +104,44 @@ def examine_image(
       options: Of the conversion.
     """
     rows, annotations = image.image_rows, image.annotation_rows
+    num_rows = (len(rows), len(annotations))
     if not rows:
-        defects = _lost_annotations(
-            annotations, "annotation_without_image", f"image_id {image.image_id}"
-        )
-        return ExaminedImage(None, (0, 0), (), 0, len(annotations), defects)
+        detail = f"image_id {image.image_id}"
+        lost = _lost_annotations(annotations, "annotation_without_image", detail)
+        return ExaminedImage(*num_rows, lost)
     first = rows[0]
     defects = [
-        Defect("image_duplicate_id", _owner(row), "", f"{row.file_name} has the id again")
+        Defect("image_duplicate_id", owner(row), "", f"{row.file_name} has the id again")
         for row in rows[1:]
     ]
     try:
         checked = _load(first, image, store, options)
     except ImageDefect as defect:
-        defects.append(Defect(defect.rule, _owner(first), "", defect.detail))
+        defects.append(Defect(defect.rule, owner(first), "", defect.detail))
         defects += _lost_annotations(annotations, "annotation_of_dropped_image", defect.rule)
-        return ExaminedImage(None, (0, 0), (), len(rows), len(annotations), defects)
+        return ExaminedImage(*num_rows, defects)
     defects += [Defect(rule, first.image_id, "", detail) for rule, detail in checked.changes]
     if image.leaks:
         detail = f"{first.file_name} is in {image.leaks} too"
         defects.append(Defect("image_in_several_splits", first.image_id, "", detail))
+    size = (checked.height, checked.width)
+    described: dict[str, Any] = {"image_id": first.image_id, "height": size[0], "width": size[1]}
     objects, label_defects = apply_label_rules(
         annotations,
-        image_id=first.image_id,
-        height=checked.height,
-        width=checked.width,
+        **described,
         categories=categories,
         seed=options.seed,
         drop_fake=options.drop_fake,
         drop_reflected=options.drop_reflected,
     )
     record = encode_example(
+        **described,
         image_encoded=checked.encoded,
         image_format=checked.image_format,
-        height=checked.height,
-        width=checked.width,
         filename=first.file_name,
-        image_id=first.image_id,
         objects=objects,
     )
-    defects += label_defects
-    size = (checked.height, checked.width)
-    return ExaminedImage(record, size, objects, len(rows), len(annotations), defects)
+    return ExaminedImage(*num_rows, [*defects, *label_defects], record, size, objects)
 
 
 class Tally:
@@ -161,11 +154,19 @@ class Tally:
 
     def add(self, examined: ExaminedImage) -> None:
         self.images.rows_in += examined.num_image_rows
-        self.images.written += examined.record is not None
         self.annotations.rows_in += examined.num_annotation_rows
-        self.annotations.written += len(examined.objects)
         if examined.record is not None:
-            self._add_statistics(examined)
+            objects = examined.objects
+            self.images.written += 1
+            self.annotations.written += len(objects)
+            self.statistics.add_image(
+                height=examined.size[0],
+                width=examined.size[1],
+                boxes_yxyx=[o.box_yxyx for o in objects],
+                labels=[o.label for o in objects],
+                areas=[o.area for o in objects],
+                is_crowd=[o.is_crowd for o in objects],
+            )
         for defect in examined.defects:
             if defect.rule in DROPPED_IMAGES:
                 self.images.dropped[defect.rule] += 1
@@ -176,17 +177,6 @@ class Tally:
                 kind.changed[defect.rule] += 1
             if defect.rule not in _WITHOUT_LINES:
                 self.dead_letters.append(defect._asdict())
-
-    def _add_statistics(self, examined: ExaminedImage) -> None:
-        objects = examined.objects
-        self.statistics.add_image(
-            height=examined.size[0],
-            width=examined.size[1],
-            boxes_yxyx=[o.box_yxyx for o in objects],
-            labels=[o.label for o in objects],
-            areas=[o.area for o in objects],
-            is_crowd=[o.is_crowd for o in objects],
-        )
 
     def to_json(self) -> dict[str, Any]:
         return {

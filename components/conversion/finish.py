@@ -1,19 +1,19 @@
 """What follows the Beam job: the books are balanced, old files removed, the manifest written."""
 
 import collections
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import orjson
-from apache_beam.io.filesystem import BeamIOError
 
 from components.conversion.options import ConversionOptions
-from components.conversion.plan_shards import find_categories
+from components.conversion.plan_shards import find_categories, place_of
 from components.storage.files import (
     PLAN,
     SUMMARY,
     progress_file,
     read_file,
+    read_summary,
     remove_others,
     write_file,
 )
@@ -32,6 +32,7 @@ from pix2seq_model.errors import DataError
 
 _OUR_FILES = ("Split-*/*", "dead_letter/*", "progress/*")
 _EXAMPLES_SHOWN = 3
+_Total = TypeVar("_Total", RowCounts, BoxStatistics)
 
 
 class LostRowsError(AssertionError):
@@ -42,9 +43,7 @@ def _add_up(split: str, shards: Sequence[Mapping[str, Any]], rows: Mapping[str, 
     """Sums the shards' counts and holds them against the rows that were read."""
     counts = {}
     for kind in ("images", "annotations"):
-        total = RowCounts()
-        for shard in shards:
-            total.add(shard[kind])
+        total = _sum(RowCounts(), (shard[kind] for shard in shards))
         if not total.is_balanced() or total.rows_in != rows[kind]:
             raise LostRowsError(
                 f"split {split!r}: {rows[kind]} {kind} were read, {total.rows_in} reached a shard, "
@@ -54,43 +53,31 @@ def _add_up(split: str, shards: Sequence[Mapping[str, Any]], rows: Mapping[str, 
     return counts
 
 
-def _add_up_statistics(shards: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    total = BoxStatistics()
-    for shard in shards:
-        total.add(shard["statistics"])
-    return total.to_json()
+def _sum(total: _Total, parts: Iterable[Mapping[str, Any]]) -> _Total:
+    for part in parts:
+        total.add(part)
+    return total
 
 
 def _shards_of(split: str, summary: Mapping[str, Any]) -> list[dict[str, Any]]:
-    shards = sorted(
-        (shard for shard in summary["shards"] if shard["split"] == split),
-        key=lambda shard: shard["shard"],
-    )
+    shards = [shard for shard in summary["shards"] if shard["split"] == split]
     planned = summary["plan"]["splits"][split]["num_shards"]
     if [shard["shard"] for shard in shards] != list(range(planned)):
         raise LostRowsError(f"split {split!r}: {planned} shards planned, {len(shards)} written")
     return shards
 
 
-def _read_summary(output: str) -> dict[str, Any]:
-    summary = orjson.loads(read_file(output, SUMMARY) or b"{}")
-    if not summary:
-        raise BeamIOError(f"{output}/{SUMMARY} was not written: the Beam job did not finish")
-    return summary
-
-
 def defect_examples(output: str) -> str:
     """Returns a few dead-letter lines of each rule, for people."""
     lines: dict[str, list[str]] = collections.defaultdict(list)
-    for shard in _read_summary(output)["shards"]:
-        if shard["num_dead_letters"]:
-            name = dead_letter_file(shard["split"], shard["shard"], shard["num_shards"])
-            for line in (read_file(output, name) or b"").splitlines():
-                row = orjson.loads(line)
-                if len(lines[row["rule"]]) < _EXAMPLES_SHOWN:
-                    at = f"{shard['split']} image {row['image']}"
-                    at += f", annotation {row['annotation']}" if row["annotation"] else ""
-                    lines[row["rule"]].append(f"  {row['rule']}: {at}: {row['detail']}")
+    for shard in read_summary(output)["shards"]:
+        there = shard["num_dead_letters"] and read_file(output, dead_letter_file(*place_of(shard)))
+        for line in (there or b"").splitlines():
+            row = orjson.loads(line)
+            if len(lines[row["rule"]]) < _EXAMPLES_SHOWN:
+                at = f"{shard['split']} image {row['image']}"
+                at += f", annotation {row['annotation']}" if row["annotation"] else ""
+                lines[row["rule"]].append(f"  {row['rule']}: {at}: {row['detail']}")
     return "\n".join(line for rule in sorted(lines) for line in lines[rule])
 
 
@@ -108,7 +95,7 @@ def finish_conversion(
       DataError: the input could not be used, or exceeds the limits on defects.
     """
     output = output.rstrip("/")
-    summary = _read_summary(output)
+    summary = read_summary(output)
     if summary["plan"]["problem"]:
         raise DataError(summary["plan"]["problem"])
     categories = find_categories(summary["files"])
@@ -118,17 +105,17 @@ def finish_conversion(
         shards = _shards_of(split, summary)
         counts = _add_up(split, shards, summary["plan"]["splits"][split]["rows"])
         excesses += [f"{split}: {text}" for text in exceeded_limits(counts, options.limits)]
-        for shard in shards:
-            place = (split, shard["shard"], shard["num_shards"])
+        for place in map(place_of, shards):
             kept |= {shard_file(*place), dead_letter_file(*place), progress_file(*place)}
-        statistics[split] = _add_up_statistics(shards)
+        total = _sum(BoxStatistics(), (shard["statistics"] for shard in shards))
+        statistics[split] = total.to_json()
         splits[split] = SplitInfo(
             num_examples=counts["images"]["written"],
             num_objects=counts["annotations"]["written"],
             num_bytes=sum(shard["num_bytes"] for shard in shards),
             shards=tuple(
                 ShardInfo(
-                    file=shard_file(split, shard["shard"], shard["num_shards"]),
+                    file=shard_file(*place_of(shard)),
                     num_examples=shard["images"]["written"],
                     num_bytes=shard["num_bytes"],
                     sha256=shard["sha256"],

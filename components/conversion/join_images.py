@@ -1,20 +1,20 @@
 """Images with their annotations, and with where each image file was found."""
 
 import collections
-import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
+import functools
+from collections.abc import Iterable, Iterator
 from concurrent import futures
-from typing import Any
+from operator import itemgetter
+from typing import Any, NamedTuple
 
 import apache_beam as beam
-import orjson
 from apache_beam import pvalue
 
-from components.conversion.batches import image_hash, pack, unpack
+from components.conversion.batches import image_hash, owner, pack, unpack
 from components.conversion.find_repeats import LEAK, REPEAT
 from components.conversion.options import ConversionOptions
 from components.conversion.read_annotations import ANNOTATION, IMAGE
-from components.storage.image_store import Location, open_store
+from components.storage.image_store import ImageStore, Location, open_store
 from pix2seq_model.data.annotations import AnnotationRow, ImageRow
 
 JOINED = "joined"
@@ -22,8 +22,7 @@ _LOOKING_THREADS = 16
 _IMAGES_PER_BATCH = 256
 
 
-@dataclasses.dataclass(frozen=True)
-class JoinedImage:
+class JoinedImage(NamedTuple):
     """All metadata under one image id.
 
     Attributes:
@@ -49,120 +48,88 @@ class JoinedImage:
         return (self.image_rows or self.annotation_rows)[0].image_id
 
     def to_row(self) -> list[Any]:
+        image_hash_, images, annotations, location, *others = self
         return [
-            self.image_hash,
-            [[*row] for row in self.image_rows],
-            [row.packed() for row in self.annotation_rows],
-            [*self.location] if self.location else None,
-            self.repeats,
-            self.leaks,
+            image_hash_,
+            [[*row] for row in images],
+            [row.packed() for row in annotations],
+            location and [*location],
+            *others,
         ]
 
     @classmethod
     def from_row(cls, row: list[Any]) -> "JoinedImage":
+        image_hash_, images, annotations, location, *others = row
         return cls(
-            row[0],
-            [ImageRow(*values) for values in row[1]],
-            [AnnotationRow.unpacked(values) for values in row[2]],
-            Location(*row[3]) if row[3] else None,
-            row[4],
-            row[5],
+            image_hash_,
+            [ImageRow(*values) for values in images],
+            [AnnotationRow.unpacked(values) for values in annotations],
+            location and Location(*location),
+            *others,
         )
 
 
-class _JoinImages(beam.DoFn):
+def _join(element: tuple[str, Iterable[bytes]], options: ConversionOptions) -> Iterator[Any]:
     """(bucket key, batches of all kinds) to (split, batch of joined images) and split sizes."""
-
-    SIZES = "sizes"
-
-    def __init__(self, options: ConversionOptions):
-        self._options = options
-
-    def setup(self) -> None:
-        self._threads = futures.ThreadPoolExecutor(_LOOKING_THREADS)
-
-    def teardown(self) -> None:
-        self._threads.shutdown()
-
-    def process(self, element: tuple[str, Iterable[bytes]]) -> Iterator[Any]:
-        key, batches = element
-        split = key.partition("/")[0]
-        images: dict[str, list[ImageRow]] = collections.defaultdict(list)
-        annotations: dict[str, list[list[Any]]] = collections.defaultdict(list)
-        findings: dict[str, dict[str, str]] = {REPEAT: {}, LEAK: {}}
-        for batch in batches:
-            kind, rows = unpack(batch)
-            if kind == IMAGE:
-                for row in map(ImageRow._make, rows):
-                    images[row.image_id or f"row {row.ordinal}"].append(row)
-            elif kind == ANNOTATION:
-                for values in rows:
-                    annotations[values[1] or f"row {values[0]}"].append(values)
-            else:
-                findings[kind].update(dict(rows))
-        joined = [
-            self._join(split, owner, images[owner], annotations[owner], findings)
-            for owner in {**images, **annotations}
-        ]
-        joined.sort(key=lambda image: (image.image_hash, image.image_id))
-        joined = self._locate(split, joined)
-        sizes = [image.location.size for image in joined if image.location]
-        num_images = sum(bool(image.image_rows) for image in joined)
-        yield pvalue.TaggedOutput(
-            self.SIZES, orjson.dumps([split, num_images, len(sizes), sum(sizes)])
-        )
-        for start in range(0, len(joined), _IMAGES_PER_BATCH):
-            some = joined[start : start + _IMAGES_PER_BATCH]
-            yield split, pack(JOINED, [image.to_row() for image in some])
-
-    def _join(
-        self,
-        split: str,
-        owner: str,
-        image_rows: list[ImageRow],
-        annotation_rows: list[list],
-        findings: Mapping[str, Mapping[str, str]],
-    ) -> JoinedImage:
-        return JoinedImage(
-            image_hash(owner, split=split, seed=self._options.seed),
-            sorted(image_rows),
-            [AnnotationRow.unpacked(v) for v in sorted(annotation_rows, key=lambda v: v[0])],
+    key, batches = element
+    split = key.partition("/")[0]
+    images: dict[str, list[ImageRow]] = collections.defaultdict(list)
+    annotations: dict[str, list[list[Any]]] = collections.defaultdict(list)
+    findings: dict[str, dict[str, str]] = {REPEAT: {}, LEAK: {}}
+    for batch in batches:
+        kind, rows = unpack(batch)
+        if kind == IMAGE:
+            for row in rows:
+                images[owner(row)].append(ImageRow(*row))
+        elif kind == ANNOTATION:
+            for row in rows:
+                annotations[owner(row)].append(row)
+        else:
+            findings[kind].update(dict(rows))
+    joined = [
+        JoinedImage(
+            image_hash(name, split=split, seed=options.seed),
+            sorted(images[name]),
+            [AnnotationRow.unpacked(row) for row in sorted(annotations[name], key=itemgetter(0))],
             None,
-            findings[REPEAT].get(owner, ""),
-            findings[LEAK].get(owner, ""),
+            findings[REPEAT].get(name, ""),
+            findings[LEAK].get(name, ""),
         )
+        for name in {**images, **annotations}
+    ]
+    joined.sort(key=lambda image: (image.image_hash, image.image_id))
+    locate = functools.partial(_located, store=open_store(options.splits[split].images))
+    with futures.ThreadPoolExecutor(_LOOKING_THREADS) as threads:
+        joined = list(threads.map(locate, joined))
+    sizes = [image.location.size for image in joined if image.location]
+    num_images = sum(bool(image.image_rows) for image in joined)
+    yield pvalue.TaggedOutput("sizes", [split, num_images, len(sizes), sum(sizes)])
+    for start in range(0, len(joined), _IMAGES_PER_BATCH):
+        some = joined[start : start + _IMAGES_PER_BATCH]
+        yield split, pack(JOINED, [image.to_row() for image in some])
 
-    def _locate(self, split: str, joined: list[JoinedImage]) -> list[JoinedImage]:
-        store = open_store(self._options.splits[split].images)
 
-        def locate(image: JoinedImage) -> JoinedImage:
-            rows = image.image_rows
-            if not rows or rows[0].problem or image.repeats:
-                return image
-            return dataclasses.replace(image, location=store.locate(rows[0].file_name))
-
-        return list(self._threads.map(locate, joined))
+def _located(image: JoinedImage, *, store: ImageStore) -> JoinedImage:
+    rows = image.image_rows
+    if not rows or rows[0].problem or image.repeats:
+        return image
+    return image._replace(location=store.locate(rows[0].file_name))
 
 
-class JoinImages(beam.PTransform):
+@beam.ptransform_fn
+def JoinImages(batches: beam.PCollection, options: ConversionOptions) -> pvalue.DoOutputsTuple:  # noqa: N802
     """Joins the rows of each image and looks for its file.
 
     Input: (bucket key, batch) of every kind.
-    Output, a dictionary of PCollections:
+    Outputs:
       `images`: (split, batch of `JoinedImage`), bytes.
-      `sizes`: bytes, JSON of [split, images, images found, their bytes], one for each bucket.
+      `sizes`: [split, images, images found, their bytes], one for each bucket.
     """
-
-    def __init__(self, options: ConversionOptions):
-        self._options = options
-
-    def expand(self, batches: beam.PCollection) -> dict[str, beam.PCollection]:
-        outputs = (
-            batches
-            | "By bucket" >> beam.GroupByKey()
-            | "Join"
-            >> beam.ParDo(_JoinImages(self._options)).with_outputs(_JoinImages.SIZES, main="images")
-        )
-        outputs.images.element_type = beam.typehints.KV[str, bytes]
-        outputs[_JoinImages.SIZES].element_type = bytes
-        return {"images": outputs.images, "sizes": outputs[_JoinImages.SIZES]}
+    return (
+        batches
+        | "By bucket" >> beam.GroupByKey()
+        | "Join"
+        >> beam.FlatMap(_join, options)
+        .with_output_types(tuple[str, bytes], sizes=list[Any])
+        .with_outputs("sizes", main="images")
+    )

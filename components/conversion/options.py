@@ -7,9 +7,10 @@ from typing import Any
 from pix2seq_model.data.defects import DefectLimits
 from pix2seq_model.data.settings import MAX_SHARDS
 from pix2seq_model.errors import ConfigError
+from pix2seq_model.setting_checks import check_settings, setting
 
 AUTOMATIC = 0
-_MEGABYTE = 1_000_000
+_OF_CONTENT = ("seed", "check_pixels", "max_pixels", "drop_fake", "drop_reflected")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,14 +46,15 @@ class ConversionOptions:
     splits: Mapping[str, SplitSource]
     seed: int = 0
     num_shards: Mapping[str, int] = dataclasses.field(default_factory=dict)
-    shard_bytes: int = 128 * _MEGABYTE
+    shard_bytes: int = setting(128_000_000, at_least=1)
     check_pixels: bool = False
-    max_pixels: int = 100_000_000
+    max_pixels: int = setting(100_000_000, at_least=1)
     drop_fake: bool = False
     drop_reflected: bool = False
     limits: DefectLimits = dataclasses.field(default_factory=DefectLimits)
 
     def __post_init__(self) -> None:
+        check_settings(self)
         if not self.splits:
             raise ConfigError("no split to convert; give at least one annotation file")
         for split in self.splits:
@@ -67,20 +69,10 @@ class ConversionOptions:
                 raise ConfigError(
                     f"num_shards of {split!r} is {count}; give 1 to {MAX_SHARDS}, or 0"
                 )
-        if self.shard_bytes < 1:
-            raise ConfigError(f"shard_bytes is {self.shard_bytes}; give a size in bytes")
-        if self.max_pixels < 1:
-            raise ConfigError(f"max_pixels is {self.max_pixels}; give a number of pixels")
 
     def content(self) -> dict[str, Any]:
         """The options that decide what is in a record (not: how many, where from, limits)."""
-        return {
-            "seed": self.seed,
-            "check_pixels": self.check_pixels,
-            "max_pixels": self.max_pixels,
-            "drop_fake": self.drop_fake,
-            "drop_reflected": self.drop_reflected,
-        }
+        return {name: getattr(self, name) for name in _OF_CONTENT}
 
 
 def conversion_options(source: dict[str, Any], *, name: str, seed: int) -> ConversionOptions:

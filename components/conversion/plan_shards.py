@@ -10,12 +10,10 @@ import orjson
 from components.conversion.batches import HASH_BYTES, pack, part_of, unpack
 from components.conversion.join_images import JOINED
 from components.conversion.options import AUTOMATIC, ConversionOptions
-from components.storage import files as folder
-from components.storage.files import write_file
+from components.storage.files import PLAN, write_file
 from pix2seq_model.data.categories import CategoryTable, merge_categories
 from pix2seq_model.errors import DataError
 
-PLAN = "plan"
 # A split of which more than this fraction is missing is not converted at all.
 _FEWEST_FOUND = 0.5
 
@@ -26,8 +24,7 @@ def find_categories(reports: Sequence[Mapping[str, Any]]) -> CategoryTable:
     Raises:
       DataError: a file could not be read, has no images, or the categories cannot be used.
     """
-    problems = sorted({report["problem"] for report in reports if report["problem"]})
-    if problems:
+    if problems := sorted({report["problem"] for report in reports if report["problem"]}):
         raise DataError("\n".join(problems))
     return merge_categories(
         {
@@ -38,10 +35,9 @@ def find_categories(reports: Sequence[Mapping[str, Any]]) -> CategoryTable:
     )
 
 
-def _num_shards(num_bytes: int, num_images: int, *, wanted: int, shard_bytes: int) -> int:
-    if wanted != AUTOMATIC:
-        return wanted
-    return max(1, min(num_images, round(num_bytes / shard_bytes)))
+def place_of(report: Mapping[str, Any]) -> tuple[str, int, int]:
+    """Returns split, shard and shards of a shard's report."""
+    return report["split"], report["shard"], report["num_shards"]
 
 
 def make_plan(
@@ -60,13 +56,11 @@ def make_plan(
       `problem`: why nothing is written, or empty; `splits`: split to `num_shards`, `rows` (of
       images and annotations, as the files were read) and `num_found`.
     """
-    found: dict[str, collections.Counter] = {
-        split: collections.Counter() for split in options.splits
-    }
+    found: dict[str, Any] = {split: collections.Counter() for split in options.splits}
     for split, num_images, num_found, num_bytes in sizes:
         found[split].update(images=num_images, found=num_found, bytes=num_bytes)
     rows: dict[str, dict[str, int]] = {split: {} for split in options.splits}
-    for report in reports:
+    for report in sorted(reports, key=lambda report: report["array"]):
         if report["array"] != "categories":
             rows[report["split"]][report["array"]] = report["rows"]
     problem = ""
@@ -80,18 +74,18 @@ def make_plan(
         "problem": problem,
         "splits": {
             split: {
-                "num_shards": _num_shards(
-                    counted["bytes"],
-                    counted["images"],
-                    wanted=options.num_shards.get(split, AUTOMATIC),
-                    shard_bytes=options.shard_bytes,
-                ),
-                "rows": dict(sorted(rows[split].items())),
+                "num_shards": _num_shards(split, counted, options),
+                "rows": rows[split],
                 "num_found": counted["found"],
             }
             for split, counted in found.items()
         },
     }
+
+
+def _num_shards(split: str, counted: Mapping[str, int], options: ConversionOptions) -> int:
+    near = max(1, min(counted["images"], round(counted["bytes"] / options.shard_bytes)))
+    return options.num_shards.get(split, AUTOMATIC) or near
 
 
 def _check_found(split: str, counted: Mapping[str, int], options: ConversionOptions) -> None:
@@ -107,26 +101,14 @@ def _check_found(split: str, counted: Mapping[str, int], options: ConversionOpti
         )
 
 
-class _MakePlan(beam.DoFn):
-    def __init__(self, options: ConversionOptions, output: str):
-        self._options = options
-        self._output = output
-
-    def process(
-        self, element: None, reports: list[bytes], sizes: list[bytes]
-    ) -> Iterator[tuple[str, bytes]]:
-        plan = make_plan(
-            [orjson.loads(report) for report in reports],
-            [orjson.loads(size) for size in sizes],
-            self._options,
-        )
-        # For whoever watches the job's progress.
-        write_file(self._output, folder.PLAN, orjson.dumps(plan))
-        yield PLAN, orjson.dumps(plan)
-
-
-def _shard_key(split: str, shard: int, num_shards: int) -> str:
-    return f"{split}/{shard:05d}/{num_shards:05d}"
+def write_plan(
+    output: str, options: ConversionOptions, reports: Sequence[Any], sizes: Sequence[Any]
+) -> dict[str, Any]:
+    """Returns `make_plan`'s, and writes it down."""
+    plan = make_plan(reports, sizes, options)
+    # For whoever watches the job's progress.
+    write_file(output, PLAN, orjson.dumps(plan))
+    return plan
 
 
 def pack_run(rows: Sequence[Sequence[Any]]) -> bytes:
@@ -145,68 +127,32 @@ def unpack_runs(runs: Iterable[bytes]) -> Iterator[list[Any]]:
         yield from unpack(run[HASH_BYTES:])[1]
 
 
-class _AssignShards(beam.DoFn):
-    """(split, batch of joined images) to (`split/shard/shards`, batch of joined images)."""
-
-    def process(
-        self, element: tuple[str, bytes], plan: Mapping[str, bytes]
-    ) -> Iterator[tuple[str, bytes]]:
-        decided = orjson.loads(plan[PLAN])
-        if decided["problem"]:
-            return
-        split, batch = element
-        num_shards = decided["splits"][split]["num_shards"]
-        by_shard: dict[int, list] = collections.defaultdict(list)
-        for row in unpack(batch)[1]:
-            by_shard[part_of(row[0], num_shards)].append(row)
-        for shard, rows in by_shard.items():
-            yield _shard_key(split, shard, num_shards), pack_run(rows)
+def _assign(
+    element: tuple[str, bytes], plan: Mapping[str, Any]
+) -> Iterator[tuple[tuple[str, int, int], bytes]]:
+    if plan["problem"]:
+        return
+    split, batch = element
+    num_shards = plan["splits"][split]["num_shards"]
+    by_shard: dict[int, list] = collections.defaultdict(list)
+    for row in unpack(batch)[1]:
+        by_shard[part_of(row[0], num_shards)].append(row)
+    for shard, rows in by_shard.items():
+        yield (split, shard, num_shards), pack_run(rows)
 
 
-class _EveryShard(beam.DoFn):
-    """The plan to one empty batch for each shard, so that a shard without images is written too."""
-
-    def process(self, element: tuple[str, bytes]) -> Iterator[tuple[str, bytes]]:
-        plan = orjson.loads(element[1])
-        if plan["problem"]:
-            return
-        for split, planned in sorted(plan["splits"].items()):
-            for shard in range(planned["num_shards"]):
-                yield _shard_key(split, shard, planned["num_shards"]), pack_run([])
+def _every_shard(plan: dict[str, Any]) -> Iterator[tuple[tuple[str, int, int], bytes]]:
+    """One empty batch for each shard, so that a shard without images is written too."""
+    if plan["problem"]:
+        return
+    for split, planned in sorted(plan["splits"].items()):
+        for shard in range(planned["num_shards"]):
+            yield (split, shard, planned["num_shards"]), pack_run([])
 
 
-class PlanShards(beam.PTransform):
-    """Makes the plan: one element, ("plan", JSON of `make_plan`)."""
-
-    def __init__(self, options: ConversionOptions, *, output: str):
-        self._options = options
-        self._output = output
-
-    def expand(self, inputs: Mapping[str, beam.PCollection]) -> beam.PCollection:
-        """`inputs` are `reports` of ReadAnnotations and `sizes` of JoinImages."""
-        return (
-            inputs["reports"].pipeline
-            | "Once" >> beam.Create([None])
-            | "Make plan"
-            >> beam.ParDo(
-                _MakePlan(self._options, self._output),
-                reports=beam.pvalue.AsList(inputs["reports"]),
-                sizes=beam.pvalue.AsList(inputs["sizes"]),
-            ).with_output_types(tuple[str, bytes])
-        )
-
-
-class AssignShards(beam.PTransform):
-    """(split, batch) and the plan to (shard key, batches of the shard's images)."""
-
-    def __init__(self, plan: beam.PCollection):
-        self._plan = plan
-
-    def expand(self, images: beam.PCollection) -> beam.PCollection:
-        assigned = images | "To shards" >> beam.ParDo(
-            _AssignShards(), plan=beam.pvalue.AsDict(self._plan)
-        ).with_output_types(tuple[str, bytes])
-        every = self._plan | "Every shard" >> beam.ParDo(_EveryShard()).with_output_types(
-            tuple[str, bytes]
-        )
-        return (assigned, every) | beam.Flatten() | "By shard" >> beam.GroupByKey()
+@beam.ptransform_fn
+def AssignShards(images: beam.PCollection, plan: beam.PCollection) -> beam.PCollection:  # noqa: N802
+    """(split, batch) and the plan to ((split, shard, shards), batches of the shard's images)."""
+    assigned = images | "To shards" >> beam.FlatMap(_assign, plan=beam.pvalue.AsSingleton(plan))
+    every = plan | "Every shard" >> beam.FlatMap(_every_shard)
+    return (assigned, every) | beam.Flatten() | "By shard" >> beam.GroupByKey()

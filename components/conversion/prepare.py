@@ -1,19 +1,16 @@
 """What is checked before the Beam job starts: the things that make a whole run pointless."""
 
 import itertools
-import zipfile
 
-from apache_beam.io.filesystem import BeamIOError
 from apache_beam.io.filesystems import FileSystems
 
 from components.conversion.options import ConversionOptions, SplitSource
 from components.storage.files import (
-    PLAN,
-    SUMMARY,
+    begin_run,
     check_output_name,
+    file_exists,
     folder_exists,
-    remove_files,
-    write_file,
+    refusing,
 )
 from components.storage.image_store import candidate_paths, open_store
 from pix2seq_model.data import manifest as dataset_info
@@ -24,23 +21,15 @@ _IMAGES_TRIED = 40
 _TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
 
 
-def _exists(path: str) -> bool:
-    try:
-        return FileSystems.exists(path)
-    except (ValueError, BeamIOError) as error:
-        raise DataError(f"{path} cannot be read: {error}") from None
-
-
 def _check_annotations(split: str, path: str) -> None:
-    if not _exists(path):
+    if not file_exists(path):
         raise DataError(f"annotation file of split {split!r} does not exist: {path}")
-    try:
-        with FileSystems.open(path) as file:
-            start = file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n")
-    except IsADirectoryError:
-        raise DataError(f"{path} is a folder; give the JSON file of split {split!r}") from None
-    except (OSError, BeamIOError) as error:
-        raise DataError(f"{path} cannot be read: {error}") from None
+    with refusing(f"{path} cannot be read"):
+        try:
+            with FileSystems.open(path) as file:
+                start = file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n")
+        except IsADirectoryError:
+            raise DataError(f"{path} is a folder; give the JSON file of split {split!r}") from None
     if not start.startswith(b"{"):
         what = "is empty" if not start else f"begins with {start[:20]!r}"
         raise DataError(
@@ -50,17 +39,15 @@ def _check_annotations(split: str, path: str) -> None:
 
 
 def _check_images(split: str, source: SplitSource) -> None:
-    if not _exists(source.images) and not folder_exists(source.images):
+    if not file_exists(source.images) and not folder_exists(source.images):
         raise DataError(f"folder of images of split {split!r} does not exist: {source.images}")
     if source.images.endswith(_TAR_SUFFIXES):
         raise DataError(
             f"{source.images} is a tar archive, which cannot be read in place; unpack it with "
             "`python pipelines/unpack_archives.py`"
         )
-    try:
+    with refusing(f"{source.images} is not a zip archive that can be read"):
         store = open_store(source.images)
-    except (zipfile.BadZipFile, OSError, BeamIOError) as error:
-        raise DataError(f"{source.images} is not a zip archive that can be read: {error}") from None
     with FileSystems.open(source.annotations) as file:
         rows = read_array(file, "images", path=source.annotations)
         tried = [parse_image_row(raw, 0) for raw in itertools.islice(rows, _IMAGES_TRIED)]
@@ -86,11 +73,5 @@ def prepare_conversion(options: ConversionOptions, output: str) -> None:
     for split, source in options.splits.items():
         _check_annotations(split, source.annotations)
         _check_images(split, source)
-    try:
-        # The old data set ends here: its shards are about to be replaced.
-        remove_files(f"{output}/{dataset_info.FILE_NAME}", f"{output}/{PLAN}")
-        write_file(output, SUMMARY, b"{}")
-    except (OSError, BeamIOError, ValueError) as error:
-        raise DataError(
-            f"{output} cannot be written ({error}); give another output folder"
-        ) from None
+    # The old data set ends here: its shards are about to be replaced.
+    begin_run(output, manifest=dataset_info.FILE_NAME)

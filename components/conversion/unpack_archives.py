@@ -6,24 +6,27 @@ with a note are done, and files that are there with their full size are not writ
 """
 
 import hashlib
+import shutil
 import tarfile
-from collections.abc import Iterator
+from operator import itemgetter
 from typing import Any
 
 import apache_beam as beam
 import orjson
-from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
 from components.storage.files import (
-    NewFile,
+    TEMPORARY_FILES,
     check_output_name,
     file_metadata,
     file_size,
+    new_file,
+    open_file,
     read_file,
-    remove_temporary_files,
+    remove_others,
     write_file,
 )
+from components.storage.shards import Once
 from pix2seq_model.errors import DataError
 
 _CHUNK_BYTES = 1 << 20
@@ -54,108 +57,80 @@ def refusal(member: tarfile.TarInfo, *, max_member_bytes: int) -> str:
     return ""
 
 
-class _Unpack(beam.DoFn):
-    """Path of an archive to a report, bytes of JSON: what it had, or why it was refused."""
-
-    def __init__(self, output: str, *, max_member_bytes: int):
-        self._output = output
-        self._max_member_bytes = max_member_bytes
-
-    def process(self, archive: str) -> Iterator[bytes]:
-        found = file_metadata(archive)
-        if found is None:
-            raise FileNotFoundError(archive)
-        version = [found.size_in_bytes, found.last_updated_in_seconds]
-        stored = read_file(self._output, _note_name(archive))
-        if stored is not None and orjson.loads(stored)["version"] == version:
-            yield stored
-            return
-        report: dict[str, Any] = {"archive": archive, "version": version, "problem": "", "files": 0}
-        try:
-            self._unpack(archive, report)
-        except (tarfile.TarError, EOFError, OSError, BeamIOError) as error:
-            report["problem"] = (
-                f"{archive}: damaged or cut off after {report['files']} files ({error}); "
-                "download it again"
-            )
-        except DataError as error:
-            report["problem"] = str(error)
-        content = orjson.dumps(report)
-        if not report["problem"]:
-            write_file(self._output, _note_name(archive), content)
-        yield content
-
-    def _unpack(self, archive: str, report: dict[str, Any]) -> None:
-        with (
-            FileSystems.open(archive, compression_type=CompressionTypes.UNCOMPRESSED) as file,
-            tarfile.open(fileobj=file, mode="r|*") as tar,
-        ):
+def _unpack(archive: str, output: str, *, max_member_bytes: int) -> dict[str, Any]:
+    """Unpacks an archive and returns a report: what it had, or why it was refused."""
+    if (found := file_metadata(archive)) is None:
+        raise FileNotFoundError(archive)
+    version = [found.size_in_bytes, found.last_updated_in_seconds]
+    stored = orjson.loads(read_file(output, _note_name(archive)) or b"{}")
+    if stored.get("version") == version:
+        return stored
+    report: dict[str, Any] = {"archive": archive, "version": version, "problem": "", "files": 0}
+    try:
+        with open_file(archive) as file, tarfile.open(fileobj=file, mode="r|*") as tar:
             for member in tar:
-                why = refusal(member, max_member_bytes=self._max_member_bytes)
-                if why:
+                if why := refusal(member, max_member_bytes=max_member_bytes):
                     raise DataError(
                         f"{archive}: member {member.name!r} is refused: {why}; the archive is not "
                         "what it should be: download it again from its publisher"
                     )
-                if member.isdir():
-                    continue
-                self._write_member(tar, member)
-                report["files"] += 1
-
-    def _write_member(self, tar: tarfile.TarFile, member: tarfile.TarInfo) -> None:
-        name = member.name.removeprefix("./")
-        if file_size(self._output, name) == member.size:
-            return
-        content = tar.extractfile(member)
-        assert content is not None  # as for every file
-        with NewFile(self._output, name) as file:
-            while chunk := content.read(_CHUNK_BYTES):
-                file.write(chunk)
-
-
-class _WriteReports(beam.DoFn):
-    def __init__(self, output: str):
-        self._output = output
-
-    def process(self, element: None, reports: list[bytes]) -> None:
-        content = sorted((orjson.loads(r) for r in reports), key=lambda r: r["archive"])
-        write_file(self._output, _SUMMARY, orjson.dumps(content))
-
-
-class UnpackArchives(beam.PTransform):
-    """Unpacks tar and tar.gz archives into one folder; `check_unpacked` tells how it went."""
-
-    def __init__(self, archives: list[str], *, output: str, max_member_bytes: int = 200_000_000):
-        """
-        Args:
-          archives: Their paths.
-          output: Folder.
-          max_member_bytes: An archive with a larger file in it is refused.
-
-        Raises:
-          DataError: `output` cannot be a folder's name.
-        """
-        check_output_name(output)
-        self._archives = archives
-        self._output = output.rstrip("/")
-        self._max_member_bytes = max_member_bytes
-
-    def expand(self, pbegin: beam.pvalue.PBegin) -> beam.PCollection:
-        reports = (
-            pbegin
-            | "Archives" >> beam.Create(self._archives)
-            | "Spread" >> beam.Reshuffle()
-            | "Unpack"
-            >> beam.ParDo(
-                _Unpack(self._output, max_member_bytes=self._max_member_bytes)
-            ).with_output_types(bytes)
+                if not member.isdir():
+                    _write_member(tar, member, output)
+                    report["files"] += 1
+    except (tarfile.TarError, EOFError, OSError) as error:
+        report["problem"] = (
+            f"{archive}: damaged or cut off after {report['files']} files ({error}); "
+            "download it again"
         )
-        return (
-            pbegin
-            | "Once" >> beam.Create([None])
-            | "Report"
-            >> beam.ParDo(_WriteReports(self._output), reports=beam.pvalue.AsList(reports))
-        )
+    except DataError as error:
+        report["problem"] = str(error)
+    else:
+        write_file(output, _note_name(archive), orjson.dumps(report))
+    return report
+
+
+def _write_member(tar: tarfile.TarFile, member: tarfile.TarInfo, output: str) -> None:
+    name = member.name.removeprefix("./")
+    if file_size(output, name) == member.size:
+        return
+    content = tar.extractfile(member)
+    assert content is not None  # as for every file
+    with new_file(output, name) as file:
+        shutil.copyfileobj(content, file, _CHUNK_BYTES)
+
+
+def _write_reports(output: str, reports: list[Any]) -> None:
+    write_file(output, _SUMMARY, orjson.dumps(sorted(reports, key=itemgetter("archive"))))
+
+
+@beam.ptransform_fn
+def UnpackArchives(  # noqa: N802
+    pbegin: beam.pvalue.PBegin,
+    archives: list[str],
+    *,
+    output: str,
+    max_member_bytes: int = 200_000_000,
+) -> beam.PCollection:
+    """Unpacks tar and tar.gz archives into one folder; `check_unpacked` tells how it went.
+
+    Args:
+      pbegin: Of the pipeline.
+      archives: Their paths.
+      output: Folder.
+      max_member_bytes: An archive with a larger file in it is refused.
+
+    Raises:
+      DataError: `output` cannot be a folder's name.
+    """
+    check_output_name(output)
+    output = output.rstrip("/")
+    reports = (
+        pbegin
+        | "Archives" >> beam.Create(archives)
+        | "Spread" >> beam.Reshuffle()
+        | "Unpack" >> beam.Map(_unpack, output, max_member_bytes=max_member_bytes)
+    )
+    return pbegin | "Report" >> Once(_write_reports, output, reports=reports)
 
 
 def find_archives(pattern: str) -> list[str]:
@@ -164,8 +139,7 @@ def find_archives(pattern: str) -> list[str]:
     Raises:
       DataError: there are none.
     """
-    found = FileSystems.match([pattern])[0].metadata_list
-    archives = sorted(file.path for file in found)
+    archives = sorted(file.path for file in FileSystems.match([pattern])[0].metadata_list)
     if not archives:
         raise DataError(f"no archive matches {pattern}")
     return archives
@@ -178,9 +152,8 @@ def check_unpacked(output: str) -> int:
       DataError: an archive was damaged or refused.
     """
     output = output.rstrip("/")
-    remove_temporary_files(output)
+    remove_others(output, TEMPORARY_FILES, kept=())
     reports = orjson.loads(read_file(output, _SUMMARY) or b"[]")
-    problems = [report["problem"] for report in reports if report["problem"]]
-    if problems:
+    if problems := [report["problem"] for report in reports if report["problem"]]:
         raise DataError("\n".join(problems))
     return sum(report["files"] for report in reports)

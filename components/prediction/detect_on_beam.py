@@ -9,11 +9,10 @@ from typing import Any
 
 import apache_beam as beam
 import orjson
-from apache_beam.io.filesystem import CompressionTypes
-from apache_beam.io.filesystems import FileSystems
 
 from components.prediction.options import PredictionOptions
 from components.prediction.predict import predict_images
+from components.storage.files import open_file
 from pix2seq_model.data.ground_truth import SplitTruth, category_numbers
 from pix2seq_model.evaluation.settings import EvaluationSettings
 from pix2seq_model.model_folder.folder import read_model_info
@@ -23,7 +22,6 @@ def detect_on_beam(
     model_dir: str,
     examples_dir: str,
     *,
-    split: str,
     settings: EvaluationSettings,
     truth: SplitTruth,
     work_dir: str,
@@ -32,7 +30,7 @@ def detect_on_beam(
     """Finds with the workers of a Beam job what `evaluate_model` finds in its own process.
 
     Args:
-      model_dir, examples_dir, split, settings: see `evaluate_model`.
+      model_dir, examples_dir, settings: see `evaluate_model`.
       truth: of the split.
       work_dir: where the job writes, local or in a bucket; the same folder continues it.
       make_pipeline: makes the pipeline.
@@ -48,7 +46,7 @@ def detect_on_beam(
         PredictionOptions(
             model_dir=model_dir,
             images=(examples_dir,),
-            splits=(split,),
+            splits=(settings.split,),
             batch_size=settings.batch_size,
             score_threshold=0.0,
             precision=settings.precision,
@@ -83,13 +81,7 @@ def detect_on_beam(
 
 def _lines(folder: str, manifest: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """The lines of the job's files, in the order of the shards."""
-    names = [
-        name
-        for name in manifest["files"]
-        if name.startswith("detections/") and name.endswith(".jsonl")
-    ]
-    for name in sorted(names):
-        path = f"{folder}/{name}"
-        with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
-            for line in file:
-                yield orjson.loads(line)
+    for name in sorted(manifest["files"]):
+        if name.startswith("detections/") and name.endswith(".jsonl"):
+            with open_file(f"{folder}/{name}") as file:
+                yield from map(orjson.loads, file)

@@ -4,16 +4,17 @@ A shard of work is one JSON object: {"files": [[path, size, version], ...]} or, 
 examples folder, {"records": path, "num_images": n, "version": sha256}.
 """
 
+import itertools
 import os
 import posixpath
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from apache_beam.io.filesystem import BeamIOError, FileMetadata
+from apache_beam.io.filesystem import FileMetadata
 from apache_beam.io.filesystems import FileSystems
 
 from components.prediction.options import PredictionOptions
-from components.storage.files import file_metadata, folder_exists
+from components.storage.files import file_exists, file_metadata, folder_exists, refusing
 from pix2seq_model.data import manifest as dataset_info
 from pix2seq_model.errors import DataError
 from pix2seq_model.prediction.image_sources import SUFFIXES
@@ -30,27 +31,29 @@ def find_work(options: PredictionOptions) -> Iterator[dict[str, Any]]:
     Raises:
       DataError: a place does not exist, holds no image, or cannot be read.
     """
-    waiting: list[list[Any]] = []
-    for place in options.images:
-        place = place.rstrip("/") or "/"
-        if _exists(f"{place}/{dataset_info.FILE_NAME}"):
-            if waiting:
-                yield {"files": waiting}
-                waiting = []
-            yield from _record_shards(place, options.splits)
-            continue
-        found = 0
-        for found, row in enumerate(_files(place), start=1):  # noqa: B007 - counted
-            waiting.append(row)
-            if len(waiting) == options.images_per_shard:
-                yield {"files": waiting}
-                waiting = []
-        if not found:
-            raise DataError(
-                f"{place}: no image found; looked for files that end in {', '.join(SUFFIXES)}"
-            )
-    if waiting:
-        yield {"files": waiting}
+    places = [place.rstrip("/") or "/" for place in options.images]
+    for has_records, group in itertools.groupby(places, key=_has_records):
+        if has_records:
+            for place in group:
+                yield from _record_shards(place, options.splits)
+        else:
+            rows = itertools.chain.from_iterable(map(_some_files, group))
+            while files := list(itertools.islice(rows, options.images_per_shard)):
+                yield {"files": files}
+
+
+def _has_records(place: str) -> bool:
+    return file_exists(f"{place}/{dataset_info.FILE_NAME}")
+
+
+def _some_files(place: str) -> Iterator[list[Any]]:
+    files = _files(place)
+    if (first := next(files, None)) is None:
+        raise DataError(
+            f"{place}: no image found; looked for files that end in {', '.join(SUFFIXES)}"
+        )
+    yield first
+    yield from files
 
 
 def _record_shards(folder: str, splits: Iterable[str]) -> Iterator[dict[str, Any]]:
@@ -70,7 +73,7 @@ def _files(place: str) -> Iterator[list[Any]]:
         )
     file = file_metadata(place)
     if any(character in place for character in "*?[") and file is None:
-        yield from _matches(place)
+        yield from map(_row, _matched(place))
     elif folder_exists(place):
         yield from _folder(place)
     elif file is None:
@@ -97,15 +100,9 @@ def _folder(place: str) -> Iterator[list[Any]]:
                 yield _row(file) if file else [path, *_UNKNOWN]
 
 
-def _matches(pattern: str) -> Iterator[list[Any]]:
-    yield from map(_row, _matched(pattern))
-
-
 def _matched(pattern: str) -> list[FileMetadata]:
-    try:
+    with refusing(f"{pattern} cannot be read"):
         return sorted(FileSystems.match([pattern])[0].metadata_list, key=lambda file: file.path)
-    except (BeamIOError, ValueError) as error:
-        raise DataError(f"{pattern} cannot be read: {error}") from None
 
 
 def _listed(place: str) -> Iterator[list[Any]]:
@@ -126,10 +123,3 @@ def _listed(place: str) -> Iterator[list[Any]]:
 
 def _row(file: FileMetadata) -> list[Any]:
     return [file.path, file.size_in_bytes, int((file.last_updated_in_seconds or 0) * 1000)]
-
-
-def _exists(path: str) -> bool:
-    try:
-        return FileSystems.exists(path)
-    except (ValueError, BeamIOError) as error:
-        raise DataError(f"{path} cannot be read: {error}") from None

@@ -15,13 +15,6 @@ MANIFEST = "predictions.json"
 OUR_FILES = ("detections/*", "unreadable/*", "progress/*")
 
 
-def lines_file(shard: int, num_shards: int) -> str:
-    return f"detections/detections-{shard:05d}-of-{num_shards:05d}.jsonl"
-
-
-def records_file(shard: int, num_shards: int) -> str:
-    return f"detections/detections-{shard:05d}-of-{num_shards:05d}.tfrecord"
-
-
-def unreadable_file(shard: int, num_shards: int) -> str:
-    return f"unreadable/unreadable-{shard:05d}-of-{num_shards:05d}.jsonl"
+def shard_file(kind: str, shard: int, num_shards: int, *, suffix: str = ".jsonl") -> str:
+    """Returns the path of a shard's lines, or records, of a kind: detections or unreadable."""
+    return f"{kind}/{kind}-{shard:05d}-of-{num_shards:05d}{suffix}"

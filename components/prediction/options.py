@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pix2seq_model.errors import ConfigError
+from pix2seq_model.setting_checks import check_settings, setting
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -28,26 +29,19 @@ class PredictionOptions:
     model_dir: str
     images: tuple[str, ...]
     splits: tuple[str, ...] = ()
-    images_per_shard: int = 500
-    batch_size: int = 8
+    images_per_shard: int = setting(500, at_least=1)
+    batch_size: int = setting(8, at_least=1)
     score_threshold: float = 0.3
-    max_pixels: int = 100_000_000
+    max_pixels: int = setting(100_000_000, at_least=1)
     precision: str = "float32"
     decoding: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        check_settings(self)
         if not self.images:
             raise ConfigError("no images to predict on; name a folder, a pattern or a list")
-        for name in ("images_per_shard", "batch_size", "max_pixels"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}; give 1 or more")
 
     def content(self) -> dict[str, Any]:
         """The options that decide what is found in an image (not: which images, how many)."""
-        return {
-            "batch_size": self.batch_size,
-            "score_threshold": self.score_threshold,
-            "max_pixels": self.max_pixels,
-            "precision": self.precision,
-            "decoding": dict(self.decoding),
-        }
+        names = ("batch_size", "score_threshold", "max_pixels", "precision")
+        return {**{name: getattr(self, name) for name in names}, "decoding": dict(self.decoding)}

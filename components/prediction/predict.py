@@ -6,12 +6,12 @@ large; the job itself carries nothing but numbers of shards.
 
 import collections
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from operator import itemgetter
 from typing import Any
 
 import apache_beam as beam
 import orjson
-from apache_beam.io.filesystem import BeamIOError
 
 from components.prediction.find_work import find_work
 from components.prediction.folder import KIND, MANIFEST, OUR_FILES, WORK
@@ -20,14 +20,16 @@ from components.prediction.predict_shards import PredictShard
 from components.storage.files import (
     PLAN,
     SUMMARY,
-    NewFile,
+    begin_run,
     check_output_name,
+    new_file,
     progress_file,
-    read_file,
-    remove_files,
+    read_summary,
+    refusing,
     remove_others,
     write_file,
 )
+from components.storage.shards import Once
 from pix2seq_model.errors import DataError
 from pix2seq_model.model_folder.folder import ModelInfo, read_model_info
 
@@ -38,45 +40,8 @@ class LostImagesError(AssertionError):
     """The job's own books do not balance: a defect of this code, never of the data."""
 
 
-class PredictImages(beam.PTransform):
-    """The shards of a list of work to their files, and a summary of them."""
-
-    def __init__(
-        self,
-        options: PredictionOptions,
-        *,
-        output: str,
-        model_identity: str,
-        shards: Sequence[tuple[int, int, int, int]],
-    ):
-        """`shards` are (shard, shards, offset, length) of the list of work."""
-        self._dofn = PredictShard(options, output=output, model_identity=model_identity)
-        self._output = output
-        self._shards = shards
-
-    def expand(self, pbegin: beam.pvalue.PBegin) -> beam.PCollection:
-        reports = (
-            pbegin
-            | "Shards" >> beam.Create(self._shards)
-            # Else one worker would own them all.
-            | "Spread" >> beam.Reshuffle()
-            | "Predict" >> beam.ParDo(self._dofn).with_output_types(bytes)
-        )
-        return (
-            pbegin
-            | "Once" >> beam.Create([None])
-            | "WriteSummary"
-            >> beam.ParDo(_WriteSummary(self._output), reports=beam.pvalue.AsList(reports))
-        )
-
-
-class _WriteSummary(beam.DoFn):
-    def __init__(self, output: str):
-        self._output = output
-
-    def process(self, element: None, reports: list[bytes]) -> None:
-        content = sorted(map(orjson.loads, reports), key=lambda report: report["shard"])
-        write_file(self._output, SUMMARY, orjson.dumps(content))
+def _write_summary(output: str, reports: list[Any]) -> None:
+    write_file(output, SUMMARY, orjson.dumps(sorted(reports, key=itemgetter("shard"))))
 
 
 def predict_images(
@@ -102,10 +67,16 @@ def predict_images(
     options = dataclasses.replace(options, decoding=info.decoding_with(options.decoding))
     _check_decoding(options, info)
     shards = _prepare(options, output)
+    owner = PredictShard(options, output=output, model_identity=info.weights_sha256)
     with make_pipeline() as pipeline:
-        _ = pipeline | "PredictImages" >> PredictImages(
-            options, output=output, model_identity=info.weights_sha256, shards=shards
+        reports = (
+            pipeline
+            | "Shards" >> beam.Create(shards)
+            # Else one worker would own them all.
+            | "Spread" >> beam.Reshuffle()
+            | "Predict" >> beam.ParDo(owner)
         )
+        _ = pipeline | "WriteSummary" >> Once(_write_summary, output, reports=reports)
     return _finish(options, output, info=info, num_shards=len(shards))
 
 
@@ -122,10 +93,9 @@ def _prepare(options: PredictionOptions, output: str) -> list[tuple[int, int, in
     """Takes an old manifest and plan out of the way and writes the list of work."""
     places: list[tuple[int, int]] = []
     offset = 0
-    try:
-        remove_files(f"{output}/{MANIFEST}", f"{output}/{PLAN}")
-        write_file(output, SUMMARY, b"[]")
-        with NewFile(output, WORK) as file:
+    begin_run(output, manifest=MANIFEST)
+    with refusing(f"{output} cannot be written; give another output folder"):
+        with new_file(output, WORK) as file:
             for work in find_work(options):
                 line = orjson.dumps(work, option=orjson.OPT_APPEND_NEWLINE)
                 file.write(line)
@@ -133,12 +103,6 @@ def _prepare(options: PredictionOptions, output: str) -> list[tuple[int, int, in
                 offset += len(line)
         plan = {"problem": "", "splits": {KIND: {"num_shards": len(places)}}}
         write_file(output, PLAN, orjson.dumps(plan))
-    except (OSError, BeamIOError, ValueError) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(
-            f"{output} cannot be written ({error}); give another output folder"
-        ) from None
     if len(places) > _MOST_SHARDS:
         raise DataError(
             f"{len(places):,} shards are too many: raise images_per_shard, which is "
@@ -151,24 +115,22 @@ def _finish(
     options: PredictionOptions, output: str, *, info: ModelInfo, num_shards: int
 ) -> dict[str, Any]:
     """Balances the books, removes what other runs left behind and writes the manifest."""
-    reports = orjson.loads(read_file(output, SUMMARY) or b"[]")
+    reports = read_summary(output)
     if [report["shard"] for report in reports] != list(range(num_shards)):
         raise LostImagesError(f"{output}: {num_shards} shards of work, {len(reports)} done")
-    problems = [report["problem"] for report in reports if report["problem"]]
-    if problems:
+    if problems := [report["problem"] for report in reports if report["problem"]]:
         raise DataError("\n".join(problems[:10]))
-    counts: collections.Counter[str] = collections.Counter()
-    unreadable: collections.Counter[str] = collections.Counter()
+    counts, unreadable = collections.Counter[str](), collections.Counter[str]()
+    files: dict[str, Any] = {}
     for report in reports:
         unreadable.update(report["unreadable"])
-        for name in ("images", "written", "detections"):
-            counts[name] += report[name]
+        counts.update({name: report[name] for name in ("images", "written", "detections")})
+        files |= report["files"]
     if counts["images"] != counts["written"] + unreadable.total():
         raise LostImagesError(
             f"{output}: {counts['images']} images, {counts['written']} written and "
             f"{unreadable.total()} unreadable"
         )
-    files = {name: file for report in reports for name, file in report["files"].items()}
     notes = {progress_file(KIND, shard, num_shards) for shard in range(num_shards)}
     remove_others(output, OUR_FILES, kept={PLAN, SUMMARY, WORK, *notes, *files})
     manifest = {

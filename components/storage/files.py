@@ -9,20 +9,25 @@ dataset_info.json                               written last
 """
 
 import contextlib
+import hashlib
 import os
 import uuid
-from collections.abc import Container, Iterable
-from typing import BinaryIO
+import zipfile
+from collections.abc import Container, Iterable, Iterator
+from typing import Any, BinaryIO
 
+import orjson
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes, FileMetadata
 from apache_beam.io.filesystems import FileSystems
 from google.api_core.exceptions import NotFound
 
-from pix2seq_model.errors import DataError
+from pix2seq_model.errors import DataError, UserError
 
 PLAN = "progress/plan.json"
 SUMMARY = "progress/summary.json"
 _TEMPORARY = "progress/tmp-"
+# What killed workers leave behind.
+TEMPORARY_FILES = (f"{_TEMPORARY}*",)
 
 
 def check_output_name(output: str) -> None:
@@ -46,48 +51,59 @@ def _make_folder_of(path: str) -> None:
     folder = path.rpartition("/")[0]
     if not FileSystems.exists(folder):
         # Another worker may have made it meanwhile; if it is not that, writing says what.
-        with contextlib.suppress(OSError, BeamIOError):
+        with contextlib.suppress(OSError):
             FileSystems.mkdirs(folder)
 
 
-class NewFile:
+@contextlib.contextmanager
+def new_file(output: str, name: str) -> Iterator[BinaryIO]:
     """A file written under a temporary name; it gets its own when the `with` block succeeds.
 
     Whoever dies while writing leaves a temporary file, never half of one that is read.
     """
+    path, temporary = f"{output}/{name}", f"{output}/{_TEMPORARY}{uuid.uuid4().hex}"
+    _make_folder_of(temporary)
+    file = FileSystems.create(temporary, compression_type=CompressionTypes.UNCOMPRESSED)
+    try:
+        with contextlib.closing(file):
+            yield file
+    except BaseException:
+        FileSystems.delete([temporary])
+        raise
+    _make_folder_of(path)
+    FileSystems.rename([temporary], [path])
 
-    def __init__(self, output: str, name: str):
-        self._path = f"{output}/{name}"
-        self._temporary = f"{output}/{_TEMPORARY}{uuid.uuid4().hex}"
 
-    def __enter__(self) -> BinaryIO:
-        _make_folder_of(self._temporary)
-        self._file = FileSystems.create(
-            self._temporary, compression_type=CompressionTypes.UNCOMPRESSED
-        )
-        return self._file
+class CountedFile:
+    """Writes to an open file, and knows how much it was and its digest."""
 
-    def __exit__(self, error_type: type[BaseException] | None, *_: object) -> None:
-        self._file.close()
-        if error_type is not None:
-            FileSystems.delete([self._temporary])
-            return
-        _make_folder_of(self._path)
-        FileSystems.rename([self._temporary], [self._path])
+    def __init__(self, file: BinaryIO):
+        self._file, self._digest, self._num_bytes = file, hashlib.sha256(), 0
+
+    def write(self, content: bytes) -> None:
+        self._file.write(content)
+        self._digest.update(content)
+        self._num_bytes += len(content)
+
+    def described(self) -> dict[str, Any]:
+        return {"num_bytes": self._num_bytes, "sha256": self._digest.hexdigest()}
 
 
 def write_file(output: str, name: str, content: bytes) -> None:
     """Writes a small file whole or not at all."""
-    with NewFile(output, name) as file:
+    with new_file(output, name) as file:
         file.write(content)
+
+
+def open_file(path: str) -> BinaryIO:
+    """Opens a file as it is: Beam would unpack one whose name ends in `.gz` or the like."""
+    return FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
 
 
 def read_file(output: str, name: str) -> bytes | None:
     """Returns a file's content, or None if there is none."""
     try:
-        with FileSystems.open(
-            f"{output}/{name}", compression_type=CompressionTypes.UNCOMPRESSED
-        ) as file:
+        with open_file(f"{output}/{name}") as file:
             return file.read()
     except (FileNotFoundError, NotFound, BeamIOError):
         return None
@@ -126,20 +142,6 @@ def folder_exists(path: str) -> bool:
     return bool(FileSystems.match([f"{path.rstrip('/')}/**"], limits=[1])[0].metadata_list)
 
 
-def remove_temporary_files(output: str) -> None:
-    """Removes what killed workers left behind."""
-    found = FileSystems.match([f"{output}/{_TEMPORARY}*"])[0].metadata_list
-    if found:
-        FileSystems.delete([file.path for file in found])
-
-
-def remove_files(*paths: str) -> None:
-    """Removes those of the files that are there."""
-    there = [path for path in paths if FileSystems.exists(path)]
-    if there:
-        FileSystems.delete(there)
-
-
 def remove_others(output: str, patterns: Iterable[str], *, kept: Container[str]) -> None:
     """Removes what an earlier run, another number of shards or a killed worker left behind.
 
@@ -155,5 +157,48 @@ def remove_others(output: str, patterns: Iterable[str], *, kept: Container[str])
         for file in match.metadata_list
         if file.path.startswith(f"{output}/") and file.path.removeprefix(f"{output}/") not in kept
     ]
-    if others:
-        FileSystems.delete(others)
+    FileSystems.delete(others)
+
+
+@contextlib.contextmanager
+def refusing(what: str) -> Iterator[None]:
+    """Raises DataError, with the reason behind `what`, where files cannot be used in the block."""
+    try:
+        yield
+    except UserError:
+        raise
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise DataError(f"{what}: {error}") from None
+
+
+def file_exists(path: str) -> bool:
+    """Whether a file is there.
+
+    Raises:
+      DataError: its place cannot be asked.
+    """
+    with refusing(f"{path} cannot be read"):
+        return FileSystems.exists(path)
+
+
+def begin_run(output: str, *, manifest: str) -> None:
+    """Takes an old manifest and plan out of the way and makes an empty summary.
+
+    Raises:
+      DataError: `output` cannot be written.
+    """
+    with refusing(f"{output} cannot be written; give another output folder"):
+        old = [f"{output}/{name}" for name in (manifest, PLAN)]
+        FileSystems.delete([path for path in old if FileSystems.exists(path)])
+        write_file(output, SUMMARY, b"{}")
+
+
+def read_summary(output: str) -> Any:
+    """Returns what the Beam job found out.
+
+    Raises:
+      BeamIOError: the job did not come to its end.
+    """
+    if not (summary := orjson.loads(read_file(output, SUMMARY) or b"{}")):
+        raise BeamIOError(f"{output}/{SUMMARY} was not written: the Beam job did not finish")
+    return summary

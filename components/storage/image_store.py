@@ -4,6 +4,7 @@ Objects365's images are unpacked in three ways, so an image is looked for as `fi
 `patchN/basename`, then as `basename`. Local paths and `gs://` alike.
 """
 
+import collections
 import functools
 import posixpath
 import re
@@ -14,23 +15,18 @@ import zlib
 from typing import BinaryIO, NamedTuple, Protocol
 
 import tenacity
-from apache_beam.io.filesystem import BeamIOError, CompressionTypes
-from apache_beam.io.filesystems import FileSystems
 from google.api_core.exceptions import GoogleAPIError, NotFound
 
-from components.storage.files import file_metadata
+from components.storage.files import file_metadata, open_file
 
 # What `ImageStore.read` raises; all but the last may pass.
-READING_ERRORS = (OSError, BeamIOError, GoogleAPIError, zipfile.BadZipFile)
+READING_ERRORS = (OSError, GoogleAPIError, zipfile.BadZipFile)
 _PASSING_ERRORS = READING_ERRORS[:-1]
 _PATCH = re.compile(r"(?:^|/)(patch\d+)/")
+_MISSING = (FileNotFoundError, NotFound)
 _retrying = tenacity.Retrying(
-    retry=tenacity.retry_if_exception(
-        lambda error: (
-            isinstance(error, _PASSING_ERRORS)
-            and not isinstance(error, FileNotFoundError | NotFound)
-        )
-    ),
+    retry=tenacity.retry_if_exception_type(_PASSING_ERRORS)
+    & tenacity.retry_if_not_exception_type(_MISSING),
     stop=tenacity.stop_after_attempt(4),
     wait=tenacity.wait_exponential(multiplier=0.5),  # seconds: 0.5, 1, 2
     reraise=True,
@@ -77,58 +73,30 @@ def candidate_paths(file_name: str) -> list[str]:
     return list(dict.fromkeys(paths))
 
 
-def _is_local(path: str) -> bool:
-    return "://" not in path
-
-
 def _open_for_ranges(path: str) -> BinaryIO:
-    if _is_local(path):
-        return open(path, "rb")
     if path.startswith("gs://"):
         from apache_beam.io.gcp.gcsio import GcsIO  # Takes a second to import.
 
         return GcsIO().open(path, read_buffer_size=_RANGE_BYTES)
-    # Not by suffix: the file system would otherwise try to decompress the archive itself.
-    return FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
+    return open_file(path)
 
 
 class ImageFolder:
     """Images in a folder."""
 
     def __init__(self, root: str):
-        self._root = root
-
-    def _full_path(self, path: str) -> str:
-        return f"{self._root.rstrip('/')}/{path}"
+        self._root = root.rstrip("/")
 
     def locate(self, file_name: str) -> Location | None:
         for path in candidate_paths(file_name):
-            full_path = self._full_path(path)
-            found = file_metadata(full_path)
-            if found:
+            if found := file_metadata(f"{self._root}/{path}"):
                 version = int(found.last_updated_in_seconds * 1000)
                 return Location(path, found.size_in_bytes, version)
         return None
 
     def read(self, path: str) -> bytes:
-        full_path = self._full_path(path)
-        if _is_local(full_path):
-            with open(full_path, "rb") as file:
-                return file.read()
-        with FileSystems.open(full_path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+        with open_file(f"{self._root}/{path}") as file:
             return file.read()
-
-
-class _Member(NamedTuple):
-    """What a zip archive's directory says of a file: where its own header begins, and the rest."""
-
-    name: str
-    header_offset: int
-    packed_size: int
-    size: int
-    checksum: int
-    method: int
-    is_encrypted: bool
 
 
 class ImageZip:
@@ -141,63 +109,51 @@ class ImageZip:
     def __init__(self, path: str):
         self._path = path
         self._of_thread = threading.local()
-        self._by_path: dict[str, _Member] = {}
-        self._by_name: dict[str, list[_Member]] = {}
-        with _open_for_ranges(path) as file, zipfile.ZipFile(file) as archive:
-            for info in archive.infolist():
-                if not info.is_dir():
-                    self._add(info)
-
-    def _add(self, info: zipfile.ZipInfo) -> None:
-        member = _Member(
-            info.filename,
-            info.header_offset,
-            info.compress_size,
-            info.file_size,
-            info.CRC,
-            info.compress_type,
-            bool(info.flag_bits & _ENCRYPTED),
-        )
-        self._by_path[member.name] = member
-        self._by_name.setdefault(posixpath.basename(member.name), []).append(member)
+        self._by_name: dict[str, list[zipfile.ZipInfo]] = collections.defaultdict(list)
+        with _open_for_ranges(path) as file, zipfile.ZipFile(file) as self._archive:
+            for member in self._archive.infolist():
+                if not member.is_dir():
+                    self._by_name[posixpath.basename(member.filename)].append(member)
 
     def locate(self, file_name: str) -> Location | None:
         members = self._by_name.get(posixpath.basename(file_name), [])
         for path in candidate_paths(file_name):
             # Archives have a folder of their own at the top (`train2017/`), or none.
             for member in members:
-                if member.name == path or member.name.endswith(f"/{path}"):
-                    return Location(member.name, member.size, member.checksum)
+                if member.filename == path or member.filename.endswith(f"/{path}"):
+                    return Location(member.filename, member.file_size, member.CRC)
         return None
 
     def read(self, path: str) -> bytes:
-        member = self._by_path[path]
-        if member.is_encrypted or member.method not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            how = "encrypted" if member.is_encrypted else f"packed by method {member.method}"
+        member = self._archive.getinfo(path)
+        is_encrypted, method = member.flag_bits & _ENCRYPTED, member.compress_type
+        if is_encrypted or method not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            how = "encrypted" if is_encrypted else f"packed by method {method}"
             raise zipfile.BadZipFile(f"{path} is {how}; unpack {self._path} and name the folder")
         data = self._packed(member)
-        if member.method == zipfile.ZIP_DEFLATED:
+        if method == zipfile.ZIP_DEFLATED:
             try:
                 # A byte more than promised is enough to see that the promise is broken.
-                data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, member.size + 1)
+                data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, member.file_size + 1)
             except zlib.error as error:
                 raise zipfile.BadZipFile(f"{path} is damaged in {self._path}: {error}") from None
-        if len(data) != member.size or zlib.crc32(data) != member.checksum:
+        if len(data) != member.file_size or zlib.crc32(data) != member.CRC:
             raise zipfile.BadZipFile(f"{path} is damaged in {self._path}: wrong checksum")
         return data
 
-    def _packed(self, member: _Member) -> bytes:
+    def _packed(self, member: zipfile.ZipInfo) -> bytes:
         """The bytes of a member as they lie in the archive, mostly in one read."""
-        name_size = len(member.name.encode())
-        wanted = _HEADER.size + name_size + _USUAL_EXTRA + member.packed_size
-        start = self._read_range(member.header_offset, wanted)
+        offset, size = member.header_offset, member.compress_size
+        name_size = len(member.filename.encode())
+        start = self._read_range(offset, _HEADER.size + name_size + _USUAL_EXTRA + size)
         if len(start) < _HEADER.size or not start.startswith(b"PK\3\4"):
-            raise zipfile.BadZipFile(f"{member.name} is not where {self._path}'s directory says")
+            raise zipfile.BadZipFile(
+                f"{member.filename} is not where {self._path}'s directory says"
+            )
         begin = _HEADER.size + sum(_HEADER.unpack_from(start))
-        packed = start[begin : begin + member.packed_size]
-        missing = member.packed_size - len(packed)
-        if missing:
-            packed += self._read_range(member.header_offset + begin + len(packed), missing)
+        packed = start[begin : begin + size]
+        if missing := size - len(packed):
+            packed += self._read_range(offset + begin + len(packed), missing)
         return packed
 
     def _read_range(self, offset: int, size: int) -> bytes:
@@ -227,5 +183,5 @@ def read_with_retries(store: ImageStore, path: str) -> bytes:
     """
     try:
         return _retrying(store.read, path)
-    except (FileNotFoundError, NotFound) as error:
+    except _MISSING as error:
         raise FileNotFoundError(path) from error

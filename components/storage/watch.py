@@ -55,25 +55,19 @@ class ShardBar:
     def _look(self) -> None:
         plan = orjson.loads(read_file(self._output, PLAN) or b"{}")
         if not plan or plan["problem"]:
-            if self._line.is_live:
-                self._line.show(f"{self._waiting}  {self._elapsed()}")
+            self._show(self._waiting, tenth=-1)
             return
         counts = {split: planned["num_shards"] for split, planned in plan["splits"].items()}
-        patterns = [
-            f"{self._output}/progress/{split}-*-of-{count:05d}.json"
-            for split, count in counts.items()
-        ]
-        found = FileSystems.match(patterns)
-        self._show(sum(len(match.metadata_list) for match in found), sum(counts.values()))
-
-    def _show(self, done: int, total: int) -> None:
+        found = FileSystems.match(
+            [f"{self._output}/progress/{split}-*-of-{n:05d}.json" for split, n in counts.items()]
+        )
+        done, total = sum(len(match.metadata_list) for match in found), sum(counts.values())
         text = f"{self._working}: {done} of {total} shards"
-        tenth = done * _LINES_IN_A_LOG // total
+        self._show(text, tenth=done * _LINES_IN_A_LOG // total)
+
+    def _show(self, text: str, *, tenth: int) -> None:
         if self._line.is_live:
-            self._line.show(f"{text}  {self._elapsed()}")
+            self._line.show(f"{text}  {duration_text(time.monotonic() - self._start)}")
         elif tenth > self._logged:
             self._logged = tenth
             self._line.show(text)
-
-    def _elapsed(self) -> str:
-        return duration_text(time.monotonic() - self._start)

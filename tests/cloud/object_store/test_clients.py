@@ -26,11 +26,11 @@ for number in range(12):
 """
 BEAM = """
 from apache_beam.io.filesystem import CompressionTypes
-from components.storage.files import NewFile, read_file
+from components.storage.files import new_file, read_file
 assert read_file("gs://bucket/run", "0") is None
 for number in range(12):
     content = bytes([number]) * 10 ** (number % 4 + 3)
-    with NewFile("gs://bucket/run", str(number)) as file:
+    with new_file("gs://bucket/run", str(number)) as file:
         file.write(content)
     assert read_file("gs://bucket/run", str(number)) == content
 """

@@ -74,5 +74,5 @@ def test_what_is_not_there_is_refused(tmp_path):
             work(place)
     with pytest.raises(ConfigError, match="no images to predict on"):
         work()
-    with pytest.raises(ConfigError, match="batch_size is 0"):
+    with pytest.raises(ConfigError, match="batch_size=0 must be at least 1"):
         work("x", batch_size=0)

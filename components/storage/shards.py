@@ -1,0 +1,87 @@
+"""Shards, each written by the worker that owns it, and what is done once for all of them."""
+
+import collections
+from collections.abc import Callable, Iterable, Iterator
+from concurrent import futures
+from typing import Any, TypeVar
+
+import apache_beam as beam
+import orjson
+
+from components.storage.files import progress_file, read_file, write_file
+
+_READING_THREADS = 8
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+
+class ShardOwner(beam.DoFn):
+    """Writes shards; one that a run before finished is kept as it is.
+
+    The files of a shard are written to temporary names and renamed; the note that it is complete,
+    its report, comes after them. A shard with such a note for the same content is not written
+    again: that is how a run after a kill goes on.
+    """
+
+    def __init__(self, output: str):
+        self._output = output
+
+    def setup(self) -> None:
+        self._threads = futures.ThreadPoolExecutor(_READING_THREADS)
+
+    def teardown(self) -> None:
+        self._threads.shutdown()
+
+    def is_kept(self, report: dict[str, Any]) -> bool:
+        """Whether the shard of an earlier report is what would be written, and its files there."""
+        raise NotImplementedError
+
+    def report(
+        self, place: tuple[str, int, int], content_key: str, write: Callable[[], dict[str, Any]]
+    ) -> dict[str, Any]:
+        """Returns the report of a shard, of a run before this or of `write`.
+
+        Args:
+          place: Split, shard, shards.
+          content_key: The digest of all that decides what is in the shard.
+          write: Writes the shard and returns its report; one with a `problem` is not noted.
+        """
+        note = progress_file(*place)
+        report = orjson.loads(read_file(self._output, note) or b"{}")
+        if report.get("content_key") != content_key or not self.is_kept(report):
+            report = {**write(), "content_key": content_key}
+            if not report.get("problem"):
+                write_file(self._output, note, orjson.dumps(report))
+        return report
+
+    def read_ahead(
+        self, read: Callable[[_Item], _Result], items: Iterable[_Item], *, most: int
+    ) -> Iterator[tuple[_Item, "futures.Future[_Result]"]]:
+        """Reads in threads, `most` items in memory at a time, and yields in order."""
+        waiting: collections.deque[tuple[_Item, futures.Future[_Result]]] = collections.deque()
+        for item in items:
+            waiting.append((item, self._threads.submit(read, item)))
+            if len(waiting) >= most:
+                yield waiting.popleft()
+        yield from waiting
+
+
+@beam.ptransform_fn
+def Once(  # noqa: N802
+    pbegin: beam.pvalue.PBegin,
+    function: Callable[..., Any],
+    output: str,
+    *arguments: Any,
+    **lists: beam.PCollection,
+) -> beam.PCollection:
+    """Calls a function once, with the whole of PCollections as lists when they are complete.
+
+    Args:
+      pbegin: Of the pipeline.
+      function: Called as `function(output, *arguments, name=list)`.
+      output: Folder.
+      *arguments: More values.
+      **lists: By the function's names of the lists; their order is not always the same.
+    """
+    sides = {name: beam.pvalue.AsList(collection) for name, collection in lists.items()}
+    return pbegin | beam.Create([output]) | beam.Map(function, *arguments, **sides)
