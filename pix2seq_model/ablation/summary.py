@@ -104,6 +104,11 @@ class Summary:
         return "\n".join(_text_lines(self))
 
 
+def usual_of(rows: Sequence[Row]) -> Row | None:
+    """The row that the others are compared with, if it is among them."""
+    return next((row for row in rows if row.is_usual), None)
+
+
 QUESTIONS = {
     "bins": ("Bins of a coordinate", "bins"),
     "order": ("Order of the objects", "order"),
@@ -250,7 +255,7 @@ def _text_lines(summary: Summary) -> Iterator[str]:
     for name, (title, varied) in QUESTIONS.items():
         for group, rows in summary.groups(name).items():
             heading = title + (f", {group}" if group else "")
-            usual = next((row for row in rows if row.is_usual), None)
+            usual = usual_of(rows)
             width = max(len(varied), *(len(row.setting) for row in rows))
             columns = "".join(f"{label:>17}" for label in METRICS.values())
             yield ""

@@ -10,7 +10,6 @@
 import dataclasses
 import datetime
 import functools
-import json
 from collections.abc import Callable
 from typing import Any, TextIO
 
@@ -24,13 +23,12 @@ from pix2seq_model.errors import DataError
 from pix2seq_model.evaluation.attention import attention_of_chosen_images
 from pix2seq_model.evaluation.detection_store import DetectionStore, fingerprint_of
 from pix2seq_model.evaluation.settings import EvaluationSettings
-from pix2seq_model.metrics.coco_files import checked_detections
+from pix2seq_model.metrics.coco_files import METRICS_FILE, checked_detections
 from pix2seq_model.metrics.coco_metrics import evaluate_detections
 from pix2seq_model.model_folder.folder import ModelInfo, load_model_folder, read_model_info
 from pix2seq_model.progress import DetectionProgress
 from pix2seq_model.published.results import published_ap
 
-METRICS_FILE = "metrics.json"
 DETECTIONS_FILE = "detections.json"
 GROUND_TRUTH_FILE = "ground_truth.json"
 
@@ -130,19 +128,6 @@ def evaluate_model(
     if store is not None:
         store.clear()
     return metrics
-
-
-def read_metrics(evaluation_dir: epath.PathLike) -> dict[str, Any]:
-    """Reads metrics.json of an evaluation folder.
-
-    Raises:
-      DataError: the folder is not complete.
-    """
-    path = epath.Path(evaluation_dir) / METRICS_FILE
-    try:
-        return json.loads(path.read_text())
-    except (FileNotFoundError, json.JSONDecodeError) as error:
-        raise DataError(f"{path}: no finished evaluation ({error}); evaluate again") from None
 
 
 def check_every_image_once(image_ids: list[str], truth: SplitTruth) -> None:

@@ -17,16 +17,6 @@ from pix2seq_model.metrics.coco_metrics import hotcoco_evaluator
 IOU_THRESHOLD = 0.5
 _BACKGROUND_IOU = 0.1
 _NUM_BINS = 10
-# hotcoco's names of the kinds.
-_TIDE_NAMES = {
-    "class": "Cls",
-    "localisation": "Loc",
-    "both": "Both",
-    "duplicate": "Dupe",
-    "background": "Bkg",
-    "missed": "Miss",
-}
-KINDS: tuple[str, ...] = tuple(_TIDE_NAMES)
 MEANINGS = {
     "class": "right place, wrong class",
     "localisation": "right class, box too far off",
@@ -35,6 +25,8 @@ MEANINGS = {
     "background": "nothing there",
     "missed": "an object that nothing found",
 }
+KINDS: tuple[str, ...] = tuple(MEANINGS)
+_TIDE_NAMES = dict(zip(KINDS, ("Cls", "Loc", "Both", "Dupe", "Bkg", "Miss")))  # hotcoco's
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,6 +14,7 @@ from etils import epath
 
 from pix2seq_model.errors import DataError
 
+METRICS_FILE = "metrics.json"
 _SHOWN = 5  # how many culprits a message names
 
 
@@ -39,6 +40,19 @@ def read_detections(
       DataError: the file is missing, is not JSON or is not such a file.
     """
     return checked_detections(_read_json(path), source=str(path), image_ids=image_ids)
+
+
+def read_metrics(evaluation_dir: epath.PathLike) -> dict[str, Any]:
+    """Reads metrics.json of an evaluation folder.
+
+    Raises:
+      DataError: the folder is not complete.
+    """
+    path = epath.Path(evaluation_dir) / METRICS_FILE
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: no finished evaluation ({error}); evaluate again") from None
 
 
 def checked_ground_truth(truth: Any, *, source: str = "ground truth") -> dict[str, Any]:

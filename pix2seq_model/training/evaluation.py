@@ -21,7 +21,6 @@ from pix2seq_model.reports.drawing import (
     detection_boxes,
     draw_boxes,
     read_rgb,
-    side_by_side,
     truth_boxes,
 )
 from pix2seq_model.training.tensorboard import Summaries
@@ -83,18 +82,11 @@ class SplitEvaluator:
             image: Image.Image = read_rgb(encoded)
             truth = [row for row in self._truth.coco["annotations"] if row["image_id"] == image_id]
             found = [row for row in detections if row["image_id"] == image_id]
-            pictures.append(
-                side_by_side(
-                    draw_boxes(image, truth_boxes(truth, names), longer_side=320),
-                    draw_boxes(
-                        image,
-                        detection_boxes(found, names, score_threshold=_SHOWN_SCORE),
-                        longer_side=320,
-                    ),
-                    captions=("truth", f"found, score {_SHOWN_SCORE} and above"),
-                )
-            )
-        return np.asarray(contact_sheet(pictures, columns=2, cell=660))
+            shown = detection_boxes(found, names, score_threshold=_SHOWN_SCORE)
+            for boxes in (truth_boxes(truth, names), shown):
+                pictures.append(draw_boxes(image, boxes, longer_side=320))
+        captions = ["truth", f"found, score {_SHOWN_SCORE} and above"] * len(encoded_images)
+        return np.asarray(contact_sheet(pictures, captions=captions, columns=4))
 
 
 class TrainingEvaluation:

@@ -11,8 +11,9 @@ from pix2seq_model.data.ground_truth import read_split_truth
 from pix2seq_model.errors import DataError
 from pix2seq_model.evaluation import evaluate as evaluation
 from pix2seq_model.evaluation.detection import evaluate_network
-from pix2seq_model.evaluation.evaluate import evaluate_model, read_metrics
+from pix2seq_model.evaluation.evaluate import evaluate_model
 from pix2seq_model.evaluation.settings import EvaluationSettings
+from pix2seq_model.metrics.coco_files import read_metrics
 from pix2seq_model.metrics.coco_metrics import METRIC_KEYS, evaluate_detections
 from pix2seq_model.reports.evaluation_report import write_evaluation_report
 from tests.fixtures.evaluated_model import (
