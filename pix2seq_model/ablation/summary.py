@@ -193,8 +193,7 @@ def _rows(config: ConfigDict, by_trial: Mapping[Trial, TrialResult]) -> Iterator
         yield row("bins", str(bins), num_bins=bins)
     for order in section.orders:
         yield row("order", _ORDER_NAMES.get(order, order), order=order)
-    starts = [(None, True), (None, False), *section.pretrained]
-    for pretrained, augmented in starts if section.end_token_offsets else ():
+    for pretrained, augmented in section.starts:
         for offset in section.end_token_offsets:
             yield row(
                 "noise",

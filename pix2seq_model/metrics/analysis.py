@@ -262,23 +262,20 @@ def _without_crowds(
 
 def _errors(evaluator: Any) -> Errors:
     tide = evaluator.tide_errors(pos_thr=IOU_THRESHOLD, bg_thr=_BACKGROUND_IOU)
-    return Errors(
-        counts={kind: tide["counts"][name] for kind, name in _TIDE_NAMES.items()},
-        costs={kind: tide["delta_ap"][name] for kind, name in _TIDE_NAMES.items()},
-        false_positive_cost=tide["delta_ap"]["FP"],
-        false_negative_cost=tide["delta_ap"]["FN"],
+    counts, costs = (
+        {kind: tide[what][name] for kind, name in _TIDE_NAMES.items()}
+        for what in ("counts", "delta_ap")
     )
+    return Errors(counts, costs, tide["delta_ap"]["FP"], tide["delta_ap"]["FN"])
 
 
 def _calibration(evaluator: Any) -> Calibration:
     found = evaluator.calibration(n_bins=_NUM_BINS, iou_threshold=IOU_THRESHOLD)
-    bins = found["bins"]
-    return Calibration(
-        count=np.array([part["count"] for part in bins]),
-        mean_score=np.array([part["avg_confidence"] for part in bins]),
-        share_right=np.array([part["avg_accuracy"] for part in bins]),
-        error=found["ece"],
+    count, mean_score, share_right = (
+        np.array([part[name] for part in found["bins"]])
+        for name in ("count", "avg_confidence", "avg_accuracy")
     )
+    return Calibration(count, mean_score, share_right, error=found["ece"])
 
 
 def _alarms(
