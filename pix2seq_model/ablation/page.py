@@ -23,22 +23,19 @@ _NOTES = {
 
 def write_page(output_dir: epath.PathLike, summary: Summary) -> epath.Path:
     """Writes ablation.html and returns its path."""
-    path = epath.Path(output_dir) / PAGE_FILE
-    write_atomically(path, render(summary))
-    return path
-
-
-def render(summary: Summary) -> str:
-    """The page as HTML text."""
-    return render_page(
-        "ablation.html",
+    questions = {name: QUESTIONS[name] for name in QUESTIONS if summary.of(name)}
+    page = render_page(
+        PAGE_FILE,
         summary=summary,
-        questions={name: QUESTIONS[name] for name in QUESTIONS if summary.of(name)},
+        questions=questions,
         notes=_NOTES,
-        charts={name: question_charts(summary, name) for name in QUESTIONS if summary.of(name)},
+        charts={name: question_charts(summary, name) for name in questions},
         metrics=METRICS,
         usual_of=usual_of,
     )
+    path = epath.Path(output_dir) / PAGE_FILE
+    write_atomically(path, page)
+    return path
 
 
 def question_charts(summary: Summary, question: str) -> list[tuple[str, str]]:

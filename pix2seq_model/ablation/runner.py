@@ -184,11 +184,8 @@ class TrialRunner:
         settings = EvaluationSettings.from_config(
             {**config.evaluation.to_dict(), "end_token_offset": end_token_offset}
         )
-        examples_dir, split = self._examples["finetune"], settings.split
-        truth = read_split_truth(examples_dir, split)
-        return evaluate_network(
-            self._network, examples_dir, split=split, truth=truth, settings=settings
-        ).result.metrics
+        truth = read_split_truth(self._examples["finetune"], settings.split)
+        return evaluate_network(self._network, truth, settings=settings).result.metrics
 
 
 def _identity(

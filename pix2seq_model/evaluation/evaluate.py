@@ -44,7 +44,6 @@ def evaluate_model(
     split: str,
     settings: EvaluationSettings,
     output_dir: epath.PathLike,
-    cache_dir: epath.PathLike | None = None,
     stream: TextIO | None = None,
     detect: Callable[[SplitTruth], Detections] | None = None,
 ) -> dict[str, Any]:
@@ -59,7 +58,6 @@ def evaluate_model(
       split: which split of it.
       settings: see there.
       output_dir: evaluation folder to write.
-      cache_dir: where to keep unfinished work; inside `output_dir` if None.
       stream: where to show progress; standard error if None.
       detect: finds the detections elsewhere; takes the truth.
 
@@ -93,24 +91,16 @@ def evaluate_model(
             split=split,
             settings={**settings.decoding(), "seed": settings.seed, "batch": settings.batch_size},
         )
-        store = DetectionStore(epath.Path(cache_dir or output / "unfinished") / fingerprint[:16])
+        store = DetectionStore(output / "unfinished" / fingerprint[:16])
         rows, image_ids = _detect_here(
-            load_network,
-            examples_dir,
-            split=split,
-            truth=truth,
-            settings=settings,
-            store=store,
-            stream=stream,
+            load_network, truth, settings=settings, store=store, stream=stream
         )
     check_every_image_once(image_ids, truth)
 
     result = evaluate_detections(truth.coco, rows)
     write_json(output / GROUND_TRUTH_FILE, truth.coco)
     write_json(output / DETECTIONS_FILE, rows)
-    attention = attention_of_chosen_images(
-        load_network, examples_dir, split=split, truth=truth, detections=rows, settings=settings
-    )
+    attention = attention_of_chosen_images(load_network, truth, detections=rows, settings=settings)
     write_attention(output, attention)
     published = published_ap(
         info.model, category_ids=truth.category_names, num_images=len(truth.image_numbers)
@@ -144,10 +134,8 @@ def check_every_image_once(image_ids: list[str], truth: SplitTruth) -> None:
 
 def _detect_here(
     load_network: Callable[[], tuple[Any, ModelInfo]],
-    examples_dir: epath.PathLike,
-    *,
-    split: str,
     truth: SplitTruth,
+    *,
     settings: EvaluationSettings,
     store: DetectionStore,
     stream: TextIO | None,
@@ -159,13 +147,10 @@ def _detect_here(
         return rows, image_ids
     from pix2seq_model.evaluation.detection import detect_split
 
-    progress = DetectionProgress(
-        f"evaluating on {split}", total=total, done=len(image_ids), stream=stream
-    )
+    label, start = f"evaluating on {truth.split}", len(image_ids)
+    progress = DetectionProgress(label, total=total, done=start, stream=stream)
     network, _ = load_network()
-    for new_rows, new_ids in detect_split(
-        network, examples_dir, split=split, truth=truth, settings=settings, start=len(image_ids)
-    ):
+    for new_rows, new_ids in detect_split(network, truth, settings=settings, start=start):
         store.add(new_rows, new_ids)
         rows += new_rows
         image_ids += new_ids

@@ -220,22 +220,20 @@ def _is_whole(value: Any) -> bool:
 
 def _boxes(rows: Sequence[Mapping], name: str, source: str) -> list[list[float]]:
     """All boxes as lists of four floats, xywh in pixels."""
+    values = [row["bbox"] for row in rows]
     try:
-        boxes = np.asarray([row["bbox"] for row in rows], np.float64).reshape(len(rows), 4)
-        bad = ~np.isfinite(boxes).all(axis=1) | (boxes[:, 2:] < 0).any(axis=1)
+        boxes = np.asarray(values, np.float64).reshape(len(values), 4)
     except (TypeError, ValueError):
-        boxes, bad = np.empty((0, 4)), np.asarray([not _is_box(row["bbox"]) for row in rows])
-    if bad.any():
-        index = int(np.argmax(bad))
-        raise DataError(
-            f"{source}: {name}[{index}].bbox is {rows[index]['bbox']!r}; a box is [x, y, width, "
-            "height], four finite numbers in pixels, width and height not negative"
-        )
+        boxes = np.full((1, 4), np.nan)
+    if not np.isfinite(boxes).all() or (boxes[:, 2:] < 0).any():
+        what = "[x, y, width, height], four finite numbers, width and height not negative"
+        _refuse_unless(_is_box, values, f"{source}: {name}", "bbox", f"a box in pixels: {what}")
     return boxes.tolist()
 
 
 def _is_box(value: Any) -> bool:
-    return isinstance(value, Sequence) and len(value) == 4 and all(_is_number(v) for v in value)
+    numbers = list(value) if isinstance(value, Sequence | np.ndarray) else []
+    return len(numbers) == 4 and all(map(_is_number, numbers)) and min(numbers[2:]) >= 0
 
 
 def _is_number(value: Any) -> bool:

@@ -18,6 +18,8 @@ import numpy as np
 
 from pix2seq_model.errors import DataError
 
+GroundTruth = Mapping[str, Any]
+Detections = Sequence[dict[str, Any]]
 Engine = Literal["hotcoco", "pycocotools"]
 ENGINES: tuple[str, ...] = ("hotcoco", "pycocotools")
 
@@ -93,8 +95,8 @@ def _garbage_collection_paused() -> Iterator[None]:
 
 @_garbage_collection_paused()
 def evaluate_detections(
-    ground_truth: Mapping[str, Any],
-    detections: Sequence[dict[str, Any]],
+    ground_truth: GroundTruth,
+    detections: Detections,
     *,
     image_ids: Iterable[int] | None = None,
     engine: Engine = "hotcoco",
@@ -128,7 +130,7 @@ def evaluate_detections(
     # pycocotools prints its progress, and this file's results must not be mixed with that.
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        evaluator = make_evaluator(ground_truth, detections, image_ids=chosen)
+        evaluator = make_evaluator(ground_truth, detections, chosen)
         evaluator.evaluate()
         evaluator.accumulate()
     precision_TRKAM = np.asarray(evaluator.eval["precision"])
@@ -193,10 +195,7 @@ def _numbers(precision_TRKAM: np.ndarray, recall_TKAM: np.ndarray) -> dict[str, 
 
 
 def hotcoco_evaluator(
-    ground_truth: Mapping[str, Any],
-    detections: Sequence[dict[str, Any]],
-    *,
-    image_ids: Iterable[int] | None = None,
+    ground_truth: GroundTruth, detections: Detections, image_ids: Iterable[int] | None = None
 ) -> Any:
     """hotcoco's `COCOeval` of boxes; detections of categories that are not listed are left out.
 
@@ -219,10 +218,7 @@ def hotcoco_evaluator(
 
 
 def _pycocotools_evaluator(
-    ground_truth: Mapping[str, Any],
-    detections: Sequence[dict[str, Any]],
-    *,
-    image_ids: Iterable[int],
+    ground_truth: GroundTruth, detections: Detections, image_ids: Iterable[int]
 ) -> Any:
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval

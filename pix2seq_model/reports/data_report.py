@@ -24,7 +24,7 @@ from pix2seq_model.tokens.vocabulary import TOKENS_PER_OBJECT
 
 FILE_NAME = "data_report.html"
 SEQUENCE_LIMIT = 100
-_EXAMPLES_OF_A_RULE = 3
+_NUM_PICTURES, _EXAMPLES_OF_A_RULE = 12, 3
 
 
 def _read_statistics(directory: str) -> dict[str, Any]:
@@ -209,7 +209,7 @@ def _defects(directory: str, info: DatasetInfo) -> list[dict[str, Any]]:
     return sorted(rules.values(), key=lambda entry: order.index(entry["rule"]))
 
 
-def render_data_report(directory: str | os.PathLike[str], *, num_pictures: int = 12) -> str:
+def render_data_report(directory: str | os.PathLike[str]) -> str:
     """Returns the report on an examples folder as HTML text.
 
     Raises:
@@ -230,7 +230,7 @@ def render_data_report(directory: str | os.PathLike[str], *, num_pictures: int =
                 "without_boxes": per_image.get(0, 0),
                 "charts": _charts(counted, per_image, name) if per_image else [],
                 "classes": _classes(counted, info.category_names()),
-                "pictures": sample_pictures(folder, info, name, count=num_pictures),
+                "pictures": sample_pictures(folder, info, name, count=_NUM_PICTURES),
             }
         )
     defects = _defects(folder, info)
@@ -238,10 +238,7 @@ def render_data_report(directory: str | os.PathLike[str], *, num_pictures: int =
 
 
 def write_data_report(
-    directory: str | os.PathLike[str],
-    path: str | os.PathLike[str] | None = None,
-    *,
-    num_pictures: int = 12,
+    directory: str | os.PathLike[str], path: str | os.PathLike[str] | None = None
 ) -> str:
     """Writes the report on an examples folder, into that folder if no path is given.
 
@@ -252,5 +249,5 @@ def write_data_report(
       DataError: as `render_data_report`.
     """
     target = epath.Path(path) if path else epath.Path(directory) / FILE_NAME
-    write_atomically(target, render_data_report(directory, num_pictures=num_pictures))
+    write_atomically(target, render_data_report(directory))
     return os.fspath(target)

@@ -82,7 +82,6 @@ def write_evaluation_report(
     examples_dir: epath.PathLike,
     model_dir: epath.PathLike,
     output_dir: epath.PathLike,
-    title: str | None = None,
     num_pictures: int | None = None,
 ) -> epath.Path:
     """Writes `report.html` of a finished evaluation.
@@ -92,7 +91,6 @@ def write_evaluation_report(
       examples_dir: examples folder that was evaluated on, for the pictures.
       model_dir: model folder that was evaluated, for its loss curves.
       output_dir: folder to write; may be `evaluation_dir`.
-      title: of the page; data set and split if None.
       num_pictures: how many to show; what the evaluation's settings say if None.
 
     Returns:
@@ -113,7 +111,7 @@ def write_evaluation_report(
     truth = read_ground_truth(folder / "ground_truth.json")
     detections = read_detections(folder / "detections.json")
     report = ReportInput(
-        title=title or f"{dataset.name}, {split}",
+        title=f"{dataset.name}, {split}",
         facts=metrics["facts"],
         ground_truth=truth,
         detections=detections,

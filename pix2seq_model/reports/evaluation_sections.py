@@ -12,6 +12,8 @@ from pix2seq_model.metrics.coco_metrics import (
     IOU_THRESHOLDS,
     RECALL_THRESHOLDS,
     CocoResult,
+    Detections,
+    GroundTruth,
     evaluate_detections,
     number,
 )
@@ -88,7 +90,7 @@ def ap_by_size(metrics: Mapping[str, float]) -> str:
     )
 
 
-def ap_by_crowding(ground_truth: Mapping[str, Any], detections: Sequence[dict[str, Any]]) -> str:
+def ap_by_crowding(ground_truth: GroundTruth, detections: Detections) -> str:
     """AP by objects per image, crowds not counted; empty without objects."""
     objects = Counter(row["image_id"] for row in ground_truth["annotations"] if not row["iscrowd"])
     aps: dict[str, float] = {}

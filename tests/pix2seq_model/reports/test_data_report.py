@@ -39,7 +39,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def page(folder):
-    return render_data_report(folder, num_pictures=6)
+    return render_data_report(folder)
 
 
 def words(page):
@@ -78,14 +78,14 @@ def test_classes_and_what_is_shown_of_them(page):
 def test_one_file_and_always_the_same(folder, page):
     assert not re.findall(r"(?:src|href)=\"(?!data:|#)", page)
     assert "<script" not in page
-    assert page == render_data_report(folder, num_pictures=6)
+    assert page == render_data_report(folder)
 
 
 def test_written_whole_next_to_the_records(folder, tmp_path):
-    path = write_data_report(folder, num_pictures=1)
+    path = write_data_report(folder)
     assert path == str(folder / "data_report.html")
     assert not list(folder.glob("*.tmp-*"))
-    elsewhere = write_data_report(folder, tmp_path / "x.html", num_pictures=1)
+    elsewhere = write_data_report(folder, tmp_path / "x.html")
     assert (folder / "data_report.html").read_text() == (tmp_path / "x.html").read_text()
     assert elsewhere == str(tmp_path / "x.html")
 
@@ -106,7 +106,7 @@ def test_it_fits_the_screen_and_shows_its_pictures(page, width, tmp_path):
     )
     assert answer["needed"] <= width
     # Samples of both splits; the clipped, the repeated box, and the CMYK image.
-    assert len(answer["pictures"]) == 6 + 3 + 3
+    assert len(answer["pictures"]) == 12 + 3 + 3
     assert min(answer["pictures"]) > 100
     assert len(answer["charts"]) == 12
     assert min(answer["charts"]) > 100
