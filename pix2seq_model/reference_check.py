@@ -125,15 +125,15 @@ def check(folder: str) -> list[Row]:
     )
     images = golden["image"].astype(np.float32)
     sequences = _sequences(loaded, golden, config)
-    tokens, *targets = sequences.values()
+    tokens, targets, weights = sequences.values()
     train = functools.partial(
         _train,
         loaded,
-        ({"image": images, "tokens": tokens}, *targets),
+        ({"image": images, "tokens": tokens}, targets, weights),
         num_steps=max(len(golden.get(name, ())) for name in _TRAINING),
         settings=_optimizer_settings(config),
     )
-    ours = {**sequences, **_forward(loaded, images, *sequences.values())}
+    ours = sequences | _forward(loaded, images, sequences)
     ours |= _decode_greedily(loaded, images, golden) | train()[0]
     rows = compare(ours, golden)
     if any(row.array in _TRAINING and not row.ok and row.error for row in rows):
@@ -244,13 +244,10 @@ def _sequences(
 
 
 def _forward(
-    loaded: PublishedModel,
-    images: np.ndarray,
-    tokens: np.ndarray,
-    targets: np.ndarray,
-    weights: np.ndarray,
+    loaded: PublishedModel, images: np.ndarray, sequences: dict[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
     """What the network makes of images and sequences, and the loss."""
+    tokens, targets, weights = sequences.values()
     encoded = loaded.network.encode(images)
     logits = loaded.network.decode(tokens, encoded)
     losses = _numpy(token_losses(targets, logits))

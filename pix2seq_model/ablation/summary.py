@@ -148,11 +148,8 @@ def write_tables(output_dir: epath.PathLike, summary: Summary) -> None:
     columns = [f"{metric}_{part}" for metric in METRICS for part in ("mean", "stdev")]
     writer.writerow(["question", "group", "setting", "seeds", *columns])
     for row in summary.rows:
-        numbers = [
-            "" if value is None else f"{value:.6f}"
-            for metric in METRICS
-            for value in (row.mean(metric), row.spread(metric))
-        ]
+        values = [v for metric in METRICS for v in (row.mean(metric), row.spread(metric))]
+        numbers = ["" if value is None else f"{value:.6f}" for value in values]
         writer.writerow([row.question, row.group, row.setting, len(summary.seeds), *numbers])
     write_atomically(output / CSV_FILE, buffer.getvalue())
     content = {

@@ -1,7 +1,6 @@
 """Pictures of a data set in records: samples with their boxes, and defects where they are."""
 
 import collections
-import dataclasses
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,14 +20,6 @@ _PIXELS = 360
 _DEFECT_COLOR = (214, 40, 40)
 # A defect's image is looked for in this many shards of a split at most: a shard is some 128 MB.
 _SHARDS_SEARCHED = 4
-
-
-@dataclasses.dataclass(frozen=True)
-class Picture:
-    """A picture with its line of text."""
-
-    image: Image.Image
-    caption: str
 
 
 def _examples(shard_path: str) -> Iterator[dict[str, Any]]:
@@ -61,9 +52,9 @@ def _drawn(example: Mapping[str, Any], boxes: Sequence[drawing.LabelledBox]) -> 
 
 def sample_pictures(
     directory: str | os.PathLike[str], info: DatasetInfo, split: str, *, count: int
-) -> list[Picture]:
-    """Draws the first images of a split; records are shuffled, so these are a random sample."""
-    pictures: list[Picture] = []
+) -> list[tuple[str, Image.Image]]:
+    """The first images of a split with a caption; records are shuffled, so a random sample."""
+    pictures: list[tuple[str, Image.Image]] = []
     for path in info.shard_paths(directory, split):
         for example in _examples(path):
             if len(pictures) >= count:
@@ -72,7 +63,7 @@ def sample_pictures(
             what = "1 object" if number == 1 else f"{number} objects"
             caption = f"{example['filename'].rsplit('/', 1)[-1]}: {what}"
             if image := _drawn(example, _boxes(example)):
-                pictures.append(Picture(image, caption))
+                pictures.append((caption, image))
     return pictures
 
 

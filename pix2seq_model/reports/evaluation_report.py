@@ -32,7 +32,6 @@ REPORT_FILE = "report.html"
 
 ImageReader = Callable[[Iterable[int]], Mapping[int, bytes]]
 
-_STAGES = {"pretrain": 0, "finetune": 1}
 _GALLERIES = {
     "sample": ("A sample", "Images from all over the split, chosen without looking."),
     "best": ("Best", "Nearly everything found, little else."),
@@ -167,7 +166,8 @@ def read_histories(model_dir: epath.PathLike) -> dict[str, list[dict[str, float]
     files = folder.iterdir() if folder.exists() else ()
     stages = {path.stem: path for path in files if path.suffix == ".jsonl"}
     histories: dict[str, list[dict[str, float]]] = {}
-    for stage in sorted(stages, key=lambda stage: (_STAGES.get(stage, len(_STAGES)), stage)):
+    order = [*sections.STAGE_NAMES, *sorted(stages)]
+    for stage in sorted(stages, key=order.index):
         rows = histories[stage] = []
         for line in stages[stage].read_text().splitlines():
             with contextlib.suppress(json.JSONDecodeError):

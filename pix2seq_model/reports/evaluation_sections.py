@@ -19,7 +19,7 @@ from pix2seq_model.metrics.coco_metrics import (
 )
 from pix2seq_model.reports import charts
 
-_STAGE_NAMES = {"pretrain": "Pretraining", "finetune": "Fine-tuning"}
+STAGE_NAMES = {"pretrain": "Pretraining", "finetune": "Fine-tuning"}
 _MAX_POINTS = 400  # of a loss curve: finer than a screen shows
 _PR_IOUS = (0.5, 0.6, 0.7, 0.75, 0.8, 0.9)
 _MATRIX_CLASSES = 20  # a larger matrix cannot be read
@@ -36,7 +36,7 @@ def loss_curves(
         points = np.array([(row["step"], row["loss"]) for row in rows if "loss" in row], float)
         if not len(points):
             continue
-        name = _STAGE_NAMES.get(stage, stage)
+        name = STAGE_NAMES.get(stage, stage)
         (first, first_loss), (last, last_loss) = points[0], points[-1]
         note = f"loss {first_loss:.3f} at step {first:,.0f}, {last_loss:.3f} at step {last:,.0f}"
         # Each point shown is the mean of its neighbours.

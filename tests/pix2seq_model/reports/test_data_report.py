@@ -138,9 +138,9 @@ def test_no_more_examples_of_a_rule_than_asked_for(folder):
 def test_samples_are_the_first_of_the_split(folder):
     info = read_dataset_info(folder)
     assert len(data_pictures.sample_pictures(folder, info, "val", count=99)) == 3
-    (picture,) = data_pictures.sample_pictures(folder, info, "val", count=1)
-    assert re.fullmatch(r"50\d.jpg: 2 objects", picture.caption)
-    assert max(picture.image.size) == 360
+    ((caption, picture),) = data_pictures.sample_pictures(folder, info, "val", count=1)
+    assert re.fullmatch(r"50\d.jpg: 2 objects", caption)
+    assert max(picture.size) == 360
 
 
 def test_without_statistics(folder, tmp_path):
