@@ -30,10 +30,11 @@ from pix2seq_model.atomic_write import write_atomically, write_json
 from pix2seq_model.data.ground_truth import SplitTruth
 from pix2seq_model.data.manifest import read_dataset_info
 from pix2seq_model.errors import UserError
-from pix2seq_model.evaluation.evaluate import METRICS_FILE, evaluate_model, read_metrics
+from pix2seq_model.evaluation.evaluate import evaluate_model
 from pix2seq_model.evaluation.settings import EvaluationSettings
 from pix2seq_model.experiment.loading import override_section
 from pix2seq_model.experiment.validation import evaluation_settings
+from pix2seq_model.metrics.coco_files import METRICS_FILE, read_metrics
 from pix2seq_model.model_folder.folder import read_model_info
 
 # Settings of the config's `evaluation` section that the report alone reads.

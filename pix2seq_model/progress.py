@@ -31,7 +31,7 @@ class LiveLine:
           live: False for plain lines on a terminal too.
         """
         self._stream = stream or sys.stderr
-        self._clock = clock
+        self.clock = clock
         self._shown_at = -float("inf")
         self._live: Live | None = None
         self._interval_s = interval_s
@@ -52,11 +52,11 @@ class LiveLine:
 
     def is_due(self) -> bool:
         """Whether the last line is old enough for another."""
-        return self._clock() - self._shown_at >= self._interval_s
+        return self.clock() - self._shown_at >= self._interval_s
 
     def show(self, text: str) -> None:
         """Writes the line, in the place of the one before where it is live."""
-        self._shown_at = self._clock()
+        self._shown_at = self.clock()
         if self._live is None:
             print(text, file=self._stream, flush=True)
         else:
@@ -76,7 +76,40 @@ class LiveLine:
             self._live.stop()
 
 
-class ProgressLine:
+class _Counter:
+    """Says how much of a total is done; its speed is the mean since a first moment."""
+
+    def __init__(self, label: str, total: int, output: LiveLine) -> None:
+        self._label, self._total, self._output = label, total, output
+        self._anchor: tuple[int, float] | None = None
+
+    def start(self, done: int) -> None:
+        """Starts the clock; call it after the first piece of work, which compiles."""
+        self._anchor = (done, self._output.clock())
+
+    def message(self, text: str) -> None:
+        """Writes a line of its own, above the live one."""
+        self._output.message(text)
+
+    def close(self) -> None:
+        """Leaves the last live line standing."""
+        self._output.close()
+
+    def _speed(self, done: int) -> float | None:
+        if self._anchor is None:
+            return None
+        first, since = self._anchor
+        seconds = self._output.clock() - since
+        return (done - first) / seconds if done > first and seconds > 0 else None
+
+    def _counted(self, done: int) -> str:
+        return f"{self._label}{done:,}/{self._total:,} ({100 * done // max(1, self._total)}%)"
+
+    def _time_left(self, done: int, speed: float) -> str:
+        return f"{duration_text((self._total - done) / speed)} left"
+
+
+class ProgressLine(_Counter):
     """Writes step, loss, learning rate, images/s and the time left of a training.
 
     A plain line is written for a log interval, but no more often than every five seconds.
@@ -102,24 +135,10 @@ class ProgressLine:
           stream: where to write; standard error if None.
           clock: seconds, for tests.
         """
-        self._label = label
-        self._total = total_steps
-        self._batch_size = batch_size
-        self._messages_only = messages_only
-        self._clock = clock
-        self._output = LiveLine(stream, interval_s=5.0, clock=clock, live=not messages_only)
-        self._anchor: tuple[int, float] | None = None
+        output = LiveLine(stream, interval_s=5.0, clock=clock, live=not messages_only)
+        super().__init__(f"{label}  step ", total_steps, output)
+        self._batch_size, self._messages_only = batch_size, messages_only
         self._values: dict[str, float] = {}
-
-    def start(self, step: int) -> None:
-        """Starts the clock at `step`; call it after the first step, which compiles."""
-        self._anchor = (step, self._clock())
-
-    def steps_per_second(self, step: int) -> float | None:
-        """Mean speed since `start`; None before there is one."""
-        if self._anchor is None or step <= self._anchor[0]:
-            return None
-        return (step - self._anchor[0]) / max(self._clock() - self._anchor[1], 1e-9)
 
     def step(self, step: int) -> None:
         """Tells of a finished step: costs nothing but a look at the clock, most times."""
@@ -134,10 +153,6 @@ class ProgressLine:
         if self._output.is_live or self._output.is_due() or step >= self._total:
             self._output.show(self._text(step))
 
-    def message(self, text: str) -> None:
-        """Writes a line of its own, above the live one."""
-        self._output.message(text)
-
     def __enter__(self) -> "ProgressLine":
         return self
 
@@ -145,20 +160,19 @@ class ProgressLine:
         self._output.close()
 
     def _text(self, step: int) -> str:
-        parts = [f"{self._label}  step {step:,}/{self._total:,} ({100 * step // self._total}%)"]
+        parts = [self._counted(step)]
         if "loss" in self._values:
             parts.append(f"loss {self._values['loss']:.4f}")
         if "learning_rate" in self._values:
             parts.append(f"lr {self._values['learning_rate']:.2e}")
-        speed = self.steps_per_second(step)
-        if speed:
+        if speed := self._speed(step):
             parts.append(f"{speed * self._batch_size:,.3g} images/s")
             parts.append(f"{speed:.1f} steps/s" if speed >= 1 else f"{1 / speed:.1f} s/step")
-            parts.append(f"{duration_text((self._total - step) / speed)} left")
+            parts.append(self._time_left(step, speed))
         return "  ".join(parts)
 
 
-class DetectionProgress:
+class DetectionProgress(_Counter):
     """Says how many images are done, how fast it goes and how long it will take."""
 
     def __init__(
@@ -178,31 +192,19 @@ class DetectionProgress:
           stream: where to write; standard error if None.
           clock: seconds, for tests.
         """
-        self._label, self._total = label, total
-        self._clock = clock
-        self._output = LiveLine(stream, interval_s=10.0, clock=clock)
-        self._anchor: tuple[int, float] | None = None
+        super().__init__(f"{label}: ", total, LiveLine(stream, interval_s=10.0, clock=clock))
         start = f", going on after {done:,}" if done else ""
-        self._output.message(f"{label}: {total:,} images{start}")
+        self.message(f"{label}: {total:,} images{start}")
 
     def update(self, done: int) -> None:
         """Tells that `done` images are finished."""
         if self._anchor is None:
-            self._anchor = (done, self._clock())  # the first batch compiles: no measure of speed
+            self.start(done)
         if self._output.is_due() or done >= self._total:
-            self._output.show(self._text(done, *self._anchor))
-
-    def close(self) -> None:
-        """Leaves the last live line standing."""
-        self._output.close()
-
-    def _text(self, done: int, first: int, since: float) -> str:
-        text = f"{self._label}: {done:,}/{self._total:,} ({100 * done // max(1, self._total)}%)"
-        seconds = self._clock() - since
-        if done > first and seconds > 0:
-            speed = (done - first) / seconds
-            text += f"  {speed:,.3g} images/s  {duration_text((self._total - done) / speed)} left"
-        return text
+            text = self._counted(done)
+            if speed := self._speed(done):
+                text += f"  {speed:,.3g} images/s  {self._time_left(done, speed)}"
+            self._output.show(text)
 
 
 def duration_text(seconds: float) -> str:

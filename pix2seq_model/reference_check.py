@@ -15,6 +15,7 @@ step is then what these movements do, and the table says so.
 
 import argparse
 import dataclasses
+import functools
 import json
 import re
 import sys
@@ -36,11 +37,19 @@ from pix2seq_model.training.training_model import TrainingModel
 from pix2seq_model.training.training_step import make_step
 
 _INPUTS = ("image", "bbox", "label")
-_TRAINING = ("train_losses", "train_grad_norms")
+_TRAINING = {"train_losses": "loss", "train_grad_norms": "gradient_norm"}
 # Runs from moved weights, how far these are moved, relative, and how much further than the furthest
 # of the runs rounding may lead. Our outputs and the recorded ones differ by some 1e-6.
 _ROUNDING_RUNS, _ROUNDING_FACTOR = 8, 3.0
 _ROUNDING_SIZE = 8 * np.finfo(np.float32).eps
+# How the text in a reference's `train` calls AdamW's settings, and their published values.
+_ADAMW = {
+    "lr": ("learning_rate", 1e-3),
+    "wd": ("weight_decay", 0.05),
+    "b1": ("beta_1", 0.9),
+    "b2": ("beta_2", 0.95),
+    "eps": ("epsilon", 1e-8),
+}
 _NO_DROPPING = {"drop_path": 0.0, "drop_units": 0.0, "drop_attention": 0.0}
 
 
@@ -64,14 +73,8 @@ class Tolerance:
 _EXACT = Tolerance(0.0)
 _CLOSE = Tolerance(2e-4)
 TOLERANCES = {
-    "input_seq": _EXACT,
-    "target_seq": _EXACT,
-    "token_weights": _EXACT,
-    "encoder_output": _CLOSE,
-    "encoded": _CLOSE,
-    "logits": _CLOSE,
-    "token_losses": _CLOSE,
-    "loss": _CLOSE,
+    **dict.fromkeys(("input_seq", "target_seq", "token_weights"), _EXACT),
+    **dict.fromkeys(("encoder_output", "encoded", "logits", "token_losses", "loss"), _CLOSE),
     "greedy_tokens": _EXACT,
     "greedy_logits": _CLOSE,
     "classes": _EXACT,
@@ -120,12 +123,22 @@ def check(folder: str) -> list[Row]:
         config=config,
         model_overrides=_NO_DROPPING,
     )
-    ours = _recompute(loaded, golden, config)
+    images = golden["image"].astype(np.float32)
+    sequences = _sequences(loaded, golden, config)
+    tokens, targets, weights = sequences.values()
+    train = functools.partial(
+        _train,
+        loaded,
+        ({"image": images, "tokens": tokens}, targets, weights),
+        num_steps=max(len(golden.get(name, ())) for name in _TRAINING),
+        settings=_optimizer_settings(config),
+    )
+    ours = sequences | _forward(loaded, images, sequences)
+    ours |= _decode_greedily(loaded, images, golden) | train()[0]
     rows = compare(ours, golden)
-    unsettled = [row.array for row in rows if row.array in _TRAINING and not row.ok and row.error]
-    if unsettled:
-        rounding = _rounding_of_training(loaded, golden, config, exact=ours)
-        rows = compare(ours, golden, rounding=rounding)
+    if any(row.array in _TRAINING and not row.ok and row.error for row in rows):
+        moved = train(moved_runs=_ROUNDING_RUNS)[1:]
+        rows = compare(ours, golden, rounding=_rounding(moved, exact=ours))
     return rows
 
 
@@ -213,42 +226,38 @@ def _read(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     return config, golden
 
 
-def _recompute(
+def _sequences(
     loaded: PublishedModel, golden: dict[str, np.ndarray], config: dict[str, Any]
-) -> dict[str, Any]:
-    network, vocabulary = loaded.network, loaded.vocabulary
+) -> dict[str, np.ndarray]:
+    """Input tokens, targets and weights of the recorded objects."""
     task = {**(config.get("task") or {}), **config}
-    images = golden["image"].astype(np.float32)
     length = golden["input_seq"].shape[1] if "input_seq" in golden else 5 * golden["label"].shape[1]
     sequences = build_sequences(
         golden["bbox"],
         golden["label"],
-        vocabulary=vocabulary,
+        vocabulary=loaded.vocabulary,
         padding_weight=task.get("eos_token_weight", 0.1),
         noise_class_weight=task.get("noise_bbox_weight", 1.0),
         length=length,
     )
-    input_seq, target_seq, token_weights = (np.asarray(array) for array in sequences)
-    ours: dict[str, Any] = {
-        "input_seq": input_seq,
-        "target_seq": target_seq,
-        "token_weights": token_weights,
-    }
+    return dict(zip(("input_seq", "target_seq", "token_weights"), map(np.asarray, sequences)))
 
-    encoded = network.encode(images)
-    logits = network.decode(input_seq, encoded)
-    losses = _numpy(token_losses(target_seq, logits))
-    ours["encoder_output"] = _numpy(network.encoder(images))
-    ours["encoded"] = _numpy(encoded)
-    ours["logits"] = _numpy(logits)
-    ours["token_losses"] = losses
-    ours["loss"] = np.sum(losses * token_weights) / np.sum(token_weights)
-    ours.update(_decode_greedily(loaded, images, golden))
-    ours["_batch"] = ({"image": images, "tokens": input_seq}, target_seq, token_weights)
-    (ours["train_losses"], ours["train_grad_norms"]), *_ = _train(
-        loaded, ours["_batch"], num_steps=_num_steps(golden), config=config
-    )
-    return ours
+
+def _forward(
+    loaded: PublishedModel, images: np.ndarray, sequences: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """What the network makes of images and sequences, and the loss."""
+    tokens, targets, weights = sequences.values()
+    encoded = loaded.network.encode(images)
+    logits = loaded.network.decode(tokens, encoded)
+    losses = _numpy(token_losses(targets, logits))
+    return {
+        "encoder_output": _numpy(loaded.network.encoder(images)),
+        "encoded": _numpy(encoded),
+        "logits": _numpy(logits),
+        "token_losses": losses,
+        "loss": np.sum(losses * weights) / np.sum(weights),
+    }
 
 
 def _decode_greedily(loaded, images, golden):
@@ -272,9 +281,9 @@ def _decode_greedily(loaded, images, golden):
     }
 
 
-def _train(loaded, batch, *, num_steps, config, moved_runs=0):
+def _train(loaded, batch, *, num_steps, settings, moved_runs=0):
     """Losses and gradient norms of some steps: from the weights, then from moved weights."""
-    optimizer = keras.optimizers.AdamW(**_optimizer_settings(config))
+    optimizer = keras.optimizers.AdamW(**settings)
     model = TrainingModel(loaded.network, optimizer, vocabulary=loaded.vocabulary)
     # XLA takes minutes to compile a deep ResNet's step, TensorFlow's graph seconds.
     step = make_step(model, jit_compile="on" if keras.backend.backend() == "jax" else "off")
@@ -289,52 +298,36 @@ def _train(loaded, batch, *, num_steps, config, moved_runs=0):
             if run and id(variable) in weights:
                 value = value * (1 + _ROUNDING_SIZE * random.normal(size=value.shape))
             variable.assign(value)
-        logs = []
-        for _ in range(num_steps):
-            model.log.reset()
-            step(batch)
-            step.synchronize()
-            logs.append(model.log.read())
-        runs.append([np.array([log[name] for log in logs]) for name in ("loss", "gradient_norm")])
+        logs = [_logged(step, batch) for _ in range(num_steps)]
+        runs.append({name: np.array([log[key] for log in logs]) for name, key in _TRAINING.items()})
     for variable, value in zip(variables, start, strict=True):
         variable.assign(value)
     return runs
 
 
-def _rounding_of_training(loaded, golden, config, *, exact):
+def _logged(step, batch):
+    """The log of one step."""
+    step.model.log.reset()
+    step(batch)
+    step.synchronize()
+    return step.model.log.read()
+
+
+def _rounding(moved, *, exact):
     """How far rounding moves each step's loss and gradient norm, relative."""
-    _, *moved = _train(
-        loaded,
-        exact["_batch"],
-        num_steps=_num_steps(golden),
-        config=config,
-        moved_runs=_ROUNDING_RUNS,
-    )
-    spreads = {}
-    for index, name in enumerate(_TRAINING):
-        spread = np.max([np.abs(run[index] / exact[name] - 1) for run in moved], axis=0)
-        # Errors of earlier steps are in the weights of later ones.
-        spreads[name] = _ROUNDING_FACTOR * np.maximum.accumulate(spread)
-    return spreads
-
-
-def _num_steps(golden):
-    return max(len(golden.get(name, ())) for name in _TRAINING)
+    spreads = {
+        name: np.max([np.abs(run[name] / exact[name] - 1) for run in moved], axis=0)
+        for name in _TRAINING
+    }
+    # Errors of earlier steps are in the weights of later ones.
+    return {n: _ROUNDING_FACTOR * np.maximum.accumulate(spread) for n, spread in spreads.items()}
 
 
 def _optimizer_settings(config: dict[str, Any]) -> dict[str, float]:
     """AdamW's settings from the text in `train`, such as "AdamW lr=1e-3 wd=0.05 b1=0.9"."""
     text = config["train"] if isinstance(config.get("train"), str) else ""
     written = dict(re.findall(r"\b(lr|wd|b1|b2|eps)=([-+.\deE]+)", text))
-    published = {"lr": 1e-3, "wd": 0.05, "b1": 0.9, "b2": 0.95, "eps": 1e-8}
-    values = {name: float(written.get(name, value)) for name, value in published.items()}
-    return {
-        "learning_rate": values["lr"],
-        "weight_decay": values["wd"],
-        "beta_1": values["b1"],
-        "beta_2": values["b2"],
-        "epsilon": values["eps"],
-    }
+    return {name: float(written.get(word, value)) for word, (name, value) in _ADAMW.items()}
 
 
 _numpy: Callable[[Any], np.ndarray] = keras.ops.convert_to_numpy

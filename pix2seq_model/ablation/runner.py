@@ -3,10 +3,11 @@
 import dataclasses
 import json
 import shutil
+import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping
-from typing import Any, TextIO
+from collections.abc import Mapping
+from typing import Any
 
 import keras
 from etils import epath
@@ -45,8 +46,6 @@ def run_trials(
     *,
     examples: Mapping[str, epath.PathLike],
     output_dir: epath.PathLike,
-    stream: TextIO | None = None,
-    clock: Callable[[], float] = time.monotonic,
 ) -> list[TrialResult]:
     """Trains and evaluates every trial that has no result yet.
 
@@ -55,8 +54,6 @@ def run_trials(
       examples: examples folder by training stage.
       output_dir: where results go; another call with it continues where this one was stopped, in
         the middle of a trial from its last checkpoint.
-      stream: where to show progress; standard error if None.
-      clock: seconds, for tests.
 
     Returns:
       The results of all trials but pretraining.
@@ -65,62 +62,53 @@ def run_trials(
       UserError: a trial cannot be done, and which; or `output_dir` holds other trials' results.
       TrainingInterruptedError: stopped by a signal, with the state saved.
     """
-    stream = stream or sys.stderr
     trials = plan_trials(config)
     root = epath.Path(output_dir) / TRIALS_FOLDER
+    identities = {trial: _identity(config, trial, examples) for trial in trials}
     done = {}
     for trial in trials:
-        result = read_result(root / trial.name)
-        if result is not None:
-            _check_same(result, _identity(config, trial, examples), root / trial.name)
-        if result is not None and set(end_token_offsets(config, trial)) <= set(result.metrics):
-            done[trial] = result
-    missing = [trial for trial in trials if trial not in done]
+        if (result := read_result(root / trial.name)) is not None:
+            _check_same(result, identities[trial], root / trial.name)
+            if set(end_token_offsets(config, trial)) <= set(result.metrics):
+                done[trial] = result
     finished = f", {len(done)} of them finished before" if done else ""
-    print(f"{len(trials)} trials{finished}", file=stream, flush=True)
+    _say(f"{len(trials)} trials{finished}")
     runner = None
-    spent = [result.seconds for result in done.values()]
-    for number, trial in enumerate(missing, start=len(done) + 1):
+    for trial in [trial for trial in trials if trial not in done]:
         left = ""
-        if spent:
-            remaining = (len(missing) + len(done) - number + 1) * sum(spent) / len(spent)
-            left = f", about {duration_text(remaining)} left"
-        print(f"[{number}/{len(trials)}] {trial.name}{left}", file=stream, flush=True)
+        if done:
+            mean = statistics.fmean(result.seconds for result in done.values())
+            left = f", about {duration_text((len(trials) - len(done)) * mean)} left"
+        _say(f"[{len(done) + 1}/{len(trials)}] {trial.name}{left}")
         if runner is None:
-            runner = TrialRunner(config, examples=examples, root=root, clock=clock)
+            runner = TrialRunner(config, examples=examples, root=root)
         try:
-            base = base_of(trial, trials)
-            result = runner.run(trial, base, _identity(config, trial, examples))
+            done[trial] = runner.run(trial, base_of(trial, trials), identities[trial])
         except TrainingInterruptedError:
             raise
         except UserError as error:
             raise type(error)(f"trial {trial.name}: {error}") from error
-        done[trial] = result
-        spent.append(result.seconds)
-        print(f"    {_headline(result)}", file=stream, flush=True)
+        _say(f"    {_headline(done[trial])}")
     return [done[trial] for trial in trials if not trial.is_base]
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 class TrialRunner:
     """Runs trials; what one of them compiled for the evaluation serves all others."""
 
     def __init__(
-        self,
-        config: ConfigDict,
-        *,
-        examples: Mapping[str, epath.PathLike],
-        root: epath.Path,
-        clock: Callable[[], float] = time.monotonic,
+        self, config: ConfigDict, *, examples: Mapping[str, epath.PathLike], root: epath.Path
     ) -> None:
         """
         Args:
           config: the ablation's.
           examples: examples folder by training stage.
           root: folder of the trials' folders.
-          clock: seconds, for tests.
         """
         self._config, self._examples, self._root = config, examples, root
-        self._clock = clock
         self._compiled_steps = CompiledSteps()
         self._network: keras.Model | None = None
 
@@ -138,8 +126,12 @@ class TrialRunner:
         folder = self._root / trial.name
         folder.mkdir(parents=True, exist_ok=True)
         earlier = read_result(folder)
-        with _Stopwatch(folder / _SECONDS_FILE, self._clock) as watch:
-            config = trial_config(self._config, trial)
+        config = trial_config(self._config, trial)
+        # Attempts that were stopped count too.
+        seconds_file = folder / _SECONDS_FILE
+        before = float(seconds_file.read_text()) if seconds_file.exists() else 0.0
+        start = time.monotonic() - before
+        try:
             if earlier is None:
                 weights_sha256 = self._train(config, trial, base).weights_sha256
                 metrics, seconds_before = {}, 0.0
@@ -150,17 +142,20 @@ class TrialRunner:
             for offset in end_token_offsets(self._config, trial):
                 if offset not in metrics:
                     metrics[offset] = self._evaluate(config, folder / "model", offset)
-            result = TrialResult(
-                trial=trial,
-                metrics=metrics,
-                seconds=seconds_before + watch.seconds(),
-                weights_sha256=weights_sha256,
-                identity=identity,
-            )
+        finally:
+            seconds = time.monotonic() - start
+            seconds_file.write_text(f"{seconds:.3f}")
+        result = TrialResult(
+            trial=trial,
+            metrics=metrics,
+            seconds=seconds_before + seconds,
+            weights_sha256=weights_sha256,
+            identity=identity,
+        )
         write_result(folder, result)
         if (folder / _WORK_FOLDER).exists():
             shutil.rmtree(folder / _WORK_FOLDER)
-        (folder / _SECONDS_FILE).unlink()
+        seconds_file.unlink()
         return result
 
     def _train(self, config: ConfigDict, trial: Trial, base: Trial | None) -> ModelInfo:
@@ -189,29 +184,8 @@ class TrialRunner:
         settings = EvaluationSettings.from_config(
             {**config.evaluation.to_dict(), "end_token_offset": end_token_offset}
         )
-        examples_dir, split = self._examples["finetune"], settings.split
-        truth = read_split_truth(examples_dir, split)
-        return evaluate_network(
-            self._network, examples_dir, split=split, truth=truth, settings=settings
-        ).result.metrics
-
-
-class _Stopwatch:
-    """Seconds spent on a trial, those of attempts that were stopped included."""
-
-    def __init__(self, path: epath.Path, clock: Callable[[], float]) -> None:
-        self._path, self._clock = path, clock
-        self._before = float(path.read_text()) if path.exists() else 0.0
-        self._start = clock()
-
-    def seconds(self) -> float:
-        return self._before + self._clock() - self._start
-
-    def __enter__(self) -> "_Stopwatch":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._path.write_text(f"{self.seconds():.3f}")
+        truth = read_split_truth(self._examples["finetune"], settings.split)
+        return evaluate_network(self._network, truth, settings=settings).result.metrics
 
 
 def _identity(
@@ -219,23 +193,16 @@ def _identity(
 ) -> dict[str, Any]:
     """All that decides a trial's numbers, but for the code; as JSON gives it back."""
     changed = trial_config(config, trial)
-    stage = {
-        name: value
-        for name, value in changed[trial.stage].to_dict().items()
-        if name not in WATCHING_SETTINGS
-    }
+    stage = changed[trial.stage].to_dict()
     settings = EvaluationSettings.from_config(config.evaluation)
     # A trial from scratch is the same whether others are pretrained or not.
     used = {trial.stage} if trial.pretrained is None else {"pretrain", "finetune"}
+    by_name = {name: getattr(settings, name) for name in ("seed", "precision")}
     content = {
-        "stage": stage,
+        "stage": {name: stage[name] for name in stage if name not in WATCHING_SETTINGS},
         "vocabulary": changed.vocabulary.to_dict(),
         "model": changed.model.to_dict(),
-        "evaluation": {
-            **settings.decoding(),
-            "seed": settings.seed,
-            "precision": settings.precision,
-        },
+        "evaluation": {**settings.decoding(), **by_name},
         "split": config.evaluation.split,
         "data": {
             name: read_dataset_info(folder).fingerprint()
@@ -263,8 +230,6 @@ def _check_same(result: TrialResult, identity: Mapping[str, Any], folder: epath.
 
 
 def _headline(result: TrialResult) -> str:
-    took = f"{duration_text(result.seconds)}"
-    if not result.metrics:
-        return f"done in {took}"
-    numbers = result.metrics[0.0]
-    return f"AP {numbers['AP']:.3f}  AR@100 {numbers['AR100']:.3f}  in {took}"
+    numbers = result.metrics.get(0.0)  # none of pretraining
+    found = f"AP {numbers['AP']:.3f}  AR@100 {numbers['AR100']:.3f} " if numbers else "done"
+    return f"{found} in {duration_text(result.seconds)}"

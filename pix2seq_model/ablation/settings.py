@@ -76,3 +76,9 @@ class AblationSettings:
         check_settings(self, "ablation")
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
             raise ConfigError(f"ablation.seeds={self.seeds}: give one or more, all different.")
+
+    @property
+    def starts(self) -> tuple[tuple[bool | None, bool], ...]:
+        """As `pretrained`, for all trials of the third question; None from random weights."""
+        scratch = ((None, True), (None, False))
+        return (*scratch, *self.pretrained) if self.end_token_offsets else ()

@@ -104,6 +104,11 @@ class Summary:
         return "\n".join(_text_lines(self))
 
 
+def usual_of(rows: Sequence[Row]) -> Row | None:
+    """The row that the others are compared with, if it is among them."""
+    return next((row for row in rows if row.is_usual), None)
+
+
 QUESTIONS = {
     "bins": ("Bins of a coordinate", "bins"),
     "order": ("Order of the objects", "order"),
@@ -143,11 +148,8 @@ def write_tables(output_dir: epath.PathLike, summary: Summary) -> None:
     columns = [f"{metric}_{part}" for metric in METRICS for part in ("mean", "stdev")]
     writer.writerow(["question", "group", "setting", "seeds", *columns])
     for row in summary.rows:
-        numbers = [
-            "" if value is None else f"{value:.6f}"
-            for metric in METRICS
-            for value in (row.mean(metric), row.spread(metric))
-        ]
+        values = [v for metric in METRICS for v in (row.mean(metric), row.spread(metric))]
+        numbers = ["" if value is None else f"{value:.6f}" for value in values]
         writer.writerow([row.question, row.group, row.setting, len(summary.seeds), *numbers])
     write_atomically(output / CSV_FILE, buffer.getvalue())
     content = {
@@ -188,8 +190,7 @@ def _rows(config: ConfigDict, by_trial: Mapping[Trial, TrialResult]) -> Iterator
         yield row("bins", str(bins), num_bins=bins)
     for order in section.orders:
         yield row("order", _ORDER_NAMES.get(order, order), order=order)
-    starts = [(None, True), (None, False), *section.pretrained]
-    for pretrained, augmented in starts if section.end_token_offsets else ():
+    for pretrained, augmented in section.starts:
         for offset in section.end_token_offsets:
             yield row(
                 "noise",
@@ -250,7 +251,7 @@ def _text_lines(summary: Summary) -> Iterator[str]:
     for name, (title, varied) in QUESTIONS.items():
         for group, rows in summary.groups(name).items():
             heading = title + (f", {group}" if group else "")
-            usual = next((row for row in rows if row.is_usual), None)
+            usual = usual_of(rows)
             width = max(len(varied), *(len(row.setting) for row in rows))
             columns = "".join(f"{label:>17}" for label in METRICS.values())
             yield ""

@@ -153,17 +153,16 @@ def plan_trials(config: ConfigDict) -> list[Trial]:
     for seed in section.seeds:
         trials += [usual(num_bins=bins, seed=seed) for bins in section.bins]
         trials += [usual(order=order, seed=seed) for order in section.orders]
-    if section.end_token_offsets:
-        trials += [
-            usual(augmented=augmented, seed=section.seeds[0], is_base=True)
-            for augmented in sorted({before for before, _ in section.pretrained}, reverse=True)
-        ]
-    for seed in section.seeds if section.end_token_offsets else ():
-        trials += [usual(augmented=augmented, seed=seed) for augmented in (True, False)]
-        trials += [
-            usual(pretrained=before, augmented=augmented, seed=seed)
-            for before, augmented in section.pretrained
-        ]
+    bases = {before for before, _ in section.starts if before is not None}
+    trials += [
+        usual(augmented=augmented, seed=section.seeds[0], is_base=True)
+        for augmented in sorted(bases, reverse=True)
+    ]
+    trials += [
+        usual(pretrained=before, augmented=augmented, seed=seed)
+        for seed in section.seeds
+        for before, augmented in section.starts
+    ]
     for trial in trials:
         try:
             experiment.training_run(trial_config(config, trial), trial.stage)

@@ -22,6 +22,8 @@ class SplitTruth:
     """Ground truth of one split.
 
     Attributes:
+      examples_dir: examples folder.
+      split: of it.
       coco: images (in the records' order, those without objects too), annotations and categories
         in COCO's format, with the ids of the annotation file wherever those are whole numbers;
         boxes xywh in pixels.
@@ -29,6 +31,8 @@ class SplitTruth:
       category_numbers: id in `coco` by the records' label.
     """
 
+    examples_dir: epath.PathLike
+    split: str
     coco: dict[str, Any]
     image_numbers: dict[str, int]
     category_numbers: dict[int, int]
@@ -100,6 +104,8 @@ def read_split_truth(examples_dir: epath.PathLike, split: str) -> SplitTruth:
             )
     categories = [{"id": labels[row["id"]], "name": row["name"]} for row in info.categories]
     return SplitTruth(
+        examples_dir,
+        split,
         coco={"images": images, "annotations": annotations, "categories": categories},
         image_numbers=image_numbers,
         category_numbers=labels,

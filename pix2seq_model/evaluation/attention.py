@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from etils import epath
 
 from pix2seq_model.data.ground_truth import SplitTruth, read_images
 from pix2seq_model.data.image_check import ImageDefect
@@ -19,10 +18,8 @@ _GIVEN_BOXES = 5  # of an image, whose class the decoder is asked for
 
 def attention_of_chosen_images(
     load_network: Callable[[], tuple[Any, ModelInfo]],
-    examples_dir: epath.PathLike,
-    *,
-    split: str,
     truth: SplitTruth,
+    *,
     detections: list[dict[str, Any]],
     settings: EvaluationSettings,
 ) -> list[ImageAttention]:
@@ -30,7 +27,7 @@ def attention_of_chosen_images(
 
     Args:
       load_network: gives the model and what its folder says; called only if an image is chosen.
-      examples_dir, split, truth: the data.
+      truth: of the split.
       detections: checked COCO results of the split.
       settings: how many images, and of decoding.
     """
@@ -43,7 +40,7 @@ def attention_of_chosen_images(
     chosen = [row.image_id for row in results[: settings.num_attention_pictures]]
     if not chosen:
         return []
-    encoded = read_images(examples_dir, split, truth.coco["images"], chosen)
+    encoded = read_images(truth.examples_dir, truth.split, truth.coco["images"], chosen)
 
     from pix2seq_model.decoding.attention_reader import AttentionReader
     from pix2seq_model.input_pipeline.image_file import prepare_image
@@ -66,12 +63,8 @@ def attention_of_chosen_images(
             analysis.objects[index]["bbox"]
             for index in np.flatnonzero((analysis.gt_image == image_id) & ~analysis.gt_crowd)
         ]
+        given = boxes[:_GIVEN_BOXES]
         images.append(
-            reader.read(
-                image,
-                image_id=image_id,
-                score_threshold=threshold,
-                boxes_xywh=boxes[:_GIVEN_BOXES],
-            )
+            reader.read(image, image_id=image_id, score_threshold=threshold, boxes_xywh=given)
         )
     return images

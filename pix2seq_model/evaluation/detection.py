@@ -4,8 +4,6 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
-from etils import epath
-
 from pix2seq_model.data.damage import reading_errors_named
 from pix2seq_model.data.ground_truth import SplitTruth
 from pix2seq_model.decoding.detector import Detector
@@ -18,10 +16,8 @@ from pix2seq_model.network.pix2seq import Pix2Seq
 
 def detect_split(
     network: Pix2Seq,
-    examples_dir: epath.PathLike,
-    *,
-    split: str,
     truth: SplitTruth,
+    *,
     settings: EvaluationSettings,
     start: int = 0,
     max_images: int | None = None,
@@ -30,8 +26,6 @@ def detect_split(
 
     Args:
       network: the model.
-      examples_dir: examples folder.
-      split: of it.
       truth: of the split.
       settings: of decoding.
       start: images to skip.
@@ -44,14 +38,14 @@ def detect_split(
         network, seed=settings.seed, batch_size=settings.batch_size, **settings.decoding()
     )
     batches = evaluation_dataset(
-        examples_dir,
-        split=split,
+        truth.examples_dir,
+        split=truth.split,
         image_size=network.model_config.image_size,
         batch_size=settings.batch_size,
         start=start,
     )
     left = len(truth.image_numbers) if max_images is None else max_images
-    with reading_errors_named(examples_dir, split):
+    with reading_errors_named(truth.examples_dir, truth.split):
         for batch in batches.as_numpy_iterator():
             image_ids = [image_id.decode() for image_id in batch["image_id"][:left]]
             rows = detector.detect(
@@ -84,19 +78,15 @@ class SplitEvaluation:
 
 def evaluate_network(
     network: Pix2Seq,
-    examples_dir: epath.PathLike,
-    *,
-    split: str,
     truth: SplitTruth,
+    *,
     settings: EvaluationSettings,
     max_images: int | None = None,
 ) -> SplitEvaluation:
     """Detects and evaluates without writing anything; arguments as of `detect_split`."""
     rows: list[dict[str, Any]] = []
     image_ids: list[int] = []
-    for new_rows, new_ids in detect_split(
-        network, examples_dir, split=split, truth=truth, settings=settings, max_images=max_images
-    ):
+    for new_rows, new_ids in detect_split(network, truth, settings=settings, max_images=max_images):
         rows += new_rows
         image_ids += [truth.image_numbers[image_id] for image_id in new_ids]
     result = evaluate_detections(truth.coco, rows, image_ids=image_ids)

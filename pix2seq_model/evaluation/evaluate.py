@@ -10,7 +10,6 @@
 import dataclasses
 import datetime
 import functools
-import json
 from collections.abc import Callable
 from typing import Any, TextIO
 
@@ -24,13 +23,12 @@ from pix2seq_model.errors import DataError
 from pix2seq_model.evaluation.attention import attention_of_chosen_images
 from pix2seq_model.evaluation.detection_store import DetectionStore, fingerprint_of
 from pix2seq_model.evaluation.settings import EvaluationSettings
-from pix2seq_model.metrics.coco_files import checked_detections
+from pix2seq_model.metrics.coco_files import METRICS_FILE, checked_detections
 from pix2seq_model.metrics.coco_metrics import evaluate_detections
 from pix2seq_model.model_folder.folder import ModelInfo, load_model_folder, read_model_info
 from pix2seq_model.progress import DetectionProgress
 from pix2seq_model.published.results import published_ap
 
-METRICS_FILE = "metrics.json"
 DETECTIONS_FILE = "detections.json"
 GROUND_TRUTH_FILE = "ground_truth.json"
 
@@ -46,7 +44,6 @@ def evaluate_model(
     split: str,
     settings: EvaluationSettings,
     output_dir: epath.PathLike,
-    cache_dir: epath.PathLike | None = None,
     stream: TextIO | None = None,
     detect: Callable[[SplitTruth], Detections] | None = None,
 ) -> dict[str, Any]:
@@ -61,7 +58,6 @@ def evaluate_model(
       split: which split of it.
       settings: see there.
       output_dir: evaluation folder to write.
-      cache_dir: where to keep unfinished work; inside `output_dir` if None.
       stream: where to show progress; standard error if None.
       detect: finds the detections elsewhere; takes the truth.
 
@@ -95,24 +91,16 @@ def evaluate_model(
             split=split,
             settings={**settings.decoding(), "seed": settings.seed, "batch": settings.batch_size},
         )
-        store = DetectionStore(epath.Path(cache_dir or output / "unfinished") / fingerprint[:16])
+        store = DetectionStore(output / "unfinished" / fingerprint[:16])
         rows, image_ids = _detect_here(
-            load_network,
-            examples_dir,
-            split=split,
-            truth=truth,
-            settings=settings,
-            store=store,
-            stream=stream,
+            load_network, truth, settings=settings, store=store, stream=stream
         )
     check_every_image_once(image_ids, truth)
 
     result = evaluate_detections(truth.coco, rows)
     write_json(output / GROUND_TRUTH_FILE, truth.coco)
     write_json(output / DETECTIONS_FILE, rows)
-    attention = attention_of_chosen_images(
-        load_network, examples_dir, split=split, truth=truth, detections=rows, settings=settings
-    )
+    attention = attention_of_chosen_images(load_network, truth, detections=rows, settings=settings)
     write_attention(output, attention)
     published = published_ap(
         info.model, category_ids=truth.category_names, num_images=len(truth.image_numbers)
@@ -132,19 +120,6 @@ def evaluate_model(
     return metrics
 
 
-def read_metrics(evaluation_dir: epath.PathLike) -> dict[str, Any]:
-    """Reads metrics.json of an evaluation folder.
-
-    Raises:
-      DataError: the folder is not complete.
-    """
-    path = epath.Path(evaluation_dir) / METRICS_FILE
-    try:
-        return json.loads(path.read_text())
-    except (FileNotFoundError, json.JSONDecodeError) as error:
-        raise DataError(f"{path}: no finished evaluation ({error}); evaluate again") from None
-
-
 def check_every_image_once(image_ids: list[str], truth: SplitTruth) -> None:
     """Raises DataError unless `image_ids` are the split's images, each once."""
     expected, seen = set(truth.image_numbers), set(image_ids)
@@ -159,10 +134,8 @@ def check_every_image_once(image_ids: list[str], truth: SplitTruth) -> None:
 
 def _detect_here(
     load_network: Callable[[], tuple[Any, ModelInfo]],
-    examples_dir: epath.PathLike,
-    *,
-    split: str,
     truth: SplitTruth,
+    *,
     settings: EvaluationSettings,
     store: DetectionStore,
     stream: TextIO | None,
@@ -174,13 +147,10 @@ def _detect_here(
         return rows, image_ids
     from pix2seq_model.evaluation.detection import detect_split
 
-    progress = DetectionProgress(
-        f"evaluating on {split}", total=total, done=len(image_ids), stream=stream
-    )
+    label, start = f"evaluating on {truth.split}", len(image_ids)
+    progress = DetectionProgress(label, total=total, done=start, stream=stream)
     network, _ = load_network()
-    for new_rows, new_ids in detect_split(
-        network, examples_dir, split=split, truth=truth, settings=settings, start=len(image_ids)
-    ):
+    for new_rows, new_ids in detect_split(network, truth, settings=settings, start=start):
         store.add(new_rows, new_ids)
         rows += new_rows
         image_ids += new_ids

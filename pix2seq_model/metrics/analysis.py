@@ -6,27 +6,17 @@ ECCV 2020, arXiv:2008.08115. Boxes are [x, y, width, height] in pixels.
 """
 
 import dataclasses
+import itertools
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from pix2seq_model.metrics.coco_metrics import hotcoco_evaluator
+from pix2seq_model.metrics.coco_metrics import Detections, GroundTruth, hotcoco_evaluator
 
 IOU_THRESHOLD = 0.5
 _BACKGROUND_IOU = 0.1
 _NUM_BINS = 10
-# hotcoco's names of the kinds.
-_TIDE_NAMES = {
-    "class": "Cls",
-    "localisation": "Loc",
-    "both": "Both",
-    "duplicate": "Dupe",
-    "background": "Bkg",
-    "missed": "Miss",
-}
-KINDS: tuple[str, ...] = tuple(_TIDE_NAMES)
 MEANINGS = {
     "class": "right place, wrong class",
     "localisation": "right class, box too far off",
@@ -35,6 +25,8 @@ MEANINGS = {
     "background": "nothing there",
     "missed": "an object that nothing found",
 }
+KINDS: tuple[str, ...] = tuple(MEANINGS)
+_TIDE_NAMES = dict(zip(KINDS, ("Cls", "Loc", "Both", "Dupe", "Bkg", "Miss")))  # hotcoco's
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,10 +107,9 @@ class Confusion:
         between = self.counts[:-1, :-1].copy()
         np.fill_diagonal(between, 0)
         order = np.argsort(-between, axis=None, kind="stable")[:number]
-        rows, columns = np.unravel_index(order, between.shape)
         return [
             (self.category_ids[r], self.category_ids[c], int(between[r, c]))
-            for r, c in zip(rows, columns)
+            for r, c in zip(*np.unravel_index(order, between.shape))
             if between[r, c]
         ]
 
@@ -145,7 +136,7 @@ class Analysis:
 
     image_ids: tuple[int, ...]
     objects: list[dict[str, Any]]
-    detections: Sequence[dict[str, Any]]
+    detections: Detections
     gt_image: np.ndarray
     dt_image: np.ndarray
     dt_score: np.ndarray
@@ -159,7 +150,7 @@ class Analysis:
     point: OperatingPoint
 
 
-def analyse(ground_truth: Mapping[str, Any], detections: Sequence[dict[str, Any]]) -> Analysis:
+def analyse(ground_truth: GroundTruth, detections: Detections) -> Analysis:
     """Matches detections with objects as COCO does and says what went wrong.
 
     Args:
@@ -201,7 +192,7 @@ def analyse(ground_truth: Mapping[str, Any], detections: Sequence[dict[str, Any]
 
 
 def confusion_matrix(
-    ground_truth: Mapping[str, Any], analysis: Analysis, *, threshold: float
+    ground_truth: GroundTruth, analysis: Analysis, *, threshold: float
 ) -> Confusion:
     """Pairs detections and objects of an image whatever their classes, the surest first.
 
@@ -248,7 +239,7 @@ def best_operating_point(
     )
 
 
-def _evaluated(ground_truth: Mapping[str, Any], rows: Sequence[dict[str, Any]]) -> Any:
+def _evaluated(ground_truth: GroundTruth, rows: Detections) -> Any:
     evaluator = hotcoco_evaluator(ground_truth, rows)
     evaluator.params.iouThrs = [IOU_THRESHOLD]
     evaluator.evaluate()
@@ -256,44 +247,36 @@ def _evaluated(ground_truth: Mapping[str, Any], rows: Sequence[dict[str, Any]]) 
 
 
 def _without_crowds(
-    ground_truth: Mapping[str, Any], rows: Sequence[dict[str, Any]], counted: np.ndarray
+    ground_truth: GroundTruth, rows: Detections, counted: np.ndarray
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Truth without crowds, and the detections that are right or wrong.
 
     hotcoco's errors and confusions would take a detection near a crowd for one of its objects.
     """
     annotations = [row for row in ground_truth["annotations"] if not row["iscrowd"]]
-    return {**ground_truth, "annotations": annotations}, [
-        row for row, is_counted in zip(rows, counted) if is_counted
-    ]
+    return {**ground_truth, "annotations": annotations}, list(itertools.compress(rows, counted))
 
 
 def _errors(evaluator: Any) -> Errors:
     tide = evaluator.tide_errors(pos_thr=IOU_THRESHOLD, bg_thr=_BACKGROUND_IOU)
-    return Errors(
-        counts={kind: tide["counts"][name] for kind, name in _TIDE_NAMES.items()},
-        costs={kind: tide["delta_ap"][name] for kind, name in _TIDE_NAMES.items()},
-        false_positive_cost=tide["delta_ap"]["FP"],
-        false_negative_cost=tide["delta_ap"]["FN"],
+    counts, costs = (
+        {kind: tide[what][name] for kind, name in _TIDE_NAMES.items()}
+        for what in ("counts", "delta_ap")
     )
+    return Errors(counts, costs, tide["delta_ap"]["FP"], tide["delta_ap"]["FN"])
 
 
 def _calibration(evaluator: Any) -> Calibration:
     found = evaluator.calibration(n_bins=_NUM_BINS, iou_threshold=IOU_THRESHOLD)
-    bins = found["bins"]
-    return Calibration(
-        count=np.array([part["count"] for part in bins]),
-        mean_score=np.array([part["avg_confidence"] for part in bins]),
-        share_right=np.array([part["avg_accuracy"] for part in bins]),
-        error=found["ece"],
+    count, mean_score, share_right = (
+        np.array([part[name] for part in found["bins"]])
+        for name in ("count", "avg_confidence", "avg_accuracy")
     )
+    return Calibration(count, mean_score, share_right, error=found["ece"])
 
 
 def _alarms(
-    objects: Sequence[Mapping[str, Any]],
-    gt_crowd: np.ndarray,
-    rows: Sequence[Mapping[str, Any]],
-    dt_wrong: np.ndarray,
+    objects: Detections, gt_crowd: np.ndarray, rows: Detections, dt_wrong: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Which wrong detections are of nothing, and on which objects a nearly right one lies.
 

@@ -6,7 +6,7 @@ Boxes are COCO's: [x, y, width, height] in pixels of the original image.
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from etils import epath
 
 from pix2seq_model.errors import DataError
 
+METRICS_FILE = "metrics.json"
 _SHOWN = 5  # how many culprits a message names
 
 
@@ -39,6 +40,19 @@ def read_detections(
       DataError: the file is missing, is not JSON or is not such a file.
     """
     return checked_detections(_read_json(path), source=str(path), image_ids=image_ids)
+
+
+def read_metrics(evaluation_dir: epath.PathLike) -> dict[str, Any]:
+    """Reads metrics.json of an evaluation folder.
+
+    Raises:
+      DataError: the folder is not complete.
+    """
+    path = epath.Path(evaluation_dir) / METRICS_FILE
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: no finished evaluation ({error}); evaluate again") from None
 
 
 def checked_ground_truth(truth: Any, *, source: str = "ground truth") -> dict[str, Any]:
@@ -72,26 +86,14 @@ def checked_ground_truth(truth: Any, *, source: str = "ground truth") -> dict[st
     category_ids = _unique_ids(truth["categories"], "categories", source)
 
     rows = truth["annotations"]
-    _check_fields(rows, ("image_id", "category_id", "bbox"), "annotation", source)
-    boxes = _boxes(rows, "annotation", source)
-    images = _whole(rows, "image_id", "annotation", source)
-    categories = _whole(rows, "category_id", "annotation", source)
-    _check_known(images, image_ids, "image_id", "annotation", source)
-    _check_known(categories, category_ids, "category_id", "annotation", source)
-    areas = [row.get("area", box[2] * box[3]) for row, box in zip(rows, boxes)]
+    placed = _placed_boxes(rows, "annotation", source)
+    _check_known(placed, image_ids, "image_id", "annotation", source)
+    _check_known(placed, category_ids, "category_id", "annotation", source)
+    areas = [row.get("area", new["bbox"][2] * new["bbox"][3]) for row, new in zip(rows, placed)]
     areas = _numbers(areas, "area", "annotation", source)
     annotations = [
-        {
-            "id": number,
-            "image_id": image_id,
-            "category_id": category_id,
-            "bbox": box,
-            "area": area,
-            "iscrowd": int(bool(row.get("iscrowd"))),
-        }
-        for number, (row, image_id, category_id, box, area) in enumerate(
-            zip(rows, images, categories, boxes, areas), start=1
-        )
+        {"id": number, **new, "area": area, "iscrowd": int(bool(row.get("iscrowd")))}
+        for number, (row, new, area) in enumerate(zip(rows, placed, areas), start=1)
     ]
     return {
         **{key: value for key, value in truth.items() if key in ("info", "licenses")},
@@ -120,17 +122,11 @@ def checked_detections(
             f"{source}: COCO results are a list of objects with image_id, category_id, bbox and "
             f"score; this is a {type(detections).__name__}"
         )
-    _check_fields(detections, ("image_id", "category_id", "bbox", "score"), "row", source)
-    boxes = _boxes(detections, "row", source)
-    images = _whole(detections, "image_id", "row", source)
-    categories = _whole(detections, "category_id", "row", source)
+    placed = _placed_boxes(detections, "row", source, "score")
     scores = _numbers([row["score"] for row in detections], "score", "row", source)
     if image_ids is not None:
-        _check_known(images, set(image_ids), "image_id", "row", source)
-    return [
-        {"image_id": image_id, "category_id": category_id, "bbox": box, "score": score}
-        for image_id, category_id, box, score in zip(images, categories, boxes, scores)
-    ]
+        _check_known(placed, set(image_ids), "image_id", "row", source)
+    return [{**new, "score": score} for new, score in zip(placed, scores)]
 
 
 def _read_json(path: epath.PathLike) -> Any:
@@ -147,6 +143,17 @@ def _read_json(path: epath.PathLike) -> Any:
         raise DataError(f"{path}: not JSON ({error})") from None
 
 
+def _placed_boxes(rows: Sequence, name: str, source: str, *more_keys: str) -> list[dict[str, Any]]:
+    """Checked image, category and box of each row; `more_keys` must be in it too."""
+    _check_fields(rows, ("image_id", "category_id", "bbox", *more_keys), name, source)
+    boxes = _boxes(rows, name, source)
+    images, categories = (_whole(rows, key, name, source) for key in ("image_id", "category_id"))
+    return [
+        {"image_id": image_id, "category_id": category_id, "bbox": box}
+        for image_id, category_id, box in zip(images, categories, boxes)
+    ]
+
+
 def _unique_ids(rows: list, name: str, source: str) -> set[int]:
     _check_fields(rows, ("id",), name, source)
     ids = _whole(rows, "id", name, source)
@@ -159,13 +166,25 @@ def _unique_ids(rows: list, name: str, source: str) -> set[int]:
 def _check_fields(rows: Sequence, keys: tuple[str, ...], name: str, source: str) -> None:
     needed = frozenset(keys)
     for index, row in enumerate(rows):
-        if not isinstance(row, dict | Mapping):
+        if not isinstance(row, Mapping):
             raise DataError(f"{source}: {name}[{index}] is {row!r}, not an object")
         if not needed <= row.keys():
             missing = next(key for key in keys if key not in row)
             raise DataError(
                 f"{source}: {name}[{index}] has no field {missing!r}; it has {sorted(row)}"
             )
+
+
+def _check_known(
+    rows: Sequence[Mapping], known: set[int], key: str, name: str, source: str
+) -> None:
+    unknown = sorted({row[key] for row in rows} - known)
+    if unknown:
+        what = "images" if key == "image_id" else "categories"
+        raise DataError(
+            f"{source}: {name}s of {len(unknown)} different {key} that the ground truth's {what} "
+            f"do not list, among them {unknown[:_SHOWN]}: do both files belong to one split?"
+        )
 
 
 # A file may hold a million rows. Values are looked at one by one only where the types of all of
@@ -175,52 +194,46 @@ def _check_fields(rows: Sequence, keys: tuple[str, ...], name: str, source: str)
 def _whole(rows: Sequence[Mapping], key: str, name: str, source: str) -> list[int]:
     """The whole numbers under a key."""
     values = [row[key] for row in rows]
-    if set(map(type, values)) <= {int}:
-        return values
-    for index, value in enumerate(values):
-        if not isinstance(value, int | np.integer) or isinstance(value, bool):
-            raise DataError(f"{source}: {name}[{index}].{key} is {value!r}, not a whole number")
+    if not set(map(type, values)) <= {int}:
+        _refuse_unless(_is_whole, values, f"{source}: {name}", key, "a whole number")
     return [int(value) for value in values]
 
 
 def _numbers(values: list, key: str, name: str, source: str) -> list[float]:
     """The values as finite floats."""
-    if set(map(type, values)) <= {int, float} and np.isfinite(np.array(values, float)).all():
-        return [float(value) for value in values]
-    for index, value in enumerate(values):
-        if not _is_number(value):
-            raise DataError(f"{source}: {name}[{index}].{key} is {value!r}, not a finite number")
+    if not (set(map(type, values)) <= {int, float} and np.isfinite(np.array(values, float)).all()):
+        _refuse_unless(_is_number, values, f"{source}: {name}", key, "a finite number")
     return [float(value) for value in values]
 
 
-def _check_known(values: list[int], known: set[int], key: str, name: str, source: str) -> None:
-    unknown = sorted(set(values) - known)
-    if unknown:
-        what = "images" if key == "image_id" else "categories"
-        raise DataError(
-            f"{source}: {name}s of {len(unknown)} different {key} that the ground truth's {what} "
-            f"do not list, among them {unknown[:_SHOWN]}: do both files belong to one split?"
-        )
+def _refuse_unless(
+    is_right: Callable[[Any], bool], values: list, place: str, key: str, what: str
+) -> None:
+    for index, value in enumerate(values):
+        if not is_right(value):
+            raise DataError(f"{place}[{index}].{key} is {value!r}, not {what}")
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
 def _boxes(rows: Sequence[Mapping], name: str, source: str) -> list[list[float]]:
     """All boxes as lists of four floats, xywh in pixels."""
+    values = [row["bbox"] for row in rows]
     try:
-        boxes = np.asarray([row["bbox"] for row in rows], np.float64).reshape(len(rows), 4)
-        bad = ~np.isfinite(boxes).all(axis=1) | (boxes[:, 2:] < 0).any(axis=1)
+        boxes = np.asarray(values, np.float64).reshape(len(values), 4)
     except (TypeError, ValueError):
-        boxes, bad = np.empty((0, 4)), np.asarray([not _is_box(row["bbox"]) for row in rows])
-    if bad.any():
-        index = int(np.argmax(bad))
-        raise DataError(
-            f"{source}: {name}[{index}].bbox is {rows[index]['bbox']!r}; a box is [x, y, width, "
-            "height], four finite numbers in pixels, width and height not negative"
-        )
+        boxes = np.full((1, 4), np.nan)
+    if not np.isfinite(boxes).all() or (boxes[:, 2:] < 0).any():
+        what = "[x, y, width, height], four finite numbers, width and height not negative"
+        _refuse_unless(_is_box, values, f"{source}: {name}", "bbox", f"a box in pixels: {what}")
     return boxes.tolist()
 
 
 def _is_box(value: Any) -> bool:
-    return isinstance(value, Sequence) and len(value) == 4 and all(_is_number(v) for v in value)
+    numbers = list(value) if isinstance(value, Sequence | np.ndarray) else []
+    return len(numbers) == 4 and all(map(_is_number, numbers)) and min(numbers[2:]) >= 0
 
 
 def _is_number(value: Any) -> bool:

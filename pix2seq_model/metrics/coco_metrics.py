@@ -18,6 +18,8 @@ import numpy as np
 
 from pix2seq_model.errors import DataError
 
+GroundTruth = Mapping[str, Any]
+Detections = Sequence[dict[str, Any]]
 Engine = Literal["hotcoco", "pycocotools"]
 ENGINES: tuple[str, ...] = ("hotcoco", "pycocotools")
 
@@ -25,36 +27,23 @@ IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
 RECALL_THRESHOLDS = np.linspace(0.0, 1.0, 101)
 
 # What each number is: AP or AR, at which IoU (None: mean of .50:.05:.95), objects of which size,
-# from how many detections an image. In the order in which COCO prints them.
-_DEFINITIONS: dict[str, tuple[str, float | None, str, int]] = {
-    "AP": ("precision", None, "all", 100),
-    "AP50": ("precision", 0.5, "all", 100),
-    "AP75": ("precision", 0.75, "all", 100),
-    "AP_small": ("precision", None, "small", 100),
-    "AP_medium": ("precision", None, "medium", 100),
-    "AP_large": ("precision", None, "large", 100),
-    "AR1": ("recall", None, "all", 1),
-    "AR10": ("recall", None, "all", 10),
-    "AR100": ("recall", None, "all", 100),
-    "AR_small": ("recall", None, "small", 100),
-    "AR_medium": ("recall", None, "medium", 100),
-    "AR_large": ("recall", None, "large", 100),
+# from how many detections an image; and for people. In the order in which COCO prints them.
+_DEFINITIONS: dict[str, tuple[str, float | None, str, int, str]] = {
+    "AP": ("precision", None, "all", 100, "average precision, mean over IoU .50:.05:.95"),
+    "AP50": ("precision", 0.5, "all", 100, "average precision at IoU .50"),
+    "AP75": ("precision", 0.75, "all", 100, "average precision at IoU .75"),
+    "AP_small": ("precision", None, "small", 100, "AP of objects under 32² pixels"),
+    "AP_medium": ("precision", None, "medium", 100, "AP of objects of 32² to 96² pixels"),
+    "AP_large": ("precision", None, "large", 100, "AP of objects over 96² pixels"),
+    "AR1": ("recall", None, "all", 1, "average recall with 1 detection an image"),
+    "AR10": ("recall", None, "all", 10, "average recall with 10 detections an image"),
+    "AR100": ("recall", None, "all", 100, "average recall with 100 detections an image"),
+    "AR_small": ("recall", None, "small", 100, "AR100 of objects under 32² pixels"),
+    "AR_medium": ("recall", None, "medium", 100, "AR100 of objects of 32² to 96² pixels"),
+    "AR_large": ("recall", None, "large", 100, "AR100 of objects over 96² pixels"),
 }
 METRIC_KEYS: tuple[str, ...] = tuple(_DEFINITIONS)
-METRIC_MEANINGS: dict[str, str] = {
-    "AP": "average precision, mean over IoU .50:.05:.95",
-    "AP50": "average precision at IoU .50",
-    "AP75": "average precision at IoU .75",
-    "AP_small": "AP of objects under 32² pixels",
-    "AP_medium": "AP of objects of 32² to 96² pixels",
-    "AP_large": "AP of objects over 96² pixels",
-    "AR1": "average recall with 1 detection an image",
-    "AR10": "average recall with 10 detections an image",
-    "AR100": "average recall with 100 detections an image",
-    "AR_small": "AR100 of objects under 32² pixels",
-    "AR_medium": "AR100 of objects of 32² to 96² pixels",
-    "AR_large": "AR100 of objects over 96² pixels",
-}
+METRIC_MEANINGS = {key: definition[-1] for key, definition in _DEFINITIONS.items()}
 _AREAS = ("all", "small", "medium", "large")
 _MAX_DETECTIONS = (1, 10, 100)
 
@@ -92,9 +81,22 @@ class CocoResult:
         }
 
 
+@contextlib.contextmanager
+def _garbage_collection_paused() -> Iterator[None]:
+    """A million rows make the collector run often, look at all of them and find nothing."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+@_garbage_collection_paused()
 def evaluate_detections(
-    ground_truth: Mapping[str, Any],
-    detections: Sequence[dict[str, Any]],
+    ground_truth: GroundTruth,
+    detections: Detections,
     *,
     image_ids: Iterable[int] | None = None,
     engine: Engine = "hotcoco",
@@ -113,16 +115,6 @@ def evaluate_detections(
     """
     if engine not in ENGINES:
         raise DataError(f"engine is {engine!r}; choose one of {', '.join(ENGINES)}")
-    with _garbage_collection_paused():
-        return _evaluate(ground_truth, detections, image_ids, engine)
-
-
-def _evaluate(
-    ground_truth: Mapping[str, Any],
-    detections: Sequence[dict[str, Any]],
-    image_ids: Iterable[int] | None,
-    engine: Engine,
-) -> CocoResult:
     known = {row["id"] for row in ground_truth["images"]}
     chosen = sorted(known if image_ids is None else {int(i) for i in image_ids})
     if not chosen:
@@ -134,11 +126,17 @@ def _evaluate(
             f"{strangers[:5]}"
         )
     categories = sorted(ground_truth["categories"], key=lambda row: row["id"])
-    category_ids = [row["id"] for row in categories]
-    run = _run_hotcoco if engine == "hotcoco" else _run_pycocotools
-    precision_TRKAM, recall_TKAM = run(ground_truth, detections, chosen, category_ids)
+    make_evaluator = hotcoco_evaluator if engine == "hotcoco" else _pycocotools_evaluator
+    # pycocotools prints its progress, and this file's results must not be mixed with that.
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        evaluator = make_evaluator(ground_truth, detections, chosen)
+        evaluator.evaluate()
+        evaluator.accumulate()
+    precision_TRKAM = np.asarray(evaluator.eval["precision"])
+    recall_TKAM = np.asarray(evaluator.eval["recall"])
 
-    chosen_set, category_set = set(chosen), set(category_ids)
+    chosen_set, category_set = set(chosen), {row["id"] for row in categories}
     objects = Counter(
         row["category_id"]
         for row in ground_truth["annotations"]
@@ -183,22 +181,10 @@ def number(value: float) -> str:
     return "-" if value < 0 else f"{value:.3f}"
 
 
-@contextlib.contextmanager
-def _garbage_collection_paused() -> Iterator[None]:
-    """A million rows make the collector run often, look at all of them and find nothing."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
-
-
 def _numbers(precision_TRKAM: np.ndarray, recall_TKAM: np.ndarray) -> dict[str, float]:
     """Averages as pycocotools' `summarize` does: over all that is not -1, else -1."""
     numbers = {}
-    for key, (kind, iou, area, max_detections) in _DEFINITIONS.items():
+    for key, (kind, iou, area, max_detections, _) in _DEFINITIONS.items():
         values = precision_TRKAM if kind == "precision" else recall_TKAM
         if iou is not None:
             values = values[np.isclose(IOU_THRESHOLDS, iou)]
@@ -209,10 +195,7 @@ def _numbers(precision_TRKAM: np.ndarray, recall_TKAM: np.ndarray) -> dict[str, 
 
 
 def hotcoco_evaluator(
-    ground_truth: Mapping[str, Any],
-    detections: Sequence[dict[str, Any]],
-    *,
-    image_ids: Iterable[int] | None = None,
+    ground_truth: GroundTruth, detections: Detections, image_ids: Iterable[int] | None = None
 ) -> Any:
     """hotcoco's `COCOeval` of boxes; detections of categories that are not listed are left out.
 
@@ -225,52 +208,31 @@ def hotcoco_evaluator(
     # It warns of unknown categories, which our result names anyway.
     category_ids = sorted(row["id"] for row in ground_truth["categories"])
     known = set(category_ids)
-    coco = COCO(dict(ground_truth))
     rows: list[Any] = [row for row in detections if row["category_id"] in known]
-    found = coco.load_res(rows)
-    evaluator = COCOeval(coco, found, "bbox")
+    coco = COCO(dict(ground_truth))
+    evaluator = COCOeval(coco, coco.load_res(rows), "bbox")
     all_ids = (row["id"] for row in ground_truth["images"])
     evaluator.params.imgIds = sorted(all_ids if image_ids is None else image_ids)
     evaluator.params.catIds = category_ids
     return evaluator
 
 
-def _run_hotcoco(
-    truth: Mapping[str, Any],
-    detections: Sequence[dict[str, Any]],
-    image_ids: list[int],
-    category_ids: list[int],
-) -> tuple[np.ndarray, np.ndarray]:
-    evaluator = hotcoco_evaluator(truth, detections, image_ids=image_ids)
-    evaluator.evaluate()
-    evaluator.accumulate()
-    return np.asarray(evaluator.eval["precision"]), np.asarray(evaluator.eval["recall"])
-
-
-def _run_pycocotools(
-    truth: Mapping[str, Any],
-    detections: Sequence[dict[str, Any]],
-    image_ids: list[int],
-    category_ids: list[int],
-) -> tuple[np.ndarray, np.ndarray]:
+def _pycocotools_evaluator(
+    ground_truth: GroundTruth, detections: Detections, image_ids: Iterable[int]
+) -> Any:
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
-    # It prints its progress, and this file's results must not be mixed with that.
-    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        # Indexed by hand because `loadRes` fails on an empty list.
-        rows = [
-            {**row, "id": number, "area": row["bbox"][2] * row["bbox"][3], "iscrowd": 0}
-            for number, row in enumerate(detections, start=1)
-        ]
-        predicted = {**truth, "annotations": rows}
-        coco_truth, coco_predicted = COCO(), COCO()
-        for coco, dataset in ((coco_truth, truth), (coco_predicted, predicted)):
-            coco.dataset = dataset
-            coco.createIndex()
-        evaluator = COCOeval(coco_truth, coco_predicted, "bbox")
-        evaluator.params.imgIds, evaluator.params.catIds = image_ids, category_ids
-        evaluator.evaluate()
-        evaluator.accumulate()
-    return evaluator.eval["precision"], evaluator.eval["recall"]
+    rows = [
+        {**row, "id": number, "area": row["bbox"][2] * row["bbox"][3], "iscrowd": 0}
+        for number, row in enumerate(detections, start=1)
+    ]
+    truth_and_found = COCO(), COCO()
+    # Indexed by hand because `loadRes` fails on an empty list.
+    for coco, annotations in zip(truth_and_found, (ground_truth["annotations"], rows)):
+        coco.dataset = {**ground_truth, "annotations": annotations}
+        coco.createIndex()
+    evaluator = COCOeval(*truth_and_found, "bbox")
+    evaluator.params.imgIds = image_ids
+    evaluator.params.catIds = sorted(row["id"] for row in ground_truth["categories"])
+    return evaluator

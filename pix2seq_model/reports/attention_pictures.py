@@ -13,7 +13,7 @@ _PHOTOGRAPH_SHARE = 0.6  # of the light that an unattended place keeps
 
 
 def object_pictures(
-    photograph: Image.Image, image: ImageAttention, seen: ObjectAttention, *, cell: int = _CELL
+    photograph: Image.Image, image: ImageAttention, seen: ObjectAttention
 ) -> list[Image.Image]:
     """A picture for each map: brighter and coloured where the decoder looks, the box on it.
 
@@ -21,9 +21,8 @@ def object_pictures(
       photograph: the image.
       image: whose object `seen` is.
       seen: the object.
-      cell: longer side of a picture in pixels.
     """
-    scale = cell / max(photograph.size)
+    scale = _CELL / max(photograph.size)
     width, height = (max(1, round(side * scale)) for side in photograph.size)
     grey = photograph.resize((width, height), Image.Resampling.LANCZOS).convert("L")
     dark_HW1 = np.asarray(grey, np.float32)[..., None] * _PHOTOGRAPH_SHARE

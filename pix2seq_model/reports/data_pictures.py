@@ -1,13 +1,13 @@
 """Pictures of a data set in records: samples with their boxes, and defects where they are."""
 
 import collections
-import dataclasses
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from etils import epath
+from PIL import Image
 
 from pix2seq_model.boxes import box_yxyx_to_xywh
 from pix2seq_model.data.manifest import DatasetInfo, SplitInfo, dead_letter_file
@@ -20,27 +20,6 @@ _PIXELS = 360
 _DEFECT_COLOR = (214, 40, 40)
 # A defect's image is looked for in this many shards of a split at most: a shard is some 128 MB.
 _SHARDS_SEARCHED = 4
-
-
-@dataclasses.dataclass(frozen=True)
-class Picture:
-    """A picture inside the page: its data, size in pixels, and a line of text."""
-
-    uri: str
-    width: int
-    height: int
-    caption: str
-
-
-@dataclasses.dataclass(frozen=True)
-class DefectExample:
-    """A dead-letter line, with a picture where its image was kept."""
-
-    split: str
-    image: str
-    annotation: str
-    detail: str
-    picture: Picture | None
 
 
 def _examples(shard_path: str) -> Iterator[dict[str, Any]]:
@@ -63,22 +42,19 @@ def _boxes(example: Mapping[str, Any]) -> list[drawing.LabelledBox]:
     )
 
 
-def _picture(
-    example: Mapping[str, Any], boxes: Sequence[drawing.LabelledBox], caption: str
-) -> Picture | None:
+def _drawn(example: Mapping[str, Any], boxes: Sequence[drawing.LabelledBox]) -> Image.Image | None:
     try:
         image = drawing.read_rgb(example["image_encoded"], source=example["filename"])
     except DataError:
         return None  # A damaged image was kept; the report can do without its picture.
-    drawn = drawing.draw_boxes(image, boxes, longer_side=_PIXELS)
-    return Picture(drawing.data_uri(drawn), drawn.width, drawn.height, caption)
+    return drawing.draw_boxes(image, boxes, longer_side=_PIXELS)
 
 
 def sample_pictures(
     directory: str | os.PathLike[str], info: DatasetInfo, split: str, *, count: int
-) -> list[Picture]:
-    """Draws the first images of a split; records are shuffled, so these are a random sample."""
-    pictures: list[Picture] = []
+) -> list[tuple[str, Image.Image]]:
+    """The first images of a split with a caption; records are shuffled, so a random sample."""
+    pictures: list[tuple[str, Image.Image]] = []
     for path in info.shard_paths(directory, split):
         for example in _examples(path):
             if len(pictures) >= count:
@@ -86,16 +62,9 @@ def sample_pictures(
             number = len(example["labels"])
             what = "1 object" if number == 1 else f"{number} objects"
             caption = f"{example['filename'].rsplit('/', 1)[-1]}: {what}"
-            if picture := _picture(example, _boxes(example), caption):
-                pictures.append(picture)
+            if image := _drawn(example, _boxes(example)):
+                pictures.append((caption, image))
     return pictures
-
-
-def _read_lines(directory: str, split: str, shard: int, num_shards: int) -> list[dict[str, Any]]:
-    path = epath.Path(directory) / dead_letter_file(split, shard, num_shards)
-    if not path.exists():
-        return []
-    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def _defect_box(line: Mapping[str, Any]) -> list[drawing.LabelledBox]:
@@ -103,57 +72,51 @@ def _defect_box(line: Mapping[str, Any]) -> list[drawing.LabelledBox]:
     if not box or len(box) != 4 or any(value is None for value in box):
         return []
     x, y, width, height = box
-    corner = (min(x, x + width), min(y, y + height))
-    shown = (*corner, abs(width), abs(height))
+    shown = (min(x, x + width), min(y, y + height), abs(width), abs(height))
     return [drawing.LabelledBox(shown, line["rule"], _DEFECT_COLOR, dashed=True)]
 
 
 def _draw_wanted(
-    shard_path: str, wanted: Mapping[str, list[dict[str, Any]]]
-) -> Iterator[tuple[dict[str, Any], Picture | None]]:
+    shard_path: str, wanted: dict[str, list[dict[str, Any]]]
+) -> Iterator[tuple[dict[str, Any], Image.Image | None]]:
     """For each wanted line of images in a shard, the line and its picture."""
-    left = dict(wanted)
     for example in _examples(shard_path):
-        for line in left.pop(example["image_id"], []):
-            boxes = [*_boxes(example), *_defect_box(line)]
-            yield line, _picture(example, boxes, f"image {line['image']}")
-        if not left:
+        for line in wanted.pop(example["image_id"], []):
+            yield line, _drawn(example, [*_boxes(example), *_defect_box(line)])
+        if not wanted:
             return
-    for lines in left.values():
+    for lines in wanted.values():
         for line in lines:
             yield line, None
 
 
 def defect_examples(
     directory: str | os.PathLike[str], split: str, info: SplitInfo, *, count: int
-) -> dict[str, list[DefectExample]]:
+) -> dict[str, list[dict[str, Any]]]:
     """Returns up to `count` dead-letter lines of each rule, those with a picture first.
 
-    Looks in the first shards that have dead letters.
+    To what the line says come its `split`, and as `picture` the image with its boxes, None where
+    it was not kept. Looks in the first shards that have dead letters.
     """
-    folder = os.fspath(directory)
-    found: dict[str, list[DefectExample]] = collections.defaultdict(list)
+    folder = epath.Path(directory)
+    found: dict[str, list[dict[str, Any]]] = collections.defaultdict(list)
+    taken: collections.Counter[str] = collections.Counter()
     searched = 0
     for shard, shard_info in enumerate(info.shards):
-        lines = _read_lines(folder, split, shard, len(info.shards))
+        path = folder / dead_letter_file(split, shard, len(info.shards))
         wanted: dict[str, list[dict[str, Any]]] = collections.defaultdict(list)
-        taken: collections.Counter[str] = collections.Counter()
-        for line in lines:
-            if len(found[line["rule"]]) + taken[line["rule"]] < count:
+        for text in path.read_text().splitlines() if path.exists() else ():
+            line = json.loads(text)
+            if taken[line["rule"]] < count:
                 taken[line["rule"]] += 1
                 wanted[line["image"]].append(line)
         if not wanted:
             continue
-        path = os.fspath(epath.Path(folder) / shard_info.file)
-        for line, picture in _draw_wanted(path, wanted):
-            found[line["rule"]].append(
-                DefectExample(split, line["image"], line["annotation"], line["detail"], picture)
-            )
+        for line, picture in _draw_wanted(os.fspath(folder / shard_info.file), wanted):
+            found[line["rule"]].append({**line, "split": split, "picture": picture})
         searched += 1
         if searched >= _SHARDS_SEARCHED:
             break
-    return {
-        rule: sorted(examples, key=lambda example: example.picture is None)
-        for rule, examples in sorted(found.items())
-        if examples
-    }
+    for examples in found.values():
+        examples.sort(key=lambda example: example["picture"] is None)
+    return found

@@ -6,7 +6,7 @@ but those shown is read, so a report on millions takes seconds.
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from etils import epath
 from pix2seq_model.atomic_write import write_atomically
 from pix2seq_model.data import box_statistics
 from pix2seq_model.data.defects import EXPLANATIONS
-from pix2seq_model.data.manifest import STATISTICS_FILE, DatasetInfo, read_dataset_info
+from pix2seq_model.data.manifest import STATISTICS_FILE, DatasetInfo, SplitInfo, read_dataset_info
 from pix2seq_model.errors import DataError
 from pix2seq_model.reports import charts
 from pix2seq_model.reports.data_pictures import defect_examples, sample_pictures
@@ -24,14 +24,7 @@ from pix2seq_model.tokens.vocabulary import TOKENS_PER_OBJECT
 
 FILE_NAME = "data_report.html"
 SEQUENCE_LIMIT = 100
-_EXAMPLES_OF_A_RULE = 3
-
-
-def _size_text(num_bytes: int) -> str:
-    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if num_bytes >= size:
-            return f"{num_bytes / size:.1f} {unit}"
-    return f"{num_bytes} bytes"
+_NUM_PICTURES, _EXAMPLES_OF_A_RULE = 12, 3
 
 
 def _read_statistics(directory: str) -> dict[str, Any]:
@@ -40,10 +33,6 @@ def _read_statistics(directory: str) -> dict[str, Any]:
         return json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read ({error}); convert the data set again") from None
-
-
-def _per_image(statistics: Mapping[str, Any]) -> dict[int, int]:
-    return {int(count): images for count, images in statistics["objects_per_image"].items()}
 
 
 def _objects_chart(per_image: Mapping[int, int], split: str) -> str:
@@ -56,23 +45,31 @@ def _objects_chart(per_image: Mapping[int, int], split: str) -> str:
         edges.tolist(),
         counts.tolist(),
         title=f"{split}: objects per image",
-        x_label="objects in an image, crowds not counted",
-        y_label="images",
+        xlabel="objects in an image, crowds not counted",
+        ylabel="images",
         marks=marks,
     )
 
 
-def _shown(
-    edges: np.ndarray, counts: list[int], *, least: tuple[float, float] | None = None
-) -> tuple[list[float], list[int]]:
-    """Cuts off the empty bins at both ends; those between the two numbers of `least` stay."""
-    filled = np.array(counts) > 0
-    if least is not None:
-        filled |= (edges[:-1] >= least[0]) & (edges[1:] <= least[1])
-    if not filled.any():
-        return edges[:2].tolist(), counts[:1]
-    first, last = np.flatnonzero(filled)[[0, -1]]
-    return edges[first : last + 2].tolist(), counts[first : last + 1]
+def _log_histogram(
+    edges: np.ndarray,
+    counts: list[int],
+    *,
+    least: tuple[float, float],
+    marks: Sequence[float] = (),
+    **chart: Any,
+) -> str:
+    """Without the empty bins at both ends; those between the two numbers of `least` stay."""
+    kept = (np.array(counts) > 0) | ((edges[:-1] >= least[0]) & (edges[1:] <= least[1]))
+    first, last = np.flatnonzero(kept)[[0, -1]]
+    shown = edges[first : last + 2].tolist()
+    return charts.histogram_chart(
+        shown,
+        counts[first : last + 1],
+        log_x=True,
+        marks=[(mark, "") for mark in marks if shown[0] < mark < shown[-1]],
+        **chart,
+    )
 
 
 def _over_the_limit(per_image: Mapping[int, int]) -> str:
@@ -104,10 +101,10 @@ def _lengths_chart(per_image: Mapping[int, int], split: str) -> str:
             charts.Line("", steps_x.tolist(), steps_y.tolist(), color=charts.COLORS[4]),
         ],
         title=f"{split}: sequence lengths",
-        x_label="tokens of a sequence",
-        y_label="images whose objects fit, %",
-        x_range=(0, end),
-        y_range=(0, 102),
+        xlabel="tokens of a sequence",
+        ylabel="images whose objects fit, %",
+        xlim=(0, end),
+        ylim=(0, 102),
     )
 
 
@@ -124,120 +121,93 @@ def _lengths_note(per_image: Mapping[int, int]) -> str:
     )
 
 
-def _charts(statistics: Mapping[str, Any], split: str) -> list[dict[str, str]]:
-    per_image = _per_image(statistics)
-    num_images = sum(per_image.values())
-    num_boxes = sum(statistics["areas"])
+def _charts(
+    statistics: Mapping[str, Any], per_image: Mapping[int, int], split: str
+) -> list[tuple[str, str, str]]:
+    """Title, note and SVG of each chart."""
+    num_images, num_boxes = sum(per_image.values()), sum(statistics["areas"])
     areas = ", ".join(
         f"{count / max(num_boxes, 1):.0%} {name}"
         for name, count in zip(box_statistics.AREA_NAMES, statistics["areas"], strict=True)
     )
     grid = np.array(statistics["centers"]).reshape(box_statistics.GRID, box_statistics.GRID)
-    sizes = _shown(box_statistics.SIZE_EDGES, statistics["sizes"], least=(16, 64))
-    aspects = _shown(box_statistics.ASPECT_EDGES, statistics["aspects"], least=(0.25, 4))
-    sides = _shown(box_statistics.SIDE_EDGES, statistics["sides"], least=(256, 1024))
+    sizes = _log_histogram(
+        box_statistics.SIZE_EDGES,
+        statistics["sizes"],
+        least=(16, 64),
+        marks=(32, 96),
+        title=f"{split}: box sizes",
+        xlabel="square root of the box's area, pixels",
+        ylabel="boxes",
+    )
+    aspects = _log_histogram(
+        box_statistics.ASPECT_EDGES,
+        statistics["aspects"],
+        least=(0.25, 4),
+        title=f"{split}: aspect ratios",
+        xlabel="width / height",
+        ylabel="boxes",
+        color=charts.COLORS[2],
+    )
+    centers = charts.heat_map(grid.tolist(), title=f"{split}: centres", color=charts.COLORS[1])
+    sides = _log_histogram(
+        box_statistics.SIDE_EDGES,
+        statistics["sides"],
+        least=(256, 1024),
+        title=f"{split}: image sizes",
+        xlabel="longer side, pixels",
+        ylabel="images",
+        color=charts.COLORS[3],
+    )
+    mean = f"{num_boxes / max(num_images, 1):.1f} in the mean, at most {max(per_image)}."
     return [
-        {
-            "title": "Objects per image",
-            "note": f"{num_boxes / max(num_images, 1):.1f} in the mean, at most {max(per_image)}.",
-            "svg": _objects_chart(per_image, split),
-        },
-        {
-            "title": "Sequence lengths",
-            "note": _lengths_note(per_image),
-            "svg": _lengths_chart(per_image, split),
-        },
-        {
-            "title": "Box sizes",
-            "note": f"By COCO's measure {areas}.",
-            "svg": charts.histogram_chart(
-                *sizes,
-                title=f"{split}: box sizes",
-                x_label="square root of the box's area, pixels",
-                y_label="boxes",
-                log_x=True,
-                marks=[(edge, "") for edge in (32, 96) if sizes[0][0] < edge < sizes[0][-1]],
-            ),
-        },
-        {
-            "title": "Aspect ratios",
-            "note": "1 is square; to the right lie wide boxes.",
-            "svg": charts.histogram_chart(
-                *aspects,
-                title=f"{split}: aspect ratios",
-                x_label="width / height",
-                y_label="boxes",
-                log_x=True,
-                color=charts.COLORS[2],
-            ),
-        },
-        {
-            "title": "Where boxes are",
-            "note": "Their centres, over all images.",
-            "svg": charts.heat_map(
-                grid.tolist(), title=f"{split}: centres", color=charts.COLORS[1]
-            ),
-        },
-        {
-            "title": "Image sizes",
-            "note": f"{num_images:,} images.",
-            "svg": charts.histogram_chart(
-                *sides,
-                title=f"{split}: image sizes",
-                x_label="longer side, pixels",
-                y_label="images",
-                log_x=True,
-                color=charts.COLORS[3],
-            ),
-        },
+        ("Objects per image", mean, _objects_chart(per_image, split)),
+        ("Sequence lengths", _lengths_note(per_image), _lengths_chart(per_image, split)),
+        ("Box sizes", f"By COCO's measure {areas}.", sizes),
+        ("Aspect ratios", "1 is square; to the right lie wide boxes.", aspects),
+        ("Where boxes are", "Their centres, over all images.", centers),
+        ("Image sizes", f"{num_images:,} images.", sides),
     ]
 
 
-def _classes(statistics: Mapping[str, Any], names: Mapping[int, str]) -> list[dict[str, Any]]:
+def _classes(
+    statistics: Mapping[str, Any], names: Mapping[int, str]
+) -> list[tuple[int, str, int, int]]:
+    """Id, name, boxes and images of each class, the most boxes first."""
     boxes, images = statistics["classes"], statistics["images_with_class"]
-    total = max(sum(boxes.values()), 1)
-    most = max([*boxes.values(), 1])
     rows = [
-        {
-            "id": number,
-            "name": name,
-            "boxes": boxes.get(str(number), 0),
-            "images": images.get(str(number), 0),
-            "part": boxes.get(str(number), 0) / total,
-            "share": f"{100 * boxes.get(str(number), 0) / most:.1f}%",
-        }
+        (number, name, boxes.get(str(number), 0), images.get(str(number), 0))
         for number, name in names.items()
     ]
-    return sorted(rows, key=lambda row: (-row["boxes"], row["id"]))
+    return sorted(rows, key=lambda row: (-row[2], row[0]))
+
+
+def applied_rules(split: SplitInfo) -> list[tuple[str, str, str, int]]:
+    """What was set aside or fixed: (images or annotations, dropped or changed, rule, count)."""
+    return [
+        (kind, action, rule, count)
+        for kind in ("images", "annotations")
+        for action in ("dropped", "changed")
+        for rule, count in sorted(split.counts.get(kind, {}).get(action, {}).items())
+        if count
+    ]
 
 
 def _defects(directory: str, info: DatasetInfo) -> list[dict[str, Any]]:
-    """Each rule that applied: its counts by split and a few of its rows."""
+    """Each rule that applied: its counts by split, of how many rows, and a few of its rows."""
     rules: dict[str, dict[str, Any]] = {}
-    for split, split_info in info.splits.items():
-        examples = defect_examples(directory, split, split_info, count=_EXAMPLES_OF_A_RULE)
-        for kind in ("images", "annotations"):
-            rows = split_info.counts[kind]
-            for action in ("dropped", "changed"):
-                for rule, count in rows[action].items():
-                    entry = rules.setdefault(
-                        rule,
-                        {
-                            "rule": rule,
-                            "kind": kind,
-                            "action": "dropped" if action == "dropped" else "kept",
-                            "meaning": EXPLANATIONS.get(rule, ""),
-                            "counts": {},
-                            "examples": [],
-                        },
-                    )
-                    entry["counts"][split] = (count, count / max(rows["rows_in"], 1))
-                    entry["examples"] += examples.get(rule, [])
-    order = {rule: place for place, rule in enumerate(EXPLANATIONS)}
-    return sorted(rules.values(), key=lambda entry: order.get(entry["rule"], len(order)))
+    for name, split in info.splits.items():
+        examples = defect_examples(directory, name, split, count=_EXAMPLES_OF_A_RULE)
+        for kind, action, rule, count in applied_rules(split):
+            new = {"rule": rule, "action": action, "counts": {}, "examples": []}
+            entry = rules.setdefault(rule, new)
+            entry["counts"][name] = (count, split.counts[kind]["rows_in"])
+            entry["examples"] += examples.get(rule, [])
+    order = [*EXPLANATIONS, *rules]
+    return sorted(rules.values(), key=lambda entry: order.index(entry["rule"]))
 
 
-def render_data_report(directory: str | os.PathLike[str], *, num_pictures: int = 12) -> str:
+def render_data_report(directory: str | os.PathLike[str]) -> str:
     """Returns the report on an examples folder as HTML text.
 
     Raises:
@@ -246,37 +216,27 @@ def render_data_report(directory: str | os.PathLike[str], *, num_pictures: int =
     folder = os.fspath(directory)
     info = read_dataset_info(folder)
     statistics = _read_statistics(folder)
-    names = info.category_names()
     splits = []
-    for split, split_info in info.splits.items():
-        per_image = _per_image(statistics[split])
+    for name, split in info.splits.items():
+        counted = statistics[name]
+        per_image = {int(count): images for count, images in counted["objects_per_image"].items()}
         splits.append(
             {
-                "name": split,
-                "info": split_info,
-                "size": _size_text(split_info.num_bytes),
-                "crowd": statistics[split]["crowd"],
+                "name": name,
+                "info": split,
+                "crowd": counted["crowd"],
                 "without_boxes": per_image.get(0, 0),
-                "counts": split_info.counts,
-                "charts": _charts(statistics[split], split) if per_image else [],
-                "classes": _classes(statistics[split], names),
-                "pictures": sample_pictures(folder, info, split, count=num_pictures),
+                "charts": _charts(counted, per_image, name) if per_image else [],
+                "classes": _classes(counted, info.category_names()),
+                "pictures": sample_pictures(folder, info, name, count=_NUM_PICTURES),
             }
         )
-    context = {
-        "info": info,
-        "fingerprint": info.fingerprint(),
-        "splits": splits,
-        "defects": _defects(folder, info),
-    }
-    return render_page("data_report.html", context, filters={"number": lambda value: f"{value:,}"})
+    defects = _defects(folder, info)
+    return render_page(FILE_NAME, info=info, splits=splits, defects=defects, meanings=EXPLANATIONS)
 
 
 def write_data_report(
-    directory: str | os.PathLike[str],
-    path: str | os.PathLike[str] | None = None,
-    *,
-    num_pictures: int = 12,
+    directory: str | os.PathLike[str], path: str | os.PathLike[str] | None = None
 ) -> str:
     """Writes the report on an examples folder, into that folder if no path is given.
 
@@ -287,5 +247,5 @@ def write_data_report(
       DataError: as `render_data_report`.
     """
     target = epath.Path(path) if path else epath.Path(directory) / FILE_NAME
-    write_atomically(target, render_data_report(directory, num_pictures=num_pictures))
+    write_atomically(target, render_data_report(directory))
     return os.fspath(target)

@@ -1,4 +1,4 @@
-"""Pictures for people: boxes with class names and scores on photographs, pairs, contact sheets.
+"""Pictures for people: boxes with class names and scores on photographs, contact sheets.
 
 Boxes are COCO's, [x, y, width, height] in pixels of the image that is drawn on.
 """
@@ -19,6 +19,10 @@ _GOLDEN_RATIO = 0.618033988749895
 _PAPER = (246, 246, 244)
 _INK = (38, 38, 36)
 
+Color = tuple[int, int, int]
+Corners = tuple[int, int, int, int]
+Font = ImageFont.FreeTypeFont
+
 
 @dataclasses.dataclass(frozen=True)
 class LabelledBox:
@@ -26,7 +30,7 @@ class LabelledBox:
 
     box: tuple[float, float, float, float]
     text: str
-    color: tuple[int, int, int]
+    color: Color
     dashed: bool = False
 
 
@@ -46,7 +50,7 @@ def read_rgb(encoded: bytes, *, source: str = "image") -> Image.Image:
         raise DataError(f"{source}: not an image that can be read ({error})") from None
 
 
-def class_color(class_id: int) -> tuple[int, int, int]:
+def class_color(class_id: int) -> Color:
     """A colour of the class's own, the same in every picture; neighbours in id differ in hue."""
     hue = (class_id * _GOLDEN_RATIO) % 1.0
     value = (0.95, 0.78, 0.88)[class_id % 3]
@@ -111,39 +115,15 @@ def draw_boxes(
     by_size = max(9, min(28, round(max(picture.size) / (56 if crowded else 42))))
     font = _font(font_size or by_size)
     corners = [_corners(item.box, scale, picture.size) for item in boxes]
-    for item, (left, top, right, bottom) in zip(boxes, corners):
+    for item, place in zip(boxes, corners):
         if item.dashed:
-            _dashed_rectangle(draw, (left, top, right, bottom), item.color, line)
+            _dashed_rectangle(draw, place, item.color, line)
         else:
-            draw.rectangle((left, top, right, bottom), outline=item.color, width=line)
-    for item, (left, top, _, _) in zip(boxes, corners):
-        _tag(draw, (left, top), item, font, picture.size)
+            draw.rectangle(place, outline=item.color, width=line)
+    for item, place in zip(boxes, corners):
+        if item.text:
+            _tag(draw, place, item, font, picture.width)
     return picture
-
-
-def side_by_side(
-    left: Image.Image, right: Image.Image, *, captions: tuple[str, str] | None = None
-) -> Image.Image:
-    """Two pictures of equal size next to each other, or one above the other where they are wide."""
-    stacked = left.width > 1.6 * left.height
-    gap = max(4, round(max(left.size) / 100))
-    font = _font(max(11, min(22, round(max(left.size) / 36))))
-    head = 0 if captions is None else round(1.7 * font.size)
-    cell = (max(left.width, right.width), max(left.height, right.height) + head)
-    columns, rows = (1, 2) if stacked else (2, 1)
-    sheet = Image.new(
-        "RGB",
-        (columns * cell[0] + (columns - 1) * gap, rows * cell[1] + (rows - 1) * gap),
-        _PAPER,
-    )
-    draw = ImageDraw.Draw(sheet)
-    for index, picture in enumerate((left, right)):
-        x = 0 if stacked else index * (cell[0] + gap)
-        y = index * (cell[1] + gap) if stacked else 0
-        if captions is not None:
-            draw.text((x + 2, y + head / 2), captions[index], fill=_INK, font=font, anchor="lm")
-        sheet.paste(picture, (x, y + head))
-    return sheet
 
 
 def contact_sheet(
@@ -169,11 +149,8 @@ def contact_sheet(
     small = [_fitted(picture, cell) for picture in pictures]
     starts = range(0, len(small), columns)
     row_heights = [max(picture.height for picture in small[i : i + columns]) for i in starts]
-    sheet = Image.new(
-        "RGB",
-        (gap + columns * (cell + gap), gap + sum(row_heights) + len(row_heights) * (foot + gap)),
-        _PAPER,
-    )
+    height = gap + sum(row_heights) + len(row_heights) * (foot + gap)
+    sheet = Image.new("RGB", (gap + columns * (cell + gap), height), _PAPER)
     draw = ImageDraw.Draw(sheet)
     for index, picture in enumerate(small):
         row, column = divmod(index, columns)
@@ -197,9 +174,8 @@ def jpeg_bytes(picture: Image.Image, *, quality: int = 85) -> bytes:
 
 def data_uri(picture: Image.Image, *, quality: int = 82) -> str:
     """The picture as a `data:` address for a page that is one file."""
-    return "data:image/jpeg;base64," + base64.b64encode(
-        jpeg_bytes(picture, quality=quality)
-    ).decode("ascii")
+    encoded = base64.b64encode(jpeg_bytes(picture, quality=quality)).decode()
+    return f"data:image/jpeg;base64,{encoded}"
 
 
 def _fitted(picture: Image.Image, side: int) -> Image.Image:
@@ -212,15 +188,13 @@ def _name(names: Mapping[int, str], class_id: int) -> str:
     return names.get(class_id, f"class {class_id}").strip()
 
 
-def _font(size: int) -> ImageFont.FreeTypeFont:
+def _font(size: int) -> Font:
     font = ImageFont.load_default(size)  # the font inside Pillow: none has to be installed
-    assert isinstance(font, ImageFont.FreeTypeFont)
+    assert isinstance(font, Font)
     return font
 
 
-def _corners(
-    box_xywh: Sequence[float], scale: float, size: tuple[int, int]
-) -> tuple[int, int, int, int]:
+def _corners(box_xywh: Sequence[float], scale: float, size: tuple[int, int]) -> Corners:
     """Left, top, right, bottom in the picture's pixels; clipped so that all sides are seen."""
     x, y, width, height = (value * scale for value in box_xywh)
     left = min(max(round(x), 0), size[0] - 1)
@@ -230,12 +204,7 @@ def _corners(
     return left, top, right, bottom
 
 
-def _dashed_rectangle(
-    draw: ImageDraw.ImageDraw,
-    corners: tuple[int, int, int, int],
-    color: tuple[int, int, int],
-    line: int,
-) -> None:
+def _dashed_rectangle(draw: ImageDraw.ImageDraw, corners: Corners, color: Color, line: int) -> None:
     left, top, right, bottom = corners
     dash = 5 * line + 3
     for start in range(left, right + 1, 2 * dash):
@@ -249,20 +218,15 @@ def _dashed_rectangle(
 
 
 def _tag(
-    draw: ImageDraw.ImageDraw,
-    corner: tuple[int, int],
-    item: LabelledBox,
-    font: ImageFont.FreeTypeFont,
-    size: tuple[int, int],
+    draw: ImageDraw.ImageDraw, corners: Corners, item: LabelledBox, font: Font, most_right: int
 ) -> None:
     """The tag stands on the box's upper left corner, or inside it at the picture's upper edge."""
-    if not item.text:
-        return
+    left, top, *_ = corners
     pad = max(2, round(font.size / 6))
     width = round(draw.textlength(item.text, font=font)) + 2 * pad
     height = round(font.size * 1.25)
-    x = max(0, min(corner[0], size[0] - width))
-    y = corner[1] - height if corner[1] >= height else corner[1]
+    x = max(0, min(left, most_right - width))
+    y = top - height if top >= height else top
     draw.rectangle((x, y, x + width, y + height), fill=item.color)
     red, green, blue = item.color
     dark_text = 0.299 * red + 0.587 * green + 0.114 * blue > 140  # luma, ITU-R BT.601
@@ -270,7 +234,7 @@ def _tag(
     draw.text((x + pad, y + height / 2), item.text, fill=fill, font=font, anchor="lm")
 
 
-def _shortened(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
+def _shortened(text: str, font: Font, width: int) -> str:
     if font.getlength(text) <= width:
         return text
     while len(text) > 1 and font.getlength(text + "…") > width:

@@ -3,9 +3,9 @@
 It is rendered from what an evaluation stored and needs neither Keras nor TensorFlow.
 """
 
+import contextlib
 import dataclasses
 import json
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -15,25 +15,16 @@ from PIL import Image
 from pix2seq_model.atomic_write import write_atomically
 from pix2seq_model.data.ground_truth import read_images
 from pix2seq_model.data.manifest import DatasetInfo, read_dataset_info
-from pix2seq_model.decoding.attention_maps import (
-    TOKEN_NAMES,
-    ImageAttention,
-    ObjectAttention,
-    read_attention,
-)
+from pix2seq_model.decoding.attention_maps import TOKEN_NAMES, ImageAttention, read_attention
 from pix2seq_model.errors import DataError
-from pix2seq_model.metrics.analysis import Analysis, analyse, confusion_matrix
-from pix2seq_model.metrics.coco_files import read_detections, read_ground_truth
-from pix2seq_model.metrics.coco_metrics import (
-    METRIC_MEANINGS,
-    CocoResult,
-    evaluate_detections,
-    number,
-)
+from pix2seq_model.metrics.analysis import MEANINGS, Analysis, analyse, confusion_matrix
+from pix2seq_model.metrics.coco_files import read_detections, read_ground_truth, read_metrics
+from pix2seq_model.metrics.coco_metrics import METRIC_MEANINGS, CocoResult, evaluate_detections
 from pix2seq_model.metrics.image_results import ImageResult, image_results
 from pix2seq_model.reports import drawing
 from pix2seq_model.reports import evaluation_sections as sections
 from pix2seq_model.reports.attention_pictures import object_pictures
+from pix2seq_model.reports.data_report import applied_rules
 from pix2seq_model.reports.gallery import choose_galleries
 from pix2seq_model.reports.html import render_page
 
@@ -41,7 +32,6 @@ REPORT_FILE = "report.html"
 
 ImageReader = Callable[[Iterable[int]], Mapping[int, bytes]]
 
-_STAGES = ("pretrain", "finetune")
 _GALLERIES = {
     "sample": ("A sample", "Images from all over the split, chosen without looking."),
     "best": ("Best", "Nearly everything found, little else."),
@@ -50,7 +40,6 @@ _GALLERIES = {
     "missed": ("Missed", "Of the truth only the objects that nothing found."),
     "alarms": ("False alarms", "Of the detections only those of nothing, the surest first."),
 }
-_CROWDING = ((1, 2), (3, 5), (6, 10), (11, 20), (21, None))  # objects in an image, inclusive
 _PICTURE_PIXELS = 480  # shown at about half of that
 _PICTURE_FONT = 16
 
@@ -92,7 +81,6 @@ def write_evaluation_report(
     examples_dir: epath.PathLike,
     model_dir: epath.PathLike,
     output_dir: epath.PathLike,
-    title: str | None = None,
     num_pictures: int | None = None,
 ) -> epath.Path:
     """Writes `report.html` of a finished evaluation.
@@ -102,7 +90,6 @@ def write_evaluation_report(
       examples_dir: examples folder that was evaluated on, for the pictures.
       model_dir: model folder that was evaluated, for its loss curves.
       output_dir: folder to write; may be `evaluation_dir`.
-      title: of the page; data set and split if None.
       num_pictures: how many to show; what the evaluation's settings say if None.
 
     Returns:
@@ -112,10 +99,7 @@ def write_evaluation_report(
       DataError: the evaluation is not finished, or was made on other data.
     """
     folder = epath.Path(evaluation_dir)
-    try:
-        metrics = json.loads((folder / "metrics.json").read_text())
-    except (OSError, ValueError) as error:
-        raise DataError(f"{folder}: no finished evaluation ({error}); evaluate again") from None
+    metrics = read_metrics(folder)
     dataset = read_dataset_info(examples_dir)
     split = metrics["split"]
     if metrics["data_fingerprint"] != dataset.fingerprint():
@@ -126,7 +110,7 @@ def write_evaluation_report(
     truth = read_ground_truth(folder / "ground_truth.json")
     detections = read_detections(folder / "detections.json")
     report = ReportInput(
-        title=title or f"{dataset.name}, {split}",
+        title=f"{dataset.name}, {split}",
         facts=metrics["facts"],
         ground_truth=truth,
         detections=detections,
@@ -149,37 +133,28 @@ def render_report(report: ReportInput) -> str:
     analysis = analyse(report.ground_truth, report.detections)
     threshold = analysis.point.threshold
     confusion = confusion_matrix(report.ground_truth, analysis, threshold=threshold)
-    context = {
-        "title": report.title,
-        "facts": report.facts,
-        "metrics": report.result.metrics,
-        "meanings": METRIC_MEANINGS,
-        "num_images": report.result.num_images,
-        "num_detections": report.result.num_detections,
-        "ignored_categories": report.result.ignored_categories,
-        "published": report.published,
-        "point": analysis.point,
-        "operating": sections.operating_text(analysis.point),
-        "curves": sections.loss_curves(report.histories),
-        "precision_recall": sections.precision_recall_curves(report.result),
-        "by_size": sections.ap_by_size(report.result.metrics),
-        "by_crowding": _ap_by_crowding(report),
-        "calibration": sections.calibration_chart(analysis.calibration),
-        "calibration_error": analysis.calibration.error,
-        "errors": sections.error_section(analysis.errors),
-        "confusion": sections.confusion_section(confusion, names),
-        "per_class": sorted(
+    return render_page(
+        REPORT_FILE,
+        report=report,
+        analysis=analysis,
+        meanings=METRIC_MEANINGS,
+        error_meanings=MEANINGS,
+        curves=sections.loss_curves(report.histories),
+        precision_recall=sections.precision_recall_curves(report.result),
+        by_size=sections.ap_by_size(report.result.metrics),
+        by_crowding=sections.ap_by_crowding(report.ground_truth, report.detections),
+        calibration=sections.calibration_chart(analysis.calibration),
+        errors=sections.error_chart(analysis.errors),
+        confusion=sections.confusion_section(confusion, names),
+        per_class=sorted(
             (row for row in report.result.per_class if row["num_objects"] or row["num_detections"]),
             key=lambda row: (-row["AP"], row["name"]),
         ),
-        "num_classes": len(report.result.per_class),
-        "galleries": _galleries(report, analysis, names),
-        "attention": _attention(report),
-        "token_names": TOKEN_NAMES,
-        "data": sections.data_section(report.dataset) if report.dataset else [],
-        "dataset": report.dataset,
-    }
-    return render_page(REPORT_FILE, context, filters={"coco": number})
+        galleries=_galleries(report, analysis, names),
+        attention=_attention(report),
+        token_names=TOKEN_NAMES,
+        applied_rules=applied_rules,
+    )
 
 
 def read_histories(model_dir: epath.PathLike) -> dict[str, list[dict[str, float]]]:
@@ -188,75 +163,44 @@ def read_histories(model_dir: epath.PathLike) -> dict[str, list[dict[str, float]
     A last line that a kill cut off is left out.
     """
     folder = epath.Path(model_dir) / "history"
-    if not folder.exists():
-        return {}
-    files = {path.stem: path for path in folder.iterdir() if path.suffix == ".jsonl"}
-    order = [stage for stage in _STAGES if stage in files]
-    order += sorted(set(files) - set(order))
+    files = folder.iterdir() if folder.exists() else ()
+    stages = {path.stem: path for path in files if path.suffix == ".jsonl"}
     histories: dict[str, list[dict[str, float]]] = {}
-    for stage in order:
+    order = [*sections.STAGE_NAMES, *sorted(stages)]
+    for stage in sorted(stages, key=order.index):
         rows = histories[stage] = []
-        for line in files[stage].read_text().splitlines():
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError:
-                continue
-            if isinstance(row, dict) and "step" in row:
-                rows.append(row)
+        for line in stages[stage].read_text().splitlines():
+            with contextlib.suppress(json.JSONDecodeError):
+                rows.append(json.loads(line))
     return histories
-
-
-def _ap_by_crowding(report: ReportInput) -> str:
-    objects = Counter(
-        row["image_id"] for row in report.ground_truth["annotations"] if not row["iscrowd"]
-    )
-    groups = []
-    for low, high in _CROWDING:
-        ids = [i for i, n in objects.items() if n >= low and (high is None or n <= high)]
-        if ids:
-            part = evaluate_detections(report.ground_truth, report.detections, image_ids=ids)
-            label = f"{low}+" if high is None else f"{low}–{high}"
-            groups.append((label, len(ids), part.metrics["AP"]))
-    return sections.ap_by_crowding(groups) if groups else ""
 
 
 def _galleries(
     report: ReportInput, analysis: Analysis, names: Mapping[int, str]
-) -> list[dict[str, Any]]:
+) -> list[tuple[str, str, list[tuple[str, Image.Image, Image.Image]]]]:
+    """Title and note of each gallery; of its images a caption, the truth and the detections."""
     if report.read_images is None or report.num_pictures < 1:
         return []
     threshold = analysis.point.threshold
     chosen = choose_galleries(analysis, threshold=threshold, num_pictures=report.num_pictures)
-    encoded = report.read_images([i for gallery in chosen for i in gallery.image_ids])
+    encoded = report.read_images([i for image_ids in chosen.values() for i in image_ids])
     results = {row.image_id: row for row in image_results(analysis, threshold=threshold)}
-    files = {row["id"]: row.get("file_name", "") for row in report.ground_truth["images"]}
     galleries = []
-    for gallery in chosen:
-        title, note = _GALLERIES[gallery.key]
+    for key, image_ids in chosen.items():
         pictures = []
-        for image_id in gallery.image_ids:
-            try:
-                image = drawing.read_rgb(encoded[image_id], source=files[image_id])
-            except (KeyError, DataError):
-                continue  # the report can do without one picture
-            truth, found = _boxes(analysis, names, gallery.key, image_id)
-            pair = [
+        for image_id in image_ids:
+            if (image := _photograph(encoded, image_id)) is None:
+                continue
+            truth, found = (
                 drawing.draw_boxes(
                     image, boxes, longer_side=_PICTURE_PIXELS, font_size=_PICTURE_FONT
                 )
-                for boxes in (truth, found)
-            ]
-            pictures.append(
-                {
-                    "truth": drawing.data_uri(pair[0]),
-                    "detections": drawing.data_uri(pair[1]),
-                    "width": pair[0].width,
-                    "height": pair[0].height,
-                    "caption": _caption(files[image_id] or str(image_id), results[image_id]),
-                }
+                for boxes in _boxes(analysis, names, key, image_id)
             )
+            caption = f"{_file_name(report, image_id)}: {_outcome(results[image_id])}"
+            pictures.append((caption, truth, found))
         if pictures:
-            galleries.append({"title": title, "note": note, "pictures": pictures})
+            galleries.append((*_GALLERIES[key], pictures))
     return galleries
 
 
@@ -265,41 +209,29 @@ def _attention(report: ReportInput) -> list[dict[str, Any]]:
     if not report.attention or report.read_images is None or not report.num_pictures:
         return []
     encoded = report.read_images([image.image_id for image in report.attention])
-    files = {row["id"]: row.get("file_name", "") for row in report.ground_truth["images"]}
     figures = []
     for image in report.attention:
-        file_name = files.get(image.image_id, "")
-        try:
-            photograph = drawing.read_rgb(encoded[image.image_id], source=file_name)
-        except (KeyError, DataError):
-            continue  # as with the galleries
-        figures.append(
-            {
-                "caption": file_name.rsplit("/", 1)[-1] or str(image.image_id),
-                "found": [_attention_row(photograph, image, seen) for seen in image.found],
-                "given": [_attention_row(photograph, image, seen) for seen in image.given],
-            }
-        )
+        if (photograph := _photograph(encoded, image.image_id)) is None:
+            continue
+        drawn = {
+            kind: [(seen, object_pictures(photograph, image, seen)) for seen in objects]
+            for kind, objects in (("found", image.found), ("given", image.given))
+        }
+        figures.append({"caption": _file_name(report, image.image_id), **drawn})
     return figures
 
 
-def _attention_row(
-    photograph: Image.Image, image: ImageAttention, seen: ObjectAttention
-) -> dict[str, Any]:
-    pictures = object_pictures(photograph, image, seen)
-    return {
-        "name": seen.name,
-        "score": seen.score,
-        "pictures": [
-            {
-                "uri": drawing.data_uri(picture),
-                "width": picture.width,
-                "height": picture.height,
-                "token": token,
-            }
-            for picture, token in zip(pictures, seen.token_names)
-        ],
-    }
+def _photograph(encoded: Mapping[int, bytes], image_id: int) -> Image.Image | None:
+    """None where it is missing or damaged: the report can do without one picture."""
+    with contextlib.suppress(KeyError, DataError):
+        return drawing.read_rgb(encoded[image_id])
+    return None
+
+
+def _file_name(report: ReportInput, image_id: int) -> str:
+    """Without its folders; the id where there is none."""
+    row = next(row for row in report.ground_truth["images"] if row["id"] == image_id)
+    return row.get("file_name", "").rsplit("/", 1)[-1] or str(image_id)
 
 
 def _boxes(
@@ -317,8 +249,6 @@ def _boxes(
     return drawing.truth_boxes(truth, names), drawing.detection_boxes(found, names)
 
 
-def _caption(file_name: str, result: ImageResult) -> str:
+def _outcome(result: ImageResult) -> str:
     found = f"{result.num_found} of {result.num_objects} found"
-    if not result.num_objects:
-        found = "no objects"
-    return f"{file_name.rsplit('/', 1)[-1]}: {found}, {result.num_false} wrong"
+    return f"{found if result.num_objects else 'no objects'}, {result.num_false} wrong"

@@ -1,52 +1,54 @@
-"""What each section of the evaluation report says; `evaluation_report` puts them on a page."""
+"""The charts and the matrix of the evaluation report; `evaluation_report` puts them on a page."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from pix2seq_model.data.manifest import DatasetInfo
-from pix2seq_model.metrics.analysis import (
-    KINDS,
-    MEANINGS,
-    Calibration,
-    Confusion,
-    Errors,
-    OperatingPoint,
+from pix2seq_model.metrics.analysis import KINDS, Calibration, Confusion, Errors
+from pix2seq_model.metrics.coco_metrics import (
+    IOU_THRESHOLDS,
+    RECALL_THRESHOLDS,
+    CocoResult,
+    Detections,
+    GroundTruth,
+    evaluate_detections,
+    number,
 )
-from pix2seq_model.metrics.coco_metrics import IOU_THRESHOLDS, RECALL_THRESHOLDS, CocoResult, number
 from pix2seq_model.reports import charts
 
-_STAGE_NAMES = {"pretrain": "Pretraining", "finetune": "Fine-tuning"}
+STAGE_NAMES = {"pretrain": "Pretraining", "finetune": "Fine-tuning"}
 _MAX_POINTS = 400  # of a loss curve: finer than a screen shows
 _PR_IOUS = (0.5, 0.6, 0.7, 0.75, 0.8, 0.9)
 _MATRIX_CLASSES = 20  # a larger matrix cannot be read
+# Objects in an image, inclusive.
+_CROWDING = ((1, 2), (3, 5), (6, 10), (11, 20), (21, math.inf))
 
 
-def loss_curves(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> list[dict[str, str]]:
-    """A chart for each stage: `title`, `note`, `svg`. Stages without rows are left out."""
+def loss_curves(
+    histories: Mapping[str, Sequence[Mapping[str, float]]],
+) -> list[tuple[str, str, str]]:
+    """Title, note and SVG of a chart for each stage. Stages without rows are left out."""
     curves = []
     for index, (stage, rows) in enumerate(histories.items()):
-        rows = [row for row in rows if "loss" in row]
-        if not rows:
+        points = np.array([(row["step"], row["loss"]) for row in rows if "loss" in row], float)
+        if not len(points):
             continue
-        steps = np.array([row["step"] for row in rows], float)
-        losses = np.array([row["loss"] for row in rows], float)
-        name = _STAGE_NAMES.get(stage, stage)
-        curves.append(
-            {
-                "title": name,
-                "note": f"loss {losses[0]:.3f} at step {int(steps[0]):,}, "
-                f"{losses[-1]:.3f} at step {int(steps[-1]):,}",
-                "svg": charts.line_chart(
-                    [charts.Line("", *_thinned(steps, losses), color=charts.COLORS[index % 8])],
-                    title=f"{name}: training loss by step",
-                    x_label="step",
-                    y_label="training loss",
-                ),
-            }
+        name = STAGE_NAMES.get(stage, stage)
+        (first, first_loss), (last, last_loss) = points[0], points[-1]
+        note = f"loss {first_loss:.3f} at step {first:,.0f}, {last_loss:.3f} at step {last:,.0f}"
+        # Each point shown is the mean of its neighbours.
+        parts = np.array_split(points, min(len(points), _MAX_POINTS))
+        steps, losses = np.array([part.mean(axis=0) for part in parts]).T
+        svg = charts.line_chart(
+            [charts.Line("", steps, losses, color=charts.COLORS[index % 8])],
+            title=f"{name}: training loss by step",
+            xlabel="step",
+            ylabel="training loss",
         )
+        curves.append((name, note, svg))
     return curves
 
 
@@ -67,10 +69,10 @@ def precision_recall_curves(result: CocoResult) -> str:
     return charts.line_chart(
         lines,
         title="Precision by recall at several IoU thresholds, mean over classes",
-        x_label="recall",
-        y_label="precision",
-        x_range=(0, 1),
-        y_range=(0, 1.02),
+        xlabel="recall",
+        ylabel="precision",
+        xlim=(0, 1),
+        ylim=(0, 1.02),
     )
 
 
@@ -83,20 +85,30 @@ def ap_by_size(metrics: Mapping[str, float]) -> str:
         [max(0.0, value) for value in values],
         texts=["no objects" if value < 0 else number(value) for value in values],
         title="AP by size of the object",
-        x_label="area: under 32², to 96², over 96² pixels",
-        y_label="AP",
+        xlabel="area: under 32², to 96², over 96² pixels",
+        ylabel="AP",
     )
 
 
-def ap_by_crowding(groups: Sequence[tuple[str, int, float]]) -> str:
-    """AP by objects per image, from (label, number of images, AP)."""
+def ap_by_crowding(ground_truth: GroundTruth, detections: Detections) -> str:
+    """AP by objects per image, crowds not counted; empty without objects."""
+    objects = Counter(row["image_id"] for row in ground_truth["annotations"] if not row["iscrowd"])
+    aps: dict[str, float] = {}
+    for low, high in _CROWDING:
+        ids = [image_id for image_id, count in objects.items() if low <= count <= high]
+        if ids:
+            label = f"{low}+" if high == math.inf else f"{low}–{high}"
+            part = evaluate_detections(ground_truth, detections, image_ids=ids)
+            aps[f"{label}\n({len(ids)} img)"] = part.metrics["AP"]
+    if not aps:
+        return ""
     return charts.bar_chart(
-        [f"{label}\n({images} img)" for label, images, _ in groups],
-        [max(0.0, ap) for _, _, ap in groups],
-        texts=[number(ap) for _, _, ap in groups],
+        list(aps),
+        [max(0.0, ap) for ap in aps.values()],
+        texts=[number(ap) for ap in aps.values()],
         title="AP by number of objects in the image",
-        x_label="objects in the image",
-        y_label="AP",
+        xlabel="objects in the image",
+        ylabel="AP",
     )
 
 
@@ -111,43 +123,29 @@ def calibration_chart(calibration: Calibration) -> str:
             charts.Line("", calibration.mean_score[filled], calibration.share_right[filled]),
         ],
         title="Share of right detections by score; the dashed line is perfect calibration",
-        x_label="score",
-        y_label="share that is right",
-        x_range=(0, 1),
-        y_range=(0, 1.02),
+        xlabel="score",
+        ylabel="share that is right",
+        xlim=(0, 1),
+        ylim=(0, 1.02),
         markers=True,
     )
 
 
-def error_section(errors: Errors) -> dict[str, Any]:
-    """Chart and rows of the error analysis."""
-    return {
-        "svg": charts.bar_chart(
-            [kind if kind != "localisation" else "local." for kind in KINDS],
-            [errors.costs[kind] for kind in KINDS],
-            texts=[f"{errors.costs[kind]:.3f}" for kind in KINDS],
-            title="How much AP50 would rise if each kind of error is fixed",
-            y_label="AP50 lost",
-            color=charts.COLORS[1],
-        ),
-        "rows": [
-            {
-                "kind": kind,
-                "meaning": MEANINGS[kind],
-                "count": errors.counts[kind],
-                "cost": errors.costs[kind],
-            }
-            for kind in KINDS
-        ],
-        "false_positive_cost": errors.false_positive_cost,
-        "false_negative_cost": errors.false_negative_cost,
-    }
+def error_chart(errors: Errors) -> str:
+    """What each kind of error costs."""
+    return charts.bar_chart(
+        [kind if kind != "localisation" else "local." for kind in KINDS],
+        [errors.costs[kind] for kind in KINDS],
+        title="How much AP50 would rise if each kind of error is fixed",
+        ylabel="AP50 lost",
+        color=charts.COLORS[1],
+    )
 
 
 def confusion_section(confusion: Confusion, names: Mapping[int, str]) -> dict[str, Any]:
     """The most frequent confusions, and a matrix of the classes that have most mistakes.
 
-    Matrix cells hold `count` and `share`, the count over the row's sum.
+    Each of `rows` is a label, the sum of the whole matrix' row, and the counts of the cells shown.
     """
     counts = confusion.counts
     mistakes = counts.sum(axis=1) + counts.sum(axis=0) - 2 * np.diag(counts)
@@ -155,81 +153,14 @@ def confusion_section(confusion: Confusion, names: Mapping[int, str]) -> dict[st
     chosen = sorted(sorted(used, key=lambda k: -mistakes[k])[:_MATRIX_CLASSES])
     places = [*chosen, len(confusion.category_ids)]
     labels = [names[confusion.category_ids[k]].strip() for k in chosen]
-    rows = []
-    for label, place in zip([*labels, "nothing there"], places):
-        total = max(1, int(counts[place].sum()))
-        rows.append(
-            {
-                "label": label,
-                "cells": [
-                    {
-                        "count": int(counts[place, k]),
-                        "share": counts[place, k] / total,
-                        "right": k == place,
-                    }
-                    for k in places
-                ],
-            }
-        )
+    sums, cells = counts.sum(axis=1)[places], counts[np.ix_(places, places)]
     return {
         "columns": [*labels, "not found"],
-        "rows": rows,
+        "rows": list(zip([*labels, "nothing there"], sums.tolist(), cells.tolist())),
         "left_out": len(used) - len(chosen),
         "threshold": confusion.threshold,
         "pairs": [
-            {"truth": names[true].strip(), "detected": names[found].strip(), "count": count}
+            (names[true].strip(), names[found].strip(), count)
             for true, found, count in confusion.largest(10)
         ],
     }
-
-
-def operating_text(point: OperatingPoint) -> str:
-    """One sentence for people about the best threshold."""
-    if not point.num_true:
-        return "No detection found an object, so no score threshold is better than another."
-    return (
-        f"At a score of {point.threshold:.2f} or more, {point.precision:.0%} of the detections are "
-        f"right and {point.recall:.0%} of the objects are found (F1 {point.f1:.2f}, IoU 0.5): "
-        f"{point.num_true:,} right, {point.num_false:,} wrong, {point.num_missed:,} missed."
-    )
-
-
-def data_section(info: DatasetInfo) -> list[dict[str, Any]]:
-    """For each split its counts, and what was set aside or fixed by which rule."""
-    splits = []
-    for name, split in sorted(info.splits.items()):
-        rules = [
-            {"what": what, "done": done, "rule": rule.replace("_", " "), "count": count}
-            for what in ("images", "annotations")
-            for done in ("dropped", "changed")
-            for rule, count in sorted(split.counts.get(what, {}).get(done, {}).items())
-            if count
-        ]
-        splits.append(
-            {
-                "name": name,
-                "num_examples": split.num_examples,
-                "num_objects": split.num_objects,
-                "num_shards": len(split.shards),
-                "size": _bytes(split.num_bytes),
-                "rules": rules,
-            }
-        )
-    return splits
-
-
-def _thinned(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """At most _MAX_POINTS points, each the mean of its neighbours."""
-    if len(x) <= _MAX_POINTS:
-        return x, y
-    parts = np.array_split(np.arange(len(x)), _MAX_POINTS)
-    return np.array([x[part].mean() for part in parts]), np.array(
-        [y[part].mean() for part in parts]
-    )
-
-
-def _bytes(count: int) -> str:
-    if count < 1000:
-        return f"{count} B"
-    power = min(4, int(math.log10(count)) // 3)
-    return f"{count / 1000**power:.3g} {('B', 'kB', 'MB', 'GB', 'TB')[power]}"

@@ -1,21 +1,21 @@
 """Renders the reports' pages from the templates of this package."""
 
-from collections.abc import Callable
 from typing import Any
 
 import jinja2
 from markupsafe import Markup
 
+from pix2seq_model.metrics.coco_metrics import number
+from pix2seq_model.reports.drawing import data_uri
 
-def render_page(
-    template: str, context: dict[str, Any], *, filters: dict[str, Callable[[Any], str]]
-) -> str:
+
+def render_page(template: str, **context: Any) -> str:
     """A page as HTML; whatever comes from the data is escaped.
 
     Args:
-      template: file in `templates/`.
-      context: values by name; one that the template wants and does not find is an error.
-      filters: by name; `svg`, which is always there, takes a drawing of our own as it is.
+      template: file in `templates/`. Filters of its own: `svg` takes a drawing of ours as it is,
+        `uri` puts a picture into the page, `number` groups digits, `coco` writes a COCO number.
+      **context: values by name; one that the template wants and does not find is an error.
     """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("pix2seq_model.reports"),
@@ -24,5 +24,5 @@ def render_page(
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters |= {"svg": Markup, **filters}
+    environment.filters |= {"svg": Markup, "uri": data_uri, "number": "{:,}".format, "coco": number}
     return environment.get_template(template).render(context)

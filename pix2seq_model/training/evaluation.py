@@ -21,7 +21,6 @@ from pix2seq_model.reports.drawing import (
     detection_boxes,
     draw_boxes,
     read_rgb,
-    side_by_side,
     truth_boxes,
 )
 from pix2seq_model.training.tensorboard import Summaries
@@ -57,44 +56,31 @@ class SplitEvaluator:
           DataError: the examples cannot be used.
         """
         self._truth = read_split_truth(examples_dir, split)
-        self._network, self._examples_dir, self._split = network, examples_dir, split
-        self._max_images, self._settings = max_images, settings
+        self._network, self._max_images, self._settings = network, max_images, settings
 
     def __call__(self) -> tuple[dict[str, float], np.ndarray]:
         """AP and AP50, and a sheet of pictures: the truth next to what was found."""
         found = evaluate_network(
-            self._network,
-            self._examples_dir,
-            split=self._split,
-            truth=self._truth,
-            settings=self._settings,
-            max_images=self._max_images,
+            self._network, self._truth, settings=self._settings, max_images=self._max_images
         )
         metrics = {name: found.result.metrics[name] for name in _METRICS}
         return metrics, self._pictures(found.image_ids[:_NUM_PICTURES], found.detections)
 
     def _pictures(self, image_ids: list[int], detections: list[dict]) -> np.ndarray:
-        names = self._truth.category_names
+        truth, names = self._truth, self._truth.category_names
         pictures = []
         encoded_images = read_images(
-            self._examples_dir, self._split, self._truth.coco["images"], image_ids
+            truth.examples_dir, truth.split, truth.coco["images"], image_ids
         )
         for image_id, encoded in encoded_images.items():
             image: Image.Image = read_rgb(encoded)
-            truth = [row for row in self._truth.coco["annotations"] if row["image_id"] == image_id]
+            objects = [row for row in truth.coco["annotations"] if row["image_id"] == image_id]
             found = [row for row in detections if row["image_id"] == image_id]
-            pictures.append(
-                side_by_side(
-                    draw_boxes(image, truth_boxes(truth, names), longer_side=320),
-                    draw_boxes(
-                        image,
-                        detection_boxes(found, names, score_threshold=_SHOWN_SCORE),
-                        longer_side=320,
-                    ),
-                    captions=("truth", f"found, score {_SHOWN_SCORE} and above"),
-                )
-            )
-        return np.asarray(contact_sheet(pictures, columns=2, cell=660))
+            shown = detection_boxes(found, names, score_threshold=_SHOWN_SCORE)
+            for boxes in (truth_boxes(objects, names), shown):
+                pictures.append(draw_boxes(image, boxes, longer_side=320))
+        captions = ["truth", f"found, score {_SHOWN_SCORE} and above"] * len(encoded_images)
+        return np.asarray(contact_sheet(pictures, captions=captions, columns=4))
 
 
 class TrainingEvaluation:

@@ -72,11 +72,7 @@ class AttentiveModel:
         for row, slot in zip(rows, slots, strict=True):
             row["attention"] = base64.b64encode(maps[slot].tobytes()).decode("ascii")
         stretch = np.array(model.image_size) / image.content_size
-        attention = {
-            "rows": maps.shape[2],
-            "columns": maps.shape[3],
-            "stretch": stretch.tolist(),
-        }
+        attention = {"rows": maps.shape[2], "columns": maps.shape[3], "stretch": stretch.tolist()}
         return _answer(image, rows, names=model.category_names, attention=attention)
 
     def _maps(self, image: PreparedImage, tokens_1L: np.ndarray) -> np.ndarray:
@@ -107,21 +103,17 @@ class ServedModel:
         assert image.pixels is not None  # kept unless one says otherwise
         answer = self._detect(images=tf.constant(image.pixels[None]))
         found = {name: value.numpy()[0] for name, value in answer.items()}
-        rows: list[dict[str, Any]] = []
-        names: dict[int, str] = {}
-        for index in range(found["num_detections"]):
-            box = found["detection_boxes"][index].astype(float)
-            box = box * [image.height, image.width, image.height, image.width]
-            category_id = int(found["detection_classes"][index])
-            names[category_id] = found["detection_class_names"][index].decode()
-            row = {
-                "category_id": category_id,
-                "bbox": box_yxyx_to_xywh(box),
-                "score": float(found["detection_scores"][index]),
-                "attention": None,
-            }
-            rows.append(row)
-        return _answer(image, rows, names=names, attention=None)
+        num = found.pop("num_detections")
+        scale = [image.height, image.width, image.height, image.width]
+        boxes = box_yxyx_to_xywh(found["detection_boxes"][:num].astype(float) * scale)
+        classes = found["detection_classes"][:num].tolist()
+        scores = found["detection_scores"][:num].tolist()
+        rows = [
+            {"category_id": category_id, "bbox": box, "score": score, "attention": None}
+            for category_id, box, score in zip(classes, boxes, scores, strict=True)
+        ]
+        names = (name.decode() for name in found["detection_class_names"][:num])
+        return _answer(image, rows, names=dict(zip(classes, names)), attention=None)
 
 
 def open_demo_model(place: epath.PathLike, **decoding: Any) -> AttentiveModel | ServedModel:

@@ -80,25 +80,17 @@ class DemoServer(ThreadingHTTPServer):
         self.model, self.max_bytes, self.max_pixels = model, max_bytes, max_pixels
         self.waiting = threading.BoundedSemaphore(_WAITING)
         super().__init__((host, port), _Handler)
-
-    @property
-    def address(self) -> str:
-        host, port = self._host_and_port()
-        return f"http://{host}:{port}/"
-
-    @property
-    def is_local(self) -> bool:
-        return ipaddress.ip_address(self._host_and_port()[0]).is_loopback
-
-    def _host_and_port(self) -> tuple[str, int]:
-        host, port = self.server_address[:2]
-        return str(host), int(port)
+        number = str(self.server_address[0])
+        self.address = f"http://{number}:{self.server_port}/"
+        self.is_local = ipaddress.ip_address(number).is_loopback
 
 
 class _RefusedError(Exception):
-    def __init__(self, status: HTTPStatus, message: str):
+    """`closes` the connection where an upload was not read."""
+
+    def __init__(self, status: HTTPStatus, message: str, *, closes: bool = False):
         super().__init__(message)
-        self.status = status
+        self.status, self.closes = status, closes
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -122,6 +114,7 @@ class _Handler(BaseHTTPRequestHandler):
             content, kind = method(urlsplit(self.path).path)
             self._send(HTTPStatus.OK, content, kind)
         except _RefusedError as refused:
+            self.close_connection |= refused.closes
             self._send_json({"error": str(refused)}, refused.status)
         except (ConnectionError, TimeoutError):
             self.close_connection = True
@@ -132,14 +125,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _get(self, path: str) -> tuple[bytes, str]:
         if path == "/model":
-            return self._json(
-                {
-                    "name": self.server.model.name,
-                    "has_attention": self.server.model.has_attention,
-                    "max_bytes": self.server.max_bytes,
-                    "max_pixels": self.server.max_pixels,
-                }
-            )
+            model = {name: getattr(self.server.model, name) for name in ("name", "has_attention")}
+            limits = {name: getattr(self.server, name) for name in ("max_bytes", "max_pixels")}
+            return self._json(model | limits)
         if path not in _FILES:
             raise _RefusedError(HTTPStatus.NOT_FOUND, "there is no such page")
         name, kind = _FILES[path]
@@ -147,25 +135,19 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _post(self, path: str) -> tuple[bytes, str]:
         if path != "/detect":
-            self.close_connection = True  # Its upload was not read.
-            raise _RefusedError(HTTPStatus.NOT_FOUND, "there is no such page")
+            raise _RefusedError(HTTPStatus.NOT_FOUND, "there is no such page", closes=True)
         if not self.server.waiting.acquire(blocking=False):
-            self.close_connection = True
-            raise _RefusedError(
-                HTTPStatus.SERVICE_UNAVAILABLE, "too many images at once; try again"
-            )
+            message = "too many images at once; try again"
+            raise _RefusedError(HTTPStatus.SERVICE_UNAVAILABLE, message, closes=True)
         try:
             encoded = self._upload()
             start = time.monotonic()
             answer = self.server.model.explain(encoded, max_pixels=self.server.max_pixels)
         except ImageDefect as defect:
-            too_large = defect.rule == "image_too_large"
-            raise _RefusedError(
-                HTTPStatus.REQUEST_ENTITY_TOO_LARGE
-                if too_large
-                else HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-                defect.detail,
-            ) from None
+            status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
+            if defect.rule == "image_too_large":
+                status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+            raise _RefusedError(status, defect.detail) from None
         finally:
             self.server.waiting.release()
         answer["seconds"] = round(time.monotonic() - start, 3)
@@ -180,17 +162,13 @@ class _Handler(BaseHTTPRequestHandler):
     def _upload(self) -> bytes:
         announced = self.headers.get("Content-Length", "")
         if not (announced.isascii() and announced.isdigit()):
-            self.close_connection = True
-            raise _RefusedError(HTTPStatus.LENGTH_REQUIRED, "the request does not say its size")
-        length = int(announced)
-        if length > self.server.max_bytes:
-            self.close_connection = True
+            message = "the request does not say its size"
+            raise _RefusedError(HTTPStatus.LENGTH_REQUIRED, message, closes=True)
+        length, limit = int(announced), self.server.max_bytes
+        if length > limit:
             self._drain(length)
-            raise _RefusedError(
-                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-                f"the file has {length / 1e6:,.1f} MB; the limit is "
-                f"{self.server.max_bytes / 1e6:,.1f} MB",
-            )
+            message = f"the file has {length / 1e6:,.1f} MB; the limit is {limit / 1e6:,.1f} MB"
+            raise _RefusedError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, message, closes=True)
         encoded = self.rfile.read(length)
         if len(encoded) < length:
             raise ConnectionError
@@ -208,8 +186,8 @@ class _Handler(BaseHTTPRequestHandler):
         origin = self.headers.get("Origin")
         foreign = origin is not None and origin != f"http://{host}"
         if foreign or (self.server.is_local and name not in ("127.0.0.1", "localhost", "::1")):
-            self.close_connection = True
-            raise _RefusedError(HTTPStatus.FORBIDDEN, "this page is for this machine alone")
+            message = "this page is for this machine alone"
+            raise _RefusedError(HTTPStatus.FORBIDDEN, message, closes=True)
 
     def _json(self, value: Any) -> tuple[bytes, str]:
         return json.dumps(value).encode(), "application/json"

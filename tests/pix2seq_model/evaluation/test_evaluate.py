@@ -11,8 +11,9 @@ from pix2seq_model.data.ground_truth import read_split_truth
 from pix2seq_model.errors import DataError
 from pix2seq_model.evaluation import evaluate as evaluation
 from pix2seq_model.evaluation.detection import evaluate_network
-from pix2seq_model.evaluation.evaluate import evaluate_model, read_metrics
+from pix2seq_model.evaluation.evaluate import evaluate_model
 from pix2seq_model.evaluation.settings import EvaluationSettings
+from pix2seq_model.metrics.coco_files import read_metrics
 from pix2seq_model.metrics.coco_metrics import METRIC_KEYS, evaluate_detections
 from pix2seq_model.reports.evaluation_report import write_evaluation_report
 from tests.fixtures.evaluated_model import (
@@ -142,9 +143,7 @@ def test_a_short_evaluation_finds_the_same_in_the_first_images(model_dir, exampl
     folder, _, _ = finished
     truth = read_split_truth(examples_dir, "val")
     network, _ = evaluation.load_model_folder(str(model_dir), precision="float32")
-    short = evaluate_network(
-        network, examples_dir, split="val", truth=truth, settings=SETTINGS, max_images=3
-    )
+    short = evaluate_network(network, truth, settings=SETTINGS, max_images=3)
     assert short.image_ids == [row["id"] for row in truth.coco["images"][:3]]
     assert short.result.num_images == 3
     rows = json.loads((folder / "detections.json").read_text())
@@ -166,7 +165,7 @@ def test_an_interrupted_evaluation_goes_on_and_ends_the_same(
         if batches == 2:
             raise KeyboardInterrupt
 
-    arguments = {"split": "val", "settings": SETTINGS, "cache_dir": tmp_path / "cache"}
+    arguments = {"split": "val", "settings": SETTINGS}
     monkeypatch.setattr(evaluation.DetectionStore, "add", add_then_die)
     with pytest.raises(KeyboardInterrupt):
         evaluate_model(model_dir, examples_dir, output_dir=tmp_path / "out", **arguments)
@@ -181,7 +180,7 @@ def test_an_interrupted_evaluation_goes_on_and_ends_the_same(
     assert {**again, "facts": None} == {**metrics, "facts": None}  # they hold the time
     written = (tmp_path / "out" / "detections.json").read_bytes()
     assert written == (folder / "detections.json").read_bytes()
-    assert not (tmp_path / "cache").exists()
+    assert not (tmp_path / "out" / "unfinished").exists()
 
 
 def test_the_batch_size_does_not_change_what_is_found(model_dir, examples_dir, finished, tmp_path):

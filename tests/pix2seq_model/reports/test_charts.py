@@ -13,9 +13,9 @@ def test_a_line_chart_is_svg_with_its_words_as_words():
     svg = line_chart(
         [Line("a & b", [0, 1], [0.25, 1.0]), Line("c", [0, 1], [1, 0], dashed=True)],
         title="Two <lines>",
-        x_label="step",
-        y_label="loss",
-        y_range=(0, 1),
+        xlabel="step",
+        ylabel="loss",
+        ylim=(0, 1),
     )
     root = ElementTree.fromstring(svg)
     assert root.get("viewBox")
@@ -26,15 +26,15 @@ def test_a_line_chart_is_svg_with_its_words_as_words():
 
 
 def test_bars_say_their_values():
-    svg = bar_chart(["small", "large"], [0.1, 0.123456], title="t", y_label="AP")
+    svg = bar_chart(["small", "large"], [0.1, 0.123456], title="t", ylabel="AP")
     assert {"0.100", "0.123", "small", "large"} <= set(texts(svg))
-    svg = bar_chart(["small"], [0], title="t", y_label="AP", texts=["no objects"])
+    svg = bar_chart(["small"], [0], title="t", ylabel="AP", texts=["no objects"])
     assert "no objects" in texts(svg)
 
 
 def test_the_same_chart_has_the_same_bytes():
     def chart():
-        return line_chart([Line("", [1, 2], [3, 4])], title="t", x_label="x", y_label="y")
+        return line_chart([Line("", [1, 2], [3, 4])], title="t", xlabel="x", ylabel="y")
 
     assert chart() == chart()
 
@@ -44,9 +44,9 @@ def test_spreads_show_a_dot_for_each_run_and_a_bar_over_each_label():
         ["a", "b"],
         [Spread("AP", [(0.1, 0.2, 0.3), (0.4, 0.5, 0.6)])],
         title="t",
-        x_label="x",
-        y_label="y",
+        xlabel="x",
+        ylabel="y",
     )
     assert {"a", "b", "x", "y"} <= set(texts(svg))
-    one = spread_chart(["a"], [Spread("AP", [(0.5,)])], title="t", x_label="x", y_label="y")
+    one = spread_chart(["a"], [Spread("AP", [(0.5,)])], title="t", xlabel="x", ylabel="y")
     assert svg.count("<use") - one.count("<use") >= 5

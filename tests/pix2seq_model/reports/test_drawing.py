@@ -16,7 +16,6 @@ from pix2seq_model.reports.drawing import (
     draw_boxes,
     jpeg_bytes,
     read_rgb,
-    side_by_side,
     truth_boxes,
 )
 
@@ -84,15 +83,6 @@ def test_detections_are_named_filtered_and_the_surest_last():
     boxes = detection_boxes(rows, {1: "cup "}, score_threshold=0.4)
     assert [box.text for box in boxes] == ["class 7 0.46", "cup 0.90"]
     assert len({class_color(c) for c in range(1, 91)}) == 90
-
-
-def test_pairs_lie_next_to_or_above_each_other():
-    assert side_by_side(white(), white()).size == (204, 80)
-    wide = side_by_side(white(400, 100), white(400, 100))
-    assert wide.width == 400
-    assert wide.height > 200
-    captioned = side_by_side(white(), white(), captions=("truth", "found"))
-    assert captioned.height > 80
 
 
 def test_a_contact_sheet_holds_all_pictures():

@@ -116,7 +116,7 @@ def test_numbers_and_words_are_on_it(page):
         "Fine-tuning",
         "&lt;b&gt;pear&lt;/b&gt;",
         "1 image dropped: missing file",
-        "1.23 MB",
+        "1.2 MB",
         "localisation",
         "1.png: 1 of 1 found, 0 wrong",
         "6.png: no objects, ",
