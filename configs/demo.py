@@ -73,9 +73,5 @@ def set_places(config: ConfigDict, root: str) -> None:
     config.data.pretrain = base.data_source("objects365")
     config.data.pretrain.images.train = f"{root}/objects365"
     config.data.pretrain.annotations.train = f"{root}/objects365/zhiyuan_objv2_train.json"
-    config.data.finetune = base.data_source("coco")
-    for split in ("train", "val"):
-        config.data.finetune.images[split] = f"{root}/coco/{split}2017"
-        config.data.finetune.annotations[split] = (
-            f"{root}/coco/annotations/instances_{split}2017.json"
-        )
+    annotations = f"{root}/coco/annotations/instances_{{split}}2017.json"
+    config.data.finetune = base.data_source("coco", f"{root}/coco/{{split}}2017", annotations)

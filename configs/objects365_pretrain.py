@@ -41,8 +41,5 @@ def pretrain_stage() -> ConfigDict:
 
 def objects365() -> ConfigDict:
     """Objects365 v2 as unpacked below the working folder."""
-    source = base.data_source("objects365")
-    for split in ("train", "val"):
-        source.images[split] = f"data/objects365/{split}"
-        source.annotations[split] = f"data/objects365/zhiyuan_objv2_{split}.json"
-    return source
+    annotations = "data/objects365/zhiyuan_objv2_{split}.json"
+    return base.data_source("objects365", "data/objects365/{split}", annotations)

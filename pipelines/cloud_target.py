@@ -1,12 +1,9 @@
 """Where on Google Cloud the steps of a run work: project, region, image and each step's machine."""
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ml_collections import ConfigDict
-
-if TYPE_CHECKING:
-    from components.trainer import Trainer
 
 CONFIG_LABEL = "pix2seq-config"
 _LABEL_LENGTH = 63
@@ -29,12 +26,6 @@ class CloudTarget:
     image: str
     machines: ConfigDict
 
-    def trainer_class(self) -> "type[Trainer]":
-        """The trainer that starts a custom job on Vertex AI."""
-        from components.custom_job_trainer import CustomJobTrainer
-
-        return CustomJobTrainer
-
     def labels(self, config_name: str) -> dict[str, str]:
         """The labels of every job and model of an experiment."""
         return {**self.machines.labels.to_dict(), CONFIG_LABEL: config_name[:_LABEL_LENGTH]}
@@ -54,16 +45,15 @@ class CloudTarget:
         from tfx.extensions.google_cloud_ai_platform.trainer.executor import TRAINING_ARGS_KEY
 
         wanted = self.machines.training
-        machine: dict[str, Any] = {"machine_type": wanted.machine_type}
+        names = ["machine_type"]
         if wanted.accelerator_count:
-            machine["accelerator_type"] = wanted.accelerator_type
-            machine["accelerator_count"] = wanted.accelerator_count
+            names += ["accelerator_type", "accelerator_count"]
         # Vertex AI's first pool is the chief; all others are workers, and each finds its place in
         # TF_CONFIG, which Vertex AI sets. TFX sets the command.
         counts = [1] if wanted.worker_count == 1 else [1, wanted.worker_count - 1]
         pools = [
             {
-                "machine_spec": machine,
+                "machine_spec": {name: wanted[name] for name in names},
                 "replica_count": count,
                 "disk_spec": {"boot_disk_size_gb": wanted.disk_size_gb},
                 "container_spec": {

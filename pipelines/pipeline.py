@@ -16,6 +16,7 @@ Fine-tuning starts from what this pipeline pretrained, or from what the config n
 
 import dataclasses
 import json
+from collections.abc import Sequence
 
 from tfx import types
 from tfx.dsl.components.base import base_node
@@ -50,19 +51,19 @@ _EXPORT_SETTINGS = tuple(
 # What of a `data` section decides, besides the files it names, what the records hold.
 _RECORD_SETTINGS = ("num_shards", "drop_fake", "drop_reflected")
 
-# Node ids, and the stage each belongs to; other nodes only look something up.
-STAGE_OF_NODE = {
-    "PretrainExamples": "convert",
-    "FinetuneExamples": "convert",
-    "PretrainDataReport": "convert",
-    "FinetuneDataReport": "convert",
-    "PretrainCheckpoint": "pretrain",
-    "Pretrain": "pretrain",
-    "FinetuneCheckpoint": "finetune",
-    "Finetune": "finetune",
-    "CocoEvaluator": "evaluate",
-    "EvaluationReport": "evaluate",
-    "ModelPusher": "push",
+# Node ids, the stage each belongs to, and what people read; other nodes only look something up.
+NODES = {
+    "PretrainExamples": ("convert", "Convert the pretraining data"),
+    "FinetuneExamples": ("convert", "Convert the fine-tuning data"),
+    "PretrainDataReport": ("convert", "Report on the pretraining data"),
+    "FinetuneDataReport": ("convert", "Report on the fine-tuning data"),
+    "PretrainCheckpoint": ("pretrain", "Import the checkpoint"),
+    "Pretrain": ("pretrain", "Pretrain"),
+    "FinetuneCheckpoint": ("finetune", "Import the checkpoint"),
+    "Finetune": ("finetune", "Fine-tune"),
+    "CocoEvaluator": ("evaluate", "Evaluate"),
+    "EvaluationReport": ("evaluate", "Report on the evaluation"),
+    "ModelPusher": ("push", "Push"),
 }
 
 
@@ -96,7 +97,11 @@ def create_pipeline(request: Request) -> Pipeline:
     if "evaluate" in request.needed:
         assert trained is not None  # A config without a stage is refused when it is loaded.
         evaluated = examples[request.training_stages[-1]]
-        latest = _latest_blessed_model()
+        latest = Resolver(
+            strategy_class=LatestBlessedModelStrategy,
+            model=types.Channel(type=standard_artifacts.Model),
+            model_blessing=types.Channel(type=standard_artifacts.ModelBlessing),
+        ).with_id("LatestBlessedModel")
         evaluator = _evaluation(request, evaluated, trained, latest)
         nodes += [latest, evaluator]
         if "evaluate" in request.stages:
@@ -164,6 +169,8 @@ def _training(
     request: Request, stage: str, examples: ExampleGen, before: _Trained | None
 ) -> tuple[Trainer, _Trained]:
     sections = ["seed", "vocabulary", "model", stage]
+    exported = [*sections, *_EXPORT_SETTINGS]
+    settings = request.config[stage]
     # The backends' random numbers differ, so a run does not go over from one to the other.
     backend = cache_keys.keras_backend()
     lineage = cache_keys.digest_of(
@@ -171,7 +178,8 @@ def _training(
         _data_digest(request, stage),
         request.code_version
         or cache_keys.weights_digest(
-            "components.trainer_module", best_by_evaluation=_best_by_evaluation(request, stage)
+            "components.trainer_module",
+            best_by_evaluation=bool(settings.keep_best and settings.evaluate_every_steps),
         ),
         backend,
         cache_keys.package_versions("keras"),
@@ -179,44 +187,31 @@ def _training(
     )
     custom_config = {
         "config": request.config_name,
-        "overrides": request.overrides_of([*sections, *_EXPORT_SETTINGS, f"data.{stage}"]),
+        "overrides": request.overrides_of([*exported, f"data.{stage}"]),
         "stage": stage,
         # The same for the same training: an interrupted one continues from its checkpoints.
         "work_dir": f"{request.pipeline_root}/training/{stage}-{lineage}",
         # Not read by the trainer: it runs again when they change.
-        "settings_digest": cache_keys.settings_digest(
-            request.config, [*sections, *_EXPORT_SETTINGS]
-        ),
+        "settings_digest": cache_keys.settings_digest(request.config, exported),
         "code_version": _code_version(request, "components.trainer_module", "keras"),
         "backend": backend,
     }
     trainer_class: type[Trainer] = Trainer
     if request.cloud is not None:
-        trainer_class = request.cloud.trainer_class()
+        from components.custom_job_trainer import CustomJobTrainer  # Takes seconds to import.
+
+        trainer_class = CustomJobTrainer
         custom_config |= request.cloud.training_job(
             stage, name=request.pipeline_name, backend=backend
         )
     node = trainer_class(
         examples=examples.outputs["examples"],
         base_model=before.model if before else None,
-        split=request.config[stage].split,
+        split=settings.split,
         custom_config=custom_config,
         overrides=_parameter(request, f"{stage}_overrides"),
     ).with_id(stage.capitalize())
     return node, _Trained(model=node.outputs["model"], lineage=lineage)
-
-
-def _best_by_evaluation(request: Request, stage: str) -> bool:
-    settings = request.config[stage]
-    return bool(settings.keep_best and settings.evaluate_every_steps)
-
-
-def _latest_blessed_model() -> Resolver:
-    return Resolver(
-        strategy_class=LatestBlessedModelStrategy,
-        model=types.Channel(type=standard_artifacts.Model),
-        model_blessing=types.Channel(type=standard_artifacts.ModelBlessing),
-    ).with_id("LatestBlessedModel")
 
 
 def _evaluation(
@@ -301,15 +296,15 @@ def _data_digest(request: Request, stage: str) -> str:
     )
 
 
-def _code_version(request: Request, module: str, *packages: str) -> str:
+def _code_version(
+    request: Request, module: str, *packages: str, without: Sequence[str] = cache_keys.ONLY_SHOW
+) -> str:
     """The version of a stage's code and packages, and of Keras' backend where Keras is one."""
-    parts = [request.code_version or cache_keys.code_digest(module)]
-    if "keras" in packages:
-        parts.append(f"on {cache_keys.keras_backend()}")
-    return f"{' '.join(parts)}, {cache_keys.package_versions(*packages)}"
+    code = request.code_version or cache_keys.code_digest(module, without=without)
+    backend = f" on {cache_keys.keras_backend()}" if "keras" in packages else ""
+    return f"{code}{backend}, {cache_keys.package_versions(*packages)}"
 
 
 def _report_version(request: Request, module: str) -> str:
     """The version of a report's code, which all that shows belongs to, and packages."""
-    code = request.code_version or cache_keys.code_digest(module, without=())
-    return f"{code}, {cache_keys.package_versions('hotcoco', 'jinja2', 'pillow')}"
+    return _code_version(request, module, "hotcoco", "jinja2", "pillow", without=())

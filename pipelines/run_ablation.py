@@ -17,7 +17,7 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from pipelines import cache_keys
-from pipelines.cli.command_line import local_beam_args, run_command, split_overrides
+from pipelines.cli.command_line import local_pipeline, run_command, split_overrides
 from pix2seq_model.ablation.settings import DrawSettings
 from pix2seq_model.ablation.trials import ablation_settings, plan_trials, stages_of
 from pix2seq_model.atomic_write import write_atomically
@@ -26,19 +26,21 @@ from pix2seq_model.errors import ConfigError
 from pix2seq_model.experiment import load_config
 from pix2seq_model.synthetic import dataset as demo_data
 
-_CONFIG = flags.DEFINE_string(
+FLAGS = flags.FLAGS
+
+flags.DEFINE_string(
     "config", "configs/ablation.py", "File of the experiment, with a section `ablation`."
 )
-_OUTPUT = flags.DEFINE_string(
+flags.DEFINE_string(
     "output", "", "Folder of all results, on this machine; empty: runs/<name of the config>."
 )
 
 
 def main(arguments: list[str]) -> None:
     overrides, beam_arguments = split_overrides(arguments)
-    config = load_config(_CONFIG.value, overrides)
+    config = load_config(FLAGS.config, overrides)
     trials = plan_trials(config)
-    output = _OUTPUT.value or f"runs/{config.name}"
+    output = FLAGS.output or f"runs/{config.name}"
     if "://" in output:
         raise ConfigError(f"--output={output}: give a folder on this machine.")
     root = Path(output).absolute()
@@ -99,18 +101,14 @@ def convert_once(config: ConfigDict, stage: str, folder: Path, beam_arguments: l
                 "--output, or delete that folder."
             )
         return folder
-    import apache_beam as beam  # Takes seconds; a second call does without.
-    from apache_beam.options.pipeline_options import PipelineOptions
-
-    from components.conversion.convert import convert_dataset
+    from components.conversion.convert import convert_dataset  # Beam takes seconds to import.
     from components.conversion.options import conversion_options
 
     print(f"converting the data of {stage}", flush=True)
-    options = list(local_beam_args(beam_arguments))
     convert_dataset(
         conversion_options(config.data[stage].to_dict(), name=config.name, seed=config.seed),
         str(folder),
-        make_pipeline=lambda: beam.Pipeline(options=PipelineOptions(options)),
+        make_pipeline=lambda: local_pipeline(beam_arguments),
     )
     write_atomically(note, json.dumps(source))
     return folder

@@ -1,12 +1,14 @@
-"""Flags that say how a model's tokens are drawn, for the commands that use one.
+"""Flags of the commands that use a model: which one, how its tokens are drawn, what is written.
 
-What is not given is as the model folder says: as the model was evaluated and is served.
+How tokens are drawn is, where it is not given, as the model folder says: as the model was evaluated
+and is served.
 """
 
 from typing import Any
 
 from absl import flags
 
+flags.DEFINE_string("model", None, "Model folder, or a pushed version.", required=True)
 _FLAGS = {
     "max_objects": flags.DEFINE_integer("max_objects", None, "Objects an image.", lower_bound=1),
     "top_k": flags.DEFINE_integer(
@@ -24,3 +26,16 @@ _FLAGS = {
 def decoding_settings() -> dict[str, Any]:
     """The flags that were given: fields of `decoding.DecodeSettings`, and `seed`."""
     return {name: flag.value for name, flag in _FLAGS.items() if flag.value is not None}
+
+
+def define_detection_flags() -> None:
+    """The flags of commands that write what they find in images."""
+    flags.DEFINE_string("output", None, "Folder to write.", required=True)
+    flags.DEFINE_float("score_threshold", 0.3, "Least score of what is written or drawn.", 0.0, 1.0)
+    flags.DEFINE_integer("batch_size", 8, "Images decoded together.", lower_bound=1)
+    flags.DEFINE_enum(
+        "precision",
+        "float32",
+        ["float32", "bfloat16"],
+        "Of the network; bfloat16 is for accelerators.",
+    )

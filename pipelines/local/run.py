@@ -46,7 +46,7 @@ def run_locally(
     *,
     selected: Collection[str],
     on_start: Callable[[str], None],
-    on_end: Callable[[NodeRun], None],
+    on_cached: Callable[[str], None],
 ) -> list[NodeRun]:
     """Runs the nodes of a pipeline in order.
 
@@ -54,7 +54,7 @@ def run_locally(
       pipeline: with a metadata connection.
       selected: ids of the nodes that may run; the others must come from the cache.
       on_start: called with a node's id when it really runs, not when the cache serves it.
-      on_end: called with every finished node that produced something.
+      on_cached: called with the id of a node that the cache served.
 
     Returns:
       The finished nodes in order, without those that only look something up.
@@ -68,10 +68,8 @@ def run_locally(
         compiled, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: datetime.now().isoformat()}
     )
     deployment = runner_utils.extract_local_deployment_config(compiled)
-    store = getattr(
-        deployment.metadata_connection_config,
-        deployment.metadata_connection_config.WhichOneof("connection_config"),
-    )
+    connection = deployment.metadata_connection_config
+    store = getattr(connection, connection.WhichOneof("connection_config"))
     runs = []
     for node in (element.pipeline_node for element in compiled.nodes):
         node_id = node.node_info.id
@@ -91,6 +89,8 @@ def run_locally(
         )
         if node_id not in deployment.executor_specs:
             continue
+        if watch.execution is None:
+            on_cached(node_id)
         with metadata.Metadata(store) as handle:
             outputs = execution_lib.get_output_artifacts(handle, execution.execution_id)
         runs.append(
@@ -101,7 +101,6 @@ def run_locally(
                 outputs={key: artifacts[0] for key, artifacts in outputs.items() if artifacts},
             )
         )
-        on_end(runs[-1])
     return runs
 
 

@@ -21,48 +21,33 @@ _RUNNING_JOBS = ("QUEUED", "PENDING", "RUNNING")
 _PATIENCE = 15  # questions in a row that are not answered, before following gives up
 
 
-def submit(
-    request: Request,
-    job_file: Path,
-    *,
-    parameters: Mapping[str, str] | None = None,
-    credentials: Any = None,
-) -> Any:
+def submit(request: Request, job_file: Path, parameters: Mapping[str, str]) -> Any:
     """Submits a compiled job; returns the client's `PipelineJob`.
 
     Args:
       request: completed by `vertex_job.on_cloud`.
       job_file: what `vertex_job.write_job` wrote, now or earlier.
       parameters: of the job, to have other values than the file says.
-      credentials: the user's own if None.
 
     Raises:
       ConfigError: the job has no such parameter.
     """
-    job = _job(request, job_file, parameters, credentials)
+    job = _job(request, job_file, parameters)
     job.submit(service_account=request.target.machines.service_account or None)
     return job
 
 
-def schedule(
-    request: Request,
-    job_file: Path,
-    cron: str,
-    *,
-    parameters: Mapping[str, str] | None = None,
-    credentials: Any = None,
-) -> Any:
+def schedule(request: Request, job_file: Path, parameters: Mapping[str, str], *, cron: str) -> Any:
     """Lets Vertex AI submit the job again and again; returns the client's `PipelineJobSchedule`.
 
     Args:
+      request, job_file, parameters: see `submit`.
       cron: minute, hour, day, month, weekday; "TZ=Europe/Berlin 0 3 * * 1" names a time zone.
-      request, job_file, parameters, credentials: see `submit`.
 
     Raises:
       ConfigError: the job has no such parameter.
     """
-    job = _job(request, job_file, parameters, credentials)
-    return job.create_schedule(
+    return _job(request, job_file, parameters).create_schedule(
         cron=cron,
         display_name=request.pipeline_name,
         max_concurrent_run_count=1,  # Two runs of the same training would share its checkpoints.
@@ -70,13 +55,11 @@ def schedule(
     )
 
 
-def _job(
-    request: Request, job_file: Path, parameters: Mapping[str, str] | None, credentials: Any
-) -> Any:
+def _job(request: Request, job_file: Path, parameters: Mapping[str, str]) -> Any:
     from google.cloud import aiplatform
 
     named = parameters_of(job_file)
-    for name in parameters or {}:
+    for name in parameters:
         if name not in named:
             raise ConfigError(
                 f"--parameters: the job has no parameter {name!r}; it has {', '.join(named)}."
@@ -85,13 +68,12 @@ def _job(
         display_name=request.pipeline_name,
         template_path=str(job_file),
         pipeline_root=request.pipeline_root,
-        parameter_values=dict(parameters or {}),
+        parameter_values=dict(parameters),
         # As compiled: True would have the latest blessed model looked up in the cache too.
         enable_caching=None if request.use_cache else False,
         labels=request.target.labels(request.pipeline_name),
         project=request.target.project,
         location=request.target.region,
-        credentials=credentials,
     )
 
 
@@ -146,7 +128,7 @@ def follow(
     return {"SUCCEEDED": 0, "CANCELLED": 130}.get(state, 1)
 
 
-def cancel(job: Any, request: Request, *, credentials: Any = None) -> None:
+def cancel(job: Any, request: Request) -> None:
     """Cancels a run, the custom jobs that train for it, and its jobs on Dataflow.
 
     Vertex AI ends a run's steps, not what these started elsewhere, and that would go on costing.
@@ -161,16 +143,15 @@ def cancel(job: Any, request: Request, *, credentials: Any = None) -> None:
         filter=f"{label} AND ({states})",
         project=request.target.project,
         location=request.target.region,
-        credentials=credentials,
     )
     for custom_job in training:
         if custom_job.create_time >= job.create_time:
             custom_job.cancel()
     if "--runner=DataflowRunner" in request.beam_args:
-        _cancel_on_dataflow(request, since=job.create_time, credentials=credentials)
+        _cancel_on_dataflow(request, since=job.create_time)
 
 
-def _cancel_on_dataflow(request: Request, *, since: datetime, credentials: Any) -> None:
+def _cancel_on_dataflow(request: Request, *, since: datetime) -> None:
     from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
     from google.api_core.client_options import ClientOptions
     from google.cloud import dataflow_v1beta3 as dataflow
@@ -178,7 +159,6 @@ def _cancel_on_dataflow(request: Request, *, since: datetime, credentials: Any) 
     options = PipelineOptions(list(request.beam_args)).view_as(GoogleCloudOptions)
     own_endpoint = options.dataflow_endpoint
     client = dataflow.JobsV1Beta3Client(
-        credentials=credentials,
         transport="rest",
         client_options=ClientOptions(api_endpoint=own_endpoint) if own_endpoint else None,
     )
@@ -199,10 +179,10 @@ def _watch(job: Any, console: Console, sleep: Callable[[float], None]) -> None:
     with Live(_table(job), console=console, refresh_per_second=1) as live:
         while True:
             try:
-                if _name(job.state) in _ENDED:
-                    live.update(_table(job))
-                    return
+                ended = _name(job.state) in _ENDED
                 live.update(_table(job))
+                if ended:
+                    return
                 unanswered = 0
             except (GoogleAPICallError, ConnectionError):
                 unanswered += 1

@@ -8,8 +8,8 @@ the colon being the argument. A remote step is handed that name and the override
 import ast
 import contextlib
 import difflib
-import importlib.util
 import inspect
+import runpy
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -86,13 +86,8 @@ def _find(path: str) -> Path:
 
 
 def _call_get_config(path: Path, argument: str) -> ConfigDict:
-    spec = importlib.util.spec_from_file_location(f"experiment_config_{path.stem}", path)
-    if spec is None or spec.loader is None:
-        raise ConfigError(f"config {path} is no Python file.")
-    module = importlib.util.module_from_spec(spec)
     with _reading(path):
-        spec.loader.exec_module(module)
-    get_config = getattr(module, "get_config", None)
+        get_config = runpy.run_path(str(path)).get("get_config")
     if get_config is None:
         raise ConfigError(f"config {path} has no function get_config().")
     takes_argument = bool(inspect.signature(get_config).parameters)
