@@ -48,6 +48,7 @@ _NOT_IN_WEIGHTS = (
     *(f"pix2seq_model.training.{name}" for name in ("interval_log", "log_means")),
     "pix2seq_model.training.periodic_checkpoints",
 )
+_DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 _PACKAGES_OF_BACKEND = {"jax": ("jax", "jaxlib"), "torch": ("torch",)}
 
 
@@ -259,26 +260,14 @@ def _files_of_package(folder: Path) -> Iterator[Path]:
 def _parsed(source: str) -> tuple[str, tuple[str, ...]]:
     """What a module does, as text, and the modules that it imports, with those around them."""
     tree = ast.parse(source)
-    parents = [name.split(".") for name in _imports(tree)]
-    imported = {".".join(parts[: end + 1]) for parts in parents for end in range(len(parts))}
-    return ast.dump(_bare(tree)), tuple(imported)
-
-
-def _imports(tree: ast.Module) -> list[str]:
     names = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
             names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-    return names
-
-
-def _bare(tree: ast.Module) -> ast.Module:
-    """Without docstrings; comments and layout are not in a syntax tree at all."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            first = node.body[0] if node.body else None
-            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
-                node.body = node.body[1:]
-    return tree
+        elif isinstance(node, _DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
+            del node.body[0]  # Comments and layout are not in a syntax tree at all.
+    parents = [name.split(".") for name in names]
+    imported = {".".join(parts[: end + 1]) for parts in parents for end in range(len(parts))}
+    return ast.dump(tree), tuple(imported)

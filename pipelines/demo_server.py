@@ -48,7 +48,9 @@ def main() -> None:
     with server:
         # The first image compiles the model: better before a person waits for it.
         print(f"{model.name}: getting ready", flush=True)
-        model.explain(_blank_image(), max_pixels=FLAGS.max_pixels)
+        blank = io.BytesIO()
+        Image.new("RGB", (1, 1)).save(blank, "PNG")
+        model.explain(blank.getvalue(), max_pixels=FLAGS.max_pixels)
         print(f"{server.address}  (Ctrl-C ends it)", flush=True)
         if not server.is_local:
             print("other machines may reach this page; there is no password", flush=True)
@@ -57,12 +59,6 @@ def main() -> None:
             signal.signal(number, lambda *_: threading.Thread(target=server.shutdown).start())
         server.serve_forever()
     print("ended")
-
-
-def _blank_image() -> bytes:
-    file = io.BytesIO()
-    Image.new("RGB", (1, 1)).save(file, "PNG")
-    return file.getvalue()
 
 
 if __name__ == "__main__":

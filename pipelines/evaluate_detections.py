@@ -25,9 +25,7 @@ FLAGS = flags.FLAGS
 flags.DEFINE_string("ground_truth", None, "Annotation file in COCO's format.", required=True)
 flags.DEFINE_string("detections", None, "COCO results file.", required=True)
 flags.DEFINE_string("output", None, "Folder to write.", required=True)
-flags.DEFINE_list(
-    "image_ids", [], "Evaluate these images only: ids, or one file with an id on each line."
-)
+flags.DEFINE_list("image_ids", [], "Only these images: ids, or one file with an id on each line.")
 flags.DEFINE_enum("engine", "hotcoco", ENGINES, "What computes the numbers.")
 flags.DEFINE_string("images", "", "Folder of the images, for pictures in the report.")
 flags.DEFINE_integer("num_pictures", 24, "Pictures in the report.", lower_bound=0)
@@ -40,7 +38,10 @@ def main() -> None:
     image_ids = read_image_ids(FLAGS.image_ids)
     result = evaluate_detections(truth, detections, image_ids=image_ids, engine=FLAGS.engine)
     if image_ids is not None:
-        truth, detections = _restricted(truth, detections, set(image_ids))
+        chosen = set(image_ids)
+        for kind, key in (("images", "id"), ("annotations", "image_id")):
+            truth = {**truth, kind: [row for row in truth[kind] if row[key] in chosen]}
+        detections = [row for row in detections if row["image_id"] in chosen]
     facts = flag_values("ground_truth", "detections", "engine")
     output = epath.Path(FLAGS.output)
     write_json(output / "metrics.json", {**result.to_json(), **facts})
@@ -77,20 +78,6 @@ def read_image_ids(words: list[str]) -> list[int] | None:
         return [int(word) for word in words]
     except ValueError as error:
         raise DataError(f"{source}: ids are whole numbers ({error})") from None
-
-
-def _restricted(
-    truth: Mapping[str, Any], detections: list[dict[str, Any]], image_ids: set[int]
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Truth and detections of some images alone."""
-    return (
-        {
-            **truth,
-            "images": [row for row in truth["images"] if row["id"] in image_ids],
-            "annotations": [row for row in truth["annotations"] if row["image_id"] in image_ids],
-        },
-        [row for row in detections if row["image_id"] in image_ids],
-    )
 
 
 def _reader(folder: str, truth: Mapping[str, Any]) -> Callable[[Iterable[int]], dict[int, bytes]]:

@@ -3,6 +3,11 @@
     python pipelines/import_checkpoint.py \\
         --checkpoint=gs://pix2seq/coco_det_finetune/vit_b_640x640 --output=models/vit_b
 
+--checkpoint is a folder with the checkpoint's config.json, or the prefix of its files; local or
+gs://. --image_size is the height and width in pixels to build the model for. --categories is an
+examples folder or a COCO annotation file with the categories' names; the published checkpoints of
+COCO need none.
+
 The folder can be fine-tuned from (`--config.finetune.start_from=models/vit_b`), evaluated and, with
 `--serving_model`, served. Every weight is accounted for: one that is missing in the checkpoint, or
 that the network has no place for, is a refusal unless it is allowed.
@@ -15,22 +20,10 @@ from pix2seq_model.errors import ConfigError
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_string(
-    "checkpoint",
-    None,
-    "Folder of a checkpoint with its config.json, or prefix of its files; local or gs://.",
-    required=True,
-)
+flags.DEFINE_string("checkpoint", None, "Folder, or prefix of its files.", required=True)
 flags.DEFINE_string("output", None, "Model folder to write.", required=True)
-flags.DEFINE_list(
-    "image_size", [], "Height and width in pixels to build the model for; empty: as published."
-)
-flags.DEFINE_string(
-    "categories",
-    "",
-    "Examples folder or COCO annotation file with the categories' names; empty: COCO's for the "
-    "published checkpoints of COCO.",
-)
+flags.DEFINE_list("image_size", [], "Height and width in pixels; empty: as published.")
+flags.DEFINE_string("categories", "", "Examples folder or COCO annotation file with the names.")
 flags.DEFINE_bool("allow_missing", False, "Start weights the checkpoint lacks from fresh values.")
 flags.DEFINE_bool("allow_unused", False, "Leave out weights that the network has no place for.")
 flags.DEFINE_bool("serving_model", False, "Also write the SavedModel, into Format-Serving.")

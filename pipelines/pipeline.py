@@ -22,9 +22,7 @@ from tfx import types
 from tfx.dsl.components.base import base_node
 from tfx.dsl.components.common.importer import Importer
 from tfx.dsl.components.common.resolver import Resolver
-from tfx.dsl.input_resolution.strategies.latest_blessed_model_strategy import (
-    LatestBlessedModelStrategy,
-)
+from tfx.dsl.input_resolution.strategies import latest_blessed_model_strategy
 from tfx.orchestration import metadata
 from tfx.orchestration.data_types import RuntimeParameter
 from tfx.orchestration.pipeline import Pipeline
@@ -40,13 +38,12 @@ from components.trainer import Trainer
 from components.vertex_endpoint import endpoint_settings
 from pipelines import cache_keys
 from pipelines.request import Request
+from pix2seq_model.decoding.settings import SamplingSettings
 from pix2seq_model.published.locations import is_checkpoint
 
 # How the exported model decodes: changing it exports the trained weights again, no more.
-_EXPORT_SETTINGS = tuple(
-    f"evaluation.{name}"
-    for name in ("max_objects", "top_k", "top_p", "temperature", "end_token_offset", "seed")
-)
+_DECODING = [field.name for field in dataclasses.fields(SamplingSettings)]
+_EXPORT_SETTINGS = [f"evaluation.{name}" for name in (*_DECODING, "seed")]
 
 # What of a `data` section decides, besides the files it names, what the records hold.
 _RECORD_SETTINGS = ("num_shards", "drop_fake", "drop_reflected")
@@ -81,6 +78,7 @@ def create_pipeline(request: Request) -> Pipeline:
     Raises:
       DataError: data or a model that the config names is not there.
     """
+    root = request.pipeline_root
     nodes: list[base_node.BaseNode] = []
     examples = {stage: _examples(request, stage) for stage in request.converted}
     nodes += examples.values()
@@ -98,7 +96,7 @@ def create_pipeline(request: Request) -> Pipeline:
         assert trained is not None  # A config without a stage is refused when it is loaded.
         evaluated = examples[request.training_stages[-1]]
         latest = Resolver(
-            strategy_class=LatestBlessedModelStrategy,
+            strategy_class=latest_blessed_model_strategy.LatestBlessedModelStrategy,
             model=types.Channel(type=standard_artifacts.Model),
             model_blessing=types.Channel(type=standard_artifacts.ModelBlessing),
         ).with_id("LatestBlessedModel")
@@ -110,10 +108,10 @@ def create_pipeline(request: Request) -> Pipeline:
             nodes.append(_push(request, trained, evaluator))
     store = None
     if request.cloud is None:
-        store = metadata.sqlite_metadata_connection_config(request.metadata_path)
+        store = metadata.sqlite_metadata_connection_config(f"{root}/metadata.sqlite")
     return Pipeline(
         pipeline_name=request.pipeline_name,
-        pipeline_root=request.pipeline_root,
+        pipeline_root=root,
         components=nodes,
         enable_cache=request.use_cache,
         metadata_connection_config=store,
@@ -201,9 +199,7 @@ def _training(
         from components.custom_job_trainer import CustomJobTrainer  # Takes seconds to import.
 
         trainer_class = CustomJobTrainer
-        custom_config |= request.cloud.training_job(
-            stage, name=request.pipeline_name, backend=backend
-        )
+        custom_config |= request.cloud.training_job(stage, request.pipeline_name, backend=backend)
     node = trainer_class(
         examples=examples.outputs["examples"],
         base_model=before.model if before else None,
@@ -218,21 +214,20 @@ def _evaluation(
     request: Request, examples: ExampleGen, trained: _Trained, latest: Resolver
 ) -> CocoEvaluator:
     settings = request.config.evaluation.to_dict()
+    version = _code_version(request, "components.coco_evaluator", "hotcoco", "keras", "pillow")
     node = CocoEvaluator(
         examples=examples.outputs["examples"],
         model=trained.model,
         baseline_model=latest.outputs["model"],
         settings={name: settings[name] for name in settings if name not in REPORT_SETTINGS},
         cache_dir=f"{request.pipeline_root}/evaluation_cache",
-        code_version=_code_version(
-            request, "components.coco_evaluator", "hotcoco", "keras", "pillow"
-        ),
+        code_version=version,
         overrides=_parameter(request, "evaluation_overrides"),
     )
     if request.config.evaluation.on_beam:
         node.with_beam_pipeline_args(list(request.beam_args))
     if request.cloud is not None:
-        node.with_platform_config(request.cloud.evaluation_resources())
+        node.with_platform_config(request.cloud.evaluation_resources(accelerator=True))
     return node.with_id("CocoEvaluator")
 
 
@@ -249,21 +244,18 @@ def _evaluation_report(
         overrides=_parameter(request, "evaluation_overrides"),
     ).with_id("EvaluationReport")
     if request.cloud is not None:
-        node.with_platform_config(request.cloud.report_resources())
+        node.with_platform_config(request.cloud.evaluation_resources(accelerator=False))
     return node
 
 
 def _push(request: Request, trained: _Trained, evaluator: CocoEvaluator) -> base_node.BaseNode:
-    destination = request.place(
-        request.config.push.destination or f"{request.pipeline_root}/serving_model"
-    )
+    settings = request.config.push
+    destination = settings.destination or f"{request.pipeline_root}/serving_model"
     return ModelPusher(
         model=trained.model,
         model_blessing=evaluator.outputs["blessing"],
-        destination=_parameter(request, "push_destination", destination),
-        endpoint=endpoint_settings(
-            request.config.push.endpoint.to_dict(), **_surroundings(request)
-        ),
+        destination=_parameter(request, "push_destination", request.place(destination)),
+        endpoint=endpoint_settings(settings.endpoint.to_dict(), **_surroundings(request)),
     ).with_id("ModelPusher")
 
 
@@ -287,13 +279,11 @@ def _parameter(request: Request, name: str, default: str = "") -> str | RuntimeP
 
 
 def _data_digest(request: Request, stage: str) -> str:
-    source = cache_keys.source_digest(
-        request.config.data[stage], f"data.{stage}", look=request.cloud is None
-    )
-    settings = [f"data.{stage}.{name}" for name in _RECORD_SETTINGS]
-    return cache_keys.digest_of(
-        source, cache_keys.settings_digest(request.config, settings), request.data_version
-    )
+    config, section, look = request.config, f"data.{stage}", request.cloud is None
+    source = cache_keys.source_digest(config.data[stage], section, look=look)
+    names = [f"{section}.{name}" for name in _RECORD_SETTINGS]
+    settings = cache_keys.settings_digest(config, names)
+    return cache_keys.digest_of(source, settings, request.data_version)
 
 
 def _code_version(

@@ -5,8 +5,8 @@
 
 --images takes files, folders, zip archives and gs:// addresses. What cannot be read is listed in
 unreadable.json, the rest is done. --score_threshold=0 keeps every detection, as AP needs.
---attention draws where the decoder looks; like the rest it needs a model folder, for a SavedModel
-does not tell.
+--attention draws where the decoder looks for the first five objects of each image; like the rest it
+needs a model folder, for a SavedModel does not tell.
 """
 
 from absl import flags
@@ -20,18 +20,13 @@ FLAGS = flags.FLAGS
 define_detection_flags()
 flags.DEFINE_list("images", None, "Files, folders, zip archives.", required=True)
 flags.DEFINE_boolean("pictures", True, "Write pictures and the contact sheet.")
-flags.DEFINE_boolean(
-    "attention",
-    False,
-    "Write pictures of what the decoder looks at for the first five objects of each image.",
-)
+flags.DEFINE_boolean("attention", False, "Write pictures of what the decoder looks at.")
 
 
 def main() -> None:
     sources = find_images(FLAGS.images)
-    from pix2seq_model.prediction.predict import (
-        predict,  # TensorFlow: not before the flags are right
-    )
+    # TensorFlow: not before the flags are right.
+    from pix2seq_model.prediction.predict import predict
 
     done = predict(
         FLAGS.model,

@@ -76,11 +76,6 @@ class Request:
         return self.cloud
 
     @property
-    def metadata_path(self) -> str:
-        """The file of TFX's records of what ran."""
-        return f"{self.pipeline_root}/metadata.sqlite"
-
-    @property
     def pipeline_name(self) -> str:
         """The config's name as Vertex AI takes it: lower case letters, digits and dashes."""
         return "pix2seq-" + re.sub(r"[^a-z0-9]+", "-", self.config.name.lower()).strip("-")

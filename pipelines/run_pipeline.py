@@ -66,9 +66,7 @@ def main(arguments: list[str]) -> int:
         **flag_values("data_version", "code_version"),
         use_cache=FLAGS.cache,
     )
-    if FLAGS.orchestrator == "vertex":
-        return _run_on_vertex(request)
-    return _run_here(request)
+    return _run_on_vertex(request) if FLAGS.orchestrator == "vertex" else _run_here(request)
 
 
 def _run_here(request: Request) -> int:

@@ -1,8 +1,8 @@
 """Settings that check themselves: a field's limits stand next to its default.
 
-A frozen dataclass of settings writes its fields as `steps: int = setting(100, at_least=1)`. One with
-rules of its own calls `check_settings(self)` first of all in `__post_init__`; `build_settings` calls
-it for any. Needs no TensorFlow.
+A frozen dataclass of settings writes its fields as `steps: int = setting(100, at_least=1)`. One
+with rules of its own calls `check_settings(self)` first of all in `__post_init__`; `build_settings`
+calls it for any. Needs no TensorFlow.
 """
 
 import dataclasses
@@ -15,12 +15,7 @@ from typing import Any, TypeVar, cast
 
 from pix2seq_model.errors import ConfigError
 
-_KINDS = {
-    int: "a whole number",
-    float: "a finite number",
-    bool: "true or false",
-    str: "a text",
-}
+_KINDS = {int: "a whole number", float: "a finite number", bool: "true or false", str: "a text"}
 _HOLDS = {
     "at least": operator.ge,
     "above": operator.gt,

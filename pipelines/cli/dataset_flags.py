@@ -19,27 +19,16 @@ _ANNOTATION_FILES = {
     "objects365": ("zhiyuan_objv2_{split}.json", "objects365_{split}.json"),
     "coco": ("instances_{split}2017.json", "annotations/instances_{split}2017.json"),
 }
-_IMAGE_FOLDERS = {
-    "objects365": ("{split}", ""),
-    "coco": ("{split}2017", "{split}2017.zip", ""),
-}
+_IMAGE_FOLDERS = {"objects365": ("{split}", ""), "coco": ("{split}2017", "{split}2017.zip", "")}
 
 FLAGS = flags.FLAGS
 
 flags.DEFINE_enum("dataset", None, DATA_FORMATS, "Which layout of files to expect.", required=True)
-flags.DEFINE_list(
-    "images",
-    None,
-    "Folder (or zip archive) of images; for single splits train=FOLDER,val=FOLDER.",
-    required=True,
-)
-flags.DEFINE_list(
-    "annotations",
-    None,
-    "Folder of the published annotation files, or a JSON file; for single splits "
-    "train=FILE,val=FILE.",
-    required=True,
-)
+_SINGLE = "for single splits train=PLACE,val=PLACE."
+_IMAGES = f"Folder (or zip archive) of images; {_SINGLE}"
+_ANNOTATIONS = f"Folder of the published annotation files, or a JSON file; {_SINGLE}"
+flags.DEFINE_list("images", None, _IMAGES, required=True)
+flags.DEFINE_list("annotations", None, _ANNOTATIONS, required=True)
 flags.DEFINE_string("name", "", "Of the data set, for people; empty: that of --dataset.")
 flags.DEFINE_integer("seed", 0, "Orders the images, and the objects in them.")
 flags.DEFINE_list("num_shards", [], "For single splits train=64,val=8; or one number.")
@@ -50,9 +39,7 @@ flags.DEFINE_bool("drop_fake", False, "Objects365: drop boxes with isfake.")
 flags.DEFINE_bool("drop_reflected", False, "Objects365: drop boxes with isreflected.")
 for _limit in ("max_dropped_images", "max_dropped_annotations"):
     flags.DEFINE_float(_limit, MAX_DEFECT_FRACTION, "Fraction of a split; more is a failure.")
-flags.DEFINE_list(
-    "max_by_rule", [], "Limits of single rules, such as image_missing=0.001,box_clipped=0.2."
-)
+flags.DEFINE_list("max_by_rule", [], "Of single rules: image_missing=0.001,box_clipped=0.2.")
 
 
 def _by_split(flag: str) -> dict[str, str]:
@@ -79,23 +66,8 @@ def _numbers(flag: str, kind: type) -> dict[str, Any]:
 
 
 def _find(folder: str, candidates: tuple[str, ...], split: str) -> str | None:
-    for candidate in candidates:
-        path = f"{folder}/{candidate.format(split=split)}".rstrip("/")
-        if FileSystems.exists(path) or folder_exists(path):
-            return path
-    return None
-
-
-def _find_annotations(folder: str, dataset: str) -> dict[str, str]:
-    candidates = _ANNOTATION_FILES[dataset]
-    found = {split: path for split in _SPLITS if (path := _find(folder, candidates, split))}
-    if not found:
-        raise DataError(
-            f"{folder} has no annotation file of {dataset}: looked for "
-            + ", ".join(name.format(split=split) for name in candidates for split in _SPLITS)
-            + "; name the file with --annotations=train=FILE"
-        )
-    return found
+    paths = (f"{folder}/{name.format(split=split)}".rstrip("/") for name in candidates)
+    return next((path for path in paths if FileSystems.exists(path) or folder_exists(path)), None)
 
 
 def _sources(dataset: str) -> dict[str, SplitSource]:
@@ -111,7 +83,14 @@ def _sources(dataset: str) -> dict[str, SplitSource]:
         elif not folder_exists(only):
             raise DataError(f"folder of annotations does not exist: {only}")
         else:
-            annotations = _find_annotations(only, dataset)
+            names = _ANNOTATION_FILES[dataset]
+            annotations = {split: path for split in _SPLITS if (path := _find(only, names, split))}
+            if not annotations:
+                raise DataError(
+                    f"{only} has no annotation file of {dataset}: looked for "
+                    + ", ".join(name.format(split=split) for name in names for split in _SPLITS)
+                    + "; name the file with --annotations=train=FILE"
+                )
     if only := images.get(""):
         layouts = _IMAGE_FOLDERS.get(dataset, ("",))
         images = {split: _find(only, layouts, split) or only for split in annotations}

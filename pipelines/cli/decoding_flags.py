@@ -8,24 +8,23 @@ from typing import Any
 
 from absl import flags
 
+from pipelines.cli.command_line import flag_values
+
 flags.DEFINE_string("model", None, "Model folder, or a pushed version.", required=True)
-_FLAGS = {
-    "max_objects": flags.DEFINE_integer("max_objects", None, "Objects an image.", lower_bound=1),
-    "top_k": flags.DEFINE_integer(
-        "top_k", None, "Sample of the k likeliest; 1: greedy; 0: of all.", lower_bound=0
-    ),
-    "top_p": flags.DEFINE_float("top_p", None, "Sample of the nucleus.", 0.0, 1.0),
-    "temperature": flags.DEFINE_float("temperature", None, "Divides the logits.", lower_bound=1e-6),
-    "end_token_offset": flags.DEFINE_float(
-        "end_token_offset", None, "Added to the end token's logit."
-    ),
-    "seed": flags.DEFINE_integer("seed", None, "Of the sampling."),
-}
+flags.DEFINE_integer("max_objects", None, "Objects an image.", lower_bound=1)
+flags.DEFINE_integer("top_k", None, "Sample of the k likeliest; 1 greedy; 0 all.", lower_bound=0)
+flags.DEFINE_float("top_p", None, "Sample of the nucleus.", 0.0, 1.0)
+flags.DEFINE_float("temperature", None, "Divides the logits.", lower_bound=1e-6)
+flags.DEFINE_float("end_token_offset", None, "Added to the end token's logit.")
+flags.DEFINE_integer("seed", None, "Of the sampling.")
+
+_DECODING = ("max_objects", "top_k", "top_p", "temperature", "end_token_offset", "seed")
 
 
 def decoding_settings() -> dict[str, Any]:
     """The flags that were given: fields of `decoding.DecodeSettings`, and `seed`."""
-    return {name: flag.value for name, flag in _FLAGS.items() if flag.value is not None}
+    values = flag_values(*_DECODING)
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def define_detection_flags() -> None:

@@ -64,9 +64,8 @@ def run_locally(
       StageError: anything else that stopped a stage.
     """
     compiled = compiler.Compiler().compile(pipeline)
-    runtime_parameter_utils.substitute_runtime_parameter(
-        compiled, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: datetime.now().isoformat()}
-    )
+    run_id = {constants.PIPELINE_RUN_ID_PARAMETER_NAME: datetime.now().isoformat()}
+    runtime_parameter_utils.substitute_runtime_parameter(compiled, run_id)
     deployment = runner_utils.extract_local_deployment_config(compiled)
     connection = deployment.metadata_connection_config
     store = getattr(connection, connection.WhichOneof("connection_config"))
@@ -89,18 +88,14 @@ def run_locally(
         )
         if node_id not in deployment.executor_specs:
             continue
-        if watch.execution is None:
+        cached = watch.execution is None
+        if cached:
             on_cached(node_id)
         with metadata.Metadata(store) as handle:
-            outputs = execution_lib.get_output_artifacts(handle, execution.execution_id)
-        runs.append(
-            NodeRun(
-                node_id=node_id,
-                seconds=time.monotonic() - started,
-                cached=watch.execution is None,
-                outputs={key: artifacts[0] for key, artifacts in outputs.items() if artifacts},
-            )
-        )
+            found = execution_lib.get_output_artifacts(handle, execution.execution_id)
+        outputs = {key: artifacts[0] for key, artifacts in found.items() if artifacts}
+        seconds = time.monotonic() - started
+        runs.append(NodeRun(node_id=node_id, seconds=seconds, cached=cached, outputs=outputs))
     return runs
 
 
@@ -114,10 +109,8 @@ class _Watch:
 
     def operators(self) -> dict[Any, Any]:
         """TFX's own executor operators, watched."""
-        return {
-            spec: self._watched(operator)
-            for spec, operator in launcher.DEFAULT_EXECUTOR_OPERATORS.items()
-        }
+        operators = launcher.DEFAULT_EXECUTOR_OPERATORS
+        return {spec: self._watched(operator) for spec, operator in operators.items()}
 
     def _watched(self, operator: type) -> type:
         watch = self

@@ -22,7 +22,7 @@ from pipelines.request import Request
 from pix2seq_model.atomic_write import write_atomically, write_json
 from pix2seq_model.data.manifest import read_dataset_info
 from pix2seq_model.metrics.coco_metrics import METRIC_KEYS
-from pix2seq_model.model_folder.pushed import PUSHED_FILE
+from pix2seq_model.model_folder.pushed import pushed_record
 from pix2seq_model.reports.data_report import FILE_NAME as DATA_REPORT_FILE
 
 SUMMARY_FILE = "summary.json"
@@ -77,7 +77,8 @@ def summarize(request: Request, runs: Sequence[NodeRun], *, seconds: float) -> d
         write_atomically(report, page.read_bytes())
         summary["report"] = str(report)
     if "ModelPusher" in outputs:
-        summary["push"] = _push(outputs["ModelPusher"]["pushed_model"])
+        record = pushed_record(outputs["ModelPusher"]["pushed_model"])
+        summary["push"] = {"pushed": record is not None, **(record or {})}
     return summary
 
 
@@ -146,13 +147,6 @@ def _evaluation(paths: dict[str, str], request: Request) -> dict[str, Any]:
     }
 
 
-def _push(folder: str) -> dict[str, Any]:
-    record = epath.Path(folder) / PUSHED_FILE
-    if not record.exists():
-        return {"pushed": False}
-    return {"pushed": True, **json.loads(record.read_text())}
-
-
 def _stage_table(summary: dict[str, Any]) -> Table:
     table = Table("Stage", Column("Time", justify="right"), "", box=box.SIMPLE_HEAD)
     table.title, table.title_justify = f"Pipeline {summary['name']}", "left"
@@ -207,9 +201,7 @@ def _places(summary: dict[str, Any]) -> list[tuple[str, str]]:
         already = " (the same model was there already)" if push.get("already_there") else ""
         pushed = f"{push['path']}{already}" if push["pushed"] else "no, since it is not blessed"
         places.append(("Pushed", pushed))
-    places += [
-        (name.capitalize(), summary[name]) for name in ("model", "report") if name in summary
-    ]
+    places += [(key.capitalize(), summary[key]) for key in ("model", "report") if key in summary]
     reports = [data["report"] for data in summary["data"].values() if data["report"]]
     places += zip(("Data report", ""), reports)
     if "tensorboard" in summary:

@@ -65,14 +65,10 @@ def on_cloud(request: Request, *, image: str) -> Request:
     Raises:
       ConfigError: a flag or a setting is missing or cannot work; names it.
     """
-    from apache_beam.options.pipeline_options import (
-        GoogleCloudOptions,
-        PipelineOptions,
-        StandardOptions,
-    )
+    from apache_beam.options import pipeline_options as beam
 
-    options = PipelineOptions(list(request.beam_args))
-    google = options.view_as(GoogleCloudOptions)
+    options = beam.PipelineOptions(list(request.beam_args))
+    google = options.view_as(beam.GoogleCloudOptions)
     needed = {
         "--image (the container image that holds this project)": image,
         "--project (the id of the Google Cloud project)": google.project,
@@ -92,7 +88,7 @@ def on_cloud(request: Request, *, image: str) -> Request:
         )
     place = {"project": google.project, "region": google.region}
     cloud = CloudTarget(**place, image=image, machines=request.config.cloud)
-    if options.view_as(StandardOptions).runner == "DataflowRunner":
+    if options.view_as(beam.StandardOptions).runner == "DataflowRunner":
         beam_args = _dataflow_args(request, cloud)
     else:
         beam_args = local_beam_args(request.beam_args)  # In the step's own container.

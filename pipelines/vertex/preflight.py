@@ -82,16 +82,14 @@ class _Checks:
         self._request, self._session, self._at = request, session, endpoints
         self._project, self._region = request.target.project, request.target.region
         self._machines = request.target.machines
+        self._project_address = f"{self._at.resource_manager}/v1/projects/{self._project}"
         self._dataflow = "--runner=DataflowRunner" in request.beam_args
 
     def apis(self) -> Iterator[Finding]:
         wanted = (*_APIS, "dataflow") if self._dataflow else _APIS
-        names = "&".join(
-            f"names=projects/{self._project}/services/{api}.googleapis.com" for api in wanted
-        )
-        answer = self._get(
-            f"{self._at.service_usage}/v1/projects/{self._project}/services:batchGet?{names}"
-        )
+        services = f"projects/{self._project}/services"
+        names = "&".join(f"names={services}/{api}.googleapis.com" for api in wanted)
+        answer = self._get(f"{self._at.service_usage}/v1/{services}:batchGet?{names}")
         if answer.status_code != 200:
             yield Finding(
                 what=f"project {self._project} cannot be looked at: {reason(answer)}",
@@ -166,10 +164,8 @@ class _Checks:
 
     def permissions(self) -> Iterator[Finding]:
         wanted = _PERMISSIONS | (_DATAFLOW_PERMISSIONS if self._dataflow else {})
-        answer = self._post(
-            f"{self._at.resource_manager}/v1/projects/{self._project}:testIamPermissions",
-            {"permissions": list(wanted)},
-        )
+        asked = {"permissions": list(wanted)}
+        answer = self._post(f"{self._project_address}:testIamPermissions", asked)
         granted = answer.json().get("permissions", []) if answer.status_code == 200 else []
         for role in sorted({role for name, role in wanted.items() if name not in granted}):
             yield Finding(
@@ -181,10 +177,9 @@ class _Checks:
         account = self._machines.service_account
         if not account:
             return
-        answer = self._post(
-            f"{self._at.iam}/v1/projects/-/serviceAccounts/{account}:testIamPermissions",
-            {"permissions": ["iam.serviceAccounts.actAs"]},
-        )
+        address = f"{self._at.iam}/v1/projects/-/serviceAccounts/{account}"
+        asked = {"permissions": ["iam.serviceAccounts.actAs"]}
+        answer = self._post(f"{address}:testIamPermissions", asked)
         if answer.status_code == 404:
             name, _, rest = account.partition("@")
             yield Finding(
@@ -201,9 +196,7 @@ class _Checks:
     def service_account_roles(self) -> Iterator[Finding]:
         """What the jobs need to do their work, as far as the project's own policy says it."""
         account = self._machines.service_account or self._default_account()
-        answer = self._post(
-            f"{self._at.resource_manager}/v1/projects/{self._project}:getIamPolicy", {}
-        )
+        answer = self._post(f"{self._project_address}:getIamPolicy", {})
         if answer.status_code != 200 or not account:
             yield Finding(
                 what=f"the roles of the jobs' service account cannot be read: {reason(answer)}",
@@ -228,7 +221,7 @@ class _Checks:
 
     def _default_account(self) -> str:
         """Compute Engine's, which Vertex AI takes where none is named; "" if not found out."""
-        answer = self._get(f"{self._at.resource_manager}/v1/projects/{self._project}")
+        answer = self._get(self._project_address)
         number = answer.json().get("projectNumber") if answer.status_code == 200 else None
         return f"{number}-compute@developer.gserviceaccount.com" if number else ""
 

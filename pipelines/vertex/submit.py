@@ -86,37 +86,28 @@ def console_link(job: Any, request: Request) -> str:
     )
 
 
-def follow(
-    job: Any,
-    console: Console,
-    *,
-    cancel: Callable[[], None],
-    ask: Callable[[str], str] = input,
-    sleep: Callable[[float], None] = time.sleep,
-) -> int:
+def follow(job: Any, console: Console, *, cancel: Callable[[], None]) -> int:
     """Shows the run's steps until it ends; on Ctrl-C asks whether to cancel it.
 
     Args:
       job: as `submit` returns it.
       console: to show it on.
       cancel: stops the run and all that it started.
-      ask: puts a question to the user.
-      sleep: waits some seconds.
 
     Returns:
       The exit status: 0 if the run succeeded or continues unwatched, 1 if it failed, 130 if it was
       cancelled.
     """
     try:
-        _watch(job, console, sleep)
+        _watch(job, console)
     except KeyboardInterrupt:
-        if ask("Cancel the run in the cloud? [y/N] ").strip().lower() not in ("y", "yes"):
+        if input("Cancel the run in the cloud? [y/N] ").strip().lower() not in ("y", "yes"):
             console.print("The run continues; nothing follows it here any more.")
             return 0
         cancel()
         console.print("Cancelling ...")
         try:
-            _watch(job, console, sleep)
+            _watch(job, console)
         except KeyboardInterrupt:
             console.print("It was told to stop; nothing follows it here any more.")
             return 130
@@ -153,14 +144,11 @@ def cancel(job: Any, request: Request) -> None:
 
 def _cancel_on_dataflow(request: Request, *, since: datetime) -> None:
     from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
-    from google.api_core.client_options import ClientOptions
     from google.cloud import dataflow_v1beta3 as dataflow
 
     options = PipelineOptions(list(request.beam_args)).view_as(GoogleCloudOptions)
-    own_endpoint = options.dataflow_endpoint
     client = dataflow.JobsV1Beta3Client(
-        transport="rest",
-        client_options=ClientOptions(api_endpoint=own_endpoint) if own_endpoint else None,
+        transport="rest", client_options={"api_endpoint": options.dataflow_endpoint}
     )
     place = {"project_id": options.project, "location": options.region}
     active = dataflow.ListJobsRequest(filter=dataflow.ListJobsRequest.Filter.ACTIVE, **place)
@@ -171,7 +159,7 @@ def _cancel_on_dataflow(request: Request, *, since: datetime) -> None:
             client.update_job(dataflow.UpdateJobRequest(job_id=found.id, job=stop, **place))
 
 
-def _watch(job: Any, console: Console, sleep: Callable[[float], None]) -> None:
+def _watch(job: Any, console: Console) -> None:
     """Shows the steps until the run ends; Google's not answering for a while is no end."""
     from google.api_core.exceptions import GoogleAPICallError
 
@@ -188,7 +176,7 @@ def _watch(job: Any, console: Console, sleep: Callable[[float], None]) -> None:
                 unanswered += 1
                 if unanswered > _PATIENCE:
                     raise
-            sleep(_POLL_S)
+            time.sleep(_POLL_S)
 
 
 def _table(job: Any) -> Table:

@@ -5,6 +5,7 @@ import datetime
 import io
 import json
 from types import SimpleNamespace
+from unittest import mock
 from urllib.parse import unquote
 
 import google.auth
@@ -246,9 +247,9 @@ class Run:
 
 def follow(run, *, ask=None, sleep=lambda _: None):
     out = io.StringIO()
-    status = vertex_submit.follow(
-        run, Console(file=out, width=80), cancel=run.cancel, ask=ask, sleep=sleep
-    )
+    console = Console(file=out, width=80)
+    with mock.patch("builtins.input", ask), mock.patch.object(vertex_submit.time, "sleep", sleep):
+        status = vertex_submit.follow(run, console, cancel=run.cancel)
     return status, " ".join(out.getvalue().split())
 
 
