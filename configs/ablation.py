@@ -26,8 +26,7 @@ def get_config() -> ConfigDict:
     config.name = "ablation"
 
     # Every trial has the vocabulary of the one with the most bins.
-    config.vocabulary.num_bins = 64
-    config.vocabulary.vocab_size = config.vocabulary.coord_shift + 64
+    config.vocabulary.update(num_bins=64, vocab_size=config.vocabulary.coord_shift + 64)
 
     config.model.update(
         resnet_width_multiplier=0.125,

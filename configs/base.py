@@ -52,9 +52,13 @@ def model(published_name: str) -> ConfigDict:
     return section
 
 
-def data_source(data_format: str) -> ConfigDict:
-    """One data set on disk, before conversion."""
-    return _section(DataSettings(format=data_format))
+def data_source(data_format: str, images: str = "", annotations: str = "") -> ConfigDict:
+    """One data set on disk, before conversion; "{split}" in a place stands for train and val."""
+    source = _section(DataSettings(format=data_format))
+    for split in ("train", "val"):
+        source.images[split] = images.replace("{split}", split)
+        source.annotations[split] = annotations.replace("{split}", split)
+    return source
 
 
 def stage() -> ConfigDict:

@@ -51,11 +51,8 @@ def finetune_stage(size: int) -> ConfigDict:
 
 def coco() -> ConfigDict:
     """COCO 2017 where its archives unpack to, below the working folder."""
-    source = base.data_source("coco")
-    for split in ("train", "val"):
-        source.images[split] = f"data/coco/{split}2017"
-        source.annotations[split] = f"data/coco/annotations/instances_{split}2017.json"
-    return source
+    annotations = "data/coco/annotations/instances_{split}2017.json"
+    return base.data_source("coco", "data/coco/{split}2017", annotations)
 
 
 def parse(argument: str) -> tuple[str, int]:

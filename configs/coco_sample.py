@@ -17,13 +17,9 @@ def get_config(folder: str = "../shared/coco_sample") -> ConfigDict:
     config.vocabulary = base.get_config().vocabulary
     config.model.max_seq_len = 128
     config.pretrain.enabled = False
-    config.data.finetune = base.data_source("coco")
-    for split in ("train", "val"):
-        config.data.finetune.images[split] = f"{folder}/images/{split}2017"
-        config.data.finetune.annotations[split] = f"{folder}/annotations/instances_{split}2017.json"
-    config.finetune.image_size = (128, 128)
-    config.finetune.batch_size = 8
-    config.finetune.steps = 200
+    annotations = f"{folder}/annotations/instances_{{split}}2017.json"
+    config.data.finetune = base.data_source("coco", f"{folder}/images/{{split}}2017", annotations)
+    config.finetune.update(image_size=(128, 128), batch_size=8, steps=200)
     config.finetune.sequence.max_objects = 25
     config.evaluation.max_objects = 25
     config.evaluation.min_metrics.AP = 0.0

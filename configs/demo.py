@@ -21,9 +21,7 @@ def get_config() -> ConfigDict:
     config.seed = 7
 
     # The demonstration's category ids lie below 100, and at 64 px a bin is a pixel.
-    config.vocabulary.coord_shift = 200
-    config.vocabulary.num_bins = 64
-    config.vocabulary.vocab_size = 264
+    config.vocabulary.update(coord_shift=200, num_bins=64, vocab_size=264)
 
     config.model.update(
         backbone="resnet",
@@ -50,16 +48,12 @@ def get_config() -> ConfigDict:
         stage.warmup_steps = 100
         stage.weight_decay = 0.02
         stage.clip_norm = 1.0
-        stage.augmentation.scale_min = 1.0
-        stage.augmentation.scale_max = 1.0
-        stage.sequence.max_objects = 4
-        stage.sequence.order = "area"
+        stage.augmentation.update(scale_min=1.0, scale_max=1.0)
+        stage.sequence.update(max_objects=4, order="area")
         stage.steps_per_log = 50
         stage.checkpoint_every_steps = 250
-    config.pretrain.steps = 1000
-    config.pretrain.learning_rate = 1.5e-3
-    config.finetune.steps = 700
-    config.finetune.learning_rate = 1e-3
+    config.pretrain.update(steps=1000, learning_rate=1.5e-3)
+    config.finetune.update(steps=700, learning_rate=1e-3)
 
     config.evaluation.max_objects = 4
     config.evaluation.batch_size = 64
@@ -73,9 +67,5 @@ def set_places(config: ConfigDict, root: str) -> None:
     config.data.pretrain = base.data_source("objects365")
     config.data.pretrain.images.train = f"{root}/objects365"
     config.data.pretrain.annotations.train = f"{root}/objects365/zhiyuan_objv2_train.json"
-    config.data.finetune = base.data_source("coco")
-    for split in ("train", "val"):
-        config.data.finetune.images[split] = f"{root}/coco/{split}2017"
-        config.data.finetune.annotations[split] = (
-            f"{root}/coco/annotations/instances_{split}2017.json"
-        )
+    annotations = f"{root}/coco/annotations/instances_{{split}}2017.json"
+    config.data.finetune = base.data_source("coco", f"{root}/coco/{{split}}2017", annotations)

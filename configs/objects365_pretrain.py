@@ -11,15 +11,9 @@ choice, to be confirmed by whoever runs it first.
 from ml_collections import ConfigDict
 
 from configs import base
-from pix2seq_model.errors import ConfigError
-from pix2seq_model.network.config import PUBLISHED_NAMES
 
 
 def get_config(backbone: str = "vit_b") -> ConfigDict:
-    if backbone not in PUBLISHED_NAMES:
-        raise ConfigError(
-            f"config argument {backbone!r}: give one of {', '.join(PUBLISHED_NAMES)}."
-        )
     config = base.get_config()
     config.name = f"objects365_pretrain_{backbone}"
     config.model = base.model(backbone)
@@ -41,8 +35,5 @@ def pretrain_stage() -> ConfigDict:
 
 def objects365() -> ConfigDict:
     """Objects365 v2 as unpacked below the working folder."""
-    source = base.data_source("objects365")
-    for split in ("train", "val"):
-        source.images[split] = f"data/objects365/{split}"
-        source.annotations[split] = f"data/objects365/zhiyuan_objv2_{split}.json"
-    return source
+    annotations = "data/objects365/zhiyuan_objv2_{split}.json"
+    return base.data_source("objects365", "data/objects365/{split}", annotations)

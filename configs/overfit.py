@@ -17,10 +17,8 @@ def get_config() -> ConfigDict:
     config.vocabulary = base.get_config().vocabulary
     config.model.max_seq_len = 64
     config.pretrain.enabled = False
-    config.data.finetune = base.data_source("coco")
-    for split in ("train", "val"):
-        config.data.finetune.images[split] = "demo/overfit/images"
-        config.data.finetune.annotations[split] = "demo/overfit/instances.json"
+    annotations = "demo/overfit/instances.json"
+    config.data.finetune = base.data_source("coco", "demo/overfit/images", annotations)
 
     stage = config.finetune
     stage.batch_size = 8

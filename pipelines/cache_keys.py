@@ -10,6 +10,7 @@ import functools
 import hashlib
 import importlib.metadata
 import json
+import operator
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -47,6 +48,7 @@ _NOT_IN_WEIGHTS = (
     *(f"pix2seq_model.training.{name}" for name in ("interval_log", "log_means")),
     "pix2seq_model.training.periodic_checkpoints",
 )
+_DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 _PACKAGES_OF_BACKEND = {"jax": ("jax", "jaxlib"), "torch": ("torch",)}
 
 
@@ -60,15 +62,13 @@ def settings_digest(config: ConfigDict, sections: Sequence[str], *, watching: bo
     """
     chosen = {}
     for name in sections:
-        value = config
-        for part in name.split("."):
-            value = value[part]
+        value = functools.reduce(operator.getitem, name.split("."), config)
         if isinstance(value, ConfigDict):
             value = value.to_dict()
             if not watching:
                 value = {k: v for k, v in value.items() if k not in WATCHING_SETTINGS}
         chosen[name] = value
-    return _digest(json.dumps(chosen, sort_keys=True))
+    return digest_of(json.dumps(chosen, sort_keys=True))
 
 
 def source_digest(source: ConfigDict, name: str, *, look: bool = True) -> str:
@@ -86,7 +86,7 @@ def source_digest(source: ConfigDict, name: str, *, look: bool = True) -> str:
       DataError: a file or folder is missing; the message names the setting.
     """
     places = sorted((s, source.images[s], a) for s, a in source.annotations.items() if a)
-    return _places_digest(tuple(places), name) if look else _digest(json.dumps(places))
+    return _places_digest(tuple(places), name) if look else digest_of(json.dumps(places))
 
 
 def model_digest(place: str, name: str, *, look: bool = True) -> str:
@@ -103,17 +103,17 @@ def model_digest(place: str, name: str, *, look: bool = True) -> str:
       DataError: the place is neither; the message names the setting.
     """
     if not look or "://" in place:
-        return _digest(place)
+        return digest_of(place)
     if is_checkpoint(place):
         tokens = [_file_token(str(file), name) for file in checkpoint_files(place)]
-        return _digest(json.dumps(tokens))
+        return digest_of(json.dumps(tokens))
     path = Path(place) / "model.json"
     if not path.exists():
         raise DataError(
             f"{name}={place} is no model: it has neither a model.json nor a checkpoint. Give the "
             "folder that training or import_checkpoint.py wrote, or a published checkpoint."
         )
-    return _digest(path.read_text())
+    return digest_of(path.read_text())
 
 
 def code_digest(module: str, *, without: Sequence[str] = ONLY_SHOW) -> str:
@@ -139,10 +139,8 @@ def code_digest(module: str, *, without: Sequence[str] = ONLY_SHOW) -> str:
         waiting += imported
         if path.name == "__init__.py":
             for file in _files_of_package(path.parent):
-                parts[file.relative_to(_PROJECT_ROOT).as_posix()] = hashlib.sha256(
-                    file.read_bytes()
-                ).hexdigest()
-    return _digest("".join(f"{name}\n{parts[name]}\n" for name in sorted(parts)))
+                parts[file.relative_to(_PROJECT_ROOT).as_posix()] = _content(file)
+    return digest_of("".join(f"{name}\n{parts[name]}\n" for name in sorted(parts)))
 
 
 def weights_digest(module: str, *, best_by_evaluation: bool) -> str:
@@ -183,11 +181,7 @@ def package_versions(*names: str) -> str:
 
 def digest_of(*parts: str) -> str:
     """Digest of several texts."""
-    return _digest("\n".join(parts))
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
 def _version(package: str) -> str:
@@ -203,7 +197,7 @@ def _places_digest(places: tuple[tuple[str, str, str], ...], name: str) -> str:
     for split, images, annotations in places:
         parts.append([split, _file_token(annotations, f"{name}.annotations.{split}")])
         parts.append([split, _images_token(images, f"{name}.images.{split}")])
-    return _digest(json.dumps(parts))
+    return digest_of(json.dumps(parts))
 
 
 def _file_token(address: str, name: str) -> list:
@@ -212,10 +206,9 @@ def _file_token(address: str, name: str) -> list:
     path = Path(address)
     if not path.is_file():
         raise DataError(f"{name}={address}: there is no such file. Give the annotation file.")
-    stat = path.stat()
-    if stat.st_size <= _READ_WHOLE_BYTES:
-        return [path.name, hashlib.sha256(path.read_bytes()).hexdigest()]
-    return [path.name, stat.st_size, stat.st_mtime_ns]
+    if path.stat().st_size <= _READ_WHOLE_BYTES:
+        return [path.name, _content(path)]
+    return [path.name, *_size_and_time(path)]
 
 
 def _images_token(address: str, name: str) -> list:
@@ -223,31 +216,33 @@ def _images_token(address: str, name: str) -> list:
         return [address]
     path = Path(address)
     if path.is_file():  # An archive.
-        stat = path.stat()
-        return [path.name, stat.st_size, stat.st_mtime_ns]
+        return [path.name, *_size_and_time(path)]
     if not path.is_dir():
         raise DataError(f"{name}={address}: there is no such folder. Give the folder of images.")
     files = sorted(file for file in path.rglob("*") if file.is_file())
-    stats = [file.stat() for file in files]
-    by_content = sum(stat.st_size for stat in stats) <= _READ_FOLDER_BYTES
+    stats = [_size_and_time(file) for file in files]
+    by_content = sum(size for size, _ in stats) <= _READ_FOLDER_BYTES
     return [
-        [
-            file.relative_to(path).as_posix(),
-            stat.st_size,
-            hashlib.sha256(file.read_bytes()).hexdigest() if by_content else stat.st_mtime_ns,
-        ]
-        for file, stat in zip(files, stats)
+        [file.relative_to(path).as_posix(), size, _content(file) if by_content else time]
+        for file, (size, time) in zip(files, stats)
     ]
+
+
+def _size_and_time(path: Path) -> tuple[int, int]:
+    stat = path.stat()
+    return stat.st_size, stat.st_mtime_ns
+
+
+def _content(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _module_path(name: str) -> Path | None:
     if name.split(".")[0] not in _PACKAGES:
         return None
     base = _PROJECT_ROOT.joinpath(*name.split("."))
-    for path in (base.with_suffix(".py"), base / "__init__.py"):
-        if path.is_file():
-            return path
-    return None
+    files = (base.with_suffix(".py"), base / "__init__.py")
+    return next((path for path in files if path.is_file()), None)
 
 
 def _files_of_package(folder: Path) -> Iterator[Path]:
@@ -265,26 +260,14 @@ def _files_of_package(folder: Path) -> Iterator[Path]:
 def _parsed(source: str) -> tuple[str, tuple[str, ...]]:
     """What a module does, as text, and the modules that it imports, with those around them."""
     tree = ast.parse(source)
-    parents = [name.split(".") for name in _imports(tree)]
-    imported = {".".join(parts[: end + 1]) for parts in parents for end in range(len(parts))}
-    return ast.dump(_bare(tree)), tuple(imported)
-
-
-def _imports(tree: ast.Module) -> list[str]:
     names = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
             names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-    return names
-
-
-def _bare(tree: ast.Module) -> ast.Module:
-    """Without docstrings; comments and layout are not in a syntax tree at all."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            first = node.body[0] if node.body else None
-            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
-                node.body = node.body[1:]
-    return tree
+        elif isinstance(node, _DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
+            del node.body[0]  # Comments and layout are not in a syntax tree at all.
+    parents = [name.split(".") for name in names]
+    imported = {".".join(parts[: end + 1]) for parts in parents for end in range(len(parts))}
+    return ast.dump(tree), tuple(imported)

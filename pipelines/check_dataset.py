@@ -13,10 +13,8 @@ import tempfile
 from collections.abc import Mapping
 from typing import Any
 
-import apache_beam as beam
 import orjson
 from absl import flags
-from apache_beam.options.pipeline_options import PipelineOptions
 
 from components.conversion.collection import collect_only_new_objects
 from components.conversion.convert import ConvertDataset
@@ -26,7 +24,7 @@ from components.conversion.prepare import prepare_conversion
 from components.storage.files import read_file
 from components.storage.memory import give_freed_memory_back
 from components.storage.watch import ShardBar
-from pipelines.cli.command_line import local_beam_args, run_command
+from pipelines.cli.command_line import local_beam_args, local_pipeline, run_command
 from pipelines.cli.dataset_flags import conversion_options
 from pix2seq_model.data.box_statistics import AREA_NAMES
 from pix2seq_model.data.defects import DefectLimits, counts_table, exceeded_limits
@@ -34,9 +32,9 @@ from pix2seq_model.data.manifest import STATISTICS_FILE, DatasetInfo
 from pix2seq_model.errors import ConfigError
 from pix2seq_model.tokens.vocabulary import Vocabulary
 
-_REPORT = flags.DEFINE_string(
-    "report", "", "Folder for the dead-letter files; empty: they are not kept."
-)
+FLAGS = flags.FLAGS
+
+flags.DEFINE_string("report", "", "Folder for the dead-letter files; empty: they are not kept.")
 _SEQUENCE_LIMIT = 100
 
 
@@ -61,16 +59,13 @@ def _box_lines(split: str, statistics: Mapping[str, Any], names: Mapping[int, st
     return lines
 
 
-def _check(options: ConversionOptions, output: str, beam_arguments: tuple[str, ...]) -> DatasetInfo:
+def _check(options: ConversionOptions, output: str, beam_arguments: list[str]) -> DatasetInfo:
     # Told to a person below, not raised.
     tolerant = dataclasses.replace(
         options, limits=DefectLimits(max_dropped_images=1.0, max_dropped_annotations=1.0)
     )
     prepare_conversion(tolerant, output)
-    with (
-        ShardBar(output),
-        beam.Pipeline(options=PipelineOptions(list(beam_arguments))) as pipeline,
-    ):
+    with ShardBar(output), local_pipeline(beam_arguments) as pipeline:
         _ = pipeline | ConvertDataset(tolerant, output=output, write_records=False)
     return finish_conversion(tolerant, output, write_manifest=False)
 
@@ -95,22 +90,18 @@ def _report(options: ConversionOptions, info: DatasetInfo, output: str) -> int:
     ]
     if problems:
         print("\na conversion would fail:\n" + "\n".join(problems))
-    return 1 if problems else 0
+    return bool(problems)
 
 
 def main(beam_arguments: list[str]) -> int:
     options = conversion_options()
-    arguments = local_beam_args(beam_arguments)
     give_freed_memory_back()
     collect_only_new_objects()
-    is_local = "--runner=FnApiRunner" in arguments
-    if _REPORT.value:
-        output = _REPORT.value.rstrip("/")
-        return _report(options, _check(options, output, arguments), output)
-    if not is_local:
+    if not FLAGS.report and "--runner=FnApiRunner" not in local_beam_args(beam_arguments):
         raise ConfigError("on this runner give --report, a folder that its workers reach")
-    with tempfile.TemporaryDirectory() as output:
-        return _report(options, _check(options, output, arguments), output)
+    with tempfile.TemporaryDirectory() as scratch:
+        output = FLAGS.report.rstrip("/") or scratch
+        return _report(options, _check(options, output, beam_arguments), output)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,9 @@
 """Where on Google Cloud the steps of a run work: project, region, image and each step's machine."""
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ml_collections import ConfigDict
-
-if TYPE_CHECKING:
-    from components.trainer import Trainer
 
 CONFIG_LABEL = "pix2seq-config"
 _LABEL_LENGTH = 63
@@ -29,17 +26,11 @@ class CloudTarget:
     image: str
     machines: ConfigDict
 
-    def trainer_class(self) -> "type[Trainer]":
-        """The trainer that starts a custom job on Vertex AI."""
-        from components.custom_job_trainer import CustomJobTrainer
-
-        return CustomJobTrainer
-
     def labels(self, config_name: str) -> dict[str, str]:
         """The labels of every job and model of an experiment."""
         return {**self.machines.labels.to_dict(), CONFIG_LABEL: config_name[:_LABEL_LENGTH]}
 
-    def training_job(self, stage: str, *, name: str, backend: str) -> dict[str, Any]:
+    def training_job(self, stage: str, name: str, *, backend: str) -> dict[str, Any]:
         """What TFX reads of a trainer's `custom_config`: the custom job's machines and image.
 
         Args:
@@ -47,23 +38,19 @@ class CloudTarget:
           name: of the pipeline.
           backend: of Keras.
         """
-        from tfx.extensions.google_cloud_ai_platform.constants import (
-            ENABLE_VERTEX_KEY,
-            VERTEX_REGION_KEY,
-        )
+        from tfx.extensions.google_cloud_ai_platform import constants
         from tfx.extensions.google_cloud_ai_platform.trainer.executor import TRAINING_ARGS_KEY
 
         wanted = self.machines.training
-        machine: dict[str, Any] = {"machine_type": wanted.machine_type}
+        names = ["machine_type"]
         if wanted.accelerator_count:
-            machine["accelerator_type"] = wanted.accelerator_type
-            machine["accelerator_count"] = wanted.accelerator_count
+            names += ["accelerator_type", "accelerator_count"]
         # Vertex AI's first pool is the chief; all others are workers, and each finds its place in
         # TF_CONFIG, which Vertex AI sets. TFX sets the command.
         counts = [1] if wanted.worker_count == 1 else [1, wanted.worker_count - 1]
         pools = [
             {
-                "machine_spec": machine,
+                "machine_spec": {name: wanted[name] for name in names},
                 "replica_count": count,
                 "disk_spec": {"boot_disk_size_gb": wanted.disk_size_gb},
                 "container_spec": {
@@ -84,8 +71,8 @@ class CloudTarget:
         if self.machines.service_account:
             job["service_account"] = self.machines.service_account
         return {
-            ENABLE_VERTEX_KEY: True,
-            VERTEX_REGION_KEY: self.region,
+            constants.ENABLE_VERTEX_KEY: True,
+            constants.VERTEX_REGION_KEY: self.region,
             TRAINING_ARGS_KEY: {
                 "project": self.project,
                 "display_name": f"{name}-{stage}",
@@ -94,20 +81,14 @@ class CloudTarget:
             },
         }
 
-    def evaluation_resources(self) -> Any:
-        """The evaluation step's machine."""
-        spec = self.report_resources()
-        wanted = self.machines.evaluation
-        if wanted.accelerator_count:
-            spec.accelerator.type = wanted.accelerator_type
-            spec.accelerator.count = wanted.accelerator_count
-        return spec
-
-    def report_resources(self) -> Any:
-        """The machine of the step that writes the evaluation's report: the same, no accelerator."""
+    def evaluation_resources(self, *, accelerator: bool) -> Any:
+        """The machine of the evaluation step, and, without accelerator, of its report."""
         from kfp.pipeline_spec.pipeline_spec_pb2 import PipelineDeploymentConfig
 
-        return PipelineDeploymentConfig.PipelineContainerSpec.ResourceSpec(
-            cpu_limit=self.machines.evaluation.cpus,
-            memory_limit=self.machines.evaluation.memory_gb,
-        )
+        machine = self.machines.evaluation
+        kind = PipelineDeploymentConfig.PipelineContainerSpec.ResourceSpec
+        spec = kind(cpu_limit=machine.cpus, memory_limit=machine.memory_gb)
+        if accelerator and machine.accelerator_count:
+            spec.accelerator.type = machine.accelerator_type
+            spec.accelerator.count = machine.accelerator_count
+        return spec

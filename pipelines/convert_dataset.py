@@ -16,34 +16,31 @@ command.
 
 import time
 
-import apache_beam as beam
 from absl import flags
-from apache_beam.options.pipeline_options import PipelineOptions
 
 from components.conversion.collection import collect_only_new_objects
 from components.conversion.convert import convert_dataset
 from components.storage.memory import give_freed_memory_back
 from components.storage.watch import ShardBar
-from pipelines.cli.command_line import local_beam_args, run_command
+from pipelines.cli.command_line import local_pipeline, run_command
 from pipelines.cli.dataset_flags import conversion_options
 from pix2seq_model.data.defects import counts_table
 
-_OUTPUT = flags.DEFINE_string("output", None, "Folder to write.", required=True)
-_DATA_REPORT = flags.DEFINE_bool("data_report", True, "Write data_report.html next to the records.")
+FLAGS = flags.FLAGS
+
+flags.DEFINE_string("output", None, "Folder to write.", required=True)
+flags.DEFINE_bool("data_report", True, "Write data_report.html next to the records.")
 
 
 def main(beam_arguments: list[str]) -> None:
     options = conversion_options()
-    output = _OUTPUT.value.rstrip("/")
-    arguments = local_beam_args(beam_arguments)
+    output = FLAGS.output.rstrip("/")
     give_freed_memory_back()
     collect_only_new_objects()
     start = time.monotonic()
     with ShardBar(output):
         info = convert_dataset(
-            options,
-            output,
-            make_pipeline=lambda: beam.Pipeline(options=PipelineOptions(list(arguments))),
+            options, output, make_pipeline=lambda: local_pipeline(beam_arguments)
         )
     print(counts_table({name: split.counts for name, split in info.splits.items()}))
     for name, split in info.splits.items():
@@ -51,7 +48,7 @@ def main(beam_arguments: list[str]) -> None:
             f"{name}: {split.num_examples:,} images, {split.num_objects:,} boxes, "
             f"{split.num_bytes / 1e6:,.1f} MB in {len(split.shards)} shards"
         )
-    if _DATA_REPORT.value:
+    if FLAGS.data_report:
         # Here, as the charts need memory that the conversion should have for itself.
         from pix2seq_model.reports.data_report import write_data_report
 

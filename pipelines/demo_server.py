@@ -15,43 +15,42 @@ import threading
 from absl import flags
 from PIL import Image
 
-from pipelines.cli.command_line import run_command
+from pipelines.cli.command_line import flag_values, run_command
 from pipelines.cli.decoding_flags import decoding_settings
 from pix2seq_model.errors import ConfigError
 
-_MODEL = flags.DEFINE_string("model", None, "Model folder, or a pushed version.", required=True)
-_HOST = flags.DEFINE_string("host", "127.0.0.1", "Address to listen at.")
-_PORT = flags.DEFINE_integer("port", 8000, "Port; 0: a free one.", 0, 65_535)
-_MAX_MEGABYTES = flags.DEFINE_float("max_megabytes", 20, "Of an uploaded file.", lower_bound=0.001)
-_MAX_PIXELS = flags.DEFINE_integer("max_pixels", 50_000_000, "Of an image.", lower_bound=1)
+FLAGS = flags.FLAGS
+
+flags.DEFINE_string("host", "127.0.0.1", "Address to listen at.")
+flags.DEFINE_integer("port", 8000, "Port; 0: a free one.", 0, 65_535)
+flags.DEFINE_float("max_megabytes", 20, "Of an uploaded file.", lower_bound=0.001)
+flags.DEFINE_integer("max_pixels", 50_000_000, "Of an image.", lower_bound=1)
 
 
-def main(beam_arguments: list[str]) -> None:
-    if beam_arguments:
-        raise ConfigError(f"there is no flag {beam_arguments[0]}")
+def main() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     # TensorFlow: not before the flags are right.
     from pix2seq_model.web_demo.model import open_demo_model
     from pix2seq_model.web_demo.server import DemoServer
 
-    model = open_demo_model(_MODEL.value, **decoding_settings())
+    model = open_demo_model(FLAGS.model, **decoding_settings())
     try:
         server = DemoServer(
             model,
-            host=_HOST.value,
-            port=_PORT.value,
-            max_bytes=round(_MAX_MEGABYTES.value * 1_000_000),
-            max_pixels=_MAX_PIXELS.value,
+            max_bytes=round(FLAGS.max_megabytes * 1_000_000),
+            **flag_values("host", "port", "max_pixels"),
         )
     except OSError as error:
         raise ConfigError(
-            f"--host={_HOST.value} --port={_PORT.value} cannot be listened at ({error}): give "
+            f"--host={FLAGS.host} --port={FLAGS.port} cannot be listened at ({error}): give "
             "another --port, or 0 for a free one"
         ) from None
     with server:
         # The first image compiles the model: better before a person waits for it.
         print(f"{model.name}: getting ready", flush=True)
-        model.explain(_blank_image(), max_pixels=_MAX_PIXELS.value)
+        blank = io.BytesIO()
+        Image.new("RGB", (1, 1)).save(blank, "PNG")
+        model.explain(blank.getvalue(), max_pixels=FLAGS.max_pixels)
         print(f"{server.address}  (Ctrl-C ends it)", flush=True)
         if not server.is_local:
             print("other machines may reach this page; there is no password", flush=True)
@@ -62,11 +61,5 @@ def main(beam_arguments: list[str]) -> None:
     print("ended")
 
 
-def _blank_image() -> bytes:
-    file = io.BytesIO()
-    Image.new("RGB", (1, 1)).save(file, "PNG")
-    return file.getvalue()
-
-
 if __name__ == "__main__":
-    run_command(main)
+    run_command(main, takes_more=False)

@@ -13,61 +13,51 @@ from typing import Any
 from absl import flags
 from etils import epath
 
-from pipelines.cli.command_line import run_command
+from pipelines.cli.command_line import flag_values, run_command
 from pix2seq_model.atomic_write import write_atomically, write_json
-from pix2seq_model.errors import ConfigError, DataError
+from pix2seq_model.errors import DataError
 from pix2seq_model.metrics.coco_files import read_detections, read_ground_truth
 from pix2seq_model.metrics.coco_metrics import ENGINES, evaluate_detections, metrics_table
 from pix2seq_model.reports.evaluation_report import REPORT_FILE, ReportInput, render_report
 
-_GROUND_TRUTH = flags.DEFINE_string(
-    "ground_truth", None, "Annotation file in COCO's format.", required=True
-)
-_DETECTIONS = flags.DEFINE_string("detections", None, "COCO results file.", required=True)
-_OUTPUT = flags.DEFINE_string("output", None, "Folder to write.", required=True)
-_IMAGE_IDS = flags.DEFINE_list(
-    "image_ids", [], "Evaluate these images only: ids, or one file with an id on each line."
-)
-_ENGINE = flags.DEFINE_enum("engine", "hotcoco", ENGINES, "What computes the numbers.")
-_IMAGES = flags.DEFINE_string("images", "", "Folder of the images, for pictures in the report.")
-_PICTURES = flags.DEFINE_integer("num_pictures", 24, "Pictures in the report.", lower_bound=0)
+FLAGS = flags.FLAGS
+
+flags.DEFINE_string("ground_truth", None, "Annotation file in COCO's format.", required=True)
+flags.DEFINE_string("detections", None, "COCO results file.", required=True)
+flags.DEFINE_string("output", None, "Folder to write.", required=True)
+flags.DEFINE_list("image_ids", [], "Only these images: ids, or one file with an id on each line.")
+flags.DEFINE_enum("engine", "hotcoco", ENGINES, "What computes the numbers.")
+flags.DEFINE_string("images", "", "Folder of the images, for pictures in the report.")
+flags.DEFINE_integer("num_pictures", 24, "Pictures in the report.", lower_bound=0)
 
 
-def main(beam_arguments: list[str]) -> None:
-    if beam_arguments:
-        raise ConfigError(f"there is no flag {beam_arguments[0]}")
-    truth = read_ground_truth(_GROUND_TRUTH.value)
+def main() -> None:
+    truth = read_ground_truth(FLAGS.ground_truth)
     known = [row["id"] for row in truth["images"]]
-    detections = read_detections(_DETECTIONS.value, image_ids=known)
-    image_ids = read_image_ids(_IMAGE_IDS.value)
-    result = evaluate_detections(truth, detections, image_ids=image_ids, engine=_ENGINE.value)
+    detections = read_detections(FLAGS.detections, image_ids=known)
+    image_ids = read_image_ids(FLAGS.image_ids)
+    result = evaluate_detections(truth, detections, image_ids=image_ids, engine=FLAGS.engine)
     if image_ids is not None:
-        truth, detections = _restricted(truth, detections, set(image_ids))
-    metrics = {
-        **result.to_json(),
-        "engine": _ENGINE.value,
-        "ground_truth": _GROUND_TRUTH.value,
-        "detections": _DETECTIONS.value,
-    }
-    output = epath.Path(_OUTPUT.value)
-    write_json(output / "metrics.json", metrics)
+        chosen = set(image_ids)
+        for kind, key in (("images", "id"), ("annotations", "image_id")):
+            truth = {**truth, kind: [row for row in truth[kind] if row[key] in chosen]}
+        detections = [row for row in detections if row["image_id"] in chosen]
+    facts = flag_values("ground_truth", "detections", "engine")
+    output = epath.Path(FLAGS.output)
+    write_json(output / "metrics.json", {**result.to_json(), **facts})
     page = render_report(
         ReportInput(
-            title=epath.Path(_DETECTIONS.value).name,
-            facts={
-                "Ground truth": _GROUND_TRUTH.value,
-                "Detections": _DETECTIONS.value,
-                "Engine": _ENGINE.value,
-            },
+            title=epath.Path(FLAGS.detections).name,
+            facts={name.replace("_", " ").capitalize(): fact for name, fact in facts.items()},
             ground_truth=truth,
             detections=detections,
             result=result,
-            read_images=_reader(_IMAGES.value, truth) if _IMAGES.value else None,
-            num_pictures=_PICTURES.value,
+            read_images=_reader(FLAGS.images, truth) if FLAGS.images else None,
+            num_pictures=FLAGS.num_pictures,
         )
     )
     write_atomically(output / REPORT_FILE, page)
-    print(metrics_table(metrics))
+    print(metrics_table(result.to_json()))
     for category_id, count in result.ignored_categories.items():
         print(f"{count} detections of category {category_id}, which the truth does not list")
     print(f"\nmetrics: {output / 'metrics.json'}\nreport:  {output / REPORT_FILE}")
@@ -90,20 +80,6 @@ def read_image_ids(words: list[str]) -> list[int] | None:
         raise DataError(f"{source}: ids are whole numbers ({error})") from None
 
 
-def _restricted(
-    truth: Mapping[str, Any], detections: list[dict[str, Any]], image_ids: set[int]
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Truth and detections of some images alone."""
-    return (
-        {
-            **truth,
-            "images": [row for row in truth["images"] if row["id"] in image_ids],
-            "annotations": [row for row in truth["annotations"] if row["image_id"] in image_ids],
-        },
-        [row for row in detections if row["image_id"] in image_ids],
-    )
-
-
 def _reader(folder: str, truth: Mapping[str, Any]) -> Callable[[Iterable[int]], dict[int, bytes]]:
     """Reads images of a folder by id; one that is not there is left out of the report."""
     root = epath.Path(folder)
@@ -124,4 +100,4 @@ def _reader(folder: str, truth: Mapping[str, Any]) -> Callable[[Iterable[int]], 
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run_command(main, takes_more=False)

@@ -37,12 +37,8 @@ def _digest(files: list[Path]) -> str:
 
 def build_arguments() -> dict[str, str]:
     """The Dockerfile's arguments that become labels, and the commit."""
-    git = subprocess.run(
-        ["git", "-C", str(_ROOT), "rev-parse", "HEAD"],
-        check=False,
-        capture_output=True,
-        text=True,
-    )
+    commit = ["git", "-C", str(_ROOT), "rev-parse", "HEAD"]
+    git = subprocess.run(commit, check=False, capture_output=True, text=True)
     return {
         "REQUIREMENTS": requirements_digest(),
         "CODE": code_digest(),

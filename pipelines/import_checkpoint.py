@@ -3,6 +3,11 @@
     python pipelines/import_checkpoint.py \\
         --checkpoint=gs://pix2seq/coco_det_finetune/vit_b_640x640 --output=models/vit_b
 
+--checkpoint is a folder with the checkpoint's config.json, or the prefix of its files; local or
+gs://. --image_size is the height and width in pixels to build the model for. --categories is an
+examples folder or a COCO annotation file with the categories' names; the published checkpoints of
+COCO need none.
+
 The folder can be fine-tuned from (`--config.finetune.start_from=models/vit_b`), evaluated and, with
 `--serving_model`, served. Every weight is accounted for: one that is missing in the checkpoint, or
 that the network has no place for, is a refusal unless it is allowed.
@@ -10,55 +15,35 @@ that the network has no place for, is a refusal unless it is allowed.
 
 from absl import flags
 
-from pipelines.cli.command_line import run_command
+from pipelines.cli.command_line import flag_values, run_command, two_numbers
 from pix2seq_model.errors import ConfigError
 
-_CHECKPOINT = flags.DEFINE_string(
-    "checkpoint",
-    None,
-    "Folder of a checkpoint with its config.json, or prefix of its files; local or gs://.",
-    required=True,
-)
-_OUTPUT = flags.DEFINE_string("output", None, "Model folder to write.", required=True)
-_IMAGE_SIZE = flags.DEFINE_list(
-    "image_size", [], "Height and width in pixels to build the model for; empty: as published."
-)
-_CATEGORIES = flags.DEFINE_string(
-    "categories",
-    "",
-    "Examples folder or COCO annotation file with the categories' names; empty: COCO's for the "
-    "published checkpoints of COCO.",
-)
-_ALLOW_MISSING = flags.DEFINE_bool(
-    "allow_missing", False, "Start weights that the checkpoint lacks from fresh values."
-)
-_ALLOW_UNUSED = flags.DEFINE_bool(
-    "allow_unused", False, "Leave out weights that the network has no place for."
-)
-_SERVING_MODEL = flags.DEFINE_bool(
-    "serving_model", False, "Also write the SavedModel, into Format-Serving."
-)
+FLAGS = flags.FLAGS
+
+flags.DEFINE_string("checkpoint", None, "Folder, or prefix of its files.", required=True)
+flags.DEFINE_string("output", None, "Model folder to write.", required=True)
+flags.DEFINE_list("image_size", [], "Height and width in pixels; empty: as published.")
+flags.DEFINE_string("categories", "", "Examples folder or COCO annotation file with the names.")
+flags.DEFINE_bool("allow_missing", False, "Start weights the checkpoint lacks from fresh values.")
+flags.DEFINE_bool("allow_unused", False, "Leave out weights that the network has no place for.")
+flags.DEFINE_bool("serving_model", False, "Also write the SavedModel, into Format-Serving.")
 
 
-def main(beam_arguments: list[str]) -> None:
-    if beam_arguments:
-        raise ConfigError(f"there is no flag {beam_arguments[0]}")
-    image_size = _image_size(_IMAGE_SIZE.value)
+def main() -> None:
+    image_size = two_numbers("image_size", "640,640") if FLAGS.image_size else None
     # After the flags are checked: TensorFlow takes seconds to import.
     from pix2seq_model.published.import_checkpoint import import_checkpoint
 
     loaded = import_checkpoint(
-        _CHECKPOINT.value,
-        _OUTPUT.value,
+        FLAGS.checkpoint,
+        FLAGS.output,
         image_size=image_size,
-        categories=_CATEGORIES.value,
-        allow_missing=_ALLOW_MISSING.value,
-        allow_unused=_ALLOW_UNUSED.value,
+        **flag_values("categories", "allow_missing", "allow_unused"),
     )
     print(f"{loaded.prefix}: {loaded.report.describe()}")
-    if _SERVING_MODEL.value:
-        _export(_OUTPUT.value)
-    print(f"model folder: {_OUTPUT.value}")
+    if FLAGS.serving_model:
+        _export(FLAGS.output)
+    print(f"model folder: {FLAGS.output}")
 
 
 def _export(folder: str) -> None:
@@ -79,17 +64,5 @@ def _export(folder: str) -> None:
     )
 
 
-def _image_size(words: list[str]) -> tuple[int, int] | None:
-    if not words:
-        return None
-    try:
-        height, width = (int(word) for word in words)
-    except ValueError:
-        raise ConfigError(
-            f"--image_size={','.join(words)} is not two numbers; write --image_size=640,640"
-        ) from None
-    return height, width
-
-
 if __name__ == "__main__":
-    run_command(main)
+    run_command(main, takes_more=False)

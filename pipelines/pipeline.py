@@ -16,14 +16,13 @@ Fine-tuning starts from what this pipeline pretrained, or from what the config n
 
 import dataclasses
 import json
+from collections.abc import Sequence
 
 from tfx import types
 from tfx.dsl.components.base import base_node
 from tfx.dsl.components.common.importer import Importer
 from tfx.dsl.components.common.resolver import Resolver
-from tfx.dsl.input_resolution.strategies.latest_blessed_model_strategy import (
-    LatestBlessedModelStrategy,
-)
+from tfx.dsl.input_resolution.strategies import latest_blessed_model_strategy
 from tfx.orchestration import metadata
 from tfx.orchestration.data_types import RuntimeParameter
 from tfx.orchestration.pipeline import Pipeline
@@ -39,30 +38,29 @@ from components.trainer import Trainer
 from components.vertex_endpoint import endpoint_settings
 from pipelines import cache_keys
 from pipelines.request import Request
+from pix2seq_model.decoding.settings import SamplingSettings
 from pix2seq_model.published.locations import is_checkpoint
 
 # How the exported model decodes: changing it exports the trained weights again, no more.
-_EXPORT_SETTINGS = tuple(
-    f"evaluation.{name}"
-    for name in ("max_objects", "top_k", "top_p", "temperature", "end_token_offset", "seed")
-)
+_DECODING = [field.name for field in dataclasses.fields(SamplingSettings)]
+_EXPORT_SETTINGS = [f"evaluation.{name}" for name in (*_DECODING, "seed")]
 
 # What of a `data` section decides, besides the files it names, what the records hold.
 _RECORD_SETTINGS = ("num_shards", "drop_fake", "drop_reflected")
 
-# Node ids, and the stage each belongs to; other nodes only look something up.
-STAGE_OF_NODE = {
-    "PretrainExamples": "convert",
-    "FinetuneExamples": "convert",
-    "PretrainDataReport": "convert",
-    "FinetuneDataReport": "convert",
-    "PretrainCheckpoint": "pretrain",
-    "Pretrain": "pretrain",
-    "FinetuneCheckpoint": "finetune",
-    "Finetune": "finetune",
-    "CocoEvaluator": "evaluate",
-    "EvaluationReport": "evaluate",
-    "ModelPusher": "push",
+# Node ids, the stage each belongs to, and what people read; other nodes only look something up.
+NODES = {
+    "PretrainExamples": ("convert", "Convert the pretraining data"),
+    "FinetuneExamples": ("convert", "Convert the fine-tuning data"),
+    "PretrainDataReport": ("convert", "Report on the pretraining data"),
+    "FinetuneDataReport": ("convert", "Report on the fine-tuning data"),
+    "PretrainCheckpoint": ("pretrain", "Import the checkpoint"),
+    "Pretrain": ("pretrain", "Pretrain"),
+    "FinetuneCheckpoint": ("finetune", "Import the checkpoint"),
+    "Finetune": ("finetune", "Fine-tune"),
+    "CocoEvaluator": ("evaluate", "Evaluate"),
+    "EvaluationReport": ("evaluate", "Report on the evaluation"),
+    "ModelPusher": ("push", "Push"),
 }
 
 
@@ -80,6 +78,7 @@ def create_pipeline(request: Request) -> Pipeline:
     Raises:
       DataError: data or a model that the config names is not there.
     """
+    root = request.pipeline_root
     nodes: list[base_node.BaseNode] = []
     examples = {stage: _examples(request, stage) for stage in request.converted}
     nodes += examples.values()
@@ -96,7 +95,11 @@ def create_pipeline(request: Request) -> Pipeline:
     if "evaluate" in request.needed:
         assert trained is not None  # A config without a stage is refused when it is loaded.
         evaluated = examples[request.training_stages[-1]]
-        latest = _latest_blessed_model()
+        latest = Resolver(
+            strategy_class=latest_blessed_model_strategy.LatestBlessedModelStrategy,
+            model=types.Channel(type=standard_artifacts.Model),
+            model_blessing=types.Channel(type=standard_artifacts.ModelBlessing),
+        ).with_id("LatestBlessedModel")
         evaluator = _evaluation(request, evaluated, trained, latest)
         nodes += [latest, evaluator]
         if "evaluate" in request.stages:
@@ -105,10 +108,10 @@ def create_pipeline(request: Request) -> Pipeline:
             nodes.append(_push(request, trained, evaluator))
     store = None
     if request.cloud is None:
-        store = metadata.sqlite_metadata_connection_config(request.metadata_path)
+        store = metadata.sqlite_metadata_connection_config(f"{root}/metadata.sqlite")
     return Pipeline(
         pipeline_name=request.pipeline_name,
-        pipeline_root=request.pipeline_root,
+        pipeline_root=root,
         components=nodes,
         enable_cache=request.use_cache,
         metadata_connection_config=store,
@@ -164,6 +167,8 @@ def _training(
     request: Request, stage: str, examples: ExampleGen, before: _Trained | None
 ) -> tuple[Trainer, _Trained]:
     sections = ["seed", "vocabulary", "model", stage]
+    exported = [*sections, *_EXPORT_SETTINGS]
+    settings = request.config[stage]
     # The backends' random numbers differ, so a run does not go over from one to the other.
     backend = cache_keys.keras_backend()
     lineage = cache_keys.digest_of(
@@ -171,7 +176,8 @@ def _training(
         _data_digest(request, stage),
         request.code_version
         or cache_keys.weights_digest(
-            "components.trainer_module", best_by_evaluation=_best_by_evaluation(request, stage)
+            "components.trainer_module",
+            best_by_evaluation=bool(settings.keep_best and settings.evaluate_every_steps),
         ),
         backend,
         cache_keys.package_versions("keras"),
@@ -179,65 +185,49 @@ def _training(
     )
     custom_config = {
         "config": request.config_name,
-        "overrides": request.overrides_of([*sections, *_EXPORT_SETTINGS, f"data.{stage}"]),
+        "overrides": request.overrides_of([*exported, f"data.{stage}"]),
         "stage": stage,
         # The same for the same training: an interrupted one continues from its checkpoints.
         "work_dir": f"{request.pipeline_root}/training/{stage}-{lineage}",
         # Not read by the trainer: it runs again when they change.
-        "settings_digest": cache_keys.settings_digest(
-            request.config, [*sections, *_EXPORT_SETTINGS]
-        ),
+        "settings_digest": cache_keys.settings_digest(request.config, exported),
         "code_version": _code_version(request, "components.trainer_module", "keras"),
         "backend": backend,
     }
     trainer_class: type[Trainer] = Trainer
     if request.cloud is not None:
-        trainer_class = request.cloud.trainer_class()
-        custom_config |= request.cloud.training_job(
-            stage, name=request.pipeline_name, backend=backend
-        )
+        from components.custom_job_trainer import CustomJobTrainer  # Takes seconds to import.
+
+        trainer_class = CustomJobTrainer
+        custom_config |= request.cloud.training_job(stage, request.pipeline_name, backend=backend)
     node = trainer_class(
         examples=examples.outputs["examples"],
         base_model=before.model if before else None,
-        split=request.config[stage].split,
+        split=settings.split,
         custom_config=custom_config,
         overrides=_parameter(request, f"{stage}_overrides"),
     ).with_id(stage.capitalize())
     return node, _Trained(model=node.outputs["model"], lineage=lineage)
 
 
-def _best_by_evaluation(request: Request, stage: str) -> bool:
-    settings = request.config[stage]
-    return bool(settings.keep_best and settings.evaluate_every_steps)
-
-
-def _latest_blessed_model() -> Resolver:
-    return Resolver(
-        strategy_class=LatestBlessedModelStrategy,
-        model=types.Channel(type=standard_artifacts.Model),
-        model_blessing=types.Channel(type=standard_artifacts.ModelBlessing),
-    ).with_id("LatestBlessedModel")
-
-
 def _evaluation(
     request: Request, examples: ExampleGen, trained: _Trained, latest: Resolver
 ) -> CocoEvaluator:
     settings = request.config.evaluation.to_dict()
+    version = _code_version(request, "components.coco_evaluator", "hotcoco", "keras", "pillow")
     node = CocoEvaluator(
         examples=examples.outputs["examples"],
         model=trained.model,
         baseline_model=latest.outputs["model"],
         settings={name: settings[name] for name in settings if name not in REPORT_SETTINGS},
         cache_dir=f"{request.pipeline_root}/evaluation_cache",
-        code_version=_code_version(
-            request, "components.coco_evaluator", "hotcoco", "keras", "pillow"
-        ),
+        code_version=version,
         overrides=_parameter(request, "evaluation_overrides"),
     )
     if request.config.evaluation.on_beam:
         node.with_beam_pipeline_args(list(request.beam_args))
     if request.cloud is not None:
-        node.with_platform_config(request.cloud.evaluation_resources())
+        node.with_platform_config(request.cloud.evaluation_resources(accelerator=True))
     return node.with_id("CocoEvaluator")
 
 
@@ -254,21 +244,18 @@ def _evaluation_report(
         overrides=_parameter(request, "evaluation_overrides"),
     ).with_id("EvaluationReport")
     if request.cloud is not None:
-        node.with_platform_config(request.cloud.report_resources())
+        node.with_platform_config(request.cloud.evaluation_resources(accelerator=False))
     return node
 
 
 def _push(request: Request, trained: _Trained, evaluator: CocoEvaluator) -> base_node.BaseNode:
-    destination = request.place(
-        request.config.push.destination or f"{request.pipeline_root}/serving_model"
-    )
+    settings = request.config.push
+    destination = settings.destination or f"{request.pipeline_root}/serving_model"
     return ModelPusher(
         model=trained.model,
         model_blessing=evaluator.outputs["blessing"],
-        destination=_parameter(request, "push_destination", destination),
-        endpoint=endpoint_settings(
-            request.config.push.endpoint.to_dict(), **_surroundings(request)
-        ),
+        destination=_parameter(request, "push_destination", request.place(destination)),
+        endpoint=endpoint_settings(settings.endpoint.to_dict(), **_surroundings(request)),
     ).with_id("ModelPusher")
 
 
@@ -292,24 +279,22 @@ def _parameter(request: Request, name: str, default: str = "") -> str | RuntimeP
 
 
 def _data_digest(request: Request, stage: str) -> str:
-    source = cache_keys.source_digest(
-        request.config.data[stage], f"data.{stage}", look=request.cloud is None
-    )
-    settings = [f"data.{stage}.{name}" for name in _RECORD_SETTINGS]
-    return cache_keys.digest_of(
-        source, cache_keys.settings_digest(request.config, settings), request.data_version
-    )
+    config, section, look = request.config, f"data.{stage}", request.cloud is None
+    source = cache_keys.source_digest(config.data[stage], section, look=look)
+    names = [f"{section}.{name}" for name in _RECORD_SETTINGS]
+    settings = cache_keys.settings_digest(config, names)
+    return cache_keys.digest_of(source, settings, request.data_version)
 
 
-def _code_version(request: Request, module: str, *packages: str) -> str:
+def _code_version(
+    request: Request, module: str, *packages: str, without: Sequence[str] = cache_keys.ONLY_SHOW
+) -> str:
     """The version of a stage's code and packages, and of Keras' backend where Keras is one."""
-    parts = [request.code_version or cache_keys.code_digest(module)]
-    if "keras" in packages:
-        parts.append(f"on {cache_keys.keras_backend()}")
-    return f"{' '.join(parts)}, {cache_keys.package_versions(*packages)}"
+    code = request.code_version or cache_keys.code_digest(module, without=without)
+    backend = f" on {cache_keys.keras_backend()}" if "keras" in packages else ""
+    return f"{code}{backend}, {cache_keys.package_versions(*packages)}"
 
 
 def _report_version(request: Request, module: str) -> str:
     """The version of a report's code, which all that shows belongs to, and packages."""
-    code = request.code_version or cache_keys.code_digest(module, without=())
-    return f"{code}, {cache_keys.package_versions('hotcoco', 'jinja2', 'pillow')}"
+    return _code_version(request, module, "hotcoco", "jinja2", "pillow", without=())

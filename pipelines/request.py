@@ -56,9 +56,8 @@ class Request:
     @functools.cached_property
     def needed(self) -> frozenset[str]:
         """The stages that were asked for and all that these build on."""
-        order = [
-            s for s in STAGES if s not in ("pretrain", "finetune") or s in self.training_stages
-        ]
+        left_out = {"pretrain", "finetune"} - {*self.training_stages}
+        order = [stage for stage in STAGES if stage not in left_out]
         last = max((order.index(stage) for stage in self.stages), default=-1)
         return frozenset(order[: last + 1])
 
@@ -75,11 +74,6 @@ class Request:
         if self.cloud is None:
             raise ValueError("this request is for a run on this machine")
         return self.cloud
-
-    @property
-    def metadata_path(self) -> str:
-        """The file of TFX's records of what ran."""
-        return f"{self.pipeline_root}/metadata.sqlite"
 
     @property
     def pipeline_name(self) -> str:
@@ -107,18 +101,15 @@ def parse_stages(names: Sequence[str], config: ConfigDict) -> tuple[str, ...]:
     Raises:
       ConfigError: an unknown name, or a training stage that the config leaves out.
     """
-    for name in names:
-        if name not in STAGES:
-            raise ConfigError(f"--stages: {name!r} is none of {', '.join(STAGES)}.")
     request = Request(config=config, config_name="", pipeline_root="")
     left_out = {"pretrain", "finetune"} - set(request.training_stages)
     for name in names:
+        if name not in STAGES:
+            raise ConfigError(f"--stages: {name!r} is none of {', '.join(STAGES)}.")
         if name in left_out:
-            reason = (
-                f"{name}.enabled is false"
-                if not config[name].enabled
-                else "finetune.start_from names the model to start from"
-            )
+            reason = "finetune.start_from names the model to start from"
+            if not config[name].enabled:
+                reason = f"{name}.enabled is false"
             raise ConfigError(f"--stages: {name} is not part of this config ({reason}).")
     chosen = names or STAGES
     return tuple(stage for stage in STAGES if stage in chosen and stage not in left_out)

@@ -17,8 +17,7 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from pipelines import cache_keys
-from pipelines.cli.command_line import local_beam_args, run_command, split_overrides
-from pix2seq_model.ablation.settings import DrawSettings
+from pipelines.cli.command_line import local_pipeline, run_command, split_overrides
 from pix2seq_model.ablation.trials import ablation_settings, plan_trials, stages_of
 from pix2seq_model.atomic_write import write_atomically
 from pix2seq_model.data.manifest import FILE_NAME as MANIFEST
@@ -26,26 +25,26 @@ from pix2seq_model.errors import ConfigError
 from pix2seq_model.experiment import load_config
 from pix2seq_model.synthetic import dataset as demo_data
 
-_CONFIG = flags.DEFINE_string(
-    "config", "configs/ablation.py", "File of the experiment, with a section `ablation`."
-)
-_OUTPUT = flags.DEFINE_string(
-    "output", "", "Folder of all results, on this machine; empty: runs/<name of the config>."
-)
+FLAGS = flags.FLAGS
+
+flags.DEFINE_string("config", "configs/ablation.py", "Experiment with a section `ablation`.")
+flags.DEFINE_string("output", "", "Folder of all results, here; empty: runs/<name of the config>.")
 
 
 def main(arguments: list[str]) -> None:
     overrides, beam_arguments = split_overrides(arguments)
-    config = load_config(_CONFIG.value, overrides)
+    config = load_config(FLAGS.config, overrides)
     trials = plan_trials(config)
-    output = _OUTPUT.value or f"runs/{config.name}"
+    output = FLAGS.output or f"runs/{config.name}"
     if "://" in output:
         raise ConfigError(f"--output={output}: give a folder on this machine.")
     root = Path(output).absolute()
     start = time.monotonic()
     settings = ablation_settings(config)
-    if settings.draw_into:
-        draw_images(settings.draw_into, settings.draw)
+    drawn = settings.draw.dataset()
+    if settings.draw_into and not demo_data.is_complete(settings.draw_into, drawn):
+        print(f"drawing {drawn.num_images:,} images into {settings.draw_into}", flush=True)
+        demo_data.generate(settings.draw_into, drawn, num_processes=os.cpu_count() or 1)
     examples = {
         stage: convert_once(config, stage, root / "records" / stage, beam_arguments)
         for stage in stages_of(trials)
@@ -63,19 +62,6 @@ def main(arguments: list[str]) -> None:
     page = write_page(root, summary)
     print(summary.text())
     print(f"\n{page}\n{root}: complete after {(time.monotonic() - start) / 60:.1f} min")
-
-
-def draw_images(folder: str, draw: DrawSettings) -> None:
-    """Draws the demonstration images of the config, unless they are there.
-
-    Raises:
-      UserError: see `demo_data`.
-    """
-    settings = draw.dataset()
-    if demo_data.is_complete(folder, settings):
-        return
-    print(f"drawing {settings.num_images:,} images into {folder}", flush=True)
-    demo_data.generate(folder, settings, num_processes=os.cpu_count() or 1)
 
 
 def convert_once(config: ConfigDict, stage: str, folder: Path, beam_arguments: list[str]) -> Path:
@@ -99,18 +85,14 @@ def convert_once(config: ConfigDict, stage: str, folder: Path, beam_arguments: l
                 "--output, or delete that folder."
             )
         return folder
-    import apache_beam as beam  # Takes seconds; a second call does without.
-    from apache_beam.options.pipeline_options import PipelineOptions
-
-    from components.conversion.convert import convert_dataset
+    from components.conversion.convert import convert_dataset  # Beam takes seconds to import.
     from components.conversion.options import conversion_options
 
     print(f"converting the data of {stage}", flush=True)
-    options = list(local_beam_args(beam_arguments))
     convert_dataset(
         conversion_options(config.data[stage].to_dict(), name=config.name, seed=config.seed),
         str(folder),
-        make_pipeline=lambda: beam.Pipeline(options=PipelineOptions(options)),
+        make_pipeline=lambda: local_pipeline(beam_arguments),
     )
     write_atomically(note, json.dumps(source))
     return folder

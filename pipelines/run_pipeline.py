@@ -22,7 +22,7 @@ from pathlib import Path
 from absl import flags
 
 from pipelines import cache_keys
-from pipelines.cli.command_line import local_beam_args, run_command, split_overrides
+from pipelines.cli.command_line import flag_values, local_beam_args, run_command, split_overrides
 from pipelines.cli.no_secrets import refuse_in_config
 from pipelines.local.run_log import run_log
 from pipelines.local.stage_errors import StageError
@@ -63,13 +63,10 @@ def main(arguments: list[str]) -> int:
         pipeline_root=root.rstrip("/"),
         stages=parse_stages(FLAGS.stages, config),
         beam_args=tuple(beam_args),
-        data_version=FLAGS.data_version,
-        code_version=FLAGS.code_version,
+        **flag_values("data_version", "code_version"),
         use_cache=FLAGS.cache,
     )
-    if FLAGS.orchestrator == "vertex":
-        return _run_on_vertex(request)
-    return _run_here(request)
+    return _run_on_vertex(request) if FLAGS.orchestrator == "vertex" else _run_here(request)
 
 
 def _run_here(request: Request) -> int:
@@ -102,26 +99,22 @@ def _run_stages(request: Request) -> None:
     from rich.console import Console
 
     from pipelines.local import summary
-    from pipelines.local.run import NodeRun, run_locally
-    from pipelines.pipeline import STAGE_OF_NODE, create_pipeline
+    from pipelines.local.run import run_locally
+    from pipelines.pipeline import NODES, create_pipeline
 
     request = dataclasses.replace(request, beam_args=local_beam_args(request.beam_args))
     pipeline = create_pipeline(request)
-    shown = [node.id for node in pipeline.components if node.id in STAGE_OF_NODE]
+    shown = [node.id for node in pipeline.components if node.id in NODES]
 
     def banner(node_id: str, note: str = "") -> None:
         place = f"[{shown.index(node_id) + 1}/{len(shown)}]"
-        print(f"\n{place} {summary.TITLES[node_id]}{note}", flush=True)
-
-    def done(run: NodeRun) -> None:
-        if run.cached:
-            banner(run.node_id, ": from the cache")
+        print(f"\n{place} {NODES[node_id][1]}{note}", flush=True)
 
     runs = run_locally(
         pipeline,
-        selected=[node for node in shown if STAGE_OF_NODE[node] in request.stages],
+        selected=[node for node in shown if NODES[node][0] in request.stages],
         on_start=banner,
-        on_end=done,
+        on_cached=lambda node_id: banner(node_id, ": from the cache"),
     )
     result = summary.summarize(request, runs, seconds=time.monotonic() - started)
     path = summary.write_summary(result, request.pipeline_root)
@@ -147,15 +140,13 @@ def _run_on_vertex(request: Request) -> int:
 
     with run_log(Path(f"runs/{request.config.name}/logs"), verbose=FLAGS.verbose):
         request = vertex_job.on_cloud(request, image=FLAGS.image)
+        path = Path(FLAGS.job_file or f"{request.pipeline_name}.json").absolute()
         if FLAGS.compile:
-            path = vertex_job.write_job(request, job_file=FLAGS.job_file)
+            vertex_job.write_job(request, path)
             print(f"Wrote {path}")
-        else:
-            path = vertex_job.job_path(request, FLAGS.job_file)
         named = vertex_job.parameters_of(path)
         print(f"Parameters that each submission may set: {', '.join(named) or 'none'}")
-        local = vertex_job.places_on_this_machine(request)
-        if local:
+        if local := vertex_job.places_on_this_machine(request):
             message = (
                 "these places are on this machine, where a step on Vertex AI cannot read. Copy "
                 "them to a bucket and name that:\n  " + "\n  ".join(local)
@@ -172,31 +163,25 @@ def _submit(request: Request, job_file: Path) -> int:
     from pipelines.vertex import submit as vertex_submit
     from pipelines.vertex.preflight import preflight
 
-    parameters = _parameters(FLAGS.parameters)
+    for text in FLAGS.parameters:
+        if "=" not in text:
+            raise ConfigError(f"--parameters={text}: write name=value.")
+    parameters = dict(text.split("=", 1) for text in FLAGS.parameters)
     print("Checking the project, the bucket, the image, quotas and roles ...", flush=True)
-    findings = preflight(request)
-    if findings:
+    if findings := preflight(request):
         shown = "\n".join(f"  {finding.what}\n    {finding.fix}" for finding in findings)
         if any(finding.blocks for finding in findings):
             raise ConfigError(f"nothing was submitted; first fix this:\n{shown}")
         print(f"Could not be checked:\n{shown}")
     if FLAGS.schedule:
-        plan = vertex_submit.schedule(request, job_file, FLAGS.schedule, parameters=parameters)
+        plan = vertex_submit.schedule(request, job_file, parameters, cron=FLAGS.schedule)
         print(f"Scheduled: {plan.resource_name}, {FLAGS.schedule}")
         return 0
-    job = vertex_submit.submit(request, job_file, parameters=parameters)
+    job = vertex_submit.submit(request, job_file, parameters)
     print(f"Submitted: {vertex_submit.console_link(job, request)}", flush=True)
     if not FLAGS.follow:
         return 0
     return vertex_submit.follow(job, Console(), cancel=lambda: vertex_submit.cancel(job, request))
-
-
-def _parameters(given: list[str]) -> dict[str, str]:
-    """name=value of --parameters."""
-    for text in given:
-        if "=" not in text:
-            raise ConfigError(f"--parameters={text}: write name=value.")
-    return dict(text.split("=", 1) for text in given)
 
 
 if __name__ == "__main__":

@@ -7,34 +7,28 @@ The folder is then the --images of convert_dataset.py. A run that was interrupte
 same command. Zip archives need no unpacking: convert_dataset.py reads them in place.
 """
 
-import apache_beam as beam
 from absl import flags
-from apache_beam.options.pipeline_options import PipelineOptions
 
 from components.conversion.unpack_archives import UnpackArchives, check_unpacked, find_archives
-from pipelines.cli.command_line import local_beam_args, run_command
+from pipelines.cli.command_line import local_pipeline, run_command
 from pix2seq_model.errors import ConfigError
 
-_ARCHIVES = flags.DEFINE_string("archives", None, "Pattern of the archives.", required=True)
-_OUTPUT = flags.DEFINE_string("output", None, "Folder to unpack into.", required=True)
-_MAX_MEMBER_MEGABYTES = flags.DEFINE_float(
-    "max_member_megabytes", 200, "An archive with a larger file in it is refused."
-)
+FLAGS = flags.FLAGS
+
+flags.DEFINE_string("archives", None, "Pattern of the archives.", required=True)
+flags.DEFINE_string("output", None, "Folder to unpack into.", required=True)
+flags.DEFINE_float("max_member_megabytes", 200, "An archive with a larger file in it is refused.")
 
 
 def main(beam_arguments: list[str]) -> None:
-    if _MAX_MEMBER_MEGABYTES.value <= 0:
-        raise ConfigError(f"--max_member_megabytes={_MAX_MEMBER_MEGABYTES.value} is not a size")
-    archives = find_archives(_ARCHIVES.value)
-    print(f"unpacking {len(archives)} archives into {_OUTPUT.value}")
-    arguments = local_beam_args(beam_arguments)
-    with beam.Pipeline(options=PipelineOptions(list(arguments))) as pipeline:
-        _ = pipeline | UnpackArchives(
-            archives,
-            output=_OUTPUT.value,
-            max_member_bytes=round(_MAX_MEMBER_MEGABYTES.value * 1_000_000),
-        )
-    print(f"{_OUTPUT.value}: {check_unpacked(_OUTPUT.value):,} files")
+    if FLAGS.max_member_megabytes <= 0:
+        raise ConfigError(f"--max_member_megabytes={FLAGS.max_member_megabytes} is not a size")
+    archives = find_archives(FLAGS.archives)
+    print(f"unpacking {len(archives)} archives into {FLAGS.output}")
+    max_bytes = round(FLAGS.max_member_megabytes * 1_000_000)
+    with local_pipeline(beam_arguments) as pipeline:
+        _ = pipeline | UnpackArchives(archives, output=FLAGS.output, max_member_bytes=max_bytes)
+    print(f"{FLAGS.output}: {check_unpacked(FLAGS.output):,} files")
 
 
 if __name__ == "__main__":

@@ -1,24 +1,26 @@
 """Settings that check themselves: a field's limits stand next to its default.
 
-A frozen dataclass of settings writes its fields as `steps: int = setting(100, at_least=1)` and
-calls `check_settings(self)` first of all in `__post_init__`. Needs no TensorFlow.
+A frozen dataclass of settings writes its fields as `steps: int = setting(100, at_least=1)`. One
+with rules of its own calls `check_settings(self)` first of all in `__post_init__`; `build_settings`
+calls it for any. Needs no TensorFlow.
 """
 
 import dataclasses
 import difflib
-import inspect
 import math
+import operator
 import typing
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar, cast
 
 from pix2seq_model.errors import ConfigError
 
-_KINDS = {
-    int: "a whole number",
-    float: "a finite number",
-    bool: "true or false",
-    str: "a text",
+_KINDS = {int: "a whole number", float: "a finite number", bool: "true or false", str: "a text"}
+_HOLDS = {
+    "at least": operator.ge,
+    "above": operator.gt,
+    "at most": operator.le,
+    "below": operator.lt,
 }
 # Seeds go into 32 bits on every backend.
 MAX_SEED = 2**31 - 1
@@ -35,12 +37,7 @@ def setting(
     one_of: Sequence[Any] = (),
 ) -> Any:
     """A dataclass field with its default and its limits; limits hold for each part of a tuple."""
-    limits = {
-        "at least": at_least,
-        "above": above,
-        "at most": at_most,
-        "below": below,
-    }
+    limits = {"at least": at_least, "above": above, "at most": at_most, "below": below}
     known = {word: limit for word, limit in limits.items() if limit is not None}
     return dataclasses.field(default=default, metadata={"limits": known, "one_of": tuple(one_of)})
 
@@ -67,20 +64,20 @@ def check_settings(settings: Any, section: str = "") -> None:
 
 
 def build_settings(
-    kind: Callable[..., _Settings], fields: Mapping[str, Any], section: str, *, prefix: str = ""
+    kind: type[_Settings], fields: Mapping[str, Any], section: str, *, prefix: str = ""
 ) -> _Settings:
-    """Makes settings of exactly their fields.
+    """Makes settings of exactly their fields, and checks them.
 
     Args:
       kind: the dataclass.
-      fields: its fields' values.
+      fields: its fields' values; of a field that is a dataclass itself, its fields'.
       section: of the config that they stand in.
       prefix: goes before the messages of the dataclass itself.
 
     Raises:
       ConfigError: a field is unknown, missing or cannot work.
     """
-    known = list(inspect.signature(kind).parameters)
+    known = {field.name: field.type for field in dataclasses.fields(cast(Any, kind))}
     for name in fields:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
@@ -89,10 +86,17 @@ def build_settings(
     for name in known:
         if name not in fields:
             raise ConfigError(f"{section}.{name} is missing: start from configs/base.py.")
+    parts = {
+        name: build_settings(part, fields[name], f"{section}.{name}", prefix=prefix)
+        for name, part in known.items()
+        if isinstance(part, type) and dataclasses.is_dataclass(part)
+    }
     try:
-        return kind(**fields)
+        settings = kind(**{**fields, **parts})
     except ConfigError as error:
         raise ConfigError(f"{prefix}{error}") from None
+    check_settings(settings, section)
+    return settings
 
 
 def check_range(name: str, value: Any, low: float, high: float) -> None:
@@ -132,11 +136,6 @@ def _check_value(name: str, value: Any, metadata: Mapping[str, Any]) -> None:
     for part in value if isinstance(value, tuple) else (value,):
         if metadata.get("one_of"):
             check_one_of(name, part, metadata["one_of"])
-        if (
-            ("at least" in limits and part < limits["at least"])
-            or ("above" in limits and part <= limits["above"])
-            or ("at most" in limits and part > limits["at most"])
-            or ("below" in limits and part >= limits["below"])
-        ):
+        if not all(_HOLDS[word](part, limit) for word, limit in limits.items()):
             words = " and ".join(f"{word} {limit}" for word, limit in limits.items())
             raise ConfigError(f"{name}={value} must be {words}.")

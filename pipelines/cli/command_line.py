@@ -4,36 +4,29 @@ Flags that are not ours go to Beam untouched; one that is nearly ours is a typin
 refused, since Beam would ignore it without a word.
 """
 
-import argparse
 import difflib
 import functools
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
 from pipelines.cli.no_secrets import refuse_in_arguments
 from pix2seq_model.errors import ConfigError, UserError
 
+if TYPE_CHECKING:
+    from apache_beam import Pipeline
+
 _SIMILARITY = 0.8
 
 
 @functools.cache
 def _beam_flags() -> frozenset[str]:
-    """The names of all of Beam's pipeline options, without their dashes."""
+    """The names of all of Beam's pipeline options."""
     from apache_beam.options.pipeline_options import PipelineOptions  # Takes a second to import.
 
-    parser = argparse.ArgumentParser(add_help=False, conflict_handler="resolve")
-    waiting = [PipelineOptions]
-    while waiting:
-        options = waiting.pop()
-        waiting.extend(options.__subclasses__())
-        if "_add_argparse_args" in vars(options):
-            # Its own parser's class only adds a choice of formats to the help.
-            options._add_argparse_args(cast(Any, parser))
-    names = (string for action in parser._actions for string in action.option_strings)
-    return frozenset(name.lstrip("-") for name in names)
+    return frozenset(PipelineOptions([]).get_all_options())
 
 
 def _our_flags() -> list[str]:
@@ -109,6 +102,35 @@ def local_beam_args(beam_args: Sequence[str]) -> tuple[str, ...]:
     return (*beam_args, *extra)
 
 
+def local_pipeline(beam_args: Sequence[str]) -> "Pipeline":
+    """Returns a job that may run on this machine; see `local_beam_args`."""
+    from apache_beam import Pipeline
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    return Pipeline(options=PipelineOptions(list(local_beam_args(beam_args))))
+
+
+def flag_values(*names: str) -> dict[str, Any]:
+    """Returns the values of some flags by name."""
+    return {name: flags.FLAGS[name].value for name in names}
+
+
+def two_numbers(name: str, example: str) -> tuple[int, int]:
+    """Returns the value of a list flag such as --image_size=128,160.
+
+    Raises:
+      ConfigError: it is not two numbers.
+    """
+    words = flags.FLAGS[name].value
+    try:
+        first, second = map(int, words)
+    except ValueError:
+        raise ConfigError(
+            f"--{name}={','.join(words)} is not two numbers; write --{name}={example}"
+        ) from None
+    return first, second
+
+
 def split_overrides(arguments: list[str]) -> tuple[list[str], list[str]]:
     """Parts `--config.x.y=value` (or `--config.x.y value`) from the arguments for Beam."""
     overrides, rest = [], []
@@ -135,18 +157,26 @@ def _print_help(document: str | None) -> None:
         print(f"  --{name}: {flag.help}{default}")
 
 
-def run_command(main: Callable[[list[str]], int | None]) -> None:
+def run_command(main: Callable[..., int | None], *, takes_more: bool = True) -> None:
     """Runs a command and ends the process.
 
-    `main` gets the arguments for Beam and returns the exit status (None is 0). A `UserError` ends
-    as its message on standard error and status 2; any other exception keeps its traceback.
+    A `UserError` ends as its message on standard error and status 2; any other exception keeps its
+    traceback.
+
+    Args:
+      main: returns the exit status; None is 0.
+      takes_more: `main` gets the arguments that are no flags of ours, for Beam or as
+        --config.x=value. A command that takes none refuses them.
     """
     program = sys.modules["__main__"]
     if any(argument in ("--help", "-h", "-help", "--helpfull") for argument in sys.argv[1:]):
         _print_help(program.__doc__)
         sys.exit(0)
     try:
-        status = main(parse_known(sys.argv))
+        more = parse_known(sys.argv)
+        if more and not takes_more:
+            raise ConfigError(f"there is no flag {more[0]}")
+        status = main(more) if takes_more else main()
     except UserError as error:
         sys.stdout.flush()
         print(f"error: {error}", file=sys.stderr)

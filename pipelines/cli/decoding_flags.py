@@ -1,26 +1,40 @@
-"""Flags that say how a model's tokens are drawn, for the commands that use one.
+"""Flags of the commands that use a model: which one, how its tokens are drawn, what is written.
 
-What is not given is as the model folder says: as the model was evaluated and is served.
+How tokens are drawn is, where it is not given, as the model folder says: as the model was evaluated
+and is served.
 """
 
 from typing import Any
 
 from absl import flags
 
-_FLAGS = {
-    "max_objects": flags.DEFINE_integer("max_objects", None, "Objects an image.", lower_bound=1),
-    "top_k": flags.DEFINE_integer(
-        "top_k", None, "Sample of the k likeliest; 1: greedy; 0: of all.", lower_bound=0
-    ),
-    "top_p": flags.DEFINE_float("top_p", None, "Sample of the nucleus.", 0.0, 1.0),
-    "temperature": flags.DEFINE_float("temperature", None, "Divides the logits.", lower_bound=1e-6),
-    "end_token_offset": flags.DEFINE_float(
-        "end_token_offset", None, "Added to the end token's logit."
-    ),
-    "seed": flags.DEFINE_integer("seed", None, "Of the sampling."),
-}
+from pipelines.cli.command_line import flag_values
+
+flags.DEFINE_string("model", None, "Model folder, or a pushed version.", required=True)
+flags.DEFINE_integer("max_objects", None, "Objects an image.", lower_bound=1)
+flags.DEFINE_integer("top_k", None, "Sample of the k likeliest; 1 greedy; 0 all.", lower_bound=0)
+flags.DEFINE_float("top_p", None, "Sample of the nucleus.", 0.0, 1.0)
+flags.DEFINE_float("temperature", None, "Divides the logits.", lower_bound=1e-6)
+flags.DEFINE_float("end_token_offset", None, "Added to the end token's logit.")
+flags.DEFINE_integer("seed", None, "Of the sampling.")
+
+_DECODING = ("max_objects", "top_k", "top_p", "temperature", "end_token_offset", "seed")
 
 
 def decoding_settings() -> dict[str, Any]:
     """The flags that were given: fields of `decoding.DecodeSettings`, and `seed`."""
-    return {name: flag.value for name, flag in _FLAGS.items() if flag.value is not None}
+    values = flag_values(*_DECODING)
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def define_detection_flags() -> None:
+    """The flags of commands that write what they find in images."""
+    flags.DEFINE_string("output", None, "Folder to write.", required=True)
+    flags.DEFINE_float("score_threshold", 0.3, "Least score of what is written or drawn.", 0.0, 1.0)
+    flags.DEFINE_integer("batch_size", 8, "Images decoded together.", lower_bound=1)
+    flags.DEFINE_enum(
+        "precision",
+        "float32",
+        ["float32", "bfloat16"],
+        "Of the network; bfloat16 is for accelerators.",
+    )

@@ -46,7 +46,7 @@ def run_locally(
     *,
     selected: Collection[str],
     on_start: Callable[[str], None],
-    on_end: Callable[[NodeRun], None],
+    on_cached: Callable[[str], None],
 ) -> list[NodeRun]:
     """Runs the nodes of a pipeline in order.
 
@@ -54,7 +54,7 @@ def run_locally(
       pipeline: with a metadata connection.
       selected: ids of the nodes that may run; the others must come from the cache.
       on_start: called with a node's id when it really runs, not when the cache serves it.
-      on_end: called with every finished node that produced something.
+      on_cached: called with the id of a node that the cache served.
 
     Returns:
       The finished nodes in order, without those that only look something up.
@@ -64,14 +64,11 @@ def run_locally(
       StageError: anything else that stopped a stage.
     """
     compiled = compiler.Compiler().compile(pipeline)
-    runtime_parameter_utils.substitute_runtime_parameter(
-        compiled, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: datetime.now().isoformat()}
-    )
+    run_id = {constants.PIPELINE_RUN_ID_PARAMETER_NAME: datetime.now().isoformat()}
+    runtime_parameter_utils.substitute_runtime_parameter(compiled, run_id)
     deployment = runner_utils.extract_local_deployment_config(compiled)
-    store = getattr(
-        deployment.metadata_connection_config,
-        deployment.metadata_connection_config.WhichOneof("connection_config"),
-    )
+    connection = deployment.metadata_connection_config
+    store = getattr(connection, connection.WhichOneof("connection_config"))
     runs = []
     for node in (element.pipeline_node for element in compiled.nodes):
         node_id = node.node_info.id
@@ -91,17 +88,14 @@ def run_locally(
         )
         if node_id not in deployment.executor_specs:
             continue
+        cached = watch.execution is None
+        if cached:
+            on_cached(node_id)
         with metadata.Metadata(store) as handle:
-            outputs = execution_lib.get_output_artifacts(handle, execution.execution_id)
-        runs.append(
-            NodeRun(
-                node_id=node_id,
-                seconds=time.monotonic() - started,
-                cached=watch.execution is None,
-                outputs={key: artifacts[0] for key, artifacts in outputs.items() if artifacts},
-            )
-        )
-        on_end(runs[-1])
+            found = execution_lib.get_output_artifacts(handle, execution.execution_id)
+        outputs = {key: artifacts[0] for key, artifacts in found.items() if artifacts}
+        seconds = time.monotonic() - started
+        runs.append(NodeRun(node_id=node_id, seconds=seconds, cached=cached, outputs=outputs))
     return runs
 
 
@@ -115,10 +109,8 @@ class _Watch:
 
     def operators(self) -> dict[Any, Any]:
         """TFX's own executor operators, watched."""
-        return {
-            spec: self._watched(operator)
-            for spec, operator in launcher.DEFAULT_EXECUTOR_OPERATORS.items()
-        }
+        operators = launcher.DEFAULT_EXECUTOR_OPERATORS
+        return {spec: self._watched(operator) for spec, operator in operators.items()}
 
     def _watched(self, operator: type) -> type:
         watch = self

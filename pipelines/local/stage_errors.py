@@ -23,14 +23,8 @@ def find_user_error(error: BaseException) -> UserError | None:
     Looks through the chain of causes, then through the texts of what Beam's workers reported.
     """
     chain = _chain(error)
-    for link in chain:
-        if isinstance(link, UserError):
-            return _without_beam(link)
-    for link in chain:
-        found = _in_text(str(link))
-        if found:
-            return found
-    return None
+    found = [_without_beam(link) for link in chain if isinstance(link, UserError)]
+    return next(iter(found or filter(None, map(_in_text, map(str, chain)))), None)
 
 
 class StageError(Exception):
@@ -61,14 +55,15 @@ def _chain(error: BaseException) -> list[BaseException]:
 
 
 def _without_beam(error: UserError) -> UserError:
-    message = _END_OF_MESSAGE.split(str(error), maxsplit=1)[0]
+    message = _message(str(error))
     return error if message == str(error) else type(error)(message)
 
 
 def _in_text(text: str) -> UserError | None:
-    matches = list(_AS_TEXT.finditer(text))
-    if not matches:
-        return None
-    match = matches[-1]
-    message = _END_OF_MESSAGE.split(text[match.end() :], maxsplit=1)[0]
-    return _KINDS[match.group(1)](message.strip())
+    # Of a pattern with a group: what stands before, then kind and message by turns.
+    _, *found = _AS_TEXT.split(text)
+    return _KINDS[found[-2]](_message(found[-1]).strip()) if found else None
+
+
+def _message(text: str) -> str:
+    return _END_OF_MESSAGE.split(text, maxsplit=1)[0]

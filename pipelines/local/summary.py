@@ -13,32 +13,20 @@ from typing import Any
 from etils import epath
 from rich import box
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from components.blessing import DECISION_FILE
 from pipelines.local.run import NodeRun
+from pipelines.pipeline import NODES
 from pipelines.request import Request
 from pix2seq_model.atomic_write import write_atomically, write_json
 from pix2seq_model.data.manifest import read_dataset_info
 from pix2seq_model.metrics.coco_metrics import METRIC_KEYS
-from pix2seq_model.model_folder.pushed import PUSHED_FILE
+from pix2seq_model.model_folder.pushed import pushed_record
 from pix2seq_model.reports.data_report import FILE_NAME as DATA_REPORT_FILE
 
 SUMMARY_FILE = "summary.json"
 REPORT_FILE = "report.html"
-TITLES = {
-    "PretrainExamples": "Convert the pretraining data",
-    "FinetuneExamples": "Convert the fine-tuning data",
-    "PretrainDataReport": "Report on the pretraining data",
-    "FinetuneDataReport": "Report on the fine-tuning data",
-    "PretrainCheckpoint": "Import the checkpoint",
-    "FinetuneCheckpoint": "Import the checkpoint",
-    "Pretrain": "Pretrain",
-    "Finetune": "Fine-tune",
-    "CocoEvaluator": "Evaluate",
-    "EvaluationReport": "Report on the evaluation",
-    "ModelPusher": "Push",
-}
 
 
 def summarize(request: Request, runs: Sequence[NodeRun], *, seconds: float) -> dict[str, Any]:
@@ -64,7 +52,7 @@ def summarize(request: Request, runs: Sequence[NodeRun], *, seconds: float) -> d
         "stages": [
             {
                 "node": run.node_id,
-                "title": TITLES[run.node_id],
+                "title": NODES[run.node_id][1],
                 "seconds": round(run.seconds, 1),
                 "cached": run.cached,
             }
@@ -76,9 +64,8 @@ def summarize(request: Request, runs: Sequence[NodeRun], *, seconds: float) -> d
             if f"{stage.capitalize()}Examples" in outputs
         },
     }
-    trained = [
-        outputs[s.capitalize()] for s in request.training_stages if s.capitalize() in outputs
-    ]
+    names = [stage.capitalize() for stage in request.training_stages]
+    trained = [outputs[name] for name in names if name in outputs]
     if trained:
         summary["model"] = trained[-1]["model"]
         summary["tensorboard"] = [paths["model_run"] for paths in trained]
@@ -90,7 +77,8 @@ def summarize(request: Request, runs: Sequence[NodeRun], *, seconds: float) -> d
         write_atomically(report, page.read_bytes())
         summary["report"] = str(report)
     if "ModelPusher" in outputs:
-        summary["push"] = _push(outputs["ModelPusher"]["pushed_model"])
+        record = pushed_record(outputs["ModelPusher"]["pushed_model"])
+        summary["push"] = {"pushed": record is not None, **(record or {})}
     return summary
 
 
@@ -159,41 +147,24 @@ def _evaluation(paths: dict[str, str], request: Request) -> dict[str, Any]:
     }
 
 
-def _push(folder: str) -> dict[str, Any]:
-    record = epath.Path(folder) / PUSHED_FILE
-    if not record.exists():
-        return {"pushed": False}
-    return {"pushed": True, **json.loads(record.read_text())}
-
-
 def _stage_table(summary: dict[str, Any]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, title=f"Pipeline {summary['name']}", title_justify="left")
-    table.add_column("Stage")
-    table.add_column("Time", justify="right")
-    table.add_column("")
+    table = Table("Stage", Column("Time", justify="right"), "", box=box.SIMPLE_HEAD)
+    table.title, table.title_justify = f"Pipeline {summary['name']}", "left"
     for stage in summary["stages"]:
-        table.add_row(
-            stage["title"], duration(stage["seconds"]), "from the cache" if stage["cached"] else ""
-        )
+        cached = "from the cache" if stage["cached"] else ""
+        table.add_row(stage["title"], duration(stage["seconds"]), cached)
     table.add_section()
     table.add_row("Total, start included", duration(summary["seconds"]), "")
     return table
 
 
 def _data_table(summary: dict[str, Any]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD)
-    table.add_column("Data")
-    table.add_column("Images", justify="right")
-    table.add_column("Objects", justify="right")
-    table.add_column("Set aside or fixed, by rule")
+    counts = (Column(name, justify="right") for name in ("Images", "Objects"))
+    table = Table("Data", *counts, "Set aside or fixed, by rule", box=box.SIMPLE_HEAD)
     for stage, data in summary["data"].items():
         for split, numbers in data["splits"].items():
-            table.add_row(
-                f"{stage} {split}",
-                f"{numbers['images']:,}",
-                f"{numbers['objects']:,}",
-                _defects(numbers["counts"]),
-            )
+            counted = (f"{numbers[kind]:,}" for kind in ("images", "objects"))
+            table.add_row(f"{stage} {split}", *counted, _defects(numbers["counts"]))
     return table
 
 
@@ -223,24 +194,16 @@ def _metric_table(summary: dict[str, Any]) -> Table:
 
 def _places(summary: dict[str, Any]) -> list[tuple[str, str]]:
     places = []
-    if "blessing" in summary:
-        blessing = summary["blessing"]
+    if blessing := summary.get("blessing"):
         verdict = "yes" if blessing["blessed"] else "NO"
         places.append(("Blessed", f"{verdict}: {'; '.join(blessing['reasons'])}"))
-    if "push" in summary:
-        push = summary["push"]
-        if not push["pushed"]:
-            places.append(("Pushed", "no, since it is not blessed"))
-        elif push["already_there"]:
-            places.append(("Pushed", f"{push['path']} (the same model was there already)"))
-        else:
-            places.append(("Pushed", push["path"]))
-    if "model" in summary:
-        places.append(("Model", summary["model"]))
-    if "report" in summary:
-        places.append(("Report", summary["report"]))
+    if push := summary.get("push"):
+        already = " (the same model was there already)" if push.get("already_there") else ""
+        pushed = f"{push['path']}{already}" if push["pushed"] else "no, since it is not blessed"
+        places.append(("Pushed", pushed))
+    places += [(key.capitalize(), summary[key]) for key in ("model", "report") if key in summary]
     reports = [data["report"] for data in summary["data"].values() if data["report"]]
-    places += [("Data report" if not i else "", report) for i, report in enumerate(reports)]
+    places += zip(("Data report", ""), reports)
     if "tensorboard" in summary:
         places.append(("TensorBoard", f"tensorboard --logdir={summary['pipeline_root']}"))
         places += [("", logdir) for logdir in summary["tensorboard"]]

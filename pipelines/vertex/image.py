@@ -7,11 +7,10 @@ import requests
 from pipelines import image_identity
 from pipelines.vertex.findings import TIMEOUT_S, Endpoints, Finding, reason
 
+_DOCKER, _OCI = "application/vnd.docker.distribution.manifest", "application/vnd.oci.image"
 _MANIFEST_TYPES = (
-    "application/vnd.docker.distribution.manifest.v2+json",
-    "application/vnd.docker.distribution.manifest.list.v2+json",
-    "application/vnd.oci.image.manifest.v1+json",
-    "application/vnd.oci.image.index.v1+json",
+    *(f"{_DOCKER}.v2+json", f"{_DOCKER}.list.v2+json"),
+    *(f"{_OCI}.manifest.v1+json", f"{_OCI}.index.v1+json"),
 )
 
 
@@ -29,9 +28,8 @@ def check_image(image: str, session: requests.Session, endpoints: Endpoints) -> 
     manifest = _manifest(session, base, reference or "latest")
     if manifest.status_code != 200:
         closed = not googles and manifest.status_code in (401, 403)
-        yield Finding(
-            what=f"image {image} cannot be read: {reason(manifest)}", fix=build, blocks=not closed
-        )
+        what = f"image {image} cannot be read: {reason(manifest)}"
+        yield Finding(what=what, fix=build, blocks=not closed)
         return
     digest = manifest.json()["config"]["digest"]
     config = session.get(f"{base}/blobs/{digest}", timeout=TIMEOUT_S).json()
@@ -42,10 +40,8 @@ def check_image(image: str, session: requests.Session, endpoints: Endpoints) -> 
     ):
         found = labels.get(label, "no label")
         if found != here:
-            yield Finding(
-                what=f"image {image} was built with other {kind} than here ({found}, here {here})",
-                fix=build,
-            )
+            what = f"image {image} was built with other {kind} than here ({found}, here {here})"
+            yield Finding(what=what, fix=build)
 
 
 def _manifest(session: requests.Session, base: str, reference: str) -> requests.Response:

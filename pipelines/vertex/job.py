@@ -14,36 +14,33 @@ if TYPE_CHECKING:
     from tfx.orchestration.pipeline import Pipeline
 
 
-def write_job(request: Request, *, job_file: str) -> Path:
+# Beam's arguments that have two names.
+_OTHER_NAMES = {"worker_machine_type": "machine_type", "disk_size_gb": "worker_disk_size_gb"}
+
+
+def write_job(request: Request, path: Path) -> None:
     """Compiles the pipeline to a job file, without touching the network.
 
     Args:
       request: completed by `on_cloud`.
-      job_file: where to write; "" for `<pipeline name>.json` in the working folder.
-
-    Returns:
-      The file.
+      path: where to write.
 
     Raises:
       ConfigError: the file cannot be written.
     """
-    from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner
+    from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner as vertex
 
     from pipelines.pipeline import create_pipeline
 
-    path = job_path(request, job_file)
-    runner_config = kubeflow_v2_dag_runner.KubeflowV2DagRunnerConfig(
-        default_image=request.target.image
-    )
+    image = vertex.KubeflowV2DagRunnerConfig(default_image=request.target.image)
     pipeline = create_pipeline(request)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        kubeflow_v2_dag_runner.KubeflowV2DagRunner(
-            runner_config, output_dir=str(path.parent), output_filename=path.name
+        vertex.KubeflowV2DagRunner(
+            image, output_dir=str(path.parent), output_filename=path.name
         ).run(pipeline, parameter_values=_defaults(pipeline))
     except OSError as error:
         raise ConfigError(f"--job_file={path} cannot be written: {error.strerror}.") from error
-    return path
 
 
 def _defaults(pipeline: "Pipeline") -> dict[str, str]:
@@ -58,11 +55,6 @@ def _defaults(pipeline: "Pipeline") -> dict[str, str]:
     }
 
 
-def job_path(request: Request, job_file: str) -> Path:
-    """Where the job is written; "" is for `<pipeline name>.json` in the working folder."""
-    return Path(job_file or f"{request.pipeline_name}.json").absolute()
-
-
 def on_cloud(request: Request, *, image: str) -> Request:
     """Checks a request for Vertex AI and completes it: cloud target, Dataflow's arguments.
 
@@ -73,21 +65,17 @@ def on_cloud(request: Request, *, image: str) -> Request:
     Raises:
       ConfigError: a flag or a setting is missing or cannot work; names it.
     """
-    from apache_beam.options.pipeline_options import (
-        GoogleCloudOptions,
-        PipelineOptions,
-        StandardOptions,
-    )
+    from apache_beam.options import pipeline_options as beam
 
-    options = PipelineOptions(list(request.beam_args))
-    google = options.view_as(GoogleCloudOptions)
-    _require(
-        {
-            "--image": (image, "the container image that holds this project"),
-            "--project": (google.project, "the id of the Google Cloud project"),
-            "--region": (google.region, "the region, such as europe-west4"),
-        }
-    )
+    options = beam.PipelineOptions(list(request.beam_args))
+    google = options.view_as(beam.GoogleCloudOptions)
+    needed = {
+        "--image (the container image that holds this project)": image,
+        "--project (the id of the Google Cloud project)": google.project,
+        "--region (the region, such as europe-west4)": google.region,
+    }
+    if missing := [flag for flag, value in needed.items() if not value]:
+        raise ConfigError(f"--orchestrator=vertex needs {', '.join(missing)}.")
     if not request.pipeline_root.startswith("gs://"):
         raise ConfigError(
             f"--pipeline_root={request.pipeline_root}: Vertex AI writes to a bucket; give a place "
@@ -98,48 +86,40 @@ def on_cloud(request: Request, *, image: str) -> Request:
             f"--config={request.config_name}: on Vertex AI the config is read from the image, and "
             "this file lies outside the project. Move it to configs/ and build the image again."
         )
-    machines = request.config.cloud
-    cloud = CloudTarget(
-        project=google.project, region=google.region, image=image, machines=machines
-    )
-    beam_args = request.beam_args
-    if options.view_as(StandardOptions).runner == "DataflowRunner":
-        beam_args = _dataflow_args(
-            beam_args,
-            cloud,
-            temp_location=f"{request.pipeline_root}/beam_temp",
-            labels=cloud.labels(request.pipeline_name),
-        )
+    place = {"project": google.project, "region": google.region}
+    cloud = CloudTarget(**place, image=image, machines=request.config.cloud)
+    if options.view_as(beam.StandardOptions).runner == "DataflowRunner":
+        beam_args = _dataflow_args(request, cloud)
     else:
-        beam_args = local_beam_args(beam_args)  # In the step's own container.
+        beam_args = local_beam_args(request.beam_args)  # In the step's own container.
     return dataclasses.replace(request, beam_args=beam_args, cloud=cloud)
 
 
-def _dataflow_args(
-    given: tuple[str, ...], cloud: CloudTarget, *, temp_location: str, labels: dict[str, str]
-) -> tuple[str, ...]:
+def _dataflow_args(request: Request, cloud: CloudTarget) -> tuple[str, ...]:
     """Beam's arguments with those of the config that were not given."""
     wanted = cloud.machines.dataflow
     defaults = {
-        "temp_location": temp_location,
+        "temp_location": f"{request.pipeline_root}/beam_temp",
         "sdk_container_image": wanted.image or cloud.image,
         # Workers find Beam in the image; nothing is installed when they start.
         "sdk_location": "container",
         # Dataflow is told no list of the packages that are installed here.
         "experiments": "disable_logging_submission_environment",
-        "max_num_workers": str(wanted.max_num_workers),
+        "max_num_workers": wanted.max_num_workers,
+        "worker_machine_type": wanted.machine_type,
+        "disk_size_gb": wanted.disk_size_gb,
+        "service_account_email": cloud.machines.service_account,
     }
-    if not {"worker_machine_type", "machine_type"} & _names(given):
-        defaults["worker_machine_type"] = wanted.machine_type
-    if not {"worker_disk_size_gb", "disk_size_gb"} & _names(given):
-        defaults["disk_size_gb"] = str(wanted.disk_size_gb)
-    if cloud.machines.service_account:
-        defaults["service_account_email"] = cloud.machines.service_account
+    given = {argument.lstrip("-").partition("=")[0] for argument in request.beam_args}
+    for name, other_name in _OTHER_NAMES.items():
+        if other_name in given:
+            del defaults[name]
+    labels = cloud.labels(request.pipeline_name)
     region = (f"--region={wanted.region}",) if wanted.region else ()  # The last one counts.
     return (
-        *(f"--{name}={value}" for name, value in defaults.items() if name not in _names(given)),
+        *(f"--{name}={value}" for name, value in defaults.items() if value and name not in given),
         *(f"--labels={name}={value}" for name, value in labels.items()),
-        *given,
+        *request.beam_args,
         *region,
     )
 
@@ -176,13 +156,3 @@ def places_on_this_machine(request: Request) -> list[str]:
         for name, place in places.items()
         if place and not place.startswith(("gs://", "/gcs/"))
     ]
-
-
-def _require(flags: dict[str, tuple[str | None, str]]) -> None:
-    missing = [f"{flag} ({meaning})" for flag, (value, meaning) in flags.items() if not value]
-    if missing:
-        raise ConfigError(f"--orchestrator=vertex needs {', '.join(missing)}.")
-
-
-def _names(beam_args: tuple[str, ...]) -> set[str]:
-    return {argument.lstrip("-").partition("=")[0] for argument in beam_args}

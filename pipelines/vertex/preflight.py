@@ -6,7 +6,10 @@ Asks Google's REST interfaces with the user's own credentials; changes nothing.
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import google.auth
 import requests
+from google.auth.exceptions import GoogleAuthError
+from google.auth.transport import requests as google_requests
 
 from pipelines.request import Request
 from pipelines.vertex.findings import TIMEOUT_S, Endpoints, Finding, reason
@@ -20,13 +23,13 @@ _PERMISSIONS = {
 }
 _DATAFLOW_PERMISSIONS = {"dataflow.jobs.cancel": "roles/dataflow.developer"}
 # What the jobs' service account needs, and what grants as much.
-_ACCOUNT_ROLES = ("roles/aiplatform.user", "roles/storage.objectAdmin")
-_DATAFLOW_ACCOUNT_ROLES = ("roles/dataflow.developer", "roles/dataflow.worker")
-_WIDER_ROLES = {
-    "roles/aiplatform.user": {"roles/aiplatform.admin"},
-    "roles/storage.objectAdmin": {"roles/storage.admin"},
-    "roles/dataflow.developer": {"roles/dataflow.admin"},
-    "roles/dataflow.worker": set(),
+_ACCOUNT_ROLES = {
+    "roles/aiplatform.user": "roles/aiplatform.admin",
+    "roles/storage.objectAdmin": "roles/storage.admin",
+}
+_DATAFLOW_ACCOUNT_ROLES = {
+    "roles/dataflow.developer": "roles/dataflow.admin",
+    "roles/dataflow.worker": "roles/dataflow.worker",
 }
 _WIDEST_ROLES = {"roles/owner", "roles/editor"}
 _YOU = '"user:$(gcloud config get account)"'
@@ -48,9 +51,11 @@ def preflight(
       endpoints: where to ask.
     """
     if session is None:
-        session, finding = _authorized_session()
-        if finding:
-            return [finding]
+        try:
+            session = _authorized_session()
+        except GoogleAuthError as error:
+            what = f"no credentials for Google Cloud ({type(error).__name__})"
+            return [Finding(what=what, fix="gcloud auth application-default login")]
     check = _Checks(request, session, endpoints or Endpoints())
     steps: tuple[Callable[[], Iterator[Finding]], ...] = (
         *(check.apis, check.region, check.bucket, check.image, check.accelerators),
@@ -61,30 +66,15 @@ def preflight(
         try:
             findings += step()
         except requests.RequestException as error:
-            findings.append(
-                Finding(
-                    what=f"{step.__name__.replace('_', ' ')}: no answer ({error})",
-                    fix="look at the network and try again",
-                )
-            )
+            what = f"{step.__name__.replace('_', ' ')}: no answer ({error})"
+            findings.append(Finding(what=what, fix="look at the network and try again"))
     return findings
 
 
-def _authorized_session() -> tuple[Any, Finding | None]:
-    import google.auth
-    from google.auth.exceptions import GoogleAuthError
-    from google.auth.transport.requests import AuthorizedSession
-    from google.auth.transport.requests import Request as AuthRequest
-
-    try:
-        credentials, _ = google.auth.default(scopes=[_SCOPE])
-        credentials.refresh(AuthRequest())
-    except GoogleAuthError as error:
-        return None, Finding(
-            what=f"no credentials for Google Cloud ({type(error).__name__})",
-            fix="gcloud auth application-default login",
-        )
-    return AuthorizedSession(credentials), None
+def _authorized_session() -> requests.Session:
+    credentials, _ = google.auth.default(scopes=[_SCOPE])
+    credentials.refresh(google_requests.Request())
+    return google_requests.AuthorizedSession(credentials)
 
 
 class _Checks:
@@ -92,16 +82,14 @@ class _Checks:
         self._request, self._session, self._at = request, session, endpoints
         self._project, self._region = request.target.project, request.target.region
         self._machines = request.target.machines
+        self._project_address = f"{self._at.resource_manager}/v1/projects/{self._project}"
         self._dataflow = "--runner=DataflowRunner" in request.beam_args
 
     def apis(self) -> Iterator[Finding]:
         wanted = (*_APIS, "dataflow") if self._dataflow else _APIS
-        names = "&".join(
-            f"names=projects/{self._project}/services/{api}.googleapis.com" for api in wanted
-        )
-        answer = self._get(
-            f"{self._at.service_usage}/v1/projects/{self._project}/services:batchGet?{names}"
-        )
+        services = f"projects/{self._project}/services"
+        names = "&".join(f"names={services}/{api}.googleapis.com" for api in wanted)
+        answer = self._get(f"{self._at.service_usage}/v1/{services}:batchGet?{names}")
         if answer.status_code != 200:
             yield Finding(
                 what=f"project {self._project} cannot be looked at: {reason(answer)}",
@@ -165,8 +153,7 @@ class _Checks:
         if missing := sorted({*_BUCKET_PERMISSIONS} - {*granted}):
             yield Finding(
                 what=f"on gs://{bucket} you lack {', '.join(missing)}",
-                fix=f"gcloud storage buckets add-iam-policy-binding gs://{bucket} "
-                f"--member={_YOU} --role=roles/storage.objectAdmin",
+                fix=_grant("storage buckets", f"gs://{bucket}", "roles/storage.objectAdmin"),
             )
 
     def image(self) -> Iterator[Finding]:
@@ -177,26 +164,22 @@ class _Checks:
 
     def permissions(self) -> Iterator[Finding]:
         wanted = _PERMISSIONS | (_DATAFLOW_PERMISSIONS if self._dataflow else {})
-        answer = self._post(
-            f"{self._at.resource_manager}/v1/projects/{self._project}:testIamPermissions",
-            {"permissions": list(wanted)},
-        )
+        asked = {"permissions": list(wanted)}
+        answer = self._post(f"{self._project_address}:testIamPermissions", asked)
         granted = answer.json().get("permissions", []) if answer.status_code == 200 else []
         for role in sorted({role for name, role in wanted.items() if name not in granted}):
             yield Finding(
                 what=f"in project {self._project} you lack what {role} grants",
-                fix=f"gcloud projects add-iam-policy-binding {self._project} --member={_YOU} "
-                f"--role={role}",
+                fix=_grant("projects", self._project, role),
             )
 
     def service_account(self) -> Iterator[Finding]:
         account = self._machines.service_account
         if not account:
             return
-        answer = self._post(
-            f"{self._at.iam}/v1/projects/-/serviceAccounts/{account}:testIamPermissions",
-            {"permissions": ["iam.serviceAccounts.actAs"]},
-        )
+        address = f"{self._at.iam}/v1/projects/-/serviceAccounts/{account}"
+        asked = {"permissions": ["iam.serviceAccounts.actAs"]}
+        answer = self._post(f"{address}:testIamPermissions", asked)
         if answer.status_code == 404:
             name, _, rest = account.partition("@")
             yield Finding(
@@ -206,16 +189,14 @@ class _Checks:
         elif answer.status_code != 200 or not answer.json().get("permissions"):
             yield Finding(
                 what=f"you may not start jobs as {account}: {reason(answer)}",
-                fix=f"gcloud iam service-accounts add-iam-policy-binding {account} "
-                f"--member={_YOU} --role=roles/iam.serviceAccountUser --project={self._project}",
+                fix=_grant("iam service-accounts", account, "roles/iam.serviceAccountUser")
+                + f" --project={self._project}",
             )
 
     def service_account_roles(self) -> Iterator[Finding]:
         """What the jobs need to do their work, as far as the project's own policy says it."""
         account = self._machines.service_account or self._default_account()
-        answer = self._post(
-            f"{self._at.resource_manager}/v1/projects/{self._project}:getIamPolicy", {}
-        )
+        answer = self._post(f"{self._project_address}:getIamPolicy", {})
         if answer.status_code != 200 or not account:
             yield Finding(
                 what=f"the roles of the jobs' service account cannot be read: {reason(answer)}",
@@ -229,19 +210,18 @@ class _Checks:
             for binding in answer.json().get("bindings", [])
             if member in binding.get("members", [])
         }
-        wanted = _ACCOUNT_ROLES + (_DATAFLOW_ACCOUNT_ROLES if self._dataflow else ())
-        for role in wanted:
-            if not held & ({role} | _WIDER_ROLES[role] | _WIDEST_ROLES):
+        wanted = _ACCOUNT_ROLES | (_DATAFLOW_ACCOUNT_ROLES if self._dataflow else {})
+        for role, wider in wanted.items():
+            if not held & {role, wider, *_WIDEST_ROLES}:
                 yield Finding(
                     what=f"the jobs' service account {account} lacks {role} in project "
                     f"{self._project}",
-                    fix=f"gcloud projects add-iam-policy-binding {self._project} "
-                    f"--member={member} --role={role}",
+                    fix=_grant("projects", self._project, role, member=member),
                 )
 
     def _default_account(self) -> str:
         """Compute Engine's, which Vertex AI takes where none is named; "" if not found out."""
-        answer = self._get(f"{self._at.resource_manager}/v1/projects/{self._project}")
+        answer = self._get(self._project_address)
         number = answer.json().get("projectNumber") if answer.status_code == 200 else None
         return f"{number}-compute@developer.gserviceaccount.com" if number else ""
 
@@ -250,6 +230,11 @@ class _Checks:
 
     def _post(self, address: str, content: dict[str, Any]) -> requests.Response:
         return self._session.post(address, json=content, timeout=TIMEOUT_S)
+
+
+def _grant(kind: str, name: str, role: str, *, member: str = _YOU) -> str:
+    """The command that grants a role on a thing of Google Cloud's."""
+    return f"gcloud {kind} add-iam-policy-binding {name} --member={member} --role={role}"
 
 
 def _region_prefix(location: str) -> str:

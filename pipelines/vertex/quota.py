@@ -42,30 +42,20 @@ def _wanted_accelerators(request: Request) -> Iterator[tuple[str, str, str, int,
     """Of each use: its name, the quota's, the kind, how many, and the setting that lowers it."""
     machines, endpoint = request.target.machines, request.config.push.endpoint
     training, evaluation = machines.training, machines.evaluation
+    quota = "training_preemptible" if training.spot else "training"
     # The steps of a pipeline count as training.
-    uses = [
-        (
-            *("training", "training_preemptible" if training.spot else "training", training),
-            *(training.worker_count, "cloud.training.worker_count"),
-        ),
-        ("evaluation", "training", evaluation, 1, "cloud.evaluation.accelerator_count"),
-    ]
+    uses = {
+        ("training", "cloud.training.worker_count"): (quota, training, training.worker_count),
+        ("evaluation", "cloud.evaluation.accelerator_count"): ("training", evaluation, 1),
+    }
     if endpoint.name and "push" in request.stages:
-        uses.append(
-            (
-                "the endpoint",
-                "serving",
-                endpoint,
-                endpoint.max_replicas,
-                "push.endpoint.max_replicas",
-            )
-        )
-    for use, quota_of, machine, count, setting in uses:
+        served = ("serving", endpoint, endpoint.max_replicas)
+        uses["the endpoint", "push.endpoint.max_replicas"] = served
+    for (use, setting), (quota_of, machine, count) in uses.items():
         if machine.accelerator_count:
-            kind = (
-                machine.accelerator_type.lower().replace("tesla_", "").replace("h100_80gb", "h100")
-            )
-            unit = kind if kind.startswith("tpu_") else f"{kind}_gpus"
+            kind = machine.accelerator_type.lower().replace("tesla_", "")
+            unit = kind.replace("h100_80gb", "h100")
+            unit += "" if kind.startswith("tpu_") else "_gpus"
             metric = f"aiplatform.googleapis.com/custom_model_{quota_of}_{unit}"
             yield use, metric, machine.accelerator_type, machine.accelerator_count * count, setting
 

@@ -21,48 +21,33 @@ _RUNNING_JOBS = ("QUEUED", "PENDING", "RUNNING")
 _PATIENCE = 15  # questions in a row that are not answered, before following gives up
 
 
-def submit(
-    request: Request,
-    job_file: Path,
-    *,
-    parameters: Mapping[str, str] | None = None,
-    credentials: Any = None,
-) -> Any:
+def submit(request: Request, job_file: Path, parameters: Mapping[str, str]) -> Any:
     """Submits a compiled job; returns the client's `PipelineJob`.
 
     Args:
       request: completed by `vertex_job.on_cloud`.
       job_file: what `vertex_job.write_job` wrote, now or earlier.
       parameters: of the job, to have other values than the file says.
-      credentials: the user's own if None.
 
     Raises:
       ConfigError: the job has no such parameter.
     """
-    job = _job(request, job_file, parameters, credentials)
+    job = _job(request, job_file, parameters)
     job.submit(service_account=request.target.machines.service_account or None)
     return job
 
 
-def schedule(
-    request: Request,
-    job_file: Path,
-    cron: str,
-    *,
-    parameters: Mapping[str, str] | None = None,
-    credentials: Any = None,
-) -> Any:
+def schedule(request: Request, job_file: Path, parameters: Mapping[str, str], *, cron: str) -> Any:
     """Lets Vertex AI submit the job again and again; returns the client's `PipelineJobSchedule`.
 
     Args:
+      request, job_file, parameters: see `submit`.
       cron: minute, hour, day, month, weekday; "TZ=Europe/Berlin 0 3 * * 1" names a time zone.
-      request, job_file, parameters, credentials: see `submit`.
 
     Raises:
       ConfigError: the job has no such parameter.
     """
-    job = _job(request, job_file, parameters, credentials)
-    return job.create_schedule(
+    return _job(request, job_file, parameters).create_schedule(
         cron=cron,
         display_name=request.pipeline_name,
         max_concurrent_run_count=1,  # Two runs of the same training would share its checkpoints.
@@ -70,13 +55,11 @@ def schedule(
     )
 
 
-def _job(
-    request: Request, job_file: Path, parameters: Mapping[str, str] | None, credentials: Any
-) -> Any:
+def _job(request: Request, job_file: Path, parameters: Mapping[str, str]) -> Any:
     from google.cloud import aiplatform
 
     named = parameters_of(job_file)
-    for name in parameters or {}:
+    for name in parameters:
         if name not in named:
             raise ConfigError(
                 f"--parameters: the job has no parameter {name!r}; it has {', '.join(named)}."
@@ -85,13 +68,12 @@ def _job(
         display_name=request.pipeline_name,
         template_path=str(job_file),
         pipeline_root=request.pipeline_root,
-        parameter_values=dict(parameters or {}),
+        parameter_values=dict(parameters),
         # As compiled: True would have the latest blessed model looked up in the cache too.
         enable_caching=None if request.use_cache else False,
         labels=request.target.labels(request.pipeline_name),
         project=request.target.project,
         location=request.target.region,
-        credentials=credentials,
     )
 
 
@@ -104,37 +86,28 @@ def console_link(job: Any, request: Request) -> str:
     )
 
 
-def follow(
-    job: Any,
-    console: Console,
-    *,
-    cancel: Callable[[], None],
-    ask: Callable[[str], str] = input,
-    sleep: Callable[[float], None] = time.sleep,
-) -> int:
+def follow(job: Any, console: Console, *, cancel: Callable[[], None]) -> int:
     """Shows the run's steps until it ends; on Ctrl-C asks whether to cancel it.
 
     Args:
       job: as `submit` returns it.
       console: to show it on.
       cancel: stops the run and all that it started.
-      ask: puts a question to the user.
-      sleep: waits some seconds.
 
     Returns:
       The exit status: 0 if the run succeeded or continues unwatched, 1 if it failed, 130 if it was
       cancelled.
     """
     try:
-        _watch(job, console, sleep)
+        _watch(job, console)
     except KeyboardInterrupt:
-        if ask("Cancel the run in the cloud? [y/N] ").strip().lower() not in ("y", "yes"):
+        if input("Cancel the run in the cloud? [y/N] ").strip().lower() not in ("y", "yes"):
             console.print("The run continues; nothing follows it here any more.")
             return 0
         cancel()
         console.print("Cancelling ...")
         try:
-            _watch(job, console, sleep)
+            _watch(job, console)
         except KeyboardInterrupt:
             console.print("It was told to stop; nothing follows it here any more.")
             return 130
@@ -146,7 +119,7 @@ def follow(
     return {"SUCCEEDED": 0, "CANCELLED": 130}.get(state, 1)
 
 
-def cancel(job: Any, request: Request, *, credentials: Any = None) -> None:
+def cancel(job: Any, request: Request) -> None:
     """Cancels a run, the custom jobs that train for it, and its jobs on Dataflow.
 
     Vertex AI ends a run's steps, not what these started elsewhere, and that would go on costing.
@@ -161,26 +134,21 @@ def cancel(job: Any, request: Request, *, credentials: Any = None) -> None:
         filter=f"{label} AND ({states})",
         project=request.target.project,
         location=request.target.region,
-        credentials=credentials,
     )
     for custom_job in training:
         if custom_job.create_time >= job.create_time:
             custom_job.cancel()
     if "--runner=DataflowRunner" in request.beam_args:
-        _cancel_on_dataflow(request, since=job.create_time, credentials=credentials)
+        _cancel_on_dataflow(request, since=job.create_time)
 
 
-def _cancel_on_dataflow(request: Request, *, since: datetime, credentials: Any) -> None:
+def _cancel_on_dataflow(request: Request, *, since: datetime) -> None:
     from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
-    from google.api_core.client_options import ClientOptions
     from google.cloud import dataflow_v1beta3 as dataflow
 
     options = PipelineOptions(list(request.beam_args)).view_as(GoogleCloudOptions)
-    own_endpoint = options.dataflow_endpoint
     client = dataflow.JobsV1Beta3Client(
-        credentials=credentials,
-        transport="rest",
-        client_options=ClientOptions(api_endpoint=own_endpoint) if own_endpoint else None,
+        transport="rest", client_options={"api_endpoint": options.dataflow_endpoint}
     )
     place = {"project_id": options.project, "location": options.region}
     active = dataflow.ListJobsRequest(filter=dataflow.ListJobsRequest.Filter.ACTIVE, **place)
@@ -191,7 +159,7 @@ def _cancel_on_dataflow(request: Request, *, since: datetime, credentials: Any) 
             client.update_job(dataflow.UpdateJobRequest(job_id=found.id, job=stop, **place))
 
 
-def _watch(job: Any, console: Console, sleep: Callable[[float], None]) -> None:
+def _watch(job: Any, console: Console) -> None:
     """Shows the steps until the run ends; Google's not answering for a while is no end."""
     from google.api_core.exceptions import GoogleAPICallError
 
@@ -199,16 +167,16 @@ def _watch(job: Any, console: Console, sleep: Callable[[float], None]) -> None:
     with Live(_table(job), console=console, refresh_per_second=1) as live:
         while True:
             try:
-                if _name(job.state) in _ENDED:
-                    live.update(_table(job))
-                    return
+                ended = _name(job.state) in _ENDED
                 live.update(_table(job))
+                if ended:
+                    return
                 unanswered = 0
             except (GoogleAPICallError, ConnectionError):
                 unanswered += 1
                 if unanswered > _PATIENCE:
                     raise
-            sleep(_POLL_S)
+            time.sleep(_POLL_S)
 
 
 def _table(job: Any) -> Table:

@@ -17,7 +17,7 @@ from typing import Any
 from etils import epath
 from ml_collections import ConfigDict
 
-from pix2seq_model.ablation.settings import AblationSettings, DrawSettings
+from pix2seq_model.ablation.settings import AblationSettings
 from pix2seq_model.atomic_write import write_json
 from pix2seq_model.errors import ConfigError, DataError
 from pix2seq_model.experiment import validation as experiment
@@ -105,9 +105,7 @@ def ablation_settings(config: ConfigDict) -> AblationSettings:
         raise ConfigError(
             f"the config {config.name!r} has no section `ablation`: start from configs/ablation.py"
         )
-    fields = section.to_dict()
-    fields["draw"] = build_settings(DrawSettings, fields["draw"], "ablation.draw")
-    settings = build_settings(AblationSettings, fields, "ablation")
+    settings = build_settings(AblationSettings, section.to_dict(), "ablation")
     vocabulary = experiment.vocabulary(config)
     most_bins = vocabulary.vocab_size - vocabulary.coord_shift
     if max(settings.bins, default=0) > most_bins:

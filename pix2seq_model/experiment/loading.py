@@ -6,11 +6,10 @@ the colon being the argument. A remote step is handed that name and the override
 """
 
 import ast
-import contextlib
 import difflib
-import importlib.util
 import inspect
-from collections.abc import Iterator, Sequence
+import runpy
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,9 +47,7 @@ def load_config(
     """
     path, _, argument = name.partition(":")
     config = _call_get_config(_find(path), argument)
-    config.lock()
-    for override in overrides:
-        _override(config, override, name)
+    _override(config, overrides, name)
     if stage is None:
         validate(config)
     else:
@@ -67,9 +64,7 @@ def override_section(
       ConfigError: an override is wrong; says what to change.
     """
     config = ConfigDict({name: section})
-    config.lock()
-    for override in overrides:
-        _override(config, override, f"section {name}")
+    _override(config, overrides, f"section {name}")
     return config[name].to_dict()
 
 
@@ -77,48 +72,38 @@ def _find(path: str) -> Path:
     for candidate in (Path(path), _PROJECT_ROOT / path):
         if candidate.is_file():
             return candidate.resolve()
-    known = sorted(
-        f"configs/{file.name}"
-        for file in (_PROJECT_ROOT / "configs").glob("*.py")
-        if file.stem not in ("__init__", "base")
-    )
-    raise ConfigError(f"config {path!r} does not exist; this project has {', '.join(known)}.")
+    files = {file.name for file in (_PROJECT_ROOT / "configs").glob("*.py")}
+    known = ", ".join(f"configs/{name}" for name in sorted(files - {"__init__.py", "base.py"}))
+    raise ConfigError(f"config {path!r} does not exist; this project has {known}.")
 
 
 def _call_get_config(path: Path, argument: str) -> ConfigDict:
-    spec = importlib.util.spec_from_file_location(f"experiment_config_{path.stem}", path)
-    if spec is None or spec.loader is None:
-        raise ConfigError(f"config {path} is no Python file.")
-    module = importlib.util.module_from_spec(spec)
-    with _reading(path):
-        spec.loader.exec_module(module)
-    get_config = getattr(module, "get_config", None)
-    if get_config is None:
-        raise ConfigError(f"config {path} has no function get_config().")
-    takes_argument = bool(inspect.signature(get_config).parameters)
-    if argument and not takes_argument:
-        raise ConfigError(f"config {path} takes no argument; {argument!r} was given.")
-    with _reading(path):
-        config = get_config(argument) if argument else get_config()
-    if not isinstance(config, ConfigDict):
-        raise ConfigError(f"config {path}: get_config() must return a ConfigDict.")
-    return config
-
-
-@contextlib.contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    """Turns what goes wrong in a config file into a ConfigError."""
     try:
-        yield
+        get_config = runpy.run_path(str(path)).get("get_config")
+        if get_config is None:
+            raise ConfigError(f"config {path} has no function get_config().")
+        if argument and not inspect.signature(get_config).parameters:
+            raise ConfigError(f"config {path} takes no argument; {argument!r} was given.")
+        config = get_config(argument) if argument else get_config()
     except ConfigError:
         raise
     except Exception as error:
         raise ConfigError(
             f"config {path} cannot be read: {type(error).__name__}: {error}"
         ) from error
+    if not isinstance(config, ConfigDict):
+        raise ConfigError(f"config {path}: get_config() must return a ConfigDict.")
+    return config
 
 
-def _override(config: ConfigDict, override: str, source: str) -> None:
+def _override(config: ConfigDict, overrides: Sequence[str], source: str) -> None:
+    """Locks a config and applies overrides."""
+    config.lock()
+    for override in overrides:
+        _override_one(config, override, source)
+
+
+def _override_one(config: ConfigDict, override: str, source: str) -> None:
     key, equals, text = override.partition("=")
     if not equals:
         raise ConfigError(f"override {override!r}: write section.field=value.")

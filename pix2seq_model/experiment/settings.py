@@ -71,9 +71,6 @@ class PushSettings:
     destination: str = ""
     endpoint: EndpointSettings = dataclasses.field(default_factory=EndpointSettings)
 
-    def __post_init__(self) -> None:
-        check_settings(self, "push")
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DataflowMachines:
@@ -91,9 +88,6 @@ class DataflowMachines:
     machine_type: str = "n2-standard-4"
     max_num_workers: int = setting(20, at_least=1)
     disk_size_gb: int = setting(50, at_least=1)
-
-    def __post_init__(self) -> None:
-        check_settings(self, "cloud.dataflow")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -117,9 +111,6 @@ class TrainingMachines:
     restart: bool = True
     max_days: float = setting(7.0, above=0)
 
-    def __post_init__(self) -> None:
-        check_settings(self, "cloud.training")
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EvaluationMachine:
@@ -129,9 +120,6 @@ class EvaluationMachine:
     memory_gb: float = setting(32.0, above=0)
     accelerator_type: str = "NVIDIA_TESLA_T4"
     accelerator_count: int = setting(1, at_least=0)
-
-    def __post_init__(self) -> None:
-        check_settings(self, "cloud.evaluation")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

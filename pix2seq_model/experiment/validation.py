@@ -13,19 +13,9 @@ from ml_collections import ConfigDict
 from pix2seq_model.data.settings import DataSettings
 from pix2seq_model.errors import ConfigError
 from pix2seq_model.evaluation.settings import BlessingSettings, EvaluationSettings
-from pix2seq_model.experiment.settings import (
-    CloudSettings,
-    DataflowMachines,
-    EndpointSettings,
-    EvaluationMachine,
-    PushSettings,
-    StageSource,
-    TrainingMachines,
-)
-from pix2seq_model.input_pipeline.settings import Augmentation
+from pix2seq_model.experiment.settings import CloudSettings, PushSettings, StageSource
 from pix2seq_model.network.config import ModelConfig
-from pix2seq_model.setting_checks import build_settings, check_settings
-from pix2seq_model.tokens.settings import SequenceSettings
+from pix2seq_model.setting_checks import build_settings
 from pix2seq_model.tokens.vocabulary import Vocabulary
 from pix2seq_model.training.settings import STAGES, StageSettings, TrainingRun
 
@@ -36,18 +26,18 @@ def validate(config: ConfigDict) -> None:
     """Raises ConfigError at the first value that cannot work."""
     _check_sections(config)
     for stage in STAGES:
-        _, source = _stage_parts(config, stage)
-        check_settings(build_settings(StageSource, source, stage), stage)
+        build_settings(StageSource, _taken(StageSource, config[stage].to_dict()), stage)
     stages = enabled_stages(config)
     if not stages:
         raise ConfigError("pretrain.enabled and finetune.enabled are both false: enable one.")
     for stage in stages:
-        data_settings(config, stage)
+        section = f"data.{stage}"
+        build_settings(DataSettings, config.data[stage].to_dict(), section, prefix=f"{section}.")
         validate_stage(config, stage)
     evaluation_settings(config.evaluation.to_dict())
     _check_split(config, stages[-1], "evaluation")
-    push_settings(config)
-    cloud_settings(config)
+    build_settings(PushSettings, config.push.to_dict(), "push")
+    build_settings(CloudSettings, config.cloud.to_dict(), "cloud")
 
 
 def validate_stage(config: ConfigDict, stage: str) -> None:
@@ -73,16 +63,8 @@ def vocabulary(config: ConfigDict) -> Vocabulary:
 
 def model_config(config: ConfigDict, stage: str) -> ModelConfig:
     """The architecture at the image size of one stage."""
-    image_size = config[stage].image_size
-    return build_settings(
-        ModelConfig, {"image_size": image_size, **config.model.to_dict()}, "model"
-    )
-
-
-def data_settings(config: ConfigDict, stage: str) -> DataSettings:
-    """Where a stage's data set lies."""
-    section = f"data.{stage}"
-    return build_settings(DataSettings, config.data[stage].to_dict(), section, prefix=f"{section}.")
+    fields = {"image_size": config[stage].image_size, **config.model.to_dict()}
+    return build_settings(ModelConfig, fields, "model")
 
 
 def stage_settings(config: ConfigDict, stage: str) -> StageSettings:
@@ -91,9 +73,8 @@ def stage_settings(config: ConfigDict, stage: str) -> StageSettings:
     Raises:
       ConfigError: a value that cannot work; names the stage.
     """
-    fields, _ = _stage_parts(config, stage)
-    for name, part in (("augmentation", Augmentation), ("sequence", SequenceSettings)):
-        fields[name] = build_settings(part, fields[name], f"{stage}.{name}", prefix=f"{stage}.")
+    fields = config[stage].to_dict()
+    _taken(StageSource, fields)
     return build_settings(StageSettings, fields, stage, prefix=f"{stage}.")
 
 
@@ -125,34 +106,11 @@ def evaluation_settings(section: Mapping[str, Any]) -> tuple[EvaluationSettings,
     on_beam = fields.pop("on_beam", False)
     if not isinstance(on_beam, bool):
         raise ConfigError(f"evaluation.on_beam={on_beam!r} must be true or false.")
-    thresholds = {
-        field.name: fields.pop(field.name)
-        for field in dataclasses.fields(BlessingSettings)
-        if field.name in fields
-    }
+    thresholds = _taken(BlessingSettings, fields)
     return (
         build_settings(EvaluationSettings, fields, "evaluation"),
         build_settings(BlessingSettings, thresholds, "evaluation"),
     )
-
-
-def push_settings(config: ConfigDict) -> PushSettings:
-    """Where a blessed model goes."""
-    fields = config.push.to_dict()
-    fields["endpoint"] = build_settings(EndpointSettings, fields["endpoint"], "push.endpoint")
-    return build_settings(PushSettings, fields, "push")
-
-
-def cloud_settings(config: ConfigDict) -> CloudSettings:
-    """The machines of a run on Vertex AI."""
-    fields = config.cloud.to_dict()
-    for name, kind in (
-        ("dataflow", DataflowMachines),
-        ("training", TrainingMachines),
-        ("evaluation", EvaluationMachine),
-    ):
-        fields[name] = build_settings(kind, fields[name], f"cloud.{name}")
-    return build_settings(CloudSettings, fields, "cloud")
 
 
 def _check_sections(config: ConfigDict) -> None:
@@ -161,11 +119,10 @@ def _check_sections(config: ConfigDict) -> None:
             raise ConfigError(f"the config has no {name}: start from configs/base.py.")
 
 
-def _stage_parts(config: ConfigDict, stage: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The fields of StageSettings, and those of StageSource."""
-    fields = config[stage].to_dict()
-    names = [field.name for field in dataclasses.fields(StageSource)]
-    return fields, {name: fields.pop(name) for name in names if name in fields}
+def _taken(kind: type, fields: dict[str, Any]) -> dict[str, Any]:
+    """Takes out the fields of settings that share a section with others."""
+    names = [field.name for field in dataclasses.fields(kind)]
+    return {name: fields.pop(name) for name in names if name in fields}
 
 
 def _check_split(config: ConfigDict, stage: str, section: str, *, remedy: str = "") -> None:

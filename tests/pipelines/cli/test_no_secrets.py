@@ -115,10 +115,8 @@ def test_the_environment_does_not_get_into_job_files(environment, tmp_path):
         pipeline_root="gs://bucket/root",
         beam_args=("--project=p", "--region=europe-west4", "--runner=DataflowRunner"),
     )
-    path = vertex_job.write_job(
-        vertex_job.on_cloud(request, image="image:1"), job_file=str(tmp_path / "job.json")
-    )
-    assert "planted" not in path.read_text()
+    vertex_job.write_job(vertex_job.on_cloud(request, image="image:1"), tmp_path / "job.json")
+    assert "planted" not in (tmp_path / "job.json").read_text()
 
 
 def test_the_environment_does_not_get_into_a_runs_record(environment):

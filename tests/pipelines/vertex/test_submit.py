@@ -5,8 +5,10 @@ import datetime
 import io
 import json
 from types import SimpleNamespace
+from unittest import mock
 from urllib.parse import unquote
 
+import google.auth
 import pytest
 from google.api_core.exceptions import ServiceUnavailable
 from google.auth.credentials import AnonymousCredentials
@@ -109,7 +111,6 @@ def test_what_is_submitted(vertex, request_on_cloud, job_file):
         request_on_cloud,
         job_file,
         parameters={"push_destination": "gs://elsewhere"},
-        credentials=AnonymousCredentials(),
     )
     body = next(body for method, path, body in vertex.asked if method == "POST")
     assert body["displayName"] == request_on_cloud.pipeline_name
@@ -141,9 +142,8 @@ def test_a_schedule(vertex, request_on_cloud, job_file):
     plan = vertex_submit.schedule(
         request_on_cloud,
         job_file,
-        "TZ=Europe/Berlin 0 3 * * 1",
         parameters={"pretrain_overrides": "pretrain.steps=5"},
-        credentials=AnonymousCredentials(),
+        cron="TZ=Europe/Berlin 0 3 * * 1",
     )
     body = next(body for method, path, body in vertex.asked if path.startswith(schedules))
     assert body["cron"] == "TZ=Europe/Berlin 0 3 * * 1"
@@ -159,7 +159,7 @@ def test_a_schedule(vertex, request_on_cloud, job_file):
     assert plan.resource_name.endswith("schedules/7")
 
 
-def test_cancelling_ends_all_that_the_run_started(vertex, request_on_cloud, job_file):
+def test_cancelling_ends_all_that_the_run_started(vertex, request_on_cloud, job_file, monkeypatch):
     """Jobs of an earlier run, or of another config, continue."""
     place = JOBS.removesuffix("/pipelineJobs")
     early, now = "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"
@@ -190,9 +190,9 @@ def test_cancelling_ends_all_that_the_run_started(vertex, request_on_cloud, job_
         *("--project=p", "--region=europe-west4"),
     )
     wanted = dataclasses.replace(request_on_cloud, beam_args=beam_args)
-    anonymous = AnonymousCredentials()
-    job = vertex_submit.submit(wanted, job_file, credentials=anonymous)
-    vertex_submit.cancel(job, wanted, credentials=anonymous)
+    monkeypatch.setattr(google.auth, "default", lambda *_, **__: (AnonymousCredentials(), "p"))
+    job = vertex_submit.submit(wanted, job_file, {})
+    vertex_submit.cancel(job, wanted)
     ended = [path.partition("?")[0] for method, path, _ in vertex.asked if ":cancel" in path]
     assert ended == [f"{JOBS}/run-1:cancel", f"{place}/customJobs/2:cancel"]
     (asked,) = (path for method, path, _ in vertex.asked if path.startswith(f"{place}/customJobs?"))
@@ -247,9 +247,9 @@ class Run:
 
 def follow(run, *, ask=None, sleep=lambda _: None):
     out = io.StringIO()
-    status = vertex_submit.follow(
-        run, Console(file=out, width=80), cancel=run.cancel, ask=ask, sleep=sleep
-    )
+    console = Console(file=out, width=80)
+    with mock.patch("builtins.input", ask), mock.patch.object(vertex_submit.time, "sleep", sleep):
+        status = vertex_submit.follow(run, console, cancel=run.cancel)
     return status, " ".join(out.getvalue().split())
 
 
