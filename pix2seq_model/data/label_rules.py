@@ -108,6 +108,10 @@ def apply_label_rules(
     objects: list[ObjectRecord] = []
     defects: list[Defect] = []
     seen: dict[tuple, str] = {}
+
+    def note(row: AnnotationRow, rule: str, detail: str) -> None:
+        defects.append(Defect(rule, image_id, row.annotation_id, detail, row.bbox))
+
     for row in sorted(rows):
         dropped = _drop_rule(
             row,
@@ -121,20 +125,18 @@ def apply_label_rules(
         if dropped is None and identity in seen:
             dropped = "annotation_duplicate", f"the same as annotation {seen[identity]}"
         if dropped is not None:
-            defects.append(Defect(dropped[0], image_id, row.annotation_id, dropped[1], row.bbox))
+            note(row, *dropped)
             continue
         seen[identity] = row.annotation_id
         x, y, box_width, box_height = row.bbox
         overhang = max(-x, -y, x + box_width - width, y + box_height - height)
         if overhang > _SILENT_OVERHANG:
-            detail = f"bbox {row.bbox} in an image of {width} x {height}"
-            defects.append(Defect("box_clipped", image_id, row.annotation_id, detail, row.bbox))
+            note(row, "box_clipped", f"bbox {row.bbox} in an image of {width} x {height}")
         y0, x0, y1, x1 = _clipped(row.bbox, height=height, width=width)
         area = row.area
         if area is None or not math.isfinite(area) or area <= 0:
             area = (x1 - x0) * (y1 - y0)
-            detail = f"area {row.area}"
-            defects.append(Defect("area_from_box", image_id, row.annotation_id, detail, row.bbox))
+            note(row, "area_from_box", f"area {row.area}")
         label, name = categories[row.category]
         objects.append(
             ObjectRecord(
