@@ -3,146 +3,47 @@
 import math
 import re
 from collections.abc import Sequence
-from typing import Any
 
 import keras
 from keras import ops
 
-from pix2seq_model.errors import ConfigError
 from pix2seq_model.training.settings import StageSettings
 
-SCHEDULES = ("linear", "cosine", "exponential", "constant")
 
-
-def scaled_learning_rate(rate: float, *, batch_size: int, rule: str) -> float:
-    """The base rate for a batch size.
-
-    Args:
-      rate: as the recipe gives it.
-      batch_size: images of a step.
-      rule: "none", "linear" (rate * batch_size / 256) or "sqrt" (rate * sqrt(batch_size)).
-
-    Raises:
-      ConfigError: the rule is unknown.
-    """
-    factors = {"none": 1.0, "linear": batch_size / 256, "sqrt": math.sqrt(batch_size)}
-    if rule not in factors:
-        raise ConfigError(f"learning rate scaling {rule!r} is none of {', '.join(factors)}.")
-    return rate * factors[rule]
-
-
-@keras.saving.register_keras_serializable(package="pix2seq")
 class WarmUpAndDecay(keras.optimizers.schedules.LearningRateSchedule):
-    """Linear warm-up from 0 to the base rate, then a decay over the remaining steps.
+    """A stage's learning rate by the number of the batch, from 0.
 
-    With d steps since the warm-up, T = total_steps - warmup_steps - tail_steps, progress = d / T:
+    Linear warm-up from 0 to the base rate, then a decay over the remaining steps. With d steps
+    since the warm-up, T = steps - warmup_steps, progress = d / T:
 
         linear        from the base rate to base * end_factor
         cosine        base * (end_factor + (1 - end_factor) * (1 + cos(pi * progress)) / 2)
-        exponential   base * end_factor ** progress
         constant      base
 
     Past progress 1 linear and cosine stay at their end.
-
-    Args:
-      base_rate: the rate after warm-up.
-      schedule: one of `SCHEDULES`.
-      total_steps: steps of the training, warm-up and tail included.
-      warmup_steps: steps of the warm-up; at step 0 the rate is 0.
-      tail_steps: last steps, at the end rate.
-      end_factor: what is left of the base rate at the end.
-      cosine_fraction: the part of the cosine's curve that is used, 1 for all of it.
-
-    Raises:
-      ConfigError: the schedule is unknown or warm-up and tail are longer than the training.
     """
 
-    def __init__(
-        self,
-        base_rate: float,
-        schedule: str,
-        *,
-        total_steps: int,
-        warmup_steps: int = 0,
-        tail_steps: int = 0,
-        end_factor: float = 0.0,
-        cosine_fraction: float = 1.0,
-    ):
+    def __init__(self, settings: StageSettings) -> None:
         super().__init__()
-        if schedule not in SCHEDULES:
-            raise ConfigError(
-                f"learning rate schedule {schedule!r} is none of {', '.join(SCHEDULES)}."
-            )
-        if warmup_steps < 0 or tail_steps < 0 or warmup_steps + tail_steps > total_steps:
-            raise ConfigError(
-                f"warmup_steps={warmup_steps} and tail_steps={tail_steps} must not be negative "
-                f"and must fit into {total_steps} steps."
-            )
-        self._config: dict[str, Any] = {
-            "base_rate": base_rate,
-            "schedule": schedule,
-            "total_steps": total_steps,
-            "warmup_steps": warmup_steps,
-            "tail_steps": tail_steps,
-            "end_factor": end_factor,
-            "cosine_fraction": cosine_fraction,
-        }
+        self._settings = settings
 
-    def __call__(self, step):
-        base, warmup = self._config["base_rate"], self._config["warmup_steps"]
-        step = ops.cast(step, "float32")
+    def __call__(self, batch):
+        settings = self._settings
+        base, warmup = settings.learning_rate, settings.warmup_steps
+        if settings.accumulation_steps > 1:
+            batch = ops.floor_divide(batch, settings.accumulation_steps)
+        step = ops.cast(batch, "float32")
         rising = base * step / max(warmup, 1)
         return ops.where(step < warmup, rising, base * self._decay(step - warmup))
 
     def _decay(self, steps):
-        config = self._config
-        schedule, end = config["schedule"], config["end_factor"]
-        decay_steps = config["total_steps"] - config["warmup_steps"] - config["tail_steps"]
-        progress = steps / max(decay_steps, 1)
+        schedule, end = self._settings.schedule, self._settings.end_factor
+        progress = steps / max(self._settings.steps - self._settings.warmup_steps, 1)
         if schedule == "linear":
             return 1 - (1 - end) * ops.clip(progress, 0.0, 1.0)
         if schedule == "cosine":
-            angle = math.pi * ops.clip(progress * config["cosine_fraction"], 0.0, 1.0)
-            return end + (1 - end) * (1 + ops.cos(angle)) / 2
-        if schedule == "exponential":
-            return ops.power(end, progress)
+            return end + (1 - end) * (1 + ops.cos(math.pi * ops.clip(progress, 0.0, 1.0))) / 2
         return ops.ones_like(steps)
-
-    def get_config(self):
-        return dict(self._config)
-
-
-class EveryFewBatches(keras.optimizers.schedules.LearningRateSchedule):
-    """A schedule in optimizer steps for an optimizer that counts batches.
-
-    Keras counts every batch whose gradients are accumulated as an iteration.
-    """
-
-    def __init__(
-        self, schedule: keras.optimizers.schedules.LearningRateSchedule, batches_per_step: int
-    ) -> None:
-        super().__init__()
-        self._schedule, self._batches_per_step = schedule, batches_per_step
-
-    def __call__(self, step):
-        return self._schedule(ops.floor_divide(step, self._batches_per_step))
-
-    def get_config(self) -> dict:
-        return {"schedule": self._schedule, "batches_per_step": self._batches_per_step}
-
-
-def make_schedule(settings: StageSettings) -> keras.optimizers.schedules.LearningRateSchedule:
-    """The learning rate of a stage by the number of the batch, from 0."""
-    schedule = WarmUpAndDecay(
-        settings.learning_rate,
-        settings.schedule,
-        total_steps=settings.steps,
-        warmup_steps=settings.warmup_steps,
-        end_factor=settings.end_factor,
-    )
-    if settings.accumulation_steps == 1:
-        return schedule
-    return EveryFewBatches(schedule, settings.accumulation_steps)
 
 
 def make_optimizer(
@@ -157,7 +58,7 @@ def make_optimizer(
     """
     batches_per_step = settings.accumulation_steps
     optimizer = keras.optimizers.AdamW(
-        learning_rate=make_schedule(settings),
+        learning_rate=WarmUpAndDecay(settings),
         weight_decay=settings.weight_decay,
         beta_1=0.9,
         beta_2=settings.beta_2,
