@@ -216,7 +216,7 @@ def _read(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 def _recompute(
     loaded: PublishedModel, golden: dict[str, np.ndarray], config: dict[str, Any]
 ) -> dict[str, Any]:
-    network, vocabulary = loaded.network, loaded.vocabulary
+    network, vocabulary = loaded.network, loaded.network.vocabulary
     task = {**(config.get("task") or {}), **config}
     images = golden["image"].astype(np.float32)
     length = golden["input_seq"].shape[1] if "input_seq" in golden else 5 * golden["label"].shape[1]
@@ -268,14 +268,14 @@ def _decode_greedily(loaded, images, golden):
         "greedy_logits": objects["logits"][:, :length],
         "classes": objects["category_ids"][:, :complete],
         "scores": objects["scores"][:, :complete],
-        "boxes": boxes_from_tokens(whole, loaded.vocabulary),
+        "boxes": boxes_from_tokens(whole, loaded.network.vocabulary),
     }
 
 
 def _train(loaded, batch, *, num_steps, config, moved_runs=0):
     """Losses and gradient norms of some steps: from the weights, then from moved weights."""
     optimizer = keras.optimizers.AdamW(**_optimizer_settings(config))
-    model = TrainingModel(loaded.network, optimizer, vocabulary=loaded.vocabulary)
+    model = TrainingModel(loaded.network, optimizer, vocabulary=loaded.network.vocabulary)
     # XLA takes minutes to compile a deep ResNet's step, TensorFlow's graph seconds.
     step = make_step(model, jit_compile="on" if keras.backend.backend() == "jax" else "off")
     batch = step.place(batch)

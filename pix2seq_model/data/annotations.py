@@ -22,8 +22,8 @@ _NOT_JSON_NUMBERS = re.compile(rb"(?<=[\s:,\[])(-?Infinity|NaN)(?=[\s,\]}])")
 # Most of a COCO file. Matches a whole value only: what follows is another key or the row's end.
 _POLYGONS = re.compile(rb'"segmentation"\s*:\s*\[[-+\d\s.,eE\[\]]*\](?=\s*(?:,\s*"|\}))')
 _WORD_BYTES = b"-abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-_IS_CROWD, _IS_FAKE, _IS_REFLECTED = 1, 2, 4
-_FLAGS = {"iscrowd": _IS_CROWD, "isfake": _IS_FAKE, "isreflected": _IS_REFLECTED}
+IS_CROWD, IS_FAKE, IS_REFLECTED = 1, 2, 4
+_FLAGS = {"iscrowd": IS_CROWD, "isfake": IS_FAKE, "isreflected": IS_REFLECTED}
 _MOST_PIXELS = 1 << 31
 # Where `AnnotationRow` has its area.
 _AREA = 5
@@ -73,15 +73,15 @@ class AnnotationRow(NamedTuple):
 
     @property
     def is_crowd(self) -> bool:
-        return bool(self.flags & _IS_CROWD)
+        return bool(self.flags & IS_CROWD)
 
     @property
     def is_fake(self) -> bool:
-        return bool(self.flags & _IS_FAKE)
+        return bool(self.flags & IS_FAKE)
 
     @property
     def is_reflected(self) -> bool:
-        return bool(self.flags & _IS_REFLECTED)
+        return bool(self.flags & IS_REFLECTED)
 
     def packed(self) -> list[Any]:
         """The values as a list, True for an area that is the box's own, as most are."""
