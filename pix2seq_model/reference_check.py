@@ -235,7 +235,7 @@ def _sequences(
     sequences = build_sequences(
         golden["bbox"],
         golden["label"],
-        vocabulary=loaded.vocabulary,
+        vocabulary=loaded.network.vocabulary,
         padding_weight=task.get("eos_token_weight", 0.1),
         noise_class_weight=task.get("noise_bbox_weight", 1.0),
         length=length,
@@ -277,14 +277,14 @@ def _decode_greedily(loaded, images, golden):
         "greedy_logits": objects["logits"][:, :length],
         "classes": objects["category_ids"][:, :complete],
         "scores": objects["scores"][:, :complete],
-        "boxes": boxes_from_tokens(whole, loaded.vocabulary),
+        "boxes": boxes_from_tokens(whole, loaded.network.vocabulary),
     }
 
 
 def _train(loaded, batch, *, num_steps, settings, moved_runs=0):
     """Losses and gradient norms of some steps: from the weights, then from moved weights."""
     optimizer = keras.optimizers.AdamW(**settings)
-    model = TrainingModel(loaded.network, optimizer, vocabulary=loaded.vocabulary)
+    model = TrainingModel(loaded.network, optimizer, vocabulary=loaded.network.vocabulary)
     # XLA takes minutes to compile a deep ResNet's step, TensorFlow's graph seconds.
     step = make_step(model, jit_compile="on" if keras.backend.backend() == "jax" else "off")
     batch = step.place(batch)

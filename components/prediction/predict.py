@@ -30,6 +30,7 @@ from components.storage.files import (
     write_file,
 )
 from components.storage.shards import Once
+from pix2seq_model.decoding.settings import DecodeSettings
 from pix2seq_model.errors import DataError
 from pix2seq_model.model_folder.folder import ModelInfo, read_model_info
 
@@ -81,12 +82,8 @@ def predict_images(
 
 
 def _check_decoding(options: PredictionOptions, info: ModelInfo) -> None:
-    # These load Keras, which takes seconds: after everything that may be wrong with the command.
-    from pix2seq_model.decoding.detector import check_positions
-    from pix2seq_model.decoding.settings import DecodeSettings
-
     wanted = {name: value for name, value in options.decoding.items() if name != "seed"}
-    check_positions(DecodeSettings(**wanted), info.model)
+    info.model.check_positions("max_objects", DecodeSettings(**wanted).max_objects)
 
 
 def _prepare(options: PredictionOptions, output: str) -> list[tuple[int, int, int, int]]:

@@ -22,7 +22,8 @@ _NOT_JSON_NUMBERS = re.compile(rb"(?<=[\s:,\[])(-?Infinity|NaN)(?=[\s,\]}])")
 # Most of a COCO file. Matches a whole value only: what follows is another key or the row's end.
 _POLYGONS = re.compile(rb'"segmentation"\s*:\s*\[[-+\d\s.,eE\[\]]*\](?=\s*(?:,\s*"|\}))')
 _WORD_BYTES = b"-abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-_IS_CROWD, _IS_FAKE, _IS_REFLECTED = 1, 2, 4
+IS_CROWD, IS_FAKE, IS_REFLECTED = 1, 2, 4
+_FLAGS = {"iscrowd": IS_CROWD, "isfake": IS_FAKE, "isreflected": IS_REFLECTED}
 _MOST_PIXELS = 1 << 31
 # Where `AnnotationRow` has its area.
 _AREA = 5
@@ -72,15 +73,15 @@ class AnnotationRow(NamedTuple):
 
     @property
     def is_crowd(self) -> bool:
-        return bool(self.flags & _IS_CROWD)
+        return bool(self.flags & IS_CROWD)
 
     @property
     def is_fake(self) -> bool:
-        return bool(self.flags & _IS_FAKE)
+        return bool(self.flags & IS_FAKE)
 
     @property
     def is_reflected(self) -> bool:
-        return bool(self.flags & _IS_REFLECTED)
+        return bool(self.flags & IS_REFLECTED)
 
     def packed(self) -> list[Any]:
         """The values as a list, True for an area that is the box's own, as most are."""
@@ -194,20 +195,15 @@ def parse_image_row(raw: Any, ordinal: int) -> ImageRow:
 
 def _number(value: Any) -> float:
     """A number of a box; NaN stands for what is none. Raises TypeError for other things."""
-    if isinstance(value, str):
-        return float(value) if value in ("NaN", "Infinity", "-Infinity") else _refuse()
     if value is None:
         return math.nan
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        return _refuse()
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number and value not in ("NaN", "Infinity", "-Infinity"):
+        raise TypeError
     try:
         return float(value)
     except OverflowError:  # An integer of hundreds of digits.
         return math.inf
-
-
-def _refuse() -> float:
-    raise TypeError
 
 
 def parse_annotation_row(raw: Any, ordinal: int) -> AnnotationRow:
@@ -232,11 +228,7 @@ def parse_annotation_row(raw: Any, ordinal: int) -> AnnotationRow:
         problem = problem or f"bbox is {raw.get('bbox')!r:.80}, not [x, y, width, height]"
         bbox = []
     try:
-        flags = (
-            _IS_CROWD * bool(int(raw.get("iscrowd") or 0))
-            + _IS_FAKE * bool(int(raw.get("isfake") or 0))
-            + _IS_REFLECTED * bool(int(raw.get("isreflected") or 0))
-        )
+        flags = sum(flag for name, flag in _FLAGS.items() if int(raw.get(name) or 0))
     except (TypeError, ValueError):
         problem = problem or f"iscrowd is {raw.get('iscrowd')!r:.80}, not 0 or 1"
     given = raw.get("area")

@@ -37,13 +37,10 @@ class BoxStatistics:
         self.classes: collections.Counter[int] = collections.Counter()
         self.images_with_class: collections.Counter[int] = collections.Counter()
         self.crowd = 0
-        self._histograms = {
-            "sizes": np.zeros(len(SIZE_EDGES) - 1, np.int64),
-            "aspects": np.zeros(len(ASPECT_EDGES) - 1, np.int64),
-            "centers": np.zeros(GRID * GRID, np.int64),
-            "areas": np.zeros(len(AREA_NAMES), np.int64),
-            "sides": np.zeros(len(SIDE_EDGES) - 1, np.int64),
-        }
+        edges = {"sizes": SIZE_EDGES, "aspects": ASPECT_EDGES, "sides": SIDE_EDGES}
+        bins = {name: len(those) - 1 for name, those in edges.items()}
+        bins |= {"centers": GRID * GRID, "areas": len(AREA_NAMES)}
+        self._histograms = {name: np.zeros(number, np.int64) for name, number in bins.items()}
         self._boxes: list[tuple[float, ...]] = []
         self._sides: list[int] = []
 
@@ -62,18 +59,9 @@ class BoxStatistics:
         for box, label, area, crowd in zip(boxes_yxyx, labels, areas, is_crowd, strict=True):
             if crowd:
                 self.crowd += 1
-                continue
-            seen.append(label)
-            ymin, xmin, ymax, xmax = box
-            self._boxes.append(
-                (
-                    (ymin + ymax) / 2,
-                    (xmin + xmax) / 2,
-                    (ymax - ymin) * height,
-                    (xmax - xmin) * width,
-                    area,
-                )
-            )
+            else:
+                seen.append(label)
+                self._boxes.append((*box, area, height, width))
         self.objects_per_image[len(seen)] += 1
         self.classes.update(seen)
         self.images_with_class.update(set(seen))
@@ -87,9 +75,11 @@ class BoxStatistics:
         self._sides.clear()
         if not self._boxes:
             return
-        y, x, height, width, area = np.array(self._boxes, np.float64).T
+        ymin, xmin, ymax, xmax, area, rows, columns = np.array(self._boxes, np.float64).T
         self._boxes.clear()
-        cell = [np.clip((v * GRID).astype(int), 0, GRID - 1) for v in (y, x)]
+        height, width = (ymax - ymin) * rows, (xmax - xmin) * columns
+        centers = (ymin + ymax) / 2, (xmin + xmax) / 2
+        cell = [np.clip((v * GRID).astype(int), 0, GRID - 1) for v in centers]
         counted = {
             "sizes": _histogram(np.sqrt(height * width), SIZE_EDGES),
             "aspects": _histogram(width / np.maximum(height, 1e-9), ASPECT_EDGES),

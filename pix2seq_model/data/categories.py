@@ -15,12 +15,8 @@ from pix2seq_model.errors import DataError
 
 def id_text(value: Any) -> str:
     """Returns an id of an annotation file as text: 3, 3.0 and "3" are one; empty if it is none."""
-    if isinstance(value, bool):
-        return ""
-    if isinstance(value, int):
-        return str(value)
-    if isinstance(value, float):
-        return str(int(value)) if value.is_integer() else ""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return str(int(value)) if value % 1 == 0 else ""
     return value if isinstance(value, str) else ""
 
 
@@ -65,10 +61,8 @@ def _stored_ids(keys: Sequence[str]) -> dict[str, int]:
         numbers = {key: int(key) for key in keys}
     except ValueError:
         return {key: number for number, key in enumerate(sorted(keys), start=1)}
-    lowest = min(numbers.values())
-    if lowest >= 1:
-        return numbers
-    return {key: number - lowest + 1 for key, number in numbers.items()}
+    raised = max(0, 1 - min(numbers.values()))
+    return {key: number + raised for key, number in numbers.items()}
 
 
 def _join_by_name(
@@ -111,14 +105,11 @@ def merge_categories(files: Mapping[str, tuple[str, Sequence[Any]]]) -> Category
             canonical[split] = _join_by_name(names, own, paths=(reference_path, path))
         reference_path = reference_path or path
     stored = _stored_ids(list(names))
-    categories = []
-    for key, number in sorted(stored.items(), key=lambda item: item[1]):
-        category: dict[str, Any] = {"id": number, "name": names[key]}
-        if str(number) != key:
-            category["source_id"] = key
-        categories.append(category)
     return CategoryTable(
-        categories=tuple(categories),
+        categories=tuple(
+            {"id": number, "name": names[key]} | ({"source_id": key} if str(number) != key else {})
+            for key, number in sorted(stored.items(), key=lambda item: item[1])
+        ),
         by_source={
             split: {key: (stored[own], names[own]) for key, own in keys.items()}
             for split, keys in canonical.items()

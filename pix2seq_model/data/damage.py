@@ -55,11 +55,9 @@ def find_damage(examples_dir: str | os.PathLike[str], split: str) -> str | None:
       DataError: there is no such data set or split.
     """
     info = read_dataset_info(examples_dir)
-    paths = info.shard_paths(examples_dir, split)
     with concurrent.futures.ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        tasks = [pool.submit(_damage_of_shard, path) for path in paths]
-        for task in tasks:
-            if damage := task.result():
+        for damage in pool.map(_damage_of_shard, info.shard_paths(examples_dir, split)):
+            if damage:
                 pool.shutdown(wait=False, cancel_futures=True)
                 return damage
     return None
@@ -67,16 +65,13 @@ def find_damage(examples_dir: str | os.PathLike[str], split: str) -> str | None:
 
 def _damage_of_shard(path: str) -> str | None:
     with epath.Path(path).open("rb") as file:
-        records = enumerate(read_records(file, name=path))
-        while True:
-            try:
-                number, serialized = next(records)
-            except StopIteration:
-                return None
-            except (DataError, OSError) as error:
-                return str(error)
-            if damage := _damage_of_record(serialized):
-                return f"{path}, record {number}: {damage}; convert the data set again"
+        try:
+            for number, serialized in enumerate(read_records(file, name=path)):
+                if damage := _damage_of_record(serialized):
+                    return f"{path}, record {number}: {damage}; convert the data set again"
+        except (DataError, OSError) as error:
+            return str(error)
+    return None
 
 
 def _damage_of_record(serialized: bytes) -> str | None:

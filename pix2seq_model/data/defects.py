@@ -45,12 +45,7 @@ CHANGED_ANNOTATIONS = {
     "box_clipped": "the box reached over the edge of the image; clipped",
     "area_from_box": "no usable area; the box's own was taken",
 }
-EXPLANATIONS = {
-    **DROPPED_IMAGES,
-    **CHANGED_IMAGES,
-    **DROPPED_ANNOTATIONS,
-    **CHANGED_ANNOTATIONS,
-}
+EXPLANATIONS = DROPPED_IMAGES | CHANGED_IMAGES | DROPPED_ANNOTATIONS | CHANGED_ANNOTATIONS
 # Dropped because of something else that is counted, or because the user asked for it.
 _NO_FAULT = ("annotation_of_dropped_image", "annotation_fake", "annotation_reflected")
 
@@ -123,24 +118,19 @@ def exceeded_limits(counts: Mapping[str, Mapping[str, Any]], limits: DefectLimit
     Args:
       counts: `{"images": ..., "annotations": ...}` as in `SplitInfo.counts`.
     """
-    for kind, limit in (
+    for kind, max_dropped in (
         ("images", limits.max_dropped_images),
         ("annotations", limits.max_dropped_annotations),
     ):
-        rows = counts[kind]
+        rows, total = counts[kind], counts[kind]["rows_in"]
         dropped = sum(n for rule, n in rows["dropped"].items() if rule not in _NO_FAULT)
-        if dropped > limit * rows["rows_in"]:
-            yield (
-                f"{dropped} of {rows['rows_in']} {kind} dropped "
-                f"({dropped / rows['rows_in']:.2%}), the limit is {limit:.2%}"
-            )
-        for rule, rule_limit in limits.max_by_rule.items():
+        checks = [(f"{dropped} of {total} {kind} dropped", dropped, max_dropped)]
+        for rule, limit in limits.max_by_rule.items():
             count = rows["dropped"].get(rule, 0) + rows["changed"].get(rule, 0)
-            if count > rule_limit * rows["rows_in"]:
-                yield (
-                    f"{rule}: {count} of {rows['rows_in']} {kind} "
-                    f"({count / rows['rows_in']:.2%}), the limit is {rule_limit:.2%}"
-                )
+            checks.append((f"{rule}: {count} of {total} {kind}", count, limit))
+        for text, count, limit in checks:
+            if count > limit * total:
+                yield f"{text} ({count / total:.2%}), the limit is {limit:.2%}"
 
 
 def counts_table(splits: Mapping[str, Mapping[str, Any]]) -> str:
@@ -156,8 +146,7 @@ def counts_table(splits: Mapping[str, Mapping[str, Any]]) -> str:
             lines.append(
                 f"{split:<8}{kind:<12}{rows['rows_in']:>11,} in {rows['written']:>11,} written"
             )
-            for action in ("dropped", "changed"):
+            for action, verb in (("dropped", "dropped"), ("changed", "kept")):
                 for rule, count in rows[action].items():
-                    verb = "dropped" if action == "dropped" else "kept"
                     lines.append(f"{'':<20}{count:>11,} {verb:<8}{rule}: {EXPLANATIONS[rule]}")
     return "\n".join(lines)

@@ -75,19 +75,15 @@ def read_split_truth(examples_dir: epath.PathLike, split: str) -> SplitTruth:
     if not records:
         raise DataError(f"{examples_dir}: split {split!r} is empty: there is nothing to evaluate")
 
-    image_numbers = _whole_numbers(list(records))
+    # The ids as numbers if each is one, written plainly; else they are counted from 1.
+    plain = all(map(_is_plain_number, records))
+    image_numbers = {text: int(text) if plain else n for n, text in enumerate(records, start=1)}
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for image_id, record in records.items():
         height, width = record["height"], record["width"]
-        images.append(
-            {
-                "id": image_numbers[image_id],
-                "file_name": record["filename"],
-                "height": int(height),
-                "width": int(width),
-            }
-        )
+        image = {"id": image_numbers[image_id], "file_name": record["filename"]}
+        images.append({**image, "height": int(height), "width": int(width)})
         boxes = box_yxyx_to_xywh(record["boxes"].astype(float)) * [width, height, width, height]
         for box, label, area, crowd in zip(
             boxes.tolist(), record["labels"], record["area"], record["is_crowd"]
@@ -147,7 +143,7 @@ def category_numbers(categories: Sequence[Mapping[str, Any]]) -> dict[int, int]:
     those are different whole numbers, else the records'.
     """
     own = {row["id"]: str(row.get("source_id", row["id"])) for row in categories}
-    if all(_is_plain_number(text) for text in own.values()) and len(set(own.values())) == len(own):
+    if all(map(_is_plain_number, own.values())) and len(set(own.values())) == len(own):
         return {label: int(text) for label, text in own.items()}
     return {label: label for label in own}
 
@@ -156,13 +152,6 @@ def _records(path: str) -> Iterator[dict[str, Any]]:
     with epath.Path(path).open("rb") as file:
         for serialized in read_records(file, name=path):
             yield decode_example(serialized)
-
-
-def _whole_numbers(image_ids: list[str]) -> dict[str, int]:
-    """The ids as numbers if each is one, written plainly; else they are counted from 1."""
-    if all(_is_plain_number(text) for text in image_ids):
-        return {text: int(text) for text in image_ids}
-    return {text: number for number, text in enumerate(image_ids, start=1)}
 
 
 def _is_plain_number(text: str) -> bool:

@@ -102,14 +102,11 @@ def _as_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _reencode(image: ImageFile.ImageFile) -> tuple[bytes, str]:
-    image_format = "jpeg" if image.format in _JPEG_FORMATS else "png"
+def _reencode(image: ImageFile.ImageFile, image_format: str) -> bytes:
     buffer = io.BytesIO()
-    if image_format == "jpeg":
-        _as_rgb(image).save(buffer, "JPEG", quality=_JPEG_QUALITY, subsampling=0)
-    else:
-        _as_rgb(image).save(buffer, "PNG")
-    return buffer.getvalue(), image_format
+    options = {"quality": _JPEG_QUALITY, "subsampling": 0} if image_format == "jpeg" else {}
+    _as_rgb(image).save(buffer, image_format, **options)
+    return buffer.getvalue()
 
 
 def _check_size(image: ImageFile.ImageFile, expected: tuple[int, int]) -> None:
@@ -143,17 +140,17 @@ def check_image(
       ImageDefect: the image cannot be used.
     """
     image = _open(data, max_pixels)
-    if expected_size is not None:
-        _check_size(image, expected_size)
     width, height = image.size
     changes = []
     if expected_size is None:
         changes.append(("image_size_missing", f"the file has {width} x {height} pixels"))
+    else:
+        _check_size(image, expected_size)
     if decode or _lacks_end(data, image) or not _is_plain(image, data):
         _decode(image)
     encoded, image_format = data, "jpeg" if image.format in _JPEG_FORMATS else "png"
     if not _is_plain(image, data):
-        encoded, image_format = _reencode(image)
+        encoded = _reencode(image, image_format)
         changes.append(("image_reencoded", f"{image.format} of mode {image.mode}"))
     named = _SUFFIX_FORMATS.get(os.path.splitext(file_name)[1].lower())
     if named is not None and named != image_format:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from pix2seq_model.data.annotations import AnnotationRow
+from pix2seq_model.data.annotations import IS_FAKE, IS_REFLECTED, AnnotationRow
 from pix2seq_model.data.defects import Defect
 from pix2seq_model.data.records import ObjectRecord
 
@@ -28,21 +28,23 @@ def _annotation_number(annotation_id: str) -> int:
 
 def _drop_rule(
     row: AnnotationRow,
+    categories: Mapping[str, tuple[int, str]],
     *,
     height: int,
     width: int,
-    categories: Mapping[str, tuple[int, str]],
-    drop_fake: bool,
-    drop_reflected: bool,
+    unwanted: int,
 ) -> tuple[str, str] | None:
-    """The rule by which a single row is dropped, with the detail; None if it is kept."""
+    """The rule by which a single row is dropped, with the detail; None if it is kept.
+
+    Rows that have a flag of `unwanted` are.
+    """
     if row.problem:
         return "annotation_row_invalid", row.problem
     if row.category not in categories:
         return "category_unknown", f"category_id {row.category}"
-    if drop_fake and row.is_fake:
+    if row.flags & unwanted & IS_FAKE:
         return "annotation_fake", "isfake 1"
-    if drop_reflected and row.is_reflected:
+    if row.flags & unwanted & IS_REFLECTED:
         return "annotation_reflected", "isreflected 1"
     box = f"bbox [{', '.join(f'{v:g}' if math.isfinite(v) else 'not a number' for v in row.bbox)}]"
     if not all(math.isfinite(value) for value in row.bbox):
@@ -108,33 +110,29 @@ def apply_label_rules(
     objects: list[ObjectRecord] = []
     defects: list[Defect] = []
     seen: dict[tuple, str] = {}
+    unwanted = IS_FAKE * drop_fake | IS_REFLECTED * drop_reflected
+
+    def note(row: AnnotationRow, rule: str, detail: str) -> None:
+        defects.append(Defect(rule, image_id, row.annotation_id, detail, row.bbox))
+
     for row in sorted(rows):
-        dropped = _drop_rule(
-            row,
-            height=height,
-            width=width,
-            categories=categories,
-            drop_fake=drop_fake,
-            drop_reflected=drop_reflected,
-        )
+        dropped = _drop_rule(row, categories, height=height, width=width, unwanted=unwanted)
         identity = (row.category, *row.bbox, row.is_crowd)
         if dropped is None and identity in seen:
             dropped = "annotation_duplicate", f"the same as annotation {seen[identity]}"
         if dropped is not None:
-            defects.append(Defect(dropped[0], image_id, row.annotation_id, dropped[1], row.bbox))
+            note(row, *dropped)
             continue
         seen[identity] = row.annotation_id
         x, y, box_width, box_height = row.bbox
         overhang = max(-x, -y, x + box_width - width, y + box_height - height)
         if overhang > _SILENT_OVERHANG:
-            detail = f"bbox {row.bbox} in an image of {width} x {height}"
-            defects.append(Defect("box_clipped", image_id, row.annotation_id, detail, row.bbox))
+            note(row, "box_clipped", f"bbox {row.bbox} in an image of {width} x {height}")
         y0, x0, y1, x1 = _clipped(row.bbox, height=height, width=width)
         area = row.area
         if area is None or not math.isfinite(area) or area <= 0:
             area = (x1 - x0) * (y1 - y0)
-            detail = f"area {row.area}"
-            defects.append(Defect("area_from_box", image_id, row.annotation_id, detail, row.bbox))
+            note(row, "area_from_box", f"area {row.area}")
         label, name = categories[row.category]
         objects.append(
             ObjectRecord(

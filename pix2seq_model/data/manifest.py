@@ -140,12 +140,10 @@ def read_dataset_info(directory: str | os.PathLike[str]) -> DatasetInfo:
             raise DataError(
                 f"{path}: schema_version is {version}, this code reads {SCHEMA_VERSION}; {remedy}"
             )
-        splits = {
-            name: SplitInfo(
-                **{**split, "shards": tuple(ShardInfo(**shard) for shard in split["shards"])}
-            )
-            for name, split in content["splits"].items()
-        }
+        splits = {}
+        for name, split in content["splits"].items():
+            shards = tuple(ShardInfo(**shard) for shard in split["shards"])
+            splits[name] = SplitInfo(**{**split, "shards": shards})
         return DatasetInfo(
             name=content["name"],
             seed=content["seed"],

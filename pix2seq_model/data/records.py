@@ -29,12 +29,32 @@ from typing import Any
 
 import numpy as np
 
-from pix2seq_model.data.example_proto import Example
+from pix2seq_model.data.example_proto import Example, encode
 
 SCHEMA_VERSION = 1
 IMAGE_FORMATS = ("jpeg", "png")
 
 BOX_EDGES = ("ymin", "xmin", "ymax", "xmax")
+_FLAGS = ("is_crowd", "is_fake", "is_reflected")
+# What is read, by its key there: the feature's name, and the kind of its list.
+_OF_IMAGE = {
+    "image_encoded": ("image/encoded", "bytes"),
+    "image_format": ("image/format", "bytes"),
+    "image_id": ("image/source_id", "bytes"),
+    "filename": ("image/filename", "bytes"),
+    "sha256": ("image/key/sha256", "bytes"),
+    "height": ("image/height", "int64"),
+    "width": ("image/width", "int64"),
+}
+_OF_OBJECTS = {
+    **{edge: (f"image/object/bbox/{edge}", "float") for edge in BOX_EDGES},
+    "labels": ("image/object/class/label", "int64"),
+    "texts": ("image/object/class/text", "bytes"),
+    "area": ("image/object/area", "float"),
+    "ids": ("image/object/id", "int64"),
+    **{flag: (f"image/object/{flag}", "int64") for flag in _FLAGS},
+}
+_FEATURES = {**_OF_IMAGE, **_OF_OBJECTS}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,36 +99,22 @@ def encode_example(
     """
     if image_format not in IMAGE_FORMATS:
         raise ValueError(f"image_format is {image_format!r}; records hold {IMAGE_FORMATS}")
-    example = Example()
-    feature = example.features.feature
-
-    def put_bytes(name: str, values: Sequence[bytes]) -> None:
-        feature[name].bytes_list.value.extend(values)
-
-    def put_ints(name: str, values: Sequence[int]) -> None:
-        feature[name].int64_list.value.extend(values)
-
-    def put_floats(name: str, values: Sequence[float]) -> None:
-        feature[name].float_list.value.extend(values)
-
-    put_bytes("image/encoded", [image_encoded])
-    put_bytes("image/format", [image_format.encode()])
-    put_ints("image/height", [height])
-    put_ints("image/width", [width])
-    put_bytes("image/filename", [filename.encode()])
-    put_bytes("image/source_id", [image_id.encode()])
-    put_bytes("image/key/sha256", [hashlib.sha256(image_encoded).hexdigest().encode()])
-    for axis, edge in enumerate(BOX_EDGES):
-        put_floats(f"image/object/bbox/{edge}", [o.box_yxyx[axis] for o in objects])
-    put_ints("image/object/class/label", [o.label for o in objects])
-    put_bytes("image/object/class/text", [o.text.encode() for o in objects])
-    put_floats("image/object/area", [o.area for o in objects])
-    put_ints("image/object/is_crowd", [int(o.is_crowd) for o in objects])
-    put_ints("image/object/id", [o.annotation_id for o in objects])
-    put_ints("image/object/is_fake", [int(o.is_fake) for o in objects])
-    put_ints("image/object/is_reflected", [int(o.is_reflected) for o in objects])
-    # Deterministic: a map's entries are otherwise written in the order of its hash table.
-    return example.SerializeToString(deterministic=True)
+    values: dict[str, Sequence[Any]] = {
+        "image_encoded": [image_encoded],
+        "image_format": [image_format.encode()],
+        "image_id": [image_id.encode()],
+        "filename": [filename.encode()],
+        "sha256": [hashlib.sha256(image_encoded).hexdigest().encode()],
+        "height": [height],
+        "width": [width],
+        **{edge: [o.box_yxyx[axis] for o in objects] for axis, edge in enumerate(BOX_EDGES)},
+        "labels": [o.label for o in objects],
+        "texts": [o.text.encode() for o in objects],
+        "area": [o.area for o in objects],
+        "ids": [o.annotation_id for o in objects],
+        **{flag: [int(getattr(o, flag)) for o in objects] for flag in _FLAGS},
+    }
+    return encode({name: (kind, values[key]) for key, (name, kind) in _FEATURES.items()})
 
 
 def decode_example(serialized: bytes) -> dict[str, Any]:
@@ -121,31 +127,22 @@ def decode_example(serialized: bytes) -> dict[str, Any]:
     """
     feature = Example.FromString(serialized).features.feature
 
-    def text(name: str) -> str:
-        return feature[name].bytes_list.value[0].decode()
-
-    def ints(name: str) -> np.ndarray:
-        return np.array(feature[f"image/object/{name}"].int64_list.value, np.int64)
-
-    def floats(name: str) -> np.ndarray:
-        return np.array(feature[f"image/object/{name}"].float_list.value, np.float32)
+    def values(key: str) -> Any:
+        name, kind = _FEATURES[key]
+        return getattr(feature[name], f"{kind}_list").value
 
     return {
-        "image_encoded": feature["image/encoded"].bytes_list.value[0],
-        "image_format": text("image/format"),
-        "image_id": text("image/source_id"),
-        "filename": text("image/filename"),
-        "sha256": text("image/key/sha256"),
-        "height": feature["image/height"].int64_list.value[0],
-        "width": feature["image/width"].int64_list.value[0],
-        "boxes": np.stack([floats(f"bbox/{edge}") for edge in BOX_EDGES], axis=-1),
-        "labels": ints("class/label"),
-        "texts": [t.decode() for t in feature["image/object/class/text"].bytes_list.value],
-        "area": floats("area"),
-        "ids": ints("id"),
-        "is_crowd": ints("is_crowd").astype(bool),
-        "is_fake": ints("is_fake").astype(bool),
-        "is_reflected": ints("is_reflected").astype(bool),
+        "image_encoded": values("image_encoded")[0],
+        **{
+            key: values(key)[0].decode()
+            for key in ("image_format", "image_id", "filename", "sha256")
+        },
+        **{key: values(key)[0] for key in ("height", "width")},
+        "boxes": np.stack([np.array(values(edge), np.float32) for edge in BOX_EDGES], axis=-1),
+        "texts": [text.decode() for text in values("texts")],
+        "area": np.array(values("area"), np.float32),
+        **{key: np.array(values(key), np.int64) for key in ("labels", "ids")},
+        **{flag: np.array(values(flag), np.int64).astype(bool) for flag in _FLAGS},
     }
 
 
@@ -163,46 +160,13 @@ def parse_example(serialized: Any) -> dict[str, Any]:
     """
     import tensorflow as tf  # Not at the top: see this module's docstring.
 
-    def one(dtype: tf.DType) -> tf.io.FixedLenFeature:
-        return tf.io.FixedLenFeature([], dtype)
-
-    def many(dtype: tf.DType) -> tf.io.FixedLenSequenceFeature:
-        return tf.io.FixedLenSequenceFeature([], dtype, allow_missing=True)
-
-    parsed = tf.io.parse_single_example(
-        serialized,
-        {
-            "image/encoded": one(tf.string),
-            "image/format": one(tf.string),
-            "image/source_id": one(tf.string),
-            "image/filename": one(tf.string),
-            "image/key/sha256": one(tf.string),
-            "image/height": one(tf.int64),
-            "image/width": one(tf.int64),
-            **{f"image/object/bbox/{edge}": many(tf.float32) for edge in BOX_EDGES},
-            "image/object/class/label": many(tf.int64),
-            "image/object/class/text": many(tf.string),
-            "image/object/area": many(tf.float32),
-            "image/object/id": many(tf.int64),
-            "image/object/is_crowd": many(tf.int64),
-            "image/object/is_fake": many(tf.int64),
-            "image/object/is_reflected": many(tf.int64),
-        },
-    )
-    return {
-        "image_encoded": parsed["image/encoded"],
-        "image_format": parsed["image/format"],
-        "image_id": parsed["image/source_id"],
-        "filename": parsed["image/filename"],
-        "sha256": parsed["image/key/sha256"],
-        "height": parsed["image/height"],
-        "width": parsed["image/width"],
-        "boxes": tf.stack([parsed[f"image/object/bbox/{edge}"] for edge in BOX_EDGES], axis=-1),
-        "labels": parsed["image/object/class/label"],
-        "texts": parsed["image/object/class/text"],
-        "area": parsed["image/object/area"],
-        "ids": parsed["image/object/id"],
-        "is_crowd": parsed["image/object/is_crowd"] > 0,
-        "is_fake": parsed["image/object/is_fake"] > 0,
-        "is_reflected": parsed["image/object/is_reflected"] > 0,
+    dtypes = {"bytes": tf.string, "float": tf.float32, "int64": tf.int64}
+    features: dict[str, Any] = {
+        name: tf.io.FixedLenFeature([], dtypes[kind]) for name, kind in _OF_IMAGE.values()
     }
+    for name, kind in _OF_OBJECTS.values():
+        features[name] = tf.io.FixedLenSequenceFeature([], dtypes[kind], allow_missing=True)
+    parsed = tf.io.parse_single_example(serialized, features)
+    read = {key: parsed[name] for key, (name, _) in _FEATURES.items()}
+    boxes = tf.stack([read.pop(edge) for edge in BOX_EDGES], axis=-1)
+    return {**read, "boxes": boxes, **{flag: read[flag] > 0 for flag in _FLAGS}}

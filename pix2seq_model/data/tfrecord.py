@@ -20,17 +20,13 @@ def _masked_crc(data: bytes) -> int:
     return (((crc >> 15) | (crc << 17)) + _MASK_DELTA) & 0xFFFFFFFF
 
 
+def _with_crc(data: bytes) -> bytes:
+    return data + struct.pack("<I", _masked_crc(data))
+
+
 def frame_record(data: bytes) -> bytes:
     """Returns `data` as one TFRecord, ready to be appended to a file."""
-    length = struct.pack("<Q", len(data))
-    return b"".join(
-        (
-            length,
-            struct.pack("<I", _masked_crc(length)),
-            data,
-            struct.pack("<I", _masked_crc(data)),
-        )
-    )
+    return _with_crc(struct.pack("<Q", len(data))) + _with_crc(data)
 
 
 def read_records(file: BinaryIO, *, name: str) -> Iterator[bytes]:
@@ -40,17 +36,16 @@ def read_records(file: BinaryIO, *, name: str) -> Iterator[bytes]:
       DataError: a record is cut off or its checksum is wrong.
     """
     offset = 0
+
+    def checked(part: bytes, size: int) -> bytes:
+        """The first `size` bytes of a part, with their checksum behind them."""
+        data = part[:size]
+        if part != _with_crc(data):
+            damage = "cut off" if len(part) < size + 4 else "damaged"
+            raise DataError(f"{name}: {damage} at byte {offset}; convert the data set again")
+        return data
+
     while header := file.read(12):
-        if len(header) < 12:
-            raise DataError(f"{name}: cut off at byte {offset}; convert the data set again")
-        (length,) = struct.unpack("<Q", header[:8])
-        if struct.unpack("<I", header[8:])[0] != _masked_crc(header[:8]):
-            raise DataError(f"{name}: damaged at byte {offset}; convert the data set again")
-        body = file.read(length + 4)
-        if len(body) < length + 4:
-            raise DataError(f"{name}: cut off at byte {offset}; convert the data set again")
-        data = body[:length]
-        if struct.unpack("<I", body[length:])[0] != _masked_crc(data):
-            raise DataError(f"{name}: damaged at byte {offset}; convert the data set again")
+        (length,) = struct.unpack("<Q", checked(header, 8))
+        yield checked(file.read(length + 4), length)
         offset += 16 + length
-        yield data

@@ -66,28 +66,18 @@ class ImageAttention:
 def write_attention(folder: epath.PathLike, images: Sequence[ImageAttention]) -> None:
     """Writes the two files; the maps keep every digit."""
     folder = epath.Path(folder)
-    maps: dict[str, Any] = {
-        str(image.image_id): np.concatenate([seen.maps for seen in (*image.found, *image.given)])
-        for image in images
-        if image.found or image.given
-    }
+    rows = [dataclasses.asdict(image) for image in images]
+    maps: dict[str, Any] = {}
+    for row in rows:
+        seen = [*row["found"], *row["given"]]
+        if seen:
+            maps[str(row["image_id"])] = np.concatenate([one["maps"] for one in seen])
+        for one in seen:
+            one["num_maps"] = len(one.pop("maps"))
     buffer = io.BytesIO()
     np.savez_compressed(buffer, allow_pickle=False, **maps)
     write_atomically(folder / _MAPS_FILE, buffer.getvalue())
-    write_json(
-        folder / _TEXT_FILE,
-        [
-            {
-                "image_id": image.image_id,
-                "image_size": image.image_size,
-                "content_size": image.content_size,
-                "found": [_to_json(seen) for seen in image.found],
-                "given": [_to_json(seen) for seen in image.given],
-            }
-            for image in images
-        ],
-        indent=1,
-    )
+    write_json(folder / _TEXT_FILE, rows, indent=1)
 
 
 def read_attention(folder: epath.PathLike) -> list[ImageAttention]:
@@ -101,39 +91,20 @@ def read_attention(folder: epath.PathLike) -> list[ImageAttention]:
         rows = json.loads((folder / _TEXT_FILE).read_text())
         with np.load(io.BytesIO((folder / _MAPS_FILE).read_bytes())) as maps:
             return [_image(row, maps) for row in rows]
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"{folder}: {_TEXT_FILE} or {_MAPS_FILE} cannot be read ({error}); evaluate again"
         ) from None
 
 
-def _to_json(seen: ObjectAttention) -> dict[str, Any]:
-    return {
-        "name": seen.name,
-        "score": seen.score,
-        "box_yxyx": seen.box_yxyx,
-        "num_maps": len(seen.maps),
-    }
-
-
 def _image(row: dict[str, Any], maps: Any) -> ImageAttention:
-    stacked = maps[str(row["image_id"])] if row["found"] or row["given"] else np.empty(0)
-    start = 0
-    parts: dict[str, tuple[ObjectAttention, ...]] = {}
-    for part in ("found", "given"):
-        seen = []
-        for one in row[part]:
-            own = stacked[start : start + one["num_maps"]]
-            start += one["num_maps"]
-            seen.append(
-                ObjectAttention(
-                    name=one["name"], score=one["score"], box_yxyx=tuple(one["box_yxyx"]), maps=own
-                )
-            )
-        parts[part] = tuple(seen)
-    return ImageAttention(
-        image_id=row["image_id"],
-        image_size=tuple(row["image_size"]),
-        content_size=tuple(row["content_size"]),
-        **parts,
-    )
+    rest = maps[str(row["image_id"])] if row["found"] or row["given"] else np.empty(0)
+
+    def seen(one: dict[str, Any]) -> ObjectAttention:
+        nonlocal rest
+        own, rest = np.split(rest, [one.pop("num_maps")])
+        return ObjectAttention(**{**one, "box_yxyx": tuple(one["box_yxyx"]), "maps": own})
+
+    sizes = {name: tuple(row[name]) for name in ("image_size", "content_size")}
+    parts = {part: tuple(map(seen, row[part])) for part in ("found", "given")}
+    return ImageAttention(**{**row, **sizes, **parts})

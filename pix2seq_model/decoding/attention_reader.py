@@ -22,25 +22,15 @@ from pix2seq_model.tokens.vocabulary import TOKENS_PER_OBJECT
 class AttentionReader:
     """Reads the attention of one network."""
 
-    def __init__(
-        self,
-        network: Pix2Seq,
-        *,
-        names: Mapping[int, str],
-        seed: int = 0,
-        batch_size: int | None = None,
-        **decoding: Any,
-    ) -> None:
+    def __init__(self, network: Pix2Seq, *, names: Mapping[int, str], **generation: Any) -> None:
         """
         Args:
           network: the model.
           names: of the classes, by the model's class ids.
-          seed: of the sampled tokens.
-          batch_size: of the detector, whose compiled decoding is used.
-          **decoding: the fields of `decoding.DecodeSettings`.
+          **generation: arguments of `generate`; with the batch size of a detector its compiled
+            decoding is used.
         """
-        self._network, self._names = network, names
-        self._generate = {"seed": seed, "batch_size": batch_size, **decoding}
+        self._network, self._names, self._generation = network, names, generation
 
     def read(
         self,
@@ -74,7 +64,7 @@ class AttentionReader:
     ) -> tuple[ObjectAttention, ...]:
         """The first objects of the generated sequence, five maps each."""
         inputs_1HW3 = image.image[None]
-        found = generate(self._network, inputs_1HW3, **self._generate)
+        found = generate(self._network, inputs_1HW3, **self._generation)
         is_shown_N = (found["category_ids"][0] > 0) & (found["scores"][0] >= score_threshold)
         shown = np.flatnonzero(is_shown_N)[:num_objects]
         if not len(shown):
@@ -87,15 +77,9 @@ class AttentionReader:
             image_size=image.image.shape[:2],
             content_size_B2=np.asarray(image.content_size)[None],
         )[0]
-        return tuple(
-            self._object(
-                found["category_ids"][0, index],
-                found["scores"][0, index],
-                boxes_N4[index],
-                maps_N5YX[index],
-            )
-            for index in shown
-        )
+        category_ids_N, scores_N = found["category_ids"][0], found["scores"][0]
+        parts = (part[shown] for part in (category_ids_N, scores_N, boxes_N4, maps_N5YX))
+        return tuple(map(self._object, *parts))
 
     def _given(
         self, image: PreparedImage, boxes_xywh: Sequence[Sequence[float]]

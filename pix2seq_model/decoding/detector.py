@@ -7,14 +7,8 @@ import numpy as np
 
 from pix2seq_model.decoding.generate import generate
 from pix2seq_model.decoding.settings import DecodeSettings
-from pix2seq_model.network.config import ModelConfig
 from pix2seq_model.network.pix2seq import Pix2Seq
 from pix2seq_model.tokens.detections import boxes_from_tokens, boxes_in_original, coco_results
-
-
-def check_positions(settings: DecodeSettings, model: ModelConfig) -> None:
-    """Raises ConfigError if more objects are wanted than the model has positions for."""
-    model.check_positions("max_objects", settings.max_objects)
 
 
 class Detector:
@@ -34,47 +28,26 @@ class Detector:
         Raises:
           ConfigError: more objects than the network has positions for.
         """
-        check_positions(DecodeSettings(**settings), network.model_config)
+        max_objects = DecodeSettings(**settings).max_objects
+        network.model_config.check_positions("max_objects", max_objects)
         self._network = network
-        self._seed = seed
-        self._batch_size = batch_size
-        self._settings = settings
+        self._generation = {"seed": seed, "batch_size": batch_size, **settings}
 
-    def detect(
-        self,
-        images: np.ndarray,
-        *,
-        image_ids: Sequence[int | str],
-        source_size: np.ndarray,
-        content_size: np.ndarray,
-        category_numbers: Mapping[int, int],
-    ) -> list[dict[str, Any]]:
+    def detect(self, images: np.ndarray, **images_are: Any) -> list[dict[str, Any]]:
         """Objects of a batch.
 
         Args:
           images: (B, height, width, 3) float in [0, 1], resized and padded to the model's size.
-          image_ids, source_size, content_size, category_numbers: see `rows`.
+          **images_are: the other arguments of `rows`.
 
         Returns:
           See `rows`.
         """
-        return self.rows(
-            self.generate(images),
-            image_ids=image_ids,
-            source_size=source_size,
-            content_size=content_size,
-            category_numbers=category_numbers,
-        )
+        return self.rows(self.generate(images), **images_are)
 
     def generate(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """The tokens of a batch, see `decoding.generate`."""
-        return generate(
-            self._network,
-            images,
-            seed=self._seed,
-            batch_size=self._batch_size,
-            **self._settings,
-        )
+        return generate(self._network, images, **self._generation)
 
     def rows(
         self,

@@ -54,9 +54,7 @@ def generate(
     count = len(images)
     filled = max(batch_size or 0, count)
     if filled > count:
-        images = np.concatenate(
-            [images, np.zeros((filled - count, *images.shape[1:]), images.dtype)]
-        )
+        images = np.pad(images, [(0, filled - count), *[(0, 0)] * (images.ndim - 1)])
     uniform_BL = np.zeros((filled, chosen.num_tokens), np.float32)
     uniform_BL[:count] = draw_uniform(seed, count, chosen.num_tokens)
     run = _compiled_for(model, chosen)

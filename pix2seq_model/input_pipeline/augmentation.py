@@ -78,19 +78,12 @@ def decode_window(encoded: tf.Tensor, window: Window, *, is_jpeg: tf.Tensor) -> 
       uint8 (height, width, 3) of window.size.
     """
 
-    def crop_png() -> tf.Tensor:
-        return tf.slice(
-            tf.io.decode_png(encoded, channels=3),
-            tf.concat([window.offset, [0]], 0),
-            tf.concat([window.size, [3]], 0),
-        )
-
+    area = tf.concat([window.offset, window.size], 0)
+    begin, size = tf.concat([window.offset, [0]], 0), tf.concat([window.size, [3]], 0)
     return tf.cond(
         is_jpeg,
-        lambda: tf.io.decode_and_crop_jpeg(
-            encoded, tf.concat([window.offset, window.size], 0), channels=3
-        ),
-        crop_png,
+        lambda: tf.io.decode_and_crop_jpeg(encoded, area, channels=3),
+        lambda: tf.slice(tf.io.decode_png(encoded, channels=3), begin, size),
     )
 
 

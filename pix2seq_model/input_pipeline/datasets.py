@@ -9,6 +9,7 @@ Shapes: B examples, M objects of a record, N objects of a sequence, L = 5 N toke
 
 import functools
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from pix2seq_model.data.manifest import check_shards, read_dataset_info
 from pix2seq_model.data.records import parse_example
 from pix2seq_model.errors import ConfigError
 from pix2seq_model.input_pipeline import augmentation as augment
-from pix2seq_model.input_pipeline.preprocessing import decode_image, preprocess_for_evaluation
+from pix2seq_model.input_pipeline.preprocessing import preprocess_image
 from pix2seq_model.input_pipeline.record_stream import num_processors, training_stream
 from pix2seq_model.input_pipeline.settings import Augmentation
 from pix2seq_model.tokens.object_order import order_objects
@@ -82,7 +83,7 @@ def training_dataset(
         )
     info = read_dataset_info(examples_dir)
     vocabulary.check_categories(info.category_names(), source=os.fspath(examples_dir))
-    stream_seed, image_seed, object_seed = _independent_seeds(seed, 3)
+    stream_seed, *seeds = _independent_seeds(seed, 3)
 
     dataset = training_stream(
         examples_dir,
@@ -98,15 +99,13 @@ def training_dataset(
         )
     prepare_example = functools.partial(
         _prepare_training_example,
-        image_seed=image_seed,
-        object_seed=object_seed,
+        seeds=seeds,
         image_size=image_size,
         augmentation=augmentation,
         sequence=sequence,
     )
-    dataset = dataset.map(
-        prepare_example, num_parallel_calls=num_parallel_calls or num_processors()
-    )
+    num_parallel_calls = num_parallel_calls or num_processors()
+    dataset = dataset.map(prepare_example, num_parallel_calls=num_parallel_calls)
     dataset = _padded_batch(dataset, host_batch_size, image_size=image_size)
     build_batch = functools.partial(
         _build_training_batch, image_size=image_size, vocabulary=vocabulary, sequence=sequence
@@ -164,20 +163,13 @@ def evaluation_dataset(
 
     def prepare_example(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
         example = parse_example(serialized)
-        image = decode_image(example["image_encoded"])
-        padded, content_size = preprocess_for_evaluation(image, image_size)
-        return {
-            "image": padded,
-            "image_id": example["image_id"],
-            "source_size": tf.shape(image)[:2],
-            "content_size": content_size,
-        }
+        prepared = preprocess_image(example["image_encoded"], image_size)
+        return {**prepared, "image_id": example["image_id"]}
 
     info = read_dataset_info(examples_dir)
     check_shards(examples_dir, info, splits=[split])
     dataset = tf.data.TFRecordDataset(info.shard_paths(examples_dir, split)).skip(start)
-    dataset = dataset.map(prepare_example, num_parallel_calls=num_processors())
-    dataset = dataset.batch(batch_size)
+    dataset = dataset.map(prepare_example, num_parallel_calls=num_processors()).batch(batch_size)
     return dataset.prefetch(_BATCHES_AHEAD).with_options(_options())
 
 
@@ -187,23 +179,21 @@ def _prepare_training_example(
     position: tf.Tensor,
     serialized: tf.Tensor,
     *,
-    image_seed: int,
-    object_seed: int,
+    seeds: Sequence[int],
     image_size: tuple[int, int],
     augmentation: Augmentation,
     sequence: SequenceSettings,
 ) -> dict[str, Any]:
     """What is done to one example before it joins a batch: all of its pixels' work."""
+    image_seed, object_seed = seeds
     example = parse_example(serialized)
     draws = tf.random.stateless_uniform(
         [augment.NUM_DRAWS + num_draws(sequence)], seed=tf.stack([image_seed, position])
     )
     source_size = tf.cast(tf.stack([example["height"], example["width"]]), tf.int32)
+    window_draws, sequence_draws = draws[: augment.NUM_DRAWS], draws[augment.NUM_DRAWS :]
     window = augment.choose_window(
-        source_size,
-        draws[: augment.NUM_DRAWS],
-        image_size=image_size,
-        augmentation=augmentation,
+        source_size, window_draws, image_size=image_size, augmentation=augmentation
     )
     pixels = augment.decode_window(
         example["image_encoded"], window, is_jpeg=example["image_format"] == "jpeg"
@@ -218,7 +208,7 @@ def _prepare_training_example(
         "order_draws": tf.random.stateless_uniform(
             tf.shape(example["labels"]), seed=tf.stack([object_seed, position])
         ),
-        "sequence_draws": draws[augment.NUM_DRAWS :],
+        "sequence_draws": sequence_draws,
     }
 
 
@@ -227,11 +217,8 @@ def _padded_batch(
 ) -> tf.data.Dataset:
     """Batches; images are padded to `image_size` with grey, objects to the most of the batch."""
     spec = examples.element_spec
-    shapes = {name: tf.nest.map_structure(lambda s: s.shape, part) for name, part in spec.items()}
-    zeros = {
-        name: tf.nest.map_structure(lambda s: tf.zeros([], s.dtype), part)
-        for name, part in spec.items()
-    }
+    shapes = tf.nest.map_structure(lambda s: s.shape, spec)
+    zeros = tf.nest.map_structure(lambda s: tf.zeros([], s.dtype), spec)
     return examples.padded_batch(
         batch_size,
         padded_shapes=shapes | {"image": [*image_size, 3]},

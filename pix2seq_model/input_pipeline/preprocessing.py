@@ -35,32 +35,30 @@ def preprocess_for_evaluation(
     return tf.ensure_shape(image, [*image_size, 3]), content_size
 
 
-def preprocess_encoded_images(
-    encoded_B: tf.Tensor, image_size: tuple[int, int]
-) -> dict[str, tf.Tensor]:
-    """Decodes and prepares a batch of encoded images of any sizes, as for the served model.
+def preprocess_image(image: tf.Tensor, image_size: tuple[int, int]) -> dict[str, tf.Tensor]:
+    """As `preprocess_images`, for one image."""
+    if image.dtype == tf.string:
+        image = decode_image(image)
+    padded, content_size = preprocess_for_evaluation(image, image_size)
+    return {"image": padded, "source_size": tf.shape(image)[:2], "content_size": content_size}
+
+
+def preprocess_images(images_B: tf.Tensor, image_size: tuple[int, int]) -> dict[str, tf.Tensor]:
+    """Prepares a batch of images, as for the served model.
 
     Args:
-      encoded_B: string (B,), JPEG or PNG files.
+      images_B: string (B,), JPEG or PNG files of any sizes; or uint8 (B, height, width, 3).
       image_size: target height and width in pixels.
 
     Returns:
       `image` float32 (B, *image_size, 3) in [0, 1]; `source_size` int32 (B, 2), height and width
-      of the files in pixels; `content_size` int32 (B, 2), see `preprocess_for_evaluation`.
+      of the originals in pixels; `content_size` int32 (B, 2), see `preprocess_for_evaluation`.
     """
-
-    def prepare(encoded: tf.Tensor) -> dict[str, tf.Tensor]:
-        image = decode_image(encoded)
-        padded, content_size = preprocess_for_evaluation(image, image_size)
-        return {
-            "image": padded,
-            "source_size": tf.shape(image)[:2],
-            "content_size": content_size,
-        }
-
     signature = {
         "image": tf.TensorSpec([*image_size, 3], tf.float32),
         "source_size": tf.TensorSpec([2], tf.int32),
         "content_size": tf.TensorSpec([2], tf.int32),
     }
-    return tf.map_fn(prepare, encoded_B, fn_output_signature=signature)
+    return tf.map_fn(
+        lambda image: preprocess_image(image, image_size), images_B, fn_output_signature=signature
+    )

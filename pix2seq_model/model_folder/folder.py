@@ -81,7 +81,6 @@ def save_model_folder(folder: str, network: Any, *, info: ModelInfo) -> ModelInf
       `info` with the digest of the weights as written.
     """
     target = epath.Path(folder)
-    target.mkdir(parents=True, exist_ok=True)
     with atomic_path(target / WEIGHTS_FILE) as local:
         network.save_weights(local)
     info = dataclasses.replace(info, weights_sha256=_weights_digest(network))
@@ -110,7 +109,7 @@ def read_model_info(folder: str) -> ModelInfo:
                 f"{path} has format_version {version}, this version of the project reads 1 to "
                 f"{_FORMAT_VERSION}: use the version that wrote it, or a newer one."
             )
-        content["model"] = ModelConfig.from_dict(content["model"], source=str(path))
+        content["model"] = ModelConfig(**content["model"])
         content["vocabulary"] = Vocabulary(**content["vocabulary"])
         content["categories"] = tuple(content["categories"])
         return ModelInfo(**content)
@@ -120,16 +119,13 @@ def read_model_info(folder: str) -> ModelInfo:
         raise ModelError(f"{path} is damaged ({error}): write the model folder again.") from error
 
 
-def wait_for_model(
-    folder: str | os.PathLike, *, marker: str, seconds: float = 3600.0, pause_s: float = 2.0
-) -> ModelInfo:
+def wait_for_model(folder: str | os.PathLike, *, marker: str, seconds: float = 3600.0) -> ModelInfo:
     """What a folder says of the model that another process is about to write into it.
 
     Args:
       folder: local path or gs:// address.
       marker: name of what is written there last.
       seconds: how long to wait.
-      pause_s: between two looks.
 
     Raises:
       ModelError: it did not come in this time.
@@ -141,7 +137,7 @@ def wait_for_model(
                 f"{folder} was not completed by the chief within {seconds / 60:.0f} min: see what "
                 "stopped it, and whether both see the same folder."
             )
-        time.sleep(pause_s)
+        time.sleep(2.0)
     return read_model_info(os.fspath(folder))
 
 
@@ -161,22 +157,14 @@ def load_model_folder(
     Raises:
       ModelError: the folder is no model folder or its weights do not fit.
     """
-    # Keras takes seconds to import; reading model.json alone should not.
-    import keras
-
+    # It imports Keras, which takes seconds; reading model.json alone should not.
     from pix2seq_model.network.pix2seq import build_model
 
     info = read_model_info(folder)
     if image_size is not None:
-        info = dataclasses.replace(
-            info, model=dataclasses.replace(info.model, image_size=image_size)
-        )
-    policy_before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(precision)
-    try:
-        network = build_model(info.model, info.vocabulary)
-    finally:
-        keras.config.set_dtype_policy(policy_before)
+        model = dataclasses.replace(info.model, image_size=image_size)
+        info = dataclasses.replace(info, model=model)
+    network = build_model(info.model, info.vocabulary, precision=precision)
     load_weights(network, folder)
     return network, info
 

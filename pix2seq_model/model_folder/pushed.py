@@ -19,7 +19,8 @@ GRAPH_FILE = "saved_model.pb"
 
 def versions(destination: str | os.PathLike) -> list[int]:
     """The versions in a folder that models are pushed to, the newest last."""
-    return sorted(int(path.name) for path in epath.Path(destination).iterdir() if _is_version(path))
+    names = (path.name for path in epath.Path(destination).iterdir())
+    return sorted(int(name) for name in names if name.isascii() and name.isdigit())
 
 
 def pushed_record(version_dir: str | os.PathLike) -> dict[str, Any] | None:
@@ -62,12 +63,7 @@ def find_model_folder(place: str | os.PathLike) -> str:
 def find_pushed_version(place: str | os.PathLike) -> str | None:
     """The pushed version that `place` is, or the newest one in it; None if there is neither."""
     folder = epath.Path(place)
-    if not folder.exists() or not folder.is_dir():
+    if not folder.is_dir():
         return None
-    numbers = versions(folder)
-    candidates = [folder, *([folder / str(numbers[-1])] if numbers else [])]
+    candidates = [folder, *(folder / str(newest) for newest in versions(folder)[-1:])]
     return next((os.fspath(path) for path in candidates if (path / PUSHED_FILE).exists()), None)
-
-
-def _is_version(path: epath.Path) -> bool:
-    return path.name.isascii() and path.name.isdigit()

@@ -26,10 +26,7 @@ from pix2seq_model.decoding.generate import decode_images
 from pix2seq_model.decoding.sampling import draw_uniform
 from pix2seq_model.decoding.settings import DecodeSettings
 from pix2seq_model.errors import ModelError
-from pix2seq_model.input_pipeline.preprocessing import (
-    preprocess_encoded_images,
-    preprocess_for_evaluation,
-)
+from pix2seq_model.input_pipeline.preprocessing import preprocess_images
 from pix2seq_model.model_folder.folder import load_model_folder
 from pix2seq_model.network.slice_update import without_xla
 from pix2seq_model.tokens.detections import boxes_from_tokens, boxes_in_original
@@ -55,19 +52,10 @@ def export_model_folder(
             network, folder, categories=info.categories, settings=settings, seed=seed
         )
         return
-    request = {
-        "model_dir": os.fspath(model_dir),
-        "folder": os.fspath(folder),
-        "settings": dataclasses.asdict(settings),
-        "seed": seed,
-    }
+    request = [os.fspath(model_dir), os.fspath(folder), dataclasses.asdict(settings), seed]
+    command = [sys.executable, "-m", __name__, json.dumps(request)]
     environment = {**os.environ, "KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": "-1"}
-    done = subprocess.run(
-        [sys.executable, "-m", __name__, json.dumps(request)],
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if done.returncode:
         raise ModelError(
             f"Exporting {model_dir} to {folder} with the TensorFlow backend failed: "
@@ -116,14 +104,8 @@ def export_saved_model(
     target = epath.Path(folder)
     with tempfile.TemporaryDirectory() as scratch:
         local = Path(scratch) / "model"
-        tf.saved_model.save(
-            module,
-            os.fspath(local),
-            signatures={
-                SERVED_FILES: module.detect_files,
-                SERVED_IMAGES: module.detect_images,
-            },
-        )
+        signatures = {SERVED_FILES: module.detect_files, SERVED_IMAGES: module.detect_images}
+        tf.saved_model.save(module, os.fspath(local), signatures=signatures)
         extra = local / "assets.extra"
         extra.mkdir()
         (extra / CATEGORIES_FILE).write_text(json.dumps(list(categories), indent=1) + "\n")
@@ -149,12 +131,10 @@ class _ServedModel(tf.Module):
         self._numbers = np.zeros(num_classes, np.int64)
         # Only known categories are detections.
         self._known = np.zeros(num_classes, bool)
-        numbers = category_numbers(categories)
+        for category_id, number in category_numbers(categories).items():
+            self._numbers[category_id], self._known[category_id] = number, True
         for category in categories:
-            category_id = category["id"]
-            self._names[category_id] = category["name"]
-            self._numbers[category_id] = numbers[category_id]
-            self._known[category_id] = True
+            self._names[category["id"]] = category["name"]
         uniform_1L = draw_uniform(seed, 1, settings.num_tokens)
 
         # A function of its own, whose graph both signatures share.
@@ -170,22 +150,14 @@ class _ServedModel(tf.Module):
         autograph=False, input_signature=[tf.TensorSpec((None,), tf.string, name="image_bytes")]
     )
     def detect_files(self, image_bytes):
-        return self._detect(preprocess_encoded_images(image_bytes, self._image_size))
+        return self._detect(preprocess_images(image_bytes, self._image_size))
 
     @tf.function(
         autograph=False,
         input_signature=[tf.TensorSpec((None, None, None, 3), tf.uint8, name="images")],
     )
     def detect_images(self, images):
-        image, content_size = tf.map_fn(
-            lambda image: preprocess_for_evaluation(image, self._image_size),
-            images,
-            fn_output_signature=(
-                tf.TensorSpec((*self._image_size, 3), tf.float32),
-                tf.TensorSpec((2,), tf.int32),
-            ),
-        )
-        return self._detect({"image": image, "content_size": content_size})
+        return self._detect(preprocess_images(images, self._image_size))
 
     def _detect(self, prepared):
         decoded = self._decode(prepared["image"])
@@ -224,10 +196,5 @@ def _replace_folder(source: Path, target: epath.Path) -> None:
 
 
 if __name__ == "__main__":
-    _request = json.loads(sys.argv[1])
-    export_model_folder(
-        _request["model_dir"],
-        _request["folder"],
-        settings=DecodeSettings(**_request["settings"]),
-        seed=_request["seed"],
-    )
+    _model_dir, _folder, _settings, _seed = json.loads(sys.argv[1])
+    export_model_folder(_model_dir, _folder, settings=DecodeSettings(**_settings), seed=_seed)

@@ -96,18 +96,17 @@ def transfer_weights(
         path, shape = _path(weight), tuple(weight.shape)
         name = path.rsplit("/", 1)[-1]
         value = values.get(path)
+        rows_fit = value is not None and value.shape[1:] == shape[1:]
         if value is None:
             transfer.left_out.append(f"{path}: the base model has no such weight")
-        elif value.shape[1:] != shape[1:] and value.shape != shape:
-            transfer.left_out.append(f"{path}: {value.shape} in the base model, {shape} here")
-        elif name in _PER_TOKEN and old_vocabulary != new_vocabulary:
+        elif rows_fit and name in _PER_TOKEN and old_vocabulary != new_vocabulary:
             initial = keras.ops.convert_to_numpy(weight)
             weight.assign(_move_rows(value, initial, old_vocabulary, new_vocabulary))
             transfer.resized.append(f"{path}: rows moved to the new vocabulary, {shape}")
         elif value.shape == shape:
             weight.assign(value)
             transfer.taken.append(path)
-        elif name == _PER_POSITION:
+        elif rows_fit and name == _PER_POSITION:
             initial = np.array(keras.ops.convert_to_numpy(weight))
             rows = min(len(value), len(initial))
             initial[:rows] = value[:rows]

@@ -28,7 +28,7 @@ _PUBLISHED = {
     "vit_l": _architecture("vit", encoder=(24, 1024, 4096, 16), decoder=(8, 512, 2048, 16)),
 }
 PUBLISHED_NAMES = tuple(_PUBLISHED)
-_DROP_RATES = ("drop_path", "drop_units", "drop_attention")
+DROP_RATES = ("drop_path", "drop_units", "drop_attention")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -135,20 +135,7 @@ class ModelConfig:
         """Which published architecture this is, whatever its image size; None if none."""
         for name in PUBLISHED_NAMES:
             published = ModelConfig.published(name, self.image_size)
-            rates = {field: getattr(published, field) for field in _DROP_RATES}
+            rates = {field: getattr(published, field) for field in DROP_RATES}
             if dataclasses.replace(self, **rates) == published:
                 return name
         return None
-
-    @classmethod
-    def from_dict(cls, fields: dict, *, source: str = "model") -> "ModelConfig":
-        """Builds from a dictionary.
-
-        Raises:
-          ConfigError: a field is unknown or a value cannot work; names `source`.
-        """
-        known = {field.name for field in dataclasses.fields(cls)}
-        unknown = sorted(set(fields) - known)
-        if unknown:
-            raise ConfigError(f"{source}: unknown fields {unknown}; known are {sorted(known)}.")
-        return cls(**fields)

@@ -3,6 +3,7 @@
 Shape suffixes: B batch, N positions of the encoded image, D width, L tokens, V vocabulary.
 """
 
+import dataclasses
 import random
 from typing import Any
 
@@ -10,13 +11,12 @@ import keras
 import numpy as np
 from keras import ops
 
-from pix2seq_model.network.config import ModelConfig
+from pix2seq_model.network.config import DROP_RATES, ModelConfig
 from pix2seq_model.network.patch_embedding import PatchEmbedding
 from pix2seq_model.network.position_encoding import image_position_encoding
 from pix2seq_model.network.remat import run_layer
 from pix2seq_model.network.resnet import ResNetStem
 from pix2seq_model.network.transformer import (
-    LAYER_NORM_EPSILON,
     MASKED,
     DecoderLayer,
     EncoderLayer,
@@ -28,17 +28,29 @@ from pix2seq_model.network.transformer import (
 from pix2seq_model.tokens.vocabulary import Vocabulary
 
 
-def build_model(model_config: ModelConfig, vocabulary: Vocabulary, *, seed: int = 0) -> "Pix2Seq":
+def build_model(
+    model_config: ModelConfig,
+    vocabulary: Vocabulary,
+    *,
+    seed: int = 0,
+    precision: str | None = None,
+) -> "Pix2Seq":
     """The network with freshly drawn weights.
 
     Args:
       model_config: the architecture.
       vocabulary: the token ids.
       seed: of the initial weights and of everything that is drawn while training.
+      precision: Keras' policy, such as "mixed_bfloat16", of all layers; that in force if None.
     """
-    model = Pix2Seq(model_config, vocabulary, seed=seed)
-    height, width = model_config.image_size
-    model.build({"image": (None, height, width, 3), "tokens": (None, model_config.max_seq_len)})
+    policy_before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(precision or policy_before)
+    try:
+        model = Pix2Seq(model_config, vocabulary, seed=seed)
+        height, width = model_config.image_size
+        model.build({"image": (None, height, width, 3), "tokens": (None, model_config.max_seq_len)})
+    finally:
+        keras.config.set_dtype_policy(policy_before)
     return model
 
 
@@ -93,14 +105,7 @@ class ImageEncoder(keras.layers.Layer):
         if config.backbone == "vit":
             self.stem = PatchEmbedding(config.dim_encoder, config.patch_size, seeds=seeds)
         else:
-            self.stem = ResNetStem(
-                config.dim_encoder,
-                config.resnet_depth,
-                variant=config.resnet_variant,
-                width_multiplier=config.resnet_width_multiplier,
-                drop_units=config.drop_units,
-                seeds=seeds,
-            )
+            self.stem = ResNetStem(config, seeds=seeds)
         self.map_size = self.stem.map_size(config.image_size)
         self._position_encoding = image_position_encoding(*self.map_size, dim=config.dim_encoder)
         settings = _layer_settings(config, "encoder")
@@ -128,9 +133,8 @@ class ImageEncoder(keras.layers.Layer):
         x_BND = x_BND + ops.cast(self._position_encoding, x_BND.dtype)
         if self.class_token is not None:
             token_11D = ops.cast(self.class_token, x_BND.dtype)[None]
-            token_B1D = ops.broadcast_to(
-                token_11D, (ops.shape(x_BND)[0], 1, self._config.dim_encoder)
-            )
+            shape_B1D = (ops.shape(x_BND)[0], 1, self._config.dim_encoder)
+            token_B1D = ops.broadcast_to(token_11D, shape_B1D)
             x_BND = ops.concatenate([token_B1D, x_BND], axis=1)
         for layer in self.layers:
             x_BND = run_layer(layer, x_BND, training=training, recompute=self.recompute)
@@ -155,13 +159,9 @@ class Bridge(keras.layers.Layer):
             # A class token has no position.
             self._position_encoding = np.pad(encoding, ((int(config.use_class_token), 0), (0, 0)))
         if config.bridge == "mlp":
-            self.mlp = MlpBlock(
-                dim,
-                dim * max(1, config.mlp_dim_encoder // config.dim_encoder),
-                drop_path_rate=config.drop_path,
-                drop_units=config.drop_units,
-                seeds=seeds,
-            )
+            ratio = max(1, config.mlp_dim_encoder // config.dim_encoder)
+            settings = dataclasses.replace(_layer_settings(config, "decoder"), mlp_dim=dim * ratio)
+            self.mlp = MlpBlock(settings, seeds=seeds)
         self._dim = dim
 
     def build(self, input_shape):
@@ -189,9 +189,7 @@ class TokenDecoder(keras.layers.Layer):
             for index in range(config.num_decoder_layers)
         ]
         # Logits are float32 under every precision policy.
-        self.norm = keras.layers.LayerNormalization(
-            epsilon=LAYER_NORM_EPSILON, dtype="float32", name="norm"
-        )
+        self.norm = layer_norm("norm", dtype="float32")
         self._config, self._vocab_size, self._seeds = config, vocab_size, seeds
 
     def build(self, tokens_shape, encoded_shape):
@@ -214,10 +212,9 @@ class TokenDecoder(keras.layers.Layer):
     def call(self, tokens, encoded_BND, training=False):
         """Tokens (B, L) and an encoded image (B, N, D) to logits (B, L, V) float32."""
         x_BLD = self._embed(tokens, self.position_embedding[: tokens.shape[1]])
+        how = {"training": training, "recompute": self.recompute}
         for layer in self.layers:
-            x_BLD = run_layer(
-                layer, x_BLD, encoded_BND, training=training, recompute=self.recompute
-            )
+            x_BLD = run_layer(layer, x_BLD, encoded_BND, **how)
         return self._logits(x_BLD, ops.transpose(self.output_embedding))
 
     def cross_attention(self, tokens, encoded_BND):
@@ -243,12 +240,10 @@ class TokenDecoder(keras.layers.Layer):
         """
         encoded_BND = ops.cast(encoded_BND, self.compute_dtype)
         batch_size = ops.shape(encoded_BND)[0]
-        kv_cache = [
-            layer.self_attention.empty_kv_cache(batch_size, length) for layer in self.layers
-        ]
-        cross_kv_cache = [
-            layer.cross_attention.cross_kv_cache(encoded_BND) for layer in self.layers
-        ]
+        kv_cache, cross_kv_cache = [], []
+        for layer in self.layers:
+            kv_cache.append(layer.self_attention.empty_kv_cache(batch_size, length))
+            cross_kv_cache.append(layer.cross_attention.cross_kv_cache(encoded_BND))
         return kv_cache, cross_kv_cache, ops.transpose(self.output_embedding)
 
     def step(self, tokens_B, cache_index, kv_cache, *, cross_kv_cache, output_DV):
@@ -268,13 +263,9 @@ class TokenDecoder(keras.layers.Layer):
         length = kv_cache[0][1].shape[1]
         mask_T = ops.where(ops.arange(length) <= cache_index, 0.0, MASKED)
         updated = []
-        for layer, layer_cache, cross_cache in zip(
-            self.layers, kv_cache, cross_kv_cache, strict=True
-        ):
-            x_BD, layer_cache = layer.step(
-                x_BD, layer_cache, cross_cache, cache_index, attention_mask_T=mask_T
-            )
-            updated.append(layer_cache)
+        for layer, own, cross in zip(self.layers, kv_cache, cross_kv_cache, strict=True):
+            x_BD, own = layer.step(x_BD, own, cross, cache_index, attention_mask_T=mask_T)
+            updated.append(own)
         return self._logits(x_BD, output_DV), updated
 
     def _embed(self, tokens, positions):
@@ -287,14 +278,8 @@ class TokenDecoder(keras.layers.Layer):
 
 
 def _layer_settings(config: ModelConfig, part: str) -> LayerSettings:
-    return LayerSettings(
-        dim=getattr(config, f"dim_{part}"),
-        mlp_dim=getattr(config, f"mlp_dim_{part}"),
-        num_heads=getattr(config, f"num_heads_{part}"),
-        drop_path=config.drop_path,
-        drop_units=config.drop_units,
-        drop_attention=config.drop_attention,
-    )
+    sizes = {name: getattr(config, f"{name}_{part}") for name in ("dim", "mlp_dim", "num_heads")}
+    return LayerSettings(**sizes, **{name: getattr(config, name) for name in DROP_RATES})
 
 
 def _small_normal(seeds: random.Random) -> keras.initializers.Initializer:

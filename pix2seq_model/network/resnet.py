@@ -4,11 +4,13 @@ Strided convolutions are padded symmetrically by hand, unlike Keras' "same" padd
 fall to the bottom and right; the published weights were trained so.
 """
 
+import functools
 import random
 
 import keras
 from keras import ops
 
+from pix2seq_model.network.config import ModelConfig
 from pix2seq_model.network.remat import run_layer
 from pix2seq_model.network.transformer import dense, dropout, layer_norm
 
@@ -70,8 +72,7 @@ class Bottleneck(keras.layers.Layer):
 
     def __init__(
         self,
-        filters: int,
-        out_filters: int,
+        width: float,
         *,
         stride: int,
         dilation: int,
@@ -80,18 +81,15 @@ class Bottleneck(keras.layers.Layer):
         name: str,
     ):
         super().__init__(name=name)
+        # Products are rounded down last, as the published code does for odd multipliers.
+        filters, out_filters = int(width), int(4 * width)
+        layer = functools.partial(ConvolutionNorm, seeds=seeds)
         self.shortcut = None
         if project:
-            self.shortcut = ConvolutionNorm(
-                out_filters, 1, stride=stride, relu=False, seeds=seeds, name="shortcut"
-            )
-        self.reduce = ConvolutionNorm(filters, 1, seeds=seeds, name="reduce")
-        self.spatial = ConvolutionNorm(
-            filters, 3, stride=stride, dilation=dilation, seeds=seeds, name="spatial"
-        )
-        self.expand = ConvolutionNorm(
-            out_filters, 1, relu=False, zero_scale=True, seeds=seeds, name="expand"
-        )
+            self.shortcut = layer(out_filters, 1, stride=stride, relu=False, name="shortcut")
+        self.reduce = layer(filters, 1, name="reduce")
+        self.spatial = layer(filters, 3, stride=stride, dilation=dilation, name="spatial")
+        self.expand = layer(out_filters, 1, relu=False, zero_scale=True, name="expand")
         self.out_filters, self._filters = out_filters, filters
 
     def build(self, input_shape):
@@ -112,45 +110,29 @@ class ResNetStem(keras.layers.Layer):
     """ResNet, dropout, a dense projection and LayerNorm.
 
     Args:
-      dim: width of the output.
-      depth: 50 or 101.
-      variant: "standard" (output stride 32), "c4" (without the fourth group, stride 16) or "dc5"
-        (the fourth group at stride 1, its 3x3 convolutions dilated in every block but the first).
-      width_multiplier: factor on all channels.
-      drop_units: dropout before the projection.
+      config: of its `resnet_variant`, "standard" has output stride 32, "c4" lacks the fourth group
+        (stride 16), "dc5" has it at stride 1, its 3x3 convolutions dilated in every block but the
+        first; `resnet_width_multiplier` is a factor on all channels, `drop_units` the dropout
+        before the projection to `dim_encoder`.
       seeds: where random seeds are drawn from.
-      name: name of the layer.
     """
 
     recompute = False  # see recompute_activations
 
-    def __init__(
-        self,
-        dim: int,
-        depth: int,
-        *,
-        variant: str,
-        width_multiplier: float,
-        drop_units: float,
-        seeds: random.Random,
-        name: str = "stem",
-    ):
-        super().__init__(name=name)
-        self.first = ConvolutionNorm(
-            int(64 * width_multiplier), 7, stride=2, seeds=seeds, name="first"
-        )
+    def __init__(self, config: ModelConfig, *, seeds: random.Random):
+        super().__init__(name="stem")
+        variant, width_multiplier = config.resnet_variant, config.resnet_width_multiplier
+        channels = int(64 * width_multiplier)
+        self.first = ConvolutionNorm(channels, 7, stride=2, seeds=seeds, name="first")
         self.pool = keras.layers.MaxPooling2D(3, strides=2, padding="same", name="pool")
         self.blocks = []
-        for group, num_blocks in enumerate(_BLOCKS[depth]):
+        for group, num_blocks in enumerate(_BLOCKS[config.resnet_depth]):
             if variant == "c4" and group == 3:
                 break
             dilated = variant == "dc5" and group == 3
-            # Products are rounded down last, as the published code does for odd multipliers.
-            filters = 64 * 2**group * width_multiplier
             self.blocks += [
                 Bottleneck(
-                    int(filters),
-                    int(4 * filters),
+                    64 * 2**group * width_multiplier,
                     stride=2 if block == 0 and group > 0 and not dilated else 1,
                     dilation=2 if block > 0 and dilated else 1,
                     project=block == 0,
@@ -159,11 +141,10 @@ class ResNetStem(keras.layers.Layer):
                 )
                 for block in range(num_blocks)
             ]
-        self.dropout = dropout(drop_units, seeds)
-        self.projection = dense(dim, seeds, "projection")
+        self.dropout = dropout(config.drop_units, seeds)
+        self.projection = dense(config.dim_encoder, seeds, "projection")
         self.norm = layer_norm("norm")
-        self._dim = dim
-        self._stride = 32 if variant == "standard" else 16
+        self._dim, self._stride = config.dim_encoder, config.output_stride
 
     def build(self, input_shape):
         self.first.build(input_shape)

@@ -19,7 +19,6 @@ from keras import ops
 
 from pix2seq_model.network.slice_update import slice_update
 
-LAYER_NORM_EPSILON = 1e-6
 MASKED = -1e9  # added to the logits of positions that must not be seen
 
 
@@ -35,8 +34,8 @@ class LayerSettings:
     drop_attention: float
 
 
-def layer_norm(name: str) -> keras.layers.LayerNormalization:
-    return keras.layers.LayerNormalization(epsilon=LAYER_NORM_EPSILON, name=name)
+def layer_norm(name: str, **options: Any) -> keras.layers.LayerNormalization:
+    return keras.layers.LayerNormalization(epsilon=1e-6, name=name, **options)
 
 
 def glorot(seeds: random.Random) -> keras.initializers.Initializer:
@@ -61,22 +60,14 @@ def drop_path(rate: float, seeds: random.Random) -> keras.layers.Dropout:
 class MlpBlock(keras.layers.Layer):
     """x + MLP(LayerNorm(x)), with the exact (erf) GELU and dropout between the two layers."""
 
-    def __init__(
-        self,
-        dim: int,
-        mlp_dim: int,
-        *,
-        drop_path_rate: float,
-        drop_units: float,
-        seeds: random.Random,
-    ):
+    def __init__(self, settings: LayerSettings, *, seeds: random.Random):
         super().__init__(name="mlp")
         self.norm = layer_norm("norm")
-        self.expand = dense(mlp_dim, seeds, "expand")
-        self.dropout = dropout(drop_units, seeds)
-        self.contract = dense(dim, seeds, "contract")
-        self.drop_path = drop_path(drop_path_rate, seeds)
-        self._mlp_dim = mlp_dim
+        self.expand = dense(settings.mlp_dim, seeds, "expand")
+        self.dropout = dropout(settings.drop_units, seeds)
+        self.contract = dense(settings.dim, seeds, "contract")
+        self.drop_path = drop_path(settings.drop_path, seeds)
+        self._mlp_dim = settings.mlp_dim
 
     def build(self, input_shape):
         self.norm.build(input_shape)
@@ -227,7 +218,7 @@ class EncoderLayer(keras.layers.Layer):
         self.norm = layer_norm("norm")
         self.attention = Attention(settings, cross=False, seeds=seeds, name="attention")
         self.drop_path = drop_path(settings.drop_path, seeds)
-        self.mlp = _mlp(settings, seeds)
+        self.mlp = MlpBlock(settings, seeds=seeds)
 
     def build(self, input_shape):
         for layer in (self.norm, self.attention, self.mlp):
@@ -249,13 +240,11 @@ class DecoderLayer(keras.layers.Layer):
         self.cross_norm = layer_norm("cross_norm")
         self.cross_attention = Attention(settings, cross=True, seeds=seeds, name="cross_attention")
         self.drop_path = drop_path(settings.drop_path, seeds)
-        self.mlp = _mlp(settings, seeds)
+        self.mlp = MlpBlock(settings, seeds=seeds)
 
     def build(self, input_shape):
-        for layer in (
-            *(self.self_norm, self.self_attention),
-            *(self.cross_norm, self.cross_attention, self.mlp),
-        ):
+        attentions = (self.self_attention, self.cross_attention)
+        for layer in (self.self_norm, self.cross_norm, *attentions, self.mlp):
             layer.build(input_shape)
 
     def call(self, x_BLD, encoded_BMD, training=False):
@@ -281,16 +270,6 @@ class DecoderLayer(keras.layers.Layer):
         x_BD = x_BD + residual
         x_BD = x_BD + self.cross_attention.cross_step(self.cross_norm(x_BD), cross_kv_cache)
         return self.mlp(x_BD), kv_cache
-
-
-def _mlp(settings: LayerSettings, seeds: random.Random) -> MlpBlock:
-    return MlpBlock(
-        settings.dim,
-        settings.mlp_dim,
-        drop_path_rate=settings.drop_path,
-        drop_units=settings.drop_units,
-        seeds=seeds,
-    )
 
 
 def _softmax(logits):

@@ -27,7 +27,7 @@ import numpy as np
 import orjson
 
 from pix2seq_model.boxes import box_xywh_to_yxyx
-from pix2seq_model.data.example_proto import Example
+from pix2seq_model.data.example_proto import encode
 from pix2seq_model.data.records import BOX_EDGES
 
 
@@ -52,12 +52,7 @@ class ImageDetections:
 def json_line(found: ImageDetections, category_names: Mapping[int, str]) -> bytes:
     """The line of JSON, with its end."""
     detections = [
-        {
-            "category_id": row["category_id"],
-            "category": category_names[row["category_id"]],
-            "bbox": row["bbox"],
-            "score": row["score"],
-        }
+        {"category_id": row["category_id"], "category": category_names[row["category_id"]], **row}
         for row in found.rows
     ]
     line = {
@@ -72,20 +67,20 @@ def json_line(found: ImageDetections, category_names: Mapping[int, str]) -> byte
 
 def encode_detections(found: ImageDetections, category_names: Mapping[int, str]) -> bytes:
     """The serialized record; the same detections give the same bytes."""
-    example = Example()
-    feature = example.features.feature
-    feature["image/filename"].bytes_list.value.append(found.image.encode())
-    feature["image/source_id"].bytes_list.value.append((found.image_id or found.image).encode())
-    feature["image/height"].int64_list.value.append(found.height)
-    feature["image/width"].int64_list.value.append(found.width)
     boxes_xywh = np.array([row["bbox"] for row in found.rows], float).reshape(-1, 4)
     boxes = box_xywh_to_yxyx(boxes_xywh) / [found.height, found.width, found.height, found.width]
-    for edge, values in zip(BOX_EDGES, boxes.T.tolist()):
-        feature[f"image/detection/bbox/{edge}"].float_list.value.extend(values)
+    edges = zip(BOX_EDGES, boxes.T.tolist())
     labels = [row["category_id"] for row in found.rows]
-    feature["image/detection/label"].int64_list.value.extend(labels)
-    feature["image/detection/class/text"].bytes_list.value.extend(
-        category_names[label].encode() for label in labels
+    names = [category_names[label].encode() for label in labels]
+    return encode(
+        {
+            "image/filename": ("bytes", [found.image.encode()]),
+            "image/source_id": ("bytes", [(found.image_id or found.image).encode()]),
+            "image/height": ("int64", [found.height]),
+            "image/width": ("int64", [found.width]),
+            **{f"image/detection/bbox/{edge}": ("float", values) for edge, values in edges},
+            "image/detection/label": ("int64", labels),
+            "image/detection/class/text": ("bytes", names),
+            "image/detection/score": ("float", [row["score"] for row in found.rows]),
+        }
     )
-    feature["image/detection/score"].float_list.value.extend(row["score"] for row in found.rows)
-    return example.SerializeToString(deterministic=True)

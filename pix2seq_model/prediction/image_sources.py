@@ -1,8 +1,9 @@
 """The images a person means by files, folders, zip archives or gs:// addresses."""
 
 import dataclasses
+import functools
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from pathlib import PurePosixPath
 
 from etils import epath
@@ -38,19 +39,17 @@ def find_images(places: Sequence[epath.PathLike]) -> list[ImageSource]:
     Raises:
       DataError: a place does not exist, an archive is damaged, or there is no image in any place.
     """
-    found: list[ImageSource] = []
-    taken: set[str] = set()
+    found: dict[str, ImageSource] = {}
     for place in places:
         for name, location, read in _images_of(epath.Path(place)):
-            unique = _unique(name, taken)
-            taken.add(unique)
-            found.append(ImageSource(unique, location, read))
+            unique = _unique(name, found)
+            found[unique] = ImageSource(unique, location, read)
     if not found:
         raise DataError(
             f"{', '.join(map(str, places)) or '--images'}: no image found; looked for files that "
             f"end in {', '.join(SUFFIXES)}"
         )
-    return found
+    return list(found.values())
 
 
 def _images_of(place: epath.Path) -> Iterator[tuple[str, str, Callable[[], bytes]]]:
@@ -68,12 +67,8 @@ def _images_of(place: epath.Path) -> Iterator[tuple[str, str, Callable[[], bytes
 
 def _files_below(folder: epath.Path) -> Iterator[epath.Path]:
     # By hand, since epath refuses to search folders to the bottom.
-    entries = sorted(folder.iterdir())
-    folders = {entry for entry in entries if entry.is_dir()}
-    yield from (entry for entry in entries if entry not in folders)
-    for entry in entries:
-        if entry in folders:
-            yield from _files_below(entry)
+    for is_folder, entry in sorted((entry.is_dir(), entry) for entry in folder.iterdir()):
+        yield from _files_below(entry) if is_folder else (entry,)
 
 
 def _images_of_archive(place: epath.Path) -> Iterator[tuple[str, str, Callable[[], bytes]]]:
@@ -81,28 +76,26 @@ def _images_of_archive(place: epath.Path) -> Iterator[tuple[str, str, Callable[[
         archive = zipfile.ZipFile(place.open("rb"))
     except zipfile.BadZipFile as error:
         raise DataError(f"{place}: not a zip archive that can be read ({error})") from None
-
-    def reader(entry: zipfile.ZipInfo) -> Callable[[], bytes]:
-        def read() -> bytes:
-            if entry.file_size > _MAX_FILE_BYTES:
-                raise ValueError(f"unpacks to {entry.file_size:,} bytes")
-            try:
-                return archive.read(entry)
-            except (zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
-                raise ValueError(f"cannot be unpacked: {error}") from None
-
-        return read
-
     for entry in sorted(archive.infolist(), key=lambda entry: entry.filename):
         path = PurePosixPath(entry.filename.replace("\\", "/"))
         hidden = any(p != ".." and p.startswith((".", "__MACOSX")) for p in path.parts)
         if not entry.is_dir() and path.suffix.lower() in SUFFIXES and not hidden:
             # A name from an archive may try to lead out of the folder that it is written to.
             parts = [part for part in path.parts if part not in ("/", "..")]
-            yield str(PurePosixPath(*parts)), f"{place}/{entry.filename}", reader(entry)
+            read = functools.partial(_read_entry, archive, entry)
+            yield str(PurePosixPath(*parts)), f"{place}/{entry.filename}", read
 
 
-def _unique(name: str, taken: set[str]) -> str:
+def _read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
+    if entry.file_size > _MAX_FILE_BYTES:
+        raise ValueError(f"unpacks to {entry.file_size:,} bytes")
+    try:
+        return archive.read(entry)
+    except (zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
+        raise ValueError(f"cannot be unpacked: {error}") from None
+
+
+def _unique(name: str, taken: Container[str]) -> str:
     path, number, unique = PurePosixPath(name), 1, name
     while unique in taken:
         number += 1

@@ -135,7 +135,6 @@ class _Found:
         self.images.append({"id": loaded.image_id, "file_name": name, **size})
         self.rows += [{"image_id": loaded.image_id, **row} for row in rows]
         if draw:
-            assert image.pixels is not None  # kept unless one says otherwise
             boxes = drawing.detection_boxes(rows, self._names)
             picture = drawing.draw_boxes(Image.fromarray(image.pixels), boxes)
             self._write_picture("pictures", name, picture)
@@ -145,7 +144,6 @@ class _Found:
 
     def add_attention(self, loaded: _Loaded, attention: ImageAttention) -> None:
         """Writes the attention of an image in which something was found."""
-        assert loaded.prepared.pixels is not None  # kept unless one says otherwise
         sheet = attention_sheet(Image.fromarray(loaded.prepared.pixels), attention)
         if sheet is not None:
             self._write_picture("attention", loaded.source.name, sheet)
@@ -174,7 +172,6 @@ class _Found:
 
     def _write_picture(self, folder: str, name: str, picture: Image.Image) -> None:
         path = self._output / folder / f"{name}.jpg"
-        path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, drawing.jpeg_bytes(picture, quality=90))
 
 

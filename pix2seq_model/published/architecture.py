@@ -53,20 +53,10 @@ def describe_architecture(
     model = {**_read_off(checkpoint), **config["model"]}
     task = config.get("task") or {}
     _refuse_other_kinds(model, config)
-    dim_encoder, dim_decoder = model["dim_att"], model["dim_att_dec"]
     try:
         fields = {
             "backbone": "vit" if model["resnet_variant"] == "c1" else "resnet",
             "image_size": image_size or _pair(model.get("image_size", 640)),
-            "num_encoder_layers": model["num_encoder_layers"],
-            "dim_encoder": dim_encoder,
-            # The published layers are as wide as a whole multiple of their input.
-            "mlp_dim_encoder": model["dim_mlp"] // dim_encoder * dim_encoder,
-            "num_heads_encoder": model["num_heads"],
-            "num_decoder_layers": model["num_decoder_layers"],
-            "dim_decoder": dim_decoder,
-            "mlp_dim_decoder": model["dim_mlp_dec"] // dim_decoder * dim_decoder,
-            "num_heads_decoder": model["num_heads_dec"],
             "bridge": model["dec_proj_mode"],
             "use_class_token": model["use_cls_token"],
             "shared_embedding": model["shared_decoder_embedding"],
@@ -76,6 +66,13 @@ def describe_architecture(
             "drop_units": model.get("drop_units", 0.1),
             "drop_attention": model.get("drop_att", 0.0),
         }
+        for part, suffix in (("encoder", ""), ("decoder", "_dec")):
+            dim = model[f"dim_att{suffix}"]
+            fields[f"num_{part}_layers"] = model[f"num_{part}_layers"]
+            fields[f"dim_{part}"] = dim
+            # The published layers are as wide as a whole multiple of their input.
+            fields[f"mlp_dim_{part}"] = model[f"dim_mlp{suffix}"] // dim * dim
+            fields[f"num_heads_{part}"] = model[f"num_heads{suffix}"]
         if fields["backbone"] == "vit":
             fields["patch_size"] = model.get("patch_size", 16)
         else:
@@ -97,41 +94,41 @@ def describe_architecture(
 def _read_off(checkpoint: ObjectGraphCheckpoint) -> dict[str, Any]:
     """What the names and shapes of a checkpoint tell about its architecture."""
 
-    def shape(*path):
-        variable = checkpoint.find(("model", *path))
+    def shape(*paths: str) -> tuple[int, ...]:
+        """Of the weight at the first of the paths that exists; empty if there is none."""
+        variable = checkpoint.find(*(("model", *path.split("/")) for path in paths))
         return () if variable is None else variable.shape
 
+    def names(path: str) -> list[str]:
+        return checkpoint.names("model", *path.split("/"))
+
     fields: dict[str, Any] = {
-        "dec_proj_mode": "mlp" if checkpoint.names("model", "proj_mlp") else "linear_p",
-        "use_cls_token": bool(
-            shape("encoder", "cls_token_emb") or shape("encoder", "cls_token_embedding")
-        ),
-        "shared_decoder_embedding": not shape("decoder", "inp_token_embedding"),
-        "decoder_output_bias": bool(shape("decoder", "outp_bias")),
+        "dec_proj_mode": "mlp" if names("proj_mlp") else "linear_p",
+        "use_cls_token": bool(shape("encoder/cls_token_emb", "encoder/cls_token_embedding")),
+        "shared_decoder_embedding": not shape("decoder/inp_token_embedding"),
+        "decoder_output_bias": bool(shape("decoder/outp_bias")),
     }
-    groups = list(checkpoint.names("model", "encoder", "resnet", "block_groups"))
+    groups = names("encoder/resnet/block_groups")
     if groups:
         fields["resnet_variant"] = "standard" if len(groups) == 4 else "c4"
-        blocks = checkpoint.names("model", "encoder", "resnet", "block_groups", "2", "layers")
+        blocks = names("encoder/resnet/block_groups/2/layers")
         fields["resnet_depth"] = 101 if len(blocks) == 23 else 50
-        first = shape("encoder", "resnet", "initial_conv_relu_max_pool", "0", "conv2d", "kernel")
+        first = shape("encoder/resnet/initial_conv_relu_max_pool/0/conv2d/kernel")
         fields["resnet_width_multiplier"] = first[-1] / 64 if first else 1.0
     else:
         fields["resnet_variant"] = "c1"
-        fields["patch_size"] = (shape("encoder", "stem_conv", "kernel") or (16,))[0]
+        fields["patch_size"] = (shape("encoder/stem_conv/kernel") or (16,))[0]
     for part, layers, attention, suffix in (
-        ("encoder", ("transformer_encoder", "enc_layers"), "mha", ""),
-        ("decoder", ("decoder", "dec_layers"), "self_mha", "_dec"),
+        ("encoder", "encoder/transformer_encoder/enc_layers", "mha", ""),
+        ("decoder", "decoder/decoder/dec_layers", "self_mha", "_dec"),
     ):
-        fields[f"num_{part}_layers"] = len(checkpoint.names("model", part, *layers))
-        query = shape(part, *layers, "0", attention, "_query_dense", "kernel")
-        if query:
+        fields[f"num_{part}_layers"] = len(names(layers))
+        if query := shape(f"{layers}/0/{attention}/_query_dense/kernel"):
             fields[f"dim_att{suffix}"], fields[f"num_heads{suffix}"] = query[:2]
-        mlp = shape(part, *layers, "0", "mlp", "mlp_layers", "0", "dense1", "kernel")
-        if mlp:
+        if mlp := shape(f"{layers}/0/mlp/mlp_layers/0/dense1/kernel"):
             fields[f"dim_mlp{suffix}"] = mlp[1]
-    positions = shape("decoder", "seq_pos_emb") or shape("decoder", "seq_pos_embedding")
-    tokens = shape("decoder", "token_embedding") or shape("decoder", "outp_token_embedding")
+    positions = shape("decoder/seq_pos_emb", "decoder/seq_pos_embedding")
+    tokens = shape("decoder/token_embedding", "decoder/outp_token_embedding")
     if positions and tokens:
         fields["max_seq_len"], fields["vocab_size"] = positions[0], tokens[0]
     return fields

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from pix2seq_model.errors import CheckpointError
-from pix2seq_model.network.config import ModelConfig
 from pix2seq_model.network.pix2seq import Pix2Seq, build_model
 from pix2seq_model.published.architecture import (
     CONFIG_FILE,
@@ -14,7 +13,6 @@ from pix2seq_model.published.architecture import (
 )
 from pix2seq_model.published.object_graph import ObjectGraphCheckpoint
 from pix2seq_model.published.weight_names import published_source
-from pix2seq_model.tokens.vocabulary import Vocabulary
 
 _LISTED = 8
 
@@ -51,8 +49,6 @@ class PublishedModel:
     """A loaded checkpoint."""
 
     network: Pix2Seq
-    model_config: ModelConfig
-    vocabulary: Vocabulary
     report: ImportReport
     prefix: str
 
@@ -90,13 +86,7 @@ def load_published_checkpoint(
     network = build_model(model_config, vocabulary)
     report = load_weights(network, checkpoint)
     _refuse(report, checkpoint.prefix, allow_missing=allow_missing, allow_unused=allow_unused)
-    return PublishedModel(
-        network=network,
-        model_config=model_config,
-        vocabulary=vocabulary,
-        report=report,
-        prefix=checkpoint.prefix,
-    )
+    return PublishedModel(network=network, report=report, prefix=checkpoint.prefix)
 
 
 def load_weights(network: Pix2Seq, checkpoint: ObjectGraphCheckpoint) -> ImportReport:
@@ -115,23 +105,19 @@ def load_weights(network: Pix2Seq, checkpoint: ObjectGraphCheckpoint) -> ImportR
             num_heads=config.num_heads_decoder if in_decoder else config.num_heads_encoder,
             shared_embedding=config.shared_embedding,
         )
-        places_found = [checkpoint.find(*places) for places in source.weights]
-        found = [variable for variable in places_found if variable is not None]
+        found = []
+        for places in source.weights:
+            variable = checkpoint.find(*places)
+            if variable is None:
+                missing.append("/".join(places[0]))
+                continue
+            found.append(variable)
+            if variable.shape != source.shape:
+                misfits.append(f"{variable.path} has shape {variable.shape}, not {source.shape}")
         used.update(variable.key for variable in found)
-        missing += [
-            "/".join(places[0])
-            for places, variable in zip(source.weights, places_found, strict=True)
-            if variable is None
-        ]
-        misfits += [
-            f"{variable.path} has shape {variable.shape}, not {source.shape}"
-            for variable in found
-            if variable.shape != source.shape
-        ]
-        if len(found) < len(places_found) or misfits:
-            continue
-        weight.assign(source.assemble([checkpoint.values(variable) for variable in found]))
-        loaded.append(weight.path)
+        if len(found) == len(source.weights) and not misfits:
+            weight.assign(source.assemble([checkpoint.values(variable) for variable in found]))
+            loaded.append(weight.path)
     if misfits:
         raise CheckpointError(
             f"{checkpoint.prefix} is of another architecture than its {CONFIG_FILE} describes: "

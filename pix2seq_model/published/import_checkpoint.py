@@ -7,7 +7,7 @@ from typing import Any
 
 from etils import epath
 
-from pix2seq_model.atomic_write import write_atomically
+from pix2seq_model.atomic_write import write_json
 from pix2seq_model.data.manifest import FILE_NAME as DATASET_INFO_FILE
 from pix2seq_model.data.manifest import read_dataset_info
 from pix2seq_model.errors import DataError
@@ -49,29 +49,25 @@ def import_checkpoint(
     loaded = load_published_checkpoint(
         location, image_size=image_size, allow_missing=allow_missing, allow_unused=allow_unused
     )
-    loaded.vocabulary.check_categories([category["id"] for category in known], source=location)
+    network = loaded.network
+    network.vocabulary.check_categories([category["id"] for category in known], source=location)
     info = ModelInfo(
-        model=loaded.model_config,
-        vocabulary=loaded.vocabulary,
+        model=network.model_config,
+        vocabulary=network.vocabulary,
         categories=known,
-        max_objects=min(_PUBLISHED_OBJECTS, loaded.model_config.max_seq_len // 5),
+        max_objects=min(_PUBLISHED_OBJECTS, network.model_config.max_seq_len // 5),
         source=f"imported from {loaded.prefix}",
     )
     report = {"checkpoint": loaded.prefix, **dataclasses.asdict(loaded.report)}
-    epath.Path(output).mkdir(parents=True, exist_ok=True)
-    write_atomically(epath.Path(output) / REPORT_FILE, json.dumps(report, indent=1) + "\n")
-    save_model_folder(output, loaded.network, info=info)
+    write_json(epath.Path(output) / REPORT_FILE, report, indent=1)
+    save_model_folder(output, network, info=info)
     return loaded
 
 
 def _categories(location: str, place: str) -> tuple[dict[str, Any], ...]:
-    if place:
-        return _read_categories(place)
-    on_coco = [p for (_, data, _), p in PUBLISHED_CHECKPOINTS.items() if data == "coco"]
-    return COCO_CATEGORIES if os.fspath(location).rstrip("/") in on_coco else ()
-
-
-def _read_categories(place: str) -> tuple[dict[str, Any], ...]:
+    if not place:
+        on_coco = [p for (_, data, _), p in PUBLISHED_CHECKPOINTS.items() if data == "coco"]
+        return COCO_CATEGORIES if os.fspath(location).rstrip("/") in on_coco else ()
     path = epath.Path(place)
     if (path / DATASET_INFO_FILE).exists():
         rows = read_dataset_info(place).categories

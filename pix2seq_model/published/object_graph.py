@@ -108,14 +108,10 @@ class ObjectGraphCheckpoint:
     def _walk(self, path):
         node = self._nodes[0]
         for name in path:
-            found = [
-                child.node_id
-                for child in node.children
-                if child.local_name == name or child.local_name.endswith(f"/{name}")
-            ]
-            if not found:
+            fits = [c for c in node.children if f"/{c.local_name}".endswith(f"/{name}")]
+            if not fits:
                 return None
-            node = self._nodes[found[0]]
+            node = self._nodes[fits[0].node_id]
         return node
 
     def _check_size(self):
@@ -144,23 +140,19 @@ def find_prefix(location: str) -> str:
     """
     place = epath.Path(location)
     if place.is_dir():
-        latest = tf.train.latest_checkpoint(str(place))
-        if latest is not None:
+        if latest := tf.train.latest_checkpoint(str(place)):
             return latest
-        prefixes = sorted(place.glob("*.index"), key=lambda file: (len(file.name), file.name))
-        if not prefixes:
-            raise CheckpointError(
-                f"{location} holds no checkpoint: it has no file ending in .index. Give the "
-                "folder of a checkpoint or the prefix of its files."
-            )
-        return str(prefixes[-1]).removesuffix(".index")
-    prefix = str(place).removesuffix(".index")
-    if not epath.Path(f"{prefix}.index").exists():
+        indices = sorted(place.glob("*.index"), key=lambda file: (len(file.name), file.name))
+        problem = f"{location} holds no checkpoint: it has no file ending in .index."
+    else:
+        index = epath.Path(f"{str(place).removesuffix('.index')}.index")
+        indices = [index] if index.exists() else []
+        problem = f"{location} is neither a folder nor the prefix of files: no {index}."
+    if not indices:
         raise CheckpointError(
-            f"{location} is neither a folder nor the prefix of a checkpoint: {prefix}.index does "
-            "not exist."
+            f"{problem} Give the folder of a checkpoint or the prefix of its files."
         )
-    return prefix
+    return str(indices[-1]).removesuffix(".index")
 
 
 def _first_line(error: Exception) -> str:

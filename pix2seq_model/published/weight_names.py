@@ -6,7 +6,7 @@ this network keeps projections of one input as one matrix, several published wei
 
 import dataclasses
 import re
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 
 import keras
 import numpy as np
@@ -41,7 +41,7 @@ _LAYERS = (
     (r"(dec_layers/\d+)/(self|cross)_norm$", r"\1/\2_ln"),
     (r"(dec_layers/\d+)/(self|cross)_attention/", r"\1/\2_mha/"),
 )
-_PROJECTIONS = {
+_PROJECTIONS: Mapping[str, tuple[str, ...]] = {
     "query_key_value": ("_query_dense", "_key_dense", "_value_dense"),
     "query": ("_query_dense",),
     "key_value": ("_key_dense", "_value_dense"),
@@ -67,12 +67,16 @@ class PublishedSource:
     Attributes:
       weights: for every published weight it takes, the paths it may lie at, from the root.
       shape: of each published weight.
-      assemble: from their values to ours.
+      ours: shape of our weight.
     """
 
     weights: tuple[tuple[tuple[str, ...], ...], ...]
     shape: tuple[int, ...]
-    assemble: Callable[[list[np.ndarray]], np.ndarray]
+    ours: tuple[int, ...]
+
+    def assemble(self, values: Sequence[np.ndarray]) -> np.ndarray:
+        """From their values to ours: they lie next to each other in the last axis."""
+        return np.concatenate([v.reshape(*self.ours[:-1], -1) for v in values], axis=-1)
 
 
 def published_source(
@@ -91,35 +95,17 @@ def published_source(
     if own is not None:
         part = path.split("/")[0]
         places = tuple(("model", part, name) for name in own)
-        return PublishedSource(weights=(places,), shape=shape, assemble=_only)
+        return PublishedSource(weights=(places,), shape=shape, ours=shape)
     layer, name = path.rsplit("/", 1)
     for pattern, replacement in _LAYERS:
         layer = re.sub(pattern, replacement, layer)
     *parents, last = layer.split("/")
+    published, parts = shape, _PROJECTIONS.get(last, (last,))
     if last in _PROJECTIONS:
-        parts = [_place(*parents, part, name) for part in _PROJECTIONS[last]]
-        channels = shape[-1] // len(parts) // num_heads
-        published = (*shape[:-1], num_heads, channels)
-        return PublishedSource(weights=tuple(parts), shape=published, assemble=_beside(shape))
-    if last == "output_projection":
-        place = _place(*parents, "_output_dense", name)
-        split = (num_heads, shape[0] // num_heads, *shape[1:]) if name == "kernel" else shape
-        return PublishedSource(weights=(place,), shape=split, assemble=_reshaped(shape))
-    return PublishedSource(weights=(_place(*parents, last, name),), shape=shape, assemble=_only)
-
-
-def _place(*names: str) -> tuple[tuple[str, ...], ...]:
-    return (("model", *names),)
-
-
-def _only(values):
-    return values[0]
-
-
-def _reshaped(shape):
-    return lambda values: values[0].reshape(shape)
-
-
-def _beside(shape):
-    rows = shape[:-1]
-    return lambda values: np.concatenate([v.reshape(*rows, -1) for v in values], axis=-1)
+        published = (*shape[:-1], num_heads, shape[-1] // len(parts) // num_heads)
+    elif last == "output_projection":
+        parts = ("_output_dense",)
+        if name == "kernel":
+            published = (num_heads, shape[0] // num_heads, *shape[1:])
+    weights = tuple((("model", *parents, part, name),) for part in parts)
+    return PublishedSource(weights=weights, shape=published, ours=shape)

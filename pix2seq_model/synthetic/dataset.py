@@ -10,7 +10,9 @@ The two sets show overlapping shape vocabularies under different names and ids, 
 do, and both have gaps in their category ids.
 """
 
+import contextlib
 import dataclasses
+import functools
 import json
 import os
 import shutil
@@ -82,7 +84,7 @@ class DemoSettings:
 
     @property
     def num_images(self) -> int:
-        return self.objects365_train + self.objects365_val + self.coco_train + self.coco_val
+        return sum(getattr(self, f"{dataset}_{split}") for dataset, split in _SET_CODES)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,9 +119,8 @@ class _Set:
         return self.file_name(index)
 
     def scene(self, index: int) -> Scene:
-        rng = np.random.default_rng(
-            [self.settings.seed, _SET_CODES[self.dataset, self.split], index]
-        )
+        code = _SET_CODES[self.dataset, self.split]
+        rng = np.random.default_rng([self.settings.seed, code, index])
         categories = OBJECTS365_CATEGORIES if self.dataset == "objects365" else COCO_CATEGORIES
         height, width = self.settings.image_size
         return draw_scene(rng, shapes=tuple(categories), nominal_size=(height, width))
@@ -183,12 +184,9 @@ def _rows(demo_set: _Set, index: int, scene: Scene) -> tuple[dict[str, Any], lis
 def _annotation_file(demo_set: _Set) -> tuple[str, dict[str, Any]]:
     """Where the set's JSON goes inside its folder, and its content but for images and boxes."""
     if demo_set.dataset == "coco":
+        description = "Drawn demonstration data in COCO 2017 layout"
         header = {
-            "info": {
-                "description": "Drawn demonstration data in COCO 2017 layout",
-                "version": "1.0",
-                "year": 2017,
-            },
+            "info": {"description": description, "version": "1.0", "year": 2017},
             "licenses": [{"url": "", "id": 4, "name": "Drawn by this project"}],
         }
         categories = [
@@ -259,34 +257,25 @@ def generate(
     """
     root = Path(output)
     ours = any((root / name).exists() for name in (SETTINGS_FILE, _STARTED_FILE))
+    remedy = "give another --output"
     for name in ("objects365", "coco"):
         if (root / name).exists() and not ours:
-            raise DataError(
-                f"{root / name} is there already and is not demonstration data; "
-                "give another --output"
-            )
+            raise DataError(f"{root / name} is there and is not demonstration data; {remedy}")
     try:
         root.mkdir(parents=True, exist_ok=True)
         (root / _STARTED_FILE).write_text(settings.to_json())
     except OSError as error:
-        raise DataError(
-            f"{root} cannot be written ({error.strerror}); give another --output"
-        ) from None
+        raise DataError(f"{root} cannot be written ({error.strerror}); {remedy}") from None
     (root / SETTINGS_FILE).unlink(missing_ok=True)
     for name in ("objects365", "coco"):
         shutil.rmtree(root / name, ignore_errors=True)
 
     sets = [_Set(dataset, split, settings) for dataset, split in _SET_CODES]
-    if num_processes > 1:
-        with futures.ProcessPoolExecutor(num_processes) as pool:
-            for demo_set in sets:
-                _write_set(
-                    demo_set,
-                    root / demo_set.dataset,
-                    run=lambda function, tasks: pool.map(function, tasks, chunksize=16),
-                    on_image=on_image,
-                )
-    else:
+    with contextlib.ExitStack() as stack:
+        run: Callable[..., Iterator] = map
+        if num_processes > 1:
+            pool = stack.enter_context(futures.ProcessPoolExecutor(num_processes))
+            run = functools.partial(pool.map, chunksize=16)
         for demo_set in sets:
-            _write_set(demo_set, root / demo_set.dataset, run=map, on_image=on_image)
+            _write_set(demo_set, root / demo_set.dataset, run=run, on_image=on_image)
     (root / _STARTED_FILE).replace(root / SETTINGS_FILE)

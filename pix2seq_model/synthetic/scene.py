@@ -79,8 +79,8 @@ def _draw(
     canvas: np.ndarray,
     name: str,
     *,
-    left_top: tuple[float, float],
-    size: tuple[float, float],
+    left_top: np.ndarray,
+    size: np.ndarray | tuple[float, float],
     rng: np.random.Generator,
 ) -> DrawnObject | None:
     """Draws one object into `canvas`; `left_top` and `size` are x, y in pixels.
@@ -89,11 +89,8 @@ def _draw(
       What was drawn, or None if less than a pixel of it lies inside the canvas.
     """
     shape = SHAPES[name]
-    outline = outline_xy(
-        shape.outline,
-        degrees=rng.uniform(-shape.max_turn, shape.max_turn),
-        aspect=rng.uniform(0.85, 1.18),
-    )
+    degrees = rng.uniform(-shape.max_turn, shape.max_turn)
+    outline = outline_xy(shape.outline, degrees=degrees, aspect=rng.uniform(0.85, 1.18))
     outline = outline * size + left_top
     height, width = canvas.shape[:2]
     limit = np.array([width, height], float)
@@ -145,15 +142,7 @@ def _draw_crowd(canvas: np.ndarray, name: str, rng: np.random.Generator) -> Draw
     drawn = []
     for _ in range(rng.integers(9, 14)):
         left_top = corner + rng.uniform(0, 1, 2) * span
-        drawn.append(
-            _draw(
-                canvas,
-                name,
-                left_top=(left_top[0], left_top[1]),
-                size=(side, side),
-                rng=rng,
-            )
-        )
+        drawn.append(_draw(canvas, name, left_top=left_top, size=(side, side), rng=rng))
     boxes = np.array([o.box_xyxy for o in drawn if o])
     if not len(boxes):
         return None
@@ -196,13 +185,7 @@ def draw_scene(
             box = (*left_top, *(left_top + size))
             if all(_hidden_fraction(box, o.box_xyxy) <= _MAX_HIDDEN for o in objects):
                 name = shapes[int(rng.integers(len(shapes)))]
-                drawn = _draw(
-                    canvas,
-                    name,
-                    left_top=(left_top[0], left_top[1]),
-                    size=(size[0], size[1]),
-                    rng=rng,
-                )
+                drawn = _draw(canvas, name, left_top=left_top, size=size, rng=rng)
                 objects += [drawn] if drawn else []
                 break
     image = Image.fromarray(np.clip(canvas, 0, 255).astype(np.uint8))

@@ -39,6 +39,15 @@ SHAPES = {
 _HUE_SPREAD = 0.045
 
 
+# Corners, radii, turn.
+_POLYGONS: dict[str, tuple[int, tuple[float, ...], float]] = {
+    "disc": (32, (1.0,), 0.0),
+    "square": (4, (1.0,), math.pi / 4),
+    "triangle": (3, (1.0,), -math.pi / 2),
+    "star": (10, (1.0, 0.42), -math.pi / 2),
+}
+
+
 def _polygon(num_corners: int, *, radii: tuple[float, ...], turn: float) -> np.ndarray:
     angles = 2 * math.pi * np.arange(num_corners) / num_corners + turn
     radius = np.resize(np.array(radii), num_corners)
@@ -56,14 +65,9 @@ def outline_xy(outline: str, *, degrees: float, aspect: float) -> np.ndarray:
     Returns:
       float64 (n, 2), x then y, each 0 to 1 with both ends reached.
     """
-    if outline == "disc":
-        points = _polygon(32, radii=(1.0,), turn=0.0)
-    elif outline == "square":
-        points = _polygon(4, radii=(1.0,), turn=math.pi / 4)
-    elif outline == "triangle":
-        points = _polygon(3, radii=(1.0,), turn=-math.pi / 2)
-    elif outline == "star":
-        points = _polygon(10, radii=(1.0, 0.42), turn=-math.pi / 2)
+    if outline in _POLYGONS:
+        num_corners, radii, turn = _POLYGONS[outline]
+        points = _polygon(num_corners, radii=radii, turn=turn)
     else:
         arm = 0.34
         corner = [(arm, -1.0), (arm, -arm), (1.0, -arm)]
@@ -72,8 +76,8 @@ def outline_xy(outline: str, *, degrees: float, aspect: float) -> np.ndarray:
             [np.array(corner) @ np.linalg.matrix_power(quarter, k).T for k in range(4)]
         )
     angle = math.radians(degrees)
-    turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
-    points = (points * [aspect, 1.0]) @ turn.T
+    rotation = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+    points = (points * [aspect, 1.0]) @ rotation.T
     points -= points.min(axis=0)
     return points / points.max(axis=0)
 

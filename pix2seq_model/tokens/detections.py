@@ -81,14 +81,7 @@ def coco_results(
         boxes_xywh[:, 2:] = np.maximum(boxes_xywh[:, 2:], 0.0)
         categories_N, scores_N = category_ids_BN[index].tolist(), scores_BN[index].tolist()
         for box, category_id, score in zip(boxes_xywh.tolist(), categories_N, scores_N):
-            if category_id not in category_numbers:
-                continue
-            rows.append(
-                {
-                    "image_id": image_id,
-                    "category_id": category_numbers[category_id],
-                    "bbox": box,
-                    "score": score,
-                }
-            )
+            if category_id in category_numbers:
+                row = {"image_id": image_id, "category_id": category_numbers[category_id]}
+                rows.append({**row, "bbox": box, "score": score})
     return rows

@@ -4,39 +4,18 @@ The paper's ablation (arXiv:2109.10852, "Ordering of object sequence") compares 
 random is the published default. Shapes: B examples, M objects of an example (padded), N kept.
 """
 
-from collections.abc import Callable
-
 import tensorflow as tf
 
 from pix2seq_model.boxes import box_yxyx_area
 
-# Each order is a tuple of sort keys, the most important first. Keys of shape (B, M), ascending.
-_Key = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
-
-
-def _random_key(boxes_BM4, labels_BM, random_BM):
-    return random_BM
-
-
-def _area_key(boxes_BM4, labels_BM, random_BM):
-    return -box_yxyx_area(boxes_BM4)  # large objects first
-
-
-def _distance_key(boxes_BM4, labels_BM, random_BM):
-    return boxes_BM4[..., 0] ** 2 + boxes_BM4[..., 1] ** 2  # of the top left corner
-
-
-def _class_key(boxes_BM4, labels_BM, random_BM):
-    return tf.cast(labels_BM, tf.float32)
-
-
-_SORT_KEYS: dict[str, tuple[_Key, ...]] = {
-    "random": (_random_key,),
-    "area": (_area_key,),
-    "distance": (_distance_key,),
-    "class": (_class_key, _random_key),
-    "class_area": (_class_key, _area_key),
-    "class_distance": (_class_key, _distance_key),
+# Each order is a tuple of sort keys, the most important first.
+_SORT_KEYS: dict[str, tuple[str, ...]] = {
+    "random": ("random",),
+    "area": ("area",),
+    "distance": ("distance",),
+    "class": ("class", "random"),
+    "class_area": ("class", "area"),
+    "class_distance": ("class", "distance"),
     "stored": (),
 }
 
@@ -68,10 +47,16 @@ def order_objects(
     Returns:
       (boxes_BN4, labels_BN): the objects first, then rows of box 0 and label 0.
     """
+    keys_BM = {
+        "random": random_BM,
+        "area": -box_yxyx_area(boxes_BM4),  # large objects first
+        "distance": boxes_BM4[..., 0] ** 2 + boxes_BM4[..., 1] ** 2,  # of the top left corner
+        "class": tf.cast(labels_BM, tf.float32),
+    }
     # Sorting by the least important key first, each sort being stable, sorts by all of them.
     rank_BM = tf.broadcast_to(tf.range(tf.shape(labels_BM)[1]), tf.shape(labels_BM))
     for key in reversed(_SORT_KEYS[order]):
-        key_BM = tf.gather(key(boxes_BM4, labels_BM, random_BM), rank_BM, batch_dims=1)
+        key_BM = tf.gather(keys_BM[key], rank_BM, batch_dims=1)
         rank_BM = tf.gather(rank_BM, tf.argsort(key_BM, stable=True), batch_dims=1)
     dropped_last_BM = tf.cast(~tf.gather(is_kept_BM, rank_BM, batch_dims=1), tf.int32)
     rank_BM = tf.gather(rank_BM, tf.argsort(dropped_last_BM, stable=True), batch_dims=1)

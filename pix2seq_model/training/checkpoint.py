@@ -32,7 +32,6 @@ from pix2seq_model.training.training_model import TrainingModel
 _FORMAT = 1
 _META = "checkpoint.json"
 _NAME = re.compile(r"^step-(\d{9})\.npz$")
-_UNFINISHED = re.compile(rf"^{re.escape(PARTIAL)}step-\d{{9}}\.npz$")
 # What reading a damaged zip file, or an array in it, can raise.
 _DAMAGE: tuple[type[Exception], ...] = (
     *(zipfile.BadZipFile, zlib.error, ValueError, KeyError, OSError, EOFError, IndexError),
@@ -128,7 +127,9 @@ class CheckpointFolder:
         """
         path = self._path(state.step)
         try:
-            self._remove_unfinished()
+            # What a killed process left half-written.
+            for unfinished in self._folder.glob(f"{PARTIAL}step-*.npz"):
+                unfinished.unlink(missing_ok=True)
             with atomic_path(path) as local:
                 _write(local, state)
         except OSError as error:
@@ -160,12 +161,6 @@ class CheckpointFolder:
 
     def _path(self, step: int) -> epath.Path:
         return self._folder / f"step-{step:09d}.npz"
-
-    def _remove_unfinished(self) -> None:
-        """Removes what a killed process left half-written."""
-        for path in self._folder.iterdir():
-            if _UNFINISHED.match(path.name):
-                path.unlink(missing_ok=True)
 
 
 def _variables(model: TrainingModel) -> dict[str, list[keras.Variable]]:

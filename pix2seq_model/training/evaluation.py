@@ -4,18 +4,15 @@ With a moving average on, it is the average that is evaluated and kept, as at th
 """
 
 import contextlib
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import keras
 import numpy as np
-from PIL import Image
 
 from pix2seq_model.data.ground_truth import read_images, read_split_truth
 from pix2seq_model.evaluation.detection import evaluate_network
-from pix2seq_model.evaluation.settings import EvaluationSettings
-from pix2seq_model.progress import ProgressLine
+from pix2seq_model.model_folder.folder import save_model_folder
 from pix2seq_model.reports.drawing import (
     contact_sheet,
     detection_boxes,
@@ -23,7 +20,8 @@ from pix2seq_model.reports.drawing import (
     read_rgb,
     truth_boxes,
 )
-from pix2seq_model.training.tensorboard import Summaries
+from pix2seq_model.training.finished_model import model_info
+from pix2seq_model.training.job import TrainingJob
 from pix2seq_model.training.training_model import TrainingModel
 from pix2seq_model.training.training_step import TrainingStep
 
@@ -32,36 +30,60 @@ _SHOWN_SCORE = 0.3
 _METRICS = ("AP", "AP50")
 
 
-class SplitEvaluator:
-    """Evaluates a network on the first images of a split; records are in random order."""
+class TrainingEvaluation:
+    """Evaluates the first images of a split, whose order is random, every few steps and at the end.
 
-    def __init__(
-        self,
-        network: keras.Model,
-        examples_dir: str | os.PathLike,
-        *,
-        split: str,
-        max_images: int | None = None,
-        settings: EvaluationSettings,
-    ) -> None:
+    The numbers join the history's row of the same step, which must be there: the loop evaluates
+    after it has written the log, at a multiple of its interval. `record["best"]` is {"step", "AP"}
+    of the best.
+
+    Attributes:
+      every_steps: steps between two evaluations.
+    """
+
+    def __init__(self, job: TrainingJob, step: TrainingStep, record: dict[str, Any]) -> None:
         """
         Args:
-          network: a Pix2Seq, whose weights may change between evaluations.
-          examples_dir: examples folder.
-          split: of it.
-          max_images: how many images; all if None.
-          settings: of decoding.
+          job: the run.
+          step: that trains the network.
+          record: of the run, with its "history".
 
         Raises:
           DataError: the examples cannot be used.
         """
-        self._truth = read_split_truth(examples_dir, split)
-        self._network, self._max_images, self._settings = network, max_images, settings
+        self.every_steps = job.run.settings.evaluate_every_steps
+        self._job, self._step, self._record = job, step, record
+        self._truth = read_split_truth(job.examples_dir, job.run.evaluation.split)
 
-    def __call__(self) -> tuple[dict[str, float], np.ndarray]:
+    def run(self) -> None:
+        """Evaluates the network as it is now."""
+        job, network = self._job, self._step.model.network
+        self._step.synchronize()
+        with _averaged_weights(self._step.model):
+            metrics, picture = self._evaluate()
+            row = self._record["history"][-1]
+            row.update(metrics)
+            best = self._record.get("best")
+            is_best = best is None or metrics["AP"] > best["AP"]
+            if is_best:
+                self._record["best"] = {"step": row["step"], "AP": metrics["AP"]}
+                if job.run.settings.keep_best and job.replicas.is_chief:
+                    save_model_folder(job.best_dir, network, info=model_info(job, network))
+        job.summaries.scalars(row["step"], metrics)
+        job.summaries.images(row["step"], "detections", picture[None])
+        job.progress.message(
+            f"step {row['step']}: AP {metrics['AP']:.4f}, AP50 {metrics['AP50']:.4f}"
+            + (" (best so far)" if is_best else "")
+        )
+
+    def _evaluate(self) -> tuple[dict[str, float], np.ndarray]:
         """AP and AP50, and a sheet of pictures: the truth next to what was found."""
+        run = self._job.run
         found = evaluate_network(
-            self._network, self._truth, settings=self._settings, max_images=self._max_images
+            self._step.model.network,
+            self._truth,
+            settings=run.evaluation,
+            max_images=run.settings.evaluate_images,
         )
         metrics = {name: found.result.metrics[name] for name in _METRICS}
         return metrics, self._pictures(found.image_ids[:_NUM_PICTURES], found.detections)
@@ -73,7 +95,7 @@ class SplitEvaluator:
             truth.examples_dir, truth.split, truth.coco["images"], image_ids
         )
         for image_id, encoded in encoded_images.items():
-            image: Image.Image = read_rgb(encoded)
+            image = read_rgb(encoded)
             objects = [row for row in truth.coco["annotations"] if row["image_id"] == image_id]
             found = [row for row in detections if row["image_id"] == image_id]
             shown = detection_boxes(found, names, score_threshold=_SHOWN_SCORE)
@@ -81,62 +103,6 @@ class SplitEvaluator:
                 pictures.append(draw_boxes(image, boxes, longer_side=320))
         captions = ["truth", f"found, score {_SHOWN_SCORE} and above"] * len(encoded_images)
         return np.asarray(contact_sheet(pictures, captions=captions, columns=4))
-
-
-class TrainingEvaluation:
-    """Evaluates every few steps and at the end.
-
-    The numbers join the history's row of the same step, which must be there: the loop evaluates
-    after it has written the log, at a multiple of its interval. `record["best"]` is {"step", "AP"}
-    of the best.
-
-    Attributes:
-      every_steps: steps between two evaluations.
-    """
-
-    def __init__(
-        self,
-        step: TrainingStep,
-        evaluate: Callable[[], tuple[dict[str, float], np.ndarray]],
-        *,
-        every_steps: int,
-        record: dict[str, Any],
-        progress: ProgressLine,
-        summaries: Summaries,
-        save_best: Callable[[], object] | None,
-    ) -> None:
-        """
-        Args:
-          step: that trains the network.
-          evaluate: returns the metrics and a picture of the network as it is.
-          every_steps: steps between two evaluations.
-          record: of the run, with its "history".
-          progress, summaries: told of the results.
-          save_best: saves the network as it is; None keeps no best.
-        """
-        self.every_steps = every_steps
-        self._step, self._evaluate, self._save_best = step, evaluate, save_best
-        self._record, self._progress, self._summaries = record, progress, summaries
-
-    def run(self) -> None:
-        """Evaluates the network as it is now."""
-        self._step.synchronize()
-        with _averaged_weights(self._step.model):
-            metrics, picture = self._evaluate()
-            row = self._record["history"][-1]
-            row.update(metrics)
-            best = self._record.get("best")
-            is_best = best is None or metrics["AP"] > best["AP"]
-            if is_best:
-                self._record["best"] = {"step": row["step"], "AP": metrics["AP"]}
-                if self._save_best:
-                    self._save_best()
-        self._summaries.scalars(row["step"], metrics)
-        self._summaries.images(row["step"], "detections", picture[None])
-        self._progress.message(
-            f"step {row['step']}: AP {metrics['AP']:.4f}, AP50 {metrics['AP50']:.4f}"
-            + (" (best so far)" if is_best else "")
-        )
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from etils import epath
 
-from pix2seq_model.atomic_write import write_json
+from pix2seq_model.atomic_write import write_atomically, write_json
 from pix2seq_model.decoding.settings import DecodeSettings
 from pix2seq_model.errors import ModelError
 from pix2seq_model.model_folder.folder import (
@@ -21,15 +21,14 @@ from pix2seq_model.model_folder.saved_model import export_model_folder
 from pix2seq_model.network.pix2seq import build_model
 from pix2seq_model.training.interval_log import write_history
 from pix2seq_model.training.job import TrainingJob
-from pix2seq_model.training.run_record import RUN_FILE, read_run_record, run_record
+from pix2seq_model.training.run_record import RUN_FILE, run_record
 
 
 def make_model_folder(model_dir: str | os.PathLike) -> None:
     """Makes the folder before the training, so that it does not fail after."""
+    probe = epath.Path(model_dir) / ".probe"
     try:
-        epath.Path(model_dir).mkdir(parents=True, exist_ok=True)
-        probe = epath.Path(model_dir) / ".probe"
-        probe.write_text("")
+        write_atomically(probe, "")
         probe.unlink()
     except OSError as error:
         raise ModelError(
@@ -67,12 +66,11 @@ def write_model(
         network.set_weights(weights)
     if run.settings.keep_best and record["best"]:
         load_weights(network, job.best_dir)
-        info = dataclasses.replace(
-            info, source=f"{info.source}, best of step {record['best']['step']}"
-        )
+        source = f"{info.source}, best of step {record['best']['step']}"
+        info = dataclasses.replace(info, source=source)
     job.progress.message(f"{run.stage} is done; writing the model to {model_dir}")
     write_history(model_dir, run.stage, record["history"], base_model_dir=job.base_model_dir)
-    write_json(epath.Path(model_dir) / RUN_FILE, _run_record(job, record), indent=1)
+    write_json(epath.Path(model_dir) / RUN_FILE, run_record(job, record), indent=1)
     info = save_model_folder(os.fspath(model_dir), network, info=info)
     if export:
         export_model_folder(
@@ -82,28 +80,3 @@ def write_model(
             seed=run.evaluation.seed,
         )
     return info
-
-
-def _run_record(job: TrainingJob, record: dict[str, Any]) -> dict[str, Any]:
-    base_model = None
-    if job.base_info and job.base_model_dir:
-        base_model = {
-            "folder": os.fspath(job.base_model_dir),
-            "weights_sha256": job.base_info.weights_sha256,
-            "run": read_run_record(job.base_model_dir),
-        }
-    return run_record(
-        config=dict(job.run.config),
-        stage=job.run.stage,
-        data={
-            "folder": os.fspath(job.examples_dir),
-            "split": job.split,
-            "fingerprint": job.data.fingerprint(),
-        },
-        base_model=base_model,
-        steps=job.run.settings.steps,
-        restarts=record["restarts"],
-        num_processes=job.replicas.num_processes,
-        num_devices=job.replicas.num_devices,
-        wall_time_s=record["wall_time_s"],
-    )

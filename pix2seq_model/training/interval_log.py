@@ -1,5 +1,6 @@
 """The log of a training run: progress line, TensorBoard, history."""
 
+import dataclasses
 import json
 import os
 import time
@@ -20,64 +21,51 @@ if TYPE_CHECKING:
     from pix2seq_model.training.tensorboard import Summaries
 
 
+@dataclasses.dataclass
 class IntervalLog:
     """Closes a log interval every few steps.
 
     Attributes:
+      span: that is trained.
+      step: what the values come from.
+      feed: what the wait for the input comes from.
       every_steps: steps of a log interval.
-      history: a row for every interval, {"step", "learning_rate", "loss", ...}: the same for the
-        same seed, whatever the machine's speed.
+      learning_rate: by the number of the batch, from 0.
+      progress, summaries: where the log goes.
+      history: a row for every interval, {"step", "learning_rate", "loss", ...}, added to those that
+        are there: the same for the same seed, whatever the machine's speed.
     """
 
-    def __init__(
-        self,
-        span: RunSpan,
-        step: TrainingStep,
-        feed: BatchFeed,
-        *,
-        every_steps: int,
-        learning_rate: Callable[[int], Any],
-        progress: ProgressLine,
-        summaries: "Summaries",
-        history: list[dict[str, Any]],
-    ) -> None:
-        """
-        Args:
-          span: that is trained.
-          step: what the values come from.
-          feed: what the wait for the input comes from.
-          every_steps: steps of a log interval.
-          learning_rate: by the number of the batch, from 0.
-          progress, summaries: where the log goes.
-          history: rows so far; rows are added to it.
-        """
-        self.every_steps, self.history = every_steps, history
-        self._span, self._step, self._feed = span, step, feed
-        self._learning_rate = learning_rate
-        self._progress, self._summaries = progress, summaries
-        self._interval: tuple[int, float] | None = None
+    span: RunSpan
+    step: TrainingStep
+    feed: BatchFeed
+    every_steps: int
+    learning_rate: Callable[[int], Any]
+    progress: ProgressLine
+    summaries: "Summaries"
+    history: list[dict[str, Any]]
+    _interval: tuple[int, float] | None = None
 
     def tick(self, batch: int) -> None:
         """After every batch; reads nothing of what was computed."""
         if self._interval is None:
             # The first batch compiles: the clock starts behind it.
-            self._progress.start(self._span.step(batch))
+            self.progress.start(self.span.step(batch))
             self._interval = (batch, time.monotonic())
-            self._feed.wait_s = 0.0
-        self._progress.step(self._span.step(batch))
+            self.feed.wait_s = 0.0
+        self.progress.step(self.span.step(batch))
 
     def write(self, batch: int) -> None:
         """Closes the interval that ends with a batch."""
-        step, model = self._span.step(batch), self._step.model
-        self._step.synchronize()
+        step, model = self.span.step(batch), self.step.model
+        self.step.synchronize()
         # The rate that this batch was taken with.
-        learning_rate = float(self._learning_rate(batch - 1))
+        learning_rate = float(self.learning_rate(batch - 1))
         row = {"step": step, "learning_rate": learning_rate, **model.log.read()}
         self.history.append(row)
-        self._progress.values(step, row)
-        self._summaries.scalars(
-            step, {**row, **self._speed(batch), "weight_norm": model.weight_norm()}
-        )
+        self.progress.values(step, row)
+        values = {**row, **self._speed(batch), "weight_norm": model.weight_norm()}
+        self.summaries.scalars(step, values)
         model.log.reset()
 
     def _speed(self, batch: int) -> dict[str, float]:
@@ -85,13 +73,13 @@ class IntervalLog:
         assert self._interval is not None
         first, begin = self._interval
         now = time.monotonic()
-        waited, self._feed.wait_s = self._feed.wait_s, 0.0
+        waited, self.feed.wait_s = self.feed.wait_s, 0.0
         self._interval = (batch, now)
         if batch == first:
             return {}
         seconds = max(now - begin, 1e-9)
         return {
-            "images_per_second": (batch - first) * self._span.batch_size / seconds,
+            "images_per_second": (batch - first) * self.span.batch_size / seconds,
             "input_wait": waited / seconds,
         }
 
@@ -105,7 +93,6 @@ def write_history(
 ) -> None:
     """Writes the stage's loss curve next to those of the stages before it."""
     folder = epath.Path(model_dir) / HISTORY_FOLDER
-    folder.mkdir(parents=True, exist_ok=True)
     if base_model_dir and (epath.Path(base_model_dir) / HISTORY_FOLDER).exists():
         for path in (epath.Path(base_model_dir) / HISTORY_FOLDER).iterdir():
             write_atomically(folder / path.name, path.read_text())

@@ -52,7 +52,7 @@ def training_pictures(
 
 
 def _drawn(box_yxyx: np.ndarray, token: int, names: dict[int, str]) -> LabelledBox:
-    ymin, xmin, ymax, xmax = map(float, box_yxyx)
+    ymin, xmin, ymax, xmax = box_yxyx.tolist()
     box = (xmin, ymin, xmax - xmin, ymax - ymin)
     if token == NOISE_CLASS:
         return LabelledBox(box, "", _NOISE_COLOR, dashed=True)

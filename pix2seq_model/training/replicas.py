@@ -23,6 +23,7 @@ import keras
 import numpy as np
 
 from pix2seq_model.errors import ConfigError, WorkerLostError
+from pix2seq_model.training.settings import nearest_multiples
 
 _KERAS_NAMES = "KERAS_DISTRIBUTION_"
 
@@ -106,9 +107,7 @@ class Replicas:
         parts = accumulation_steps * self.num_devices
         if batch_size % parts == 0:
             return
-        below, above = batch_size // parts * parts, -(-batch_size // parts) * parts
-        nearest = f"{below} or {above}" if below else f"{above}"
-        section = name.rpartition(".")[0]
+        nearest, section = nearest_multiples(batch_size, parts), name.rpartition(".")[0]
         raise ConfigError(
             f"{name}={batch_size} does not divide into {section}.accumulation_steps="
             f"{accumulation_steps} batches over {self.num_devices} devices: choose {nearest}."
@@ -250,12 +249,8 @@ def _join_tensorflow(cluster: Cluster | None) -> Replicas:
 
     if cluster is not None:
         strategy = tf.distribute.MultiWorkerMirroredStrategy()
-        return Replicas(
-            cluster.num_processes,
-            cluster.process_index,
-            strategy.num_replicas_in_sync,
-            strategy,
-        )
+        number, index = cluster.num_processes, cluster.process_index
+        return Replicas(number, index, strategy.num_replicas_in_sync, strategy)
     gpus = tf.config.list_logical_devices("GPU")
     if len(gpus) < 2:
         return Replicas()

@@ -5,14 +5,12 @@ up over all replicas, and every process then takes the same step with plain vari
 compiler does all this by itself.
 """
 
-from typing import Any
-
 import keras
 import tensorflow as tf
 
 from pix2seq_model.training.loss import total_weight
 from pix2seq_model.training.replicas import Replicas
-from pix2seq_model.training.tensorflow_step import gradients, update, values
+from pix2seq_model.training.tensorflow_step import TensorFlowStep, gradients, update, values
 from pix2seq_model.training.training_model import TrainingModel
 
 _SEED = "seed_generator_state"
@@ -20,7 +18,7 @@ _SEED = "seed_generator_state"
 _SEED_OFFSET = 1_000_003
 
 
-class ReplicatedStep:
+class ReplicatedStep(TensorFlowStep):
     """See TrainingStep; a batch is this process' share of the whole.
 
     Forward and backward pass are compiled by XLA, unless that is off or batch statistics are
@@ -28,7 +26,8 @@ class ReplicatedStep:
     """
 
     def __init__(self, model: TrainingModel, replicas: Replicas, *, jit_compile: bool) -> None:
-        self.model = model
+        # Batches stay in main memory: each device takes its share.
+        self.model, self._has_gpu = model, False
         share_of_step = _share_of_step(model, replicas, jit_compile=jit_compile)
         strategy = replicas.strategy
 
@@ -38,15 +37,6 @@ class ReplicatedStep:
             return update(model, *tf.nest.pack_sequence_as(results, mine))
 
         self._step = tf.function(step, autograph=False, reduce_retracing=True)
-
-    def place(self, batch: Any) -> Any:
-        return tf.nest.map_structure(tf.convert_to_tensor, batch)
-
-    def __call__(self, batch: Any) -> None:
-        self._step(batch)
-
-    def synchronize(self) -> None:
-        pass  # The variables are the state.
 
 
 def _share_of_step(model: TrainingModel, replicas: Replicas, *, jit_compile: bool):

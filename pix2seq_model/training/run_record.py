@@ -4,6 +4,7 @@ The identity is what decides the weights: checkpoints continue the run of the sa
 other. The record is what it takes to repeat the run, and what it ran on.
 """
 
+import contextlib
 import dataclasses
 import datetime
 import importlib.metadata
@@ -23,6 +24,7 @@ from pix2seq_model.atomic_write import write_json
 from pix2seq_model.data.manifest import DatasetInfo
 from pix2seq_model.errors import CheckpointError
 from pix2seq_model.model_folder.folder import ModelInfo
+from pix2seq_model.training.job import TrainingJob
 from pix2seq_model.training.settings import WATCHING_SETTINGS, TrainingRun
 
 IDENTITY_FILE = "run_identity.json"
@@ -43,15 +45,14 @@ def run_identity(
       data: the examples.
       base_model: that training starts from; None for random weights.
     """
+    settings = dataclasses.asdict(run.settings)
+    for name in WATCHING_SETTINGS:
+        del settings[name]
     sections = {
         "seed": run.seed,
         "vocabulary": dataclasses.asdict(run.vocabulary),
         "model": dataclasses.asdict(run.model),
-        run.stage: {
-            name: value
-            for name, value in dataclasses.asdict(run.settings).items()
-            if name not in WATCHING_SETTINGS
-        },
+        run.stage: settings,
         "data": data.fingerprint(),
         "base_model": base_model.weights_sha256 if base_model else "",
         "backend": keras.backend.backend(),
@@ -82,56 +83,49 @@ def check_same_run(work_dir: str | os.PathLike, identity: dict[str, Any]) -> Non
         )
 
 
-def run_record(
-    *,
-    config: dict[str, Any],
-    stage: str,
-    data: dict[str, Any],
-    base_model: dict[str, Any] | None,
-    steps: int,
-    restarts: int,
-    num_processes: int,
-    num_devices: int,
-    wall_time_s: float,
-) -> dict[str, Any]:
-    """The record as plain JSON values.
+def run_record(job: TrainingJob, record: dict[str, Any]) -> dict[str, Any]:
+    """What it takes to repeat a run, as plain JSON values.
 
     Args:
-      config: the whole config, seeds included.
-      stage: pretrain or finetune.
-      data: folder and fingerprint of the examples.
-      base_model: folder, digest and record of the model the weights came from; None if random.
-      steps: optimizer steps taken.
-      restarts: how often the run was interrupted and continued.
-      num_processes, num_devices: that shared each batch when it ended.
-      wall_time_s: seconds spent training, over all restarts.
+      job: the run.
+      record: of its training: "restarts" and "wall_time_s", the seconds over all restarts.
     """
+    run, base_model = job.run, None
+    if job.base_info and job.base_model_dir:
+        base_run = epath.Path(job.base_model_dir) / RUN_FILE
+        base_model = {
+            "folder": os.fspath(job.base_model_dir),
+            "weights_sha256": job.base_info.weights_sha256,
+            "run": json.loads(base_run.read_text()) if base_run.exists() else None,
+        }
     return {
-        "stage": stage,
+        "stage": run.stage,
         "finished_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "steps": steps,
-        "restarts": restarts,
-        "wall_time_s": round(wall_time_s, 1),
-        "seed": config["seed"],
-        "config": config,
-        "data": data,
+        "steps": run.settings.steps,
+        "restarts": record["restarts"],
+        "wall_time_s": round(record["wall_time_s"], 1),
+        "seed": run.config["seed"],
+        "config": dict(run.config),
+        "data": {
+            "folder": os.fspath(job.examples_dir),
+            "split": job.split,
+            "fingerprint": job.data.fingerprint(),
+        },
         "base_model": base_model,
         "git": _git(),
         "python": platform.python_version(),
         "packages": _packages(),
         "hardware": {
-            **_hardware(),
-            "num_processes": num_processes,
-            "num_devices": num_devices,
+            "backend": keras.backend.backend(),
+            "devices": keras.distribution.list_devices(),
+            "cpu_count": os.cpu_count(),
+            "machine": platform.machine(),
+            "system": platform.platform(),
+            "num_processes": job.replicas.num_processes,
+            "num_devices": job.replicas.num_devices,
         },
         "command": sys.argv,
     }
-
-
-def read_run_record(folder: str | os.PathLike) -> dict[str, Any] | None:
-    """The record in a model folder; None where there is none."""
-    path = epath.Path(folder) / RUN_FILE
-    return json.loads(path.read_text()) if path.exists() else None
 
 
 def _flat(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
@@ -145,21 +139,9 @@ def _flat(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
 def _packages() -> dict[str, str]:
     versions = {}
     for name in _PACKAGES:
-        try:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
     return versions
-
-
-def _hardware() -> dict[str, Any]:
-    return {
-        "backend": keras.backend.backend(),
-        "devices": keras.distribution.list_devices(),
-        "cpu_count": os.cpu_count(),
-        "machine": platform.machine(),
-        "system": platform.platform(),
-    }
 
 
 def _git() -> dict[str, Any] | None:
@@ -175,13 +157,9 @@ def _git() -> dict[str, Any] | None:
 
 def _git_output(folder: Path, *arguments: str) -> str | None:
     try:
-        done = subprocess.run(
-            ["git", "-C", str(folder), *arguments],
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=10,
-        )
+        command = ["git", "-C", str(folder), *arguments]
+        return subprocess.check_output(
+            command, stderr=subprocess.DEVNULL, text=True, timeout=10
+        ).strip()
     except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout.strip()

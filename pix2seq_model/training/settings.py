@@ -119,14 +119,19 @@ class StageSettings:
         """Raises ConfigError unless one count is a multiple of another."""
         value, part = getattr(self, name), getattr(self, of)
         if value % part:
-            below, above = value // part * part, -(-value // part) * part
-            nearest = f"{below} or {above}" if below else f"{above}"
+            nearest = nearest_multiples(value, part)
             raise ConfigError(f"{name}={value} is no multiple of {of}={part}: choose {nearest}.")
 
     @property
     def images_per_batch(self) -> int:
         """Images whose gradients are computed together."""
         return self.batch_size // self.accumulation_steps
+
+
+def nearest_multiples(value: int, part: int) -> str:
+    """The multiples of `part` next to `value` that are more than 0, for a message."""
+    below = value // part * part
+    return f"{below} or {below + part}" if below else f"{part}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -158,8 +163,6 @@ class TrainingRun:
 
     def __post_init__(self) -> None:
         check_settings(self)
-        for name, max_objects in (
-            (f"{self.stage}.sequence", self.settings.sequence.max_objects),
-            ("evaluation", self.evaluation.max_objects),
-        ):
-            self.model.check_positions(f"{name}.max_objects", max_objects)
+        max_objects = self.settings.sequence.max_objects
+        self.model.check_positions(f"{self.stage}.sequence.max_objects", max_objects)
+        self.model.check_positions("evaluation.max_objects", self.evaluation.max_objects)

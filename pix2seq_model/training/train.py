@@ -7,7 +7,6 @@ A step is an update of the weights; it takes one batch, or several whose gradien
 import contextlib
 import functools
 import os
-from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -17,11 +16,7 @@ from etils import epath
 from pix2seq_model.data.damage import reading_errors_named
 from pix2seq_model.data.manifest import read_dataset_info
 from pix2seq_model.errors import TrainingInterruptedError
-from pix2seq_model.model_folder.folder import (
-    ModelInfo,
-    read_model_info,
-    save_model_folder,
-)
+from pix2seq_model.model_folder.folder import ModelInfo, read_model_info
 from pix2seq_model.model_folder.transfer import take_base_weights
 from pix2seq_model.network.pix2seq import build_model
 from pix2seq_model.network.remat import recompute_activations
@@ -29,8 +24,8 @@ from pix2seq_model.progress import ProgressLine
 from pix2seq_model.training.batch_feed import BatchFeed
 from pix2seq_model.training.checkpoint import CheckpointFolder, put_state
 from pix2seq_model.training.compiled_steps import CompiledSteps
-from pix2seq_model.training.evaluation import SplitEvaluator, TrainingEvaluation
-from pix2seq_model.training.finished_model import make_model_folder, model_info, write_model
+from pix2seq_model.training.evaluation import TrainingEvaluation
+from pix2seq_model.training.finished_model import make_model_folder, write_model
 from pix2seq_model.training.folder_lock import FolderLock
 from pix2seq_model.training.interruption import StopAgreement, StopRequest
 from pix2seq_model.training.interval_log import IntervalLog
@@ -40,10 +35,7 @@ from pix2seq_model.training.optimizer import make_optimizer, make_schedule
 from pix2seq_model.training.periodic_checkpoints import PeriodicCheckpoints
 from pix2seq_model.training.pictures import training_pictures
 from pix2seq_model.training.replicas import Replicas, join_replicas
-from pix2seq_model.training.run_record import (
-    check_same_run,
-    run_identity,
-)
+from pix2seq_model.training.run_record import check_same_run, run_identity
 from pix2seq_model.training.run_span import RunSpan
 from pix2seq_model.training.settings import TrainingRun
 from pix2seq_model.training.skipped_batches import SkippedBatches
@@ -92,6 +84,13 @@ def train(
     base_info = read_model_info(os.fspath(base_model_dir)) if base_model_dir else None
     with contextlib.ExitStack() as stack:
         stop = stack.enter_context(StopRequest())
+        progress = ProgressLine(
+            run.stage,
+            total_steps=run.settings.steps,
+            batch_size=run.settings.batch_size,
+            messages_only=not replicas.is_chief,
+        )
+        logs = epath.Path(logs_dir) / run.stage if replicas.is_chief else None
         if replicas.is_chief:
             stack.enter_context(FolderLock(work_dir))
             check_same_run(work_dir, run_identity(run, data=data, base_model=base_info))
@@ -106,10 +105,8 @@ def train(
             base_info=base_info,
             model_dir=model_dir,
             work_dir=work_dir,
-            progress=stack.enter_context(_progress_line(run, replicas)),
-            summaries=stack.enter_context(
-                Summaries(epath.Path(logs_dir) / run.stage if replicas.is_chief else None)
-            ),
+            progress=stack.enter_context(progress),
+            summaries=stack.enter_context(Summaries(logs)),
         )
         step = _prepare_step(job, compiled_steps)
         checkpoints = CheckpointFolder(
@@ -145,15 +142,6 @@ def _join(run: TrainingRun) -> Replicas:
     return replicas
 
 
-def _progress_line(run: TrainingRun, replicas: Replicas) -> ProgressLine:
-    return ProgressLine(
-        run.stage,
-        total_steps=run.settings.steps,
-        batch_size=run.settings.batch_size,
-        messages_only=not replicas.is_chief,
-    )
-
-
 # ---- The network, and what trains it. ------------------------------------------------------------
 
 
@@ -169,8 +157,7 @@ def _prepare_step(job: TrainingJob, compiled_steps: CompiledSteps | None) -> Tra
 
 def _fresh_step(run: TrainingRun, replicas: Replicas) -> TrainingStep:
     settings = run.settings
-    with _precision(settings.precision):
-        network = build_model(run.model, run.vocabulary, seed=run.seed)
+    network = build_model(run.model, run.vocabulary, seed=run.seed, precision=settings.precision)
     if settings.activation_checkpointing:
         recompute_activations(network)
     model = TrainingModel(
@@ -180,17 +167,6 @@ def _fresh_step(run: TrainingRun, replicas: Replicas) -> TrainingStep:
         label_smoothing=settings.label_smoothing,
     )
     return make_step(model, jit_compile=settings.jit_compile, replicas=replicas)
-
-
-@contextlib.contextmanager
-def _precision(name: str) -> Iterator[None]:
-    """Layers made inside compute so; their variables are float32 either way."""
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(name)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)
 
 
 # ---- What an earlier call left. ------------------------------------------------------------------
@@ -280,6 +256,7 @@ def _train_steps(
         folder=checkpoints if is_chief else None,
         record=record,
     )
+    evaluation = TrainingEvaluation(job, step, record) if settings.evaluate_every_steps else None
     source = f"split {job.split!r} of {job.examples_dir}"
     with (
         job.replicas.losses_named(),
@@ -292,7 +269,7 @@ def _train_steps(
             span,
             log=log,
             skipped=skipped,
-            evaluation=_evaluation(job, step, record) if settings.evaluate_every_steps else None,
+            evaluation=evaluation,
             checkpoints=periodic_checkpoints,
             stop=StopAgreement(stop, job.replicas, first_batch=span.first_batch),
         )
@@ -300,28 +277,3 @@ def _train_steps(
     # The moving average, if there is one, becomes the weights.
     step.model.optimizer.finalize_variable_values(step.model.trainable_variables)
     return batch
-
-
-def _evaluation(job: TrainingJob, step: TrainingStep, record: dict[str, Any]) -> TrainingEvaluation:
-    """Short evaluations while training."""
-    run, network = job.run, step.model.network
-    save_best = None
-    if run.settings.keep_best and job.replicas.is_chief:
-        save_best = functools.partial(
-            save_model_folder, job.best_dir, network, info=model_info(job, network)
-        )
-    return TrainingEvaluation(
-        step,
-        SplitEvaluator(
-            network,
-            job.examples_dir,
-            split=run.evaluation.split,
-            max_images=run.settings.evaluate_images,
-            settings=run.evaluation,
-        ),
-        every_steps=run.settings.evaluate_every_steps,
-        record=record,
-        progress=job.progress,
-        summaries=job.summaries,
-        save_best=save_best,
-    )

@@ -1,5 +1,6 @@
 """A network together with what trains it: the loss, the optimizer, the sums of the log."""
 
+import functools
 from typing import Any
 
 import keras
@@ -37,7 +38,9 @@ class TrainingModel:
           label_smoothing: see `token_losses`.
         """
         self.network, self.optimizer = network, optimizer
-        self._vocabulary, self._label_smoothing = vocabulary, label_smoothing
+        self._loss_and_sums = functools.partial(
+            loss_and_sums, vocabulary=vocabulary, label_smoothing=label_smoothing
+        )
         self.log, self.count = LogMeans(), SkippedCount()
         if not optimizer.built:
             optimizer.build(network.trainable_variables)
@@ -79,14 +82,7 @@ class TrainingModel:
         with keras.StatelessScope(state_mapping=mapping) as scope:
             logits_BLV = self.network(inputs, training=True)
         states = [scope.get_current_value(variable) for variable in self.state_variables]
-        loss, sums = loss_and_sums(
-            targets_BL,
-            logits_BLV,
-            weights_BL,
-            total=total,
-            vocabulary=self._vocabulary,
-            label_smoothing=self._label_smoothing,
-        )
+        loss, sums = self._loss_and_sums(targets_BL, logits_BLV, weights_BL, total=total)
         return loss, sums, states
 
     def weight_norm(self) -> float:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import types
 
 import pytest
 
@@ -11,6 +12,7 @@ from pipelines.request import Request
 from pipelines.vertex import job as vertex_job
 from pix2seq_model.errors import ConfigError
 from pix2seq_model.experiment import load_config
+from pix2seq_model.training.replicas import Replicas
 from pix2seq_model.training.run_record import run_record
 from tests.fixtures.commands import run_command
 
@@ -120,15 +122,16 @@ def test_the_environment_does_not_get_into_job_files(environment, tmp_path):
 
 
 def test_the_environment_does_not_get_into_a_runs_record(environment):
-    record = run_record(
-        config={"seed": 1},
-        stage="finetune",
-        data={},
-        base_model=None,
-        steps=1,
-        restarts=0,
-        num_processes=1,
-        num_devices=1,
-        wall_time_s=1.0,
+    run = types.SimpleNamespace(
+        config={"seed": 1}, stage="finetune", settings=types.SimpleNamespace(steps=1)
     )
+    job = types.SimpleNamespace(
+        run=run,
+        base_info=None,
+        examples_dir="examples",
+        split="train",
+        data=types.SimpleNamespace(fingerprint=str),
+        replicas=Replicas(),
+    )
+    record = run_record(job, {"restarts": 0, "wall_time_s": 1.0})
     assert "planted" not in json.dumps(record)

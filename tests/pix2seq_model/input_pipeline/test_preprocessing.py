@@ -4,8 +4,8 @@ import tensorflow as tf
 
 from pix2seq_model.input_pipeline.preprocessing import (
     decode_image,
-    preprocess_encoded_images,
     preprocess_for_evaluation,
+    preprocess_images,
 )
 from tests.fixtures.records import encode_image, smooth_image
 from tests.fixtures.shared_material import SHARED, needs_shared
@@ -53,7 +53,7 @@ def test_a_batch_of_encoded_images_of_any_size_equals_one_by_one():
         encode_image(smooth_image(70, 50), "png"),
         encode_image(smooth_image(33, 33)[..., 0]),
     ]
-    batch = preprocess_encoded_images(tf.constant(encoded), (48, 64))
+    batch = preprocess_images(tf.constant(encoded), (48, 64))
     assert batch["source_size"].numpy().tolist() == [[20, 30], [70, 50], [33, 33]]
     for index, one in enumerate(encoded):
         image, content_size = preprocess_for_evaluation(decode_image(tf.constant(one)), (48, 64))

@@ -55,8 +55,8 @@ def test_every_weight_comes_back(name, tmp_path):
     original = network(seed=4, **VARIANTS[name])
     published_layout.write(tmp_path, original)
     loaded = load_published_checkpoint(str(tmp_path))
-    assert loaded.model_config == original.model_config
-    assert loaded.vocabulary == original.vocabulary
+    assert loaded.network.model_config == original.model_config
+    assert loaded.network.vocabulary == original.vocabulary
     assert len(loaded.report.loaded) == len(original.weights)
     assert not loaded.report.missing
     assert not loaded.report.unused
@@ -93,7 +93,7 @@ def test_the_recorded_checkpoints_load_whole(name):
 
 def test_image_size_as_one_number_or_as_asked(copied):
     write_config(copied, image_size=64)
-    assert load_published_checkpoint(str(copied)).model_config.image_size == (64, 64)
+    assert load_published_checkpoint(str(copied)).network.model_config.image_size == (64, 64)
     loaded = load_published_checkpoint(str(copied), image_size=(48, 80))
     assert loaded.network.model_config.image_size == (48, 80)
 

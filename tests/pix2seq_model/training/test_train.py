@@ -11,7 +11,7 @@ from pix2seq_model.errors import CheckpointError, ConfigError, DataError
 from pix2seq_model.experiment.validation import training_run
 from pix2seq_model.model_folder.folder import load_model_folder
 from pix2seq_model.training import train as training
-from pix2seq_model.training.evaluation import SplitEvaluator
+from pix2seq_model.training.evaluation import TrainingEvaluation
 from tests.fixtures import tiny_run
 
 
@@ -65,16 +65,16 @@ def test_other_settings_in_the_same_work_folder_are_refused(plain_run, examples)
 def test_evaluations_while_training_and_the_best_kept(tmp_path, monkeypatch, no_export):
     examples = tiny_run.write_examples(tmp_path / "examples", splits=("train", "val"))
     scores = iter([0.1, 0.3, 0.2])
-    real, weights = SplitEvaluator.__call__, []
+    real, weights = TrainingEvaluation._evaluate, []
 
     def evaluate(self):
         metrics, picture = real(self)
         assert set(metrics) == {"AP", "AP50"}
         assert picture.dtype == np.uint8
-        weights.append(self._network.get_weights())
+        weights.append(self._step.model.network.get_weights())
         return {**metrics, "AP": next(scores)}, picture
 
-    monkeypatch.setattr(SplitEvaluator, "__call__", evaluate)
+    monkeypatch.setattr(TrainingEvaluation, "_evaluate", evaluate)
     settings = {"evaluate_every_steps": 4, "evaluate_images": 5, "keep_best": True}
     info = tiny_run.train(tmp_path, examples, ema_decay=0.5, **settings)
     assert [(row["step"], row["AP"]) for row in tiny_run.history(tmp_path)] == [
