@@ -47,7 +47,7 @@ class TrainingJob:
     def best_dir(self) -> str:
         return os.fspath(epath.Path(self.work_dir) / "best")
 
-    def batches(self, *, shuffle_buffer: int, start_step: int = 0) -> tf.data.Dataset:
+    def batches(self, *, start_step: int) -> tf.data.Dataset:
         """This process' share of the batches of a run, from one of them on."""
         settings = self.run.settings
         return training_dataset(
@@ -61,7 +61,7 @@ class TrainingJob:
             sequence=settings.sequence,
             num_hosts=self.replicas.num_processes,
             host_index=self.replicas.process_index,
-            shuffle_buffer=shuffle_buffer,
+            shuffle_buffer=settings.shuffle_buffer,
             start_step=start_step,
         )
 

@@ -7,9 +7,11 @@ A step is an update of the weights; it takes one batch, or several whose gradien
 import contextlib
 import functools
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 from etils import epath
 
@@ -113,8 +115,6 @@ def train(
             epath.Path(work_dir) / "checkpoints", keep=run.settings.keep_checkpoints
         )
         span, record = _continue(job, step.model, checkpoints)
-        if replicas.is_chief and not span.first_batch:
-            _show_examples(job)
         batch = _train_steps(job, step, span, record, checkpoints, stop)
         if not span.is_last(batch):
             raise TrainingInterruptedError(
@@ -201,13 +201,23 @@ def _continue(
 # ---- The input. ----------------------------------------------------------------------------------
 
 
-def _show_examples(job: TrainingJob) -> None:
-    """Puts some augmented images into TensorBoard."""
-    dataset = job.batches(shuffle_buffer=job.run.settings.images_per_batch)
-    (inputs, targets, _) = next(iter(dataset))
+def _batches(job: TrainingJob, first_batch: int) -> Iterator[Any]:
+    """The batches of the run from one of them on; the very first is shown in TensorBoard."""
+    dataset = job.batches(start_step=first_batch)
+    on_jax = keras.backend.backend() == "jax"
+    batches = dataset.as_numpy_iterator() if on_jax else iter(dataset)
+    if job.replicas.is_chief and not first_batch:
+        batch = next(batches)
+        _show_examples(job, batch)
+        yield batch
+    yield from batches
+
+
+def _show_examples(job: TrainingJob, batch: Any) -> None:
+    inputs, targets, _ = batch
     sheet = training_pictures(
-        inputs["image"].numpy(),
-        targets.numpy(),
+        np.asarray(inputs["image"]),
+        np.asarray(targets),
         vocabulary=job.run.vocabulary,
         names=job.data.category_names(),
     )
@@ -227,9 +237,7 @@ def _train_steps(
 ) -> int:
     """Trains until the end, or until asked to stop; returns the number of the last batch."""
     settings, is_chief = job.run.settings, job.replicas.is_chief
-    dataset = job.batches(shuffle_buffer=settings.shuffle_buffer, start_step=span.first_batch)
-    on_jax = keras.backend.backend() == "jax"
-    feed = BatchFeed(dataset.as_numpy_iterator() if on_jax else iter(dataset), place=step.place)
+    feed = BatchFeed(_batches(job, span.first_batch), place=step.place)
     log = IntervalLog(
         span,
         step,
