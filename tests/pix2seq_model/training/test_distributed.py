@@ -1,6 +1,7 @@
 """Runs of two worker processes, and of one process with two devices, train like one device."""
 
 import json
+import random
 import signal
 import time
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pix2seq_model.model_folder.folder import read_model_info
-from tests.fixtures import tiny_run, training_child
+from tests.fixtures import kill_and_continue, tiny_run, training_child
 
 pytestmark = pytest.mark.distributed
 
@@ -144,3 +145,12 @@ def test_a_batch_that_two_devices_cannot_share_is_refused(examples, tmp_path):
     )
     assert "finetune.batch_size=5 does not divide" in child.communicate()[1]
     assert child.returncode != 0
+
+
+@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+def test_a_plain_run_that_is_killed_continues(examples, tmp_path, backend):
+    # Next to the run of test_training_survival.py, which has everything with a state of its own.
+    driver = kill_and_continue.start(
+        tmp_path, examples, backend=backend, settings="plain", seed=random.randrange(1000)
+    )
+    kill_and_continue.check(driver, tmp_path, backend=backend)

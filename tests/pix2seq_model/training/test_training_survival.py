@@ -6,8 +6,6 @@ import os
 import random
 import re
 import signal
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
@@ -29,7 +27,7 @@ from pix2seq_model.training import train as training
 from pix2seq_model.training.folder_lock import FolderLock
 from pix2seq_model.training.interruption import StopAgreement
 from pix2seq_model.training.interval_log import IntervalLog
-from tests.fixtures import tiny_run
+from tests.fixtures import kill_and_continue, tiny_run
 
 
 class _KilledError(Exception):
@@ -42,23 +40,8 @@ def killed_runs(examples, tmp_path_factory):
     seed, root = random.randrange(1000), tmp_path_factory.mktemp("killed")
     print(f"seed of the kills: {seed}")
     drivers = {
-        backend: subprocess.Popen(
-            [
-                *(sys.executable, "-m", "tests.fixtures.kill_and_continue"),
-                *(str(root / backend), str(examples), str(seed)),
-            ],
-            env={
-                **os.environ,
-                "KERAS_BACKEND": backend,
-                "PYTHONPATH": str(Path(__file__).resolve().parents[3]),
-                "TF_CPP_MIN_LOG_LEVEL": "3",
-                "JAX_COMPILATION_CACHE_DIR": str(root / "jax_cache"),
-                # The code is run a few dozen times: what optimizing it takes never comes back.
-                "XLA_FLAGS": "--xla_backend_optimization_level=0",
-            },
-            stdout=subprocess.PIPE,
-            stderr=(root / f"{backend}.log").open("w"),
-            text=True,
+        backend: kill_and_continue.start(
+            root, examples, backend=backend, settings="rich", seed=seed
         )
         for backend in ("tensorflow", "jax")
     }
@@ -250,16 +233,4 @@ def test_folders_that_cannot_be_written_are_named_before_training(examples, tmp_
 @pytest.mark.parametrize("backend", ["tensorflow", "jax"])
 def test_killed_processes_continue(killed_runs, backend):
     root, drivers = killed_runs
-    output, _ = drivers[backend].communicate(timeout=900)
-    assert drivers[backend].returncode == 0, (root / f"{backend}.log").read_text()
-    rows = [json.loads(row) for row in output.splitlines()]
-    assert [row.pop("settings") for row in rows] == ["plain", "rich"]
-    for row in rows:
-        assert row == {
-            "exits": [-signal.SIGKILL, 0],
-            "left_a_model": False,
-            "says_how_to_continue": True,
-            "equal_weights": True,
-            "equal_history": True,
-            "restarts": 2,
-        }
+    kill_and_continue.check(drivers[backend], root, backend=backend)
