@@ -60,7 +60,9 @@ def _fit(model, *, start, steps):
 
 def _equal(a, b, groups=("model", "optimizer")):
     return all(
-        np.array_equal(x, y) for name in groups for x, y in zip(a.groups[name], b.groups[name])
+        np.array_equal(x, y)
+        for name in groups
+        for x, y in zip(a.groups[name], b.groups[name], strict=True)
     )
 
 
