@@ -24,7 +24,7 @@ def content(output):
 
 
 def check_what_a_reader_finds(output, expected):
-    """Before the manifest no data set; with it a whole one, whatever else lies in the folder."""
+    """Without the manifest no data set; with it a complete one, whatever else is in the folder."""
     if not (output / "dataset_info.json").exists():
         return
     info = read_dataset_info(output)

@@ -230,7 +230,7 @@ def test_a_damaged_member_of_a_zip_archive(tmp_path, clean):
 def test_unreadable_image(tmp_path, monkeypatch):
     def read(self, path):
         if path.endswith("103.jpg"):
-            raise OSError("the disk is tired")
+            raise OSError("the disk is broken")
         return original(self, path)
 
     original = image_store.ImageFolder.read
@@ -238,4 +238,4 @@ def test_unreadable_image(tmp_path, monkeypatch):
     monkeypatch.setattr(image_store._retrying, "sleep", lambda seconds: None)
     info = convert(tmp_path, {"train": SmallDataset(6).write(tmp_path)})
     assert found_rules(info) == {"image_unreadable": 1, **GONE}
-    assert "the disk is tired" in dead_letters(tmp_path)[0]["detail"]
+    assert "the disk is broken" in dead_letters(tmp_path)[0]["detail"]

@@ -1,4 +1,4 @@
-"""The commands' flags: ours, Beam's, misspelt ones, and how a command ends."""
+"""The commands' flags: ours, Beam's, misspelled ones, and how a command ends."""
 
 import pytest
 from absl import flags

@@ -1,4 +1,4 @@
-"""Checkpoints: a network that trains on as if it had not stopped, and files that break."""
+"""Checkpoints: a network that continues training as if it had not stopped, and damaged files."""
 
 import os
 import stat

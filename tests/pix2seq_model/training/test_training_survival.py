@@ -53,7 +53,7 @@ def killed_runs(examples, tmp_path_factory):
                 "PYTHONPATH": str(Path(__file__).resolve().parents[3]),
                 "TF_CPP_MIN_LOG_LEVEL": "3",
                 "JAX_COMPILATION_CACHE_DIR": str(root / "jax_cache"),
-                # The code is run a few dozen times: what optimizing it takes never comes back.
+                # The code is run a few dozen times: optimizing it takes longer than it saves.
                 "XLA_FLAGS": "--xla_backend_optimization_level=0",
             },
             stdout=subprocess.PIPE,
