@@ -29,7 +29,7 @@ demo: env  ## The main job end to end on generated images: data, training, COCO 
 	@$(RUN) pipelines/generate_demo_data.py --output=$(DEMO)/data
 	@$(RUN) pipelines/run_pipeline.py --config=configs/demo.py --pipeline_root=$(DEMO)/pipeline
 
-overfit: env  ## Learn eight real photographs by heart (COCO_SAMPLE: a folder in COCO 2017 layout).
+overfit: env  ## Overfit eight real photographs (COCO_SAMPLE: a folder in COCO 2017 layout).
 	@$(RUN) pipelines/subset_dataset.py --num_images=8 --max_objects=7 \
 	  --annotations=$(COCO_SAMPLE)/annotations/instances_train2017.json \
 	  --output=$(DEMO)/overfit/instances.json

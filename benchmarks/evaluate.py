@@ -3,7 +3,7 @@
     python benchmarks/evaluate.py --images=5000 --detections=170
 
 Draws seeded ground truth (80 classes, as many objects and classes an image as COCO has, some
-crowds) and detections: half are objects moved a little, half lie anywhere and are of any class
+crowds) and detections: half are objects moved a little, half are anywhere and are of any class
 (--guess=any) or of few, mostly of those in the image (--guess=few). Computes all numbers with both
 engines once and says how far apart results and times are. pycocotools runs on one processor core,
 hotcoco partly on all of them: the processor's seconds are those of all cores together.

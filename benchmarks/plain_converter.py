@@ -3,8 +3,8 @@
     python benchmarks/plain_converter.py --images=DIR --annotations=FILE --output=DIR
 
 Loads the whole JSON, and each process of the pool reads images, builds `tf.train.Example`s and
-writes shards with TensorFlow's writer. It checks nothing and cannot go on after a kill. The
-examples are those of `pipelines/convert_dataset.py`, byte for byte, but for their order.
+writes shards with TensorFlow's writer. It checks nothing and cannot continue after a kill. The
+examples are those of `pipelines/convert_dataset.py`, byte for byte, except their order.
 """
 
 import argparse

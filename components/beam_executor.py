@@ -6,7 +6,7 @@ from tfx.dsl.components.base import base_beam_executor
 class BeamArguments(base_beam_executor.BaseBeamExecutor):
     """An executor whose Beam jobs get the component's arguments as they are.
 
-    Given any argument for Beam, TFX's own constructor packs up TFX's sources for the workers,
+    If there is any argument for Beam, TFX's own constructor packs TFX's sources for the workers,
     which takes many seconds; ours are in the image or in this process.
     """
 

@@ -1,7 +1,7 @@
 """Is a model good enough to be pushed? Thresholds on any metric, with the reason written down.
 
-A model is blessed if it reaches every least value and, for every metric that is guarded, is not
-worse than the model blessed before by more than the allowed fall.
+A model is blessed if it reaches every least value and, for every metric in `max_regression`, is not
+worse than the model blessed before by more than the allowed difference.
 """
 
 import dataclasses
@@ -15,7 +15,7 @@ DECISION_FILE = "decision.json"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Decision:
-    """The decision, and one sentence per threshold that says how it came about."""
+    """The decision, and one sentence per threshold with the reason."""
 
     blessed: bool
     reasons: tuple[str, ...]
@@ -30,7 +30,7 @@ def decide(
     min_metrics: Mapping[str, float],
     max_regression: Mapping[str, float],
     blessed_metrics: Mapping[str, float] | None,
-    not_compared: str = "no model was blessed before: there is nothing to fall behind",
+    not_compared: str = "no model was blessed before: there is nothing to compare with",
 ) -> Decision:
     """Compares a model's metrics with the thresholds and with the model blessed before.
 

@@ -14,7 +14,7 @@ def CheckpointImporter(  # noqa: N802
     fingerprint: Parameter[str],
     code_version: Parameter[str],
 ) -> None:
-    """Writes the model folder of a checkpoint, local or gs://; every weight must be accounted for.
+    """Writes the model folder of a checkpoint, local or gs://; every weight must be used.
 
     Args:
       model: model folder.

@@ -1,6 +1,6 @@
 """Trains as a custom job on Vertex AI: the step starts it and waits for its end.
 
-Apart from `trainer`, as Google's client takes seconds to import.
+Separate from `trainer`, because Google's client takes seconds to import.
 """
 
 from tfx.dsl.components.base import executor_spec

@@ -1,4 +1,4 @@
-"""Writes the data report on an examples folder, as a stage of its own."""
+"""Writes the data report on an examples folder, as a separate stage."""
 
 from etils import epath
 from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter

@@ -1,4 +1,4 @@
-"""Writes the report on an evaluation, as a stage of its own: nothing is decoded for it."""
+"""Writes the report on an evaluation, as a separate stage: nothing is decoded for it."""
 
 import json
 

@@ -32,7 +32,7 @@ class ExampleGenSpec(component_spec.ComponentSpec):
 
 
 class Executor(BeamArguments):
-    """Runs the conversion, in a folder of its own until it is finished.
+    """Runs the conversion, in a separate folder until it is finished.
 
     TFX gives every attempt a new folder and removes that of a failed one. A conversion continues
     where it was killed, and its dead-letter files explain why it failed, so it works elsewhere.
@@ -80,7 +80,7 @@ class ExampleGen(MadeBySpec, base_beam_component.BaseBeamComponent):
       seed: orders the images and the objects in them.
       work_dir: where the conversion works; the same folder continues it.
       fingerprint: of the data, which makes the stage run again when it changes.
-      code_version: of the code, likewise.
+      code_version: of the code, which makes the stage run again when it changes.
     """
 
     SPEC_CLASS = ExampleGenSpec

@@ -3,7 +3,7 @@
     <destination>/20260314150926535/saved_model.pb, variables/, ...
     <destination>/20260314150926535/pushed.json      what was pushed, from where, when
 
-TFX's own Pusher names a version by the second, so that two pushes within one second collide, and
+TFX's own Pusher names a version by the second, so two pushes within one second collide. It also
 pushes the same model again whenever its blessing is renewed. Here a version is a number above all
 others, and the model that is the newest version already stays where it is.
 
@@ -36,7 +36,7 @@ def push_model(model_folder: str, destination: str) -> dict[str, Any]:
     """Copies the SavedModel of a model folder to a new version of `destination`.
 
     The copy is made under a hidden name and renamed, so that a server never loads half a model. A
-    bucket renames file by file: there `saved_model.pb` goes last, and behind it `pushed.json`,
+    bucket renames file by file: there `saved_model.pb` goes last, and then `pushed.json`,
     without which a version does not count as pushed.
 
     Args:

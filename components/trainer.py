@@ -1,4 +1,4 @@
-"""TFX's Trainer with one parameter more: overrides of the config that a submission may set.
+"""TFX's Trainer with one more parameter: overrides of the config that a submission may set.
 
 The training runs in the step; `custom_job_trainer` starts a job of its own on Vertex AI instead.
 """
@@ -38,7 +38,7 @@ class Executor(trainer_executor.GenericExecutor):
 def with_overrides(exec_properties: dict[str, Any]) -> dict[str, Any]:
     """Adds the submission's overrides, "section.field=value" between blanks, to the config's.
 
-    They make another training: its checkpoints lie in a folder of their own.
+    They make another training, with its own folder of checkpoints.
     """
     given = exec_properties.get("overrides") or ""
     if not given.split():

@@ -13,7 +13,7 @@ def run_fn(fn_args: FnArgs) -> None:
     Args:
       fn_args: TFX's. `custom_config` holds `config` (its name), `overrides` (a list of
         "section.field=value"), `stage` ("pretrain" or "finetune") and `work_dir`, where the
-        checkpoints go. `train_files` lie in the examples folder; the base model's folder, if any,
+        checkpoints go. `train_files` are in the examples folder; the base model's folder, if any,
         is the parent of `base_model`, and that of the model to write the parent of
         `serving_model_dir`.
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from pix2seq_model.errors import ConfigError, ModelError
 
-# A model's labels; the digest tells whether this very model is served already.
+# A model's labels; the digest tells whether exactly this model is served already.
 _DIGEST_LABEL = "pix2seq-digest"
 _DIGEST_LENGTH = 32
 
@@ -13,12 +13,12 @@ _DIGEST_LENGTH = 32
 def serve(record: dict[str, Any], settings: dict[str, Any]) -> dict[str, str]:
     """Uploads a pushed model and lets an endpoint serve it; others are taken from the endpoint.
 
-    The endpoint is made if there is none of that name. All traffic goes over to the new model once
-    it answers, and the old ones are removed then: no request is lost. A model that the endpoint
+    The endpoint is made if there is none of that name. All traffic goes to the new model once it
+    answers, and then the old ones are removed: no request is lost. A model that the endpoint
     serves already stays.
 
     Args:
-      record: what `pushed.json` says of the version; its `path` must be `gs://`.
+      record: the content of the version's `pushed.json`; its `path` must be `gs://`.
       settings: the config's `push.endpoint` section, with `labels` and `service_account`.
 
     Returns:
@@ -27,7 +27,7 @@ def serve(record: dict[str, Any], settings: dict[str, Any]) -> dict[str, str]:
     Raises:
       ModelError: the model is not in a bucket, or Vertex AI refuses it.
     """
-    # Not above: it takes seconds, and most pushes go to a folder alone.
+    # Not above: it takes seconds, and most pushes go only to a folder.
     from google.api_core.exceptions import GoogleAPICallError
     from google.cloud import aiplatform
 

@@ -1,8 +1,8 @@
 """What decides whether a stage of the pipeline runs again: digests of data, settings and code.
 
-A stage whose inputs, settings, data, code and packages are those of an earlier run is taken from
-the cache. Code counts as what it does: comments, docstrings and layout may change without training
-again, and so may a module that only shows what was done.
+A stage is taken from the cache if its inputs, settings, data, code and packages are those of an
+earlier run. Code counts by what it does: comments, docstrings and layout may change without
+training again, and so may a module that only shows what was done.
 """
 
 import ast
@@ -34,9 +34,9 @@ ONLY_SHOW = (
     *(f"pix2seq_model.training.{name}" for name in ("pictures", "tensorboard", "stall_watch")),
     "components.storage.watch",
 )
-# What the weights of a training do not come from: how their quality is measured, how the training
-# is logged and saved, how they are exported, and how a config is read, whose values count by
-# themselves.
+# What does not decide the weights of a training: how their quality is measured, how the training is
+# logged and saved, how they are exported, and how a config is read (its values count by
+# themselves).
 _MEASURING = (
     *("pix2seq_model.decoding", "pix2seq_model.metrics", "pix2seq_model.evaluation"),
     "pix2seq_model.training.evaluation",
@@ -74,8 +74,8 @@ def settings_digest(config: ConfigDict, sections: Sequence[str], *, watching: bo
 def source_digest(source: ConfigDict, name: str, *, look: bool = True) -> str:
     """Digest of a data set on disk: its annotation files and the files of its image folders.
 
-    Addresses in a bucket count by their name alone, since nothing goes to the network here; say
-    `--data_version` when their content changed.
+    Addresses in a bucket count by their name only, because nothing goes to the network here; give
+    another `--data_version` when their content changes.
 
     Args:
       source: a `data` section of the config: `images` and `annotations` by split.
@@ -92,7 +92,7 @@ def source_digest(source: ConfigDict, name: str, *, look: bool = True) -> str:
 def model_digest(place: str, name: str, *, look: bool = True) -> str:
     """Digest of a model to start from: a model folder, or a checkpoint in the published layout.
 
-    A model folder counts by its description, in which its weights' digest stands.
+    A model folder counts by its description, which contains the digest of its weights.
 
     Args:
       place: the folder, or the prefix of a checkpoint's files.
@@ -123,7 +123,7 @@ def code_digest(module: str, *, without: Sequence[str] = ONLY_SHOW) -> str:
 
     Args:
       module: dotted name, such as "components.trainer_module".
-      without: modules, or folders of modules, that do not count; nor does what they alone import.
+      without: modules, or folders of modules, that do not count; nor does what only they import.
     """
     parts: dict[str, str] = {}
     seen, waiting = set(), [module]

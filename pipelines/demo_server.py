@@ -54,7 +54,7 @@ def main() -> None:
         print(f"{server.address}  (Ctrl-C ends it)", flush=True)
         if not server.is_local:
             print("other machines may reach this page; there is no password", flush=True)
-        # Not by KeyboardInterrupt, which is lost where it meets code that swallows exceptions.
+        # Not by KeyboardInterrupt, which is lost in code that swallows exceptions.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: threading.Thread(target=server.shutdown).start())
         server.serve_forever()

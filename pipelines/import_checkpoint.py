@@ -9,8 +9,8 @@ examples folder or a COCO annotation file with the categories' names; the publis
 COCO need none.
 
 The folder can be fine-tuned from (`--config.finetune.start_from=models/vit_b`), evaluated and, with
-`--serving_model`, served. Every weight is accounted for: one that is missing in the checkpoint, or
-that the network has no place for, is a refusal unless it is allowed.
+`--serving_model`, served. Every weight is checked: one that is missing in the checkpoint, or that
+the network has no place for, is refused unless it is allowed.
 """
 
 from absl import flags

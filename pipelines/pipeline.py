@@ -6,8 +6,8 @@
             +-------------------------------^   ^   +------> EvaluationReport
                                   LatestBlessedModel
 
-Reports are stages of their own (`PretrainDataReport` and `FinetuneDataReport` too), so that how
-they look can change without anything else running again. No other stage builds on them.
+Reports are separate stages (`PretrainDataReport` and `FinetuneDataReport` too), so that their look
+can change without anything else running again. No other stage depends on them.
 
 Fine-tuning starts from what this pipeline pretrained, or from what the config names in
 `start_from`, never from "the latest model": a model folder, or a published checkpoint, which
@@ -45,7 +45,7 @@ from pix2seq_model.published.locations import is_checkpoint
 _DECODING = [field.name for field in dataclasses.fields(SamplingSettings)]
 _EXPORT_SETTINGS = [f"evaluation.{name}" for name in (*_DECODING, "seed")]
 
-# What of a `data` section decides, besides the files it names, what the records hold.
+# Settings of a `data` section that decide, together with its files, what the records hold.
 _RECORD_SETTINGS = ("num_shards", "drop_fake", "drop_reflected")
 
 # Node ids, the stage each belongs to, and what people read; other nodes only look something up.
@@ -73,7 +73,7 @@ class _Trained:
 
 
 def create_pipeline(request: Request) -> Pipeline:
-    """Assembles the stages that were asked for and those they build on.
+    """Assembles the requested stages and those they depend on.
 
     Raises:
       DataError: data or a model that the config names is not there.
@@ -169,7 +169,7 @@ def _training(
     sections = ["seed", "vocabulary", "model", stage]
     exported = [*sections, *_EXPORT_SETTINGS]
     settings = request.config[stage]
-    # The backends' random numbers differ, so a run does not go over from one to the other.
+    # The backends' random numbers differ, so a run cannot change from one to the other.
     backend = cache_keys.keras_backend()
     lineage = cache_keys.digest_of(
         cache_keys.settings_digest(request.config, sections, watching=False),

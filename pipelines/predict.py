@@ -6,7 +6,7 @@
 --images takes files, folders, zip archives and gs:// addresses. What cannot be read is listed in
 unreadable.json, the rest is done. --score_threshold=0 keeps every detection, as AP needs.
 --attention draws where the decoder looks for the first five objects of each image; like the rest it
-needs a model folder, for a SavedModel does not tell.
+needs a model folder, because a SavedModel does not return it.
 """
 
 from absl import flags

@@ -1,4 +1,4 @@
-"""What was asked for: the experiment, the stages, the places. Knows nothing of TFX."""
+"""What was asked for: the experiment, the stages, the places. Does not use TFX."""
 
 import dataclasses
 import functools
@@ -28,7 +28,7 @@ class Request:
       pipeline_root: folder or gs:// address of all outputs.
       stages: what to run, of `STAGES`.
       beam_args: for the conversion.
-      data_version: counts as part of the data; for data whose change cannot be seen from here.
+      data_version: counts as part of the data; for changes of data that cannot be seen from here.
       code_version: counts as the code's version; empty: a digest of the code itself.
       use_cache: take stages from earlier runs.
       cloud: where on Google Cloud; None runs here.
@@ -47,7 +47,7 @@ class Request:
 
     @functools.cached_property
     def training_stages(self) -> tuple[str, ...]:
-        """The enabled ones; pretraining falls away where fine-tuning starts from a given model."""
+        """The enabled ones; pretraining is skipped if fine-tuning starts from a given model."""
         stages = enabled_stages(self.config)
         if "finetune" in stages and self.config.finetune.start_from:
             return ("finetune",)
@@ -55,7 +55,7 @@ class Request:
 
     @functools.cached_property
     def needed(self) -> frozenset[str]:
-        """The stages that were asked for and all that these build on."""
+        """The requested stages and all that they depend on."""
         left_out = {"pretrain", "finetune"} - {*self.training_stages}
         order = [stage for stage in STAGES if stage not in left_out]
         last = max((order.index(stage) for stage in self.stages), default=-1)
@@ -63,7 +63,7 @@ class Request:
 
     @functools.cached_property
     def converted(self) -> tuple[str, ...]:
-        """The training stages whose data are converted."""
+        """The training stages that need converted data."""
         return tuple(
             s for s in self.training_stages if s in self.needed or "convert" in self.stages
         )

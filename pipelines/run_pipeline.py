@@ -38,7 +38,7 @@ flags.DEFINE_string("pipeline_root", "", "folder of all outputs; empty: runs/<na
 flags.DEFINE_list("stages", [], f"which to run, of {','.join(STAGES)}; empty: all")
 flags.DEFINE_boolean("cache", True, "take finished stages from earlier runs")
 flags.DEFINE_string("code_version", "", "names the version of the code; empty: its digest")
-flags.DEFINE_string("data_version", "", "names the version of data whose change cannot be seen")
+flags.DEFINE_string("data_version", "", "names the version of data in a bucket")
 flags.DEFINE_boolean("verbose", False, "show what TensorFlow, TFX and Beam say")
 flags.DEFINE_string("image", "", "vertex: container image of all steps")
 flags.DEFINE_string("job_file", "", "vertex: where to write the job; empty: <name>.json here")
@@ -82,7 +82,7 @@ def _run_here(request: Request) -> int:
             _run_stages(request)
     except StageError as error:
         sys.stdout.flush()
-        print(f"error: {error}\nThe whole story is in {log}", file=sys.stderr)
+        print(f"error: {error}\nThe full log is in {log}", file=sys.stderr)
         return 1
     return 0
 

@@ -32,7 +32,7 @@ def write_atomically(path: epath.PathLike, content: str | bytes) -> None:
 def write_json(path: epath.PathLike, value: Any, *, indent: int | None = None) -> None:
     """Writes `value` as JSON, as `write_atomically` does.
 
-    Numbers that are not finite are refused (ValueError): strict readers would choke on them.
+    Numbers that are not finite are refused (ValueError): strict readers could not read them.
     """
     write_atomically(path, json.dumps(value, allow_nan=False, indent=indent) + "\n" * bool(indent))
 

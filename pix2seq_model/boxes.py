@@ -66,7 +66,7 @@ def move_box_yxyx_to_window(boxes: Any, *, offset: Any, size: Any, xp: Any = np)
       xp: array module.
 
     Returns:
-      (..., 4): boxes in whose units the window reaches from 0 to 1.
+      (..., 4): boxes in units in which the window reaches from 0 to 1.
     """
     return (boxes - _twice(offset, xp)) / _twice(size, xp)
 

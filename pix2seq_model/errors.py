@@ -1,7 +1,7 @@
 """Errors that a user can fix: each names the file or field, the value and what to do.
 
 The commands in `pipelines/` print a `UserError` without a traceback and exit with status 2;
-any other exception is a defect of ours and keeps its traceback.
+any other exception is a bug in this project and keeps its traceback.
 """
 
 

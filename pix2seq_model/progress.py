@@ -193,7 +193,7 @@ class DetectionProgress(_Counter):
           clock: seconds, for tests.
         """
         super().__init__(f"{label}: ", total, LiveLine(stream, interval_s=10.0, clock=clock))
-        start = f", going on after {done:,}" if done else ""
+        start = f", continuing after {done:,}" if done else ""
         self.message(f"{label}: {total:,} images{start}")
 
     def update(self, done: int) -> None:

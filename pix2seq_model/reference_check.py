@@ -1,4 +1,4 @@
-"""Holds the network against numbers recorded from the published implementation.
+"""Compares the network with numbers recorded from the published implementation.
 
     python -m pix2seq_model.reference_check DIR
 
@@ -7,7 +7,7 @@ again from the checkpoint's weights and compared. The exit status is 1 if one is
 The backend is the one that KERAS_BACKEND names; float32.
 
 The training steps of a ResNet are ill-conditioned: in a random batch-normalised network some inputs
-of ReLUs lie within rounding of 0, and whether they pass decides per cents of the gradient, from the
+of ReLUs are within rounding of 0. Whether they pass changes the gradient by some percent, from the
 first step on. Where a training array is off by more than its tolerance, the steps are run again
 from weights moved by as many rounding units as such a network's sums gather. The tolerance of a
 step is then what these movements do, and the table says so.
@@ -148,11 +148,11 @@ def compare(
     *,
     rounding: dict[str, np.ndarray] | None = None,
 ) -> list[Row]:
-    """Holds recomputed arrays against recorded ones.
+    """Compares recomputed arrays with recorded ones.
 
     Args:
       ours: every array of `TOLERANCES`.
-      golden: the recorded arrays. One that is not there, and one that nobody knows, is not ok.
+      golden: the recorded arrays. One that is missing, and one that is unknown, is not ok.
       rounding: for some arrays, what rounding does to each number; takes the place of the
         tolerance where it is larger.
     """

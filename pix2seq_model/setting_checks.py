@@ -1,4 +1,4 @@
-"""Settings that check themselves: a field's limits stand next to its default.
+"""Settings that check themselves: a field's limits are next to its default.
 
 A frozen dataclass of settings writes its fields as `steps: int = setting(100, at_least=1)`. One
 with rules of its own calls `check_settings(self)` first of all in `__post_init__`; `build_settings`
@@ -48,7 +48,7 @@ def check_settings(settings: Any, section: str = "") -> None:
     Args:
       settings: a dataclass instance; fields of other types than int, float, bool, str and tuples
         of these are its own to check.
-      section: of the config that the fields stand in, for messages.
+      section: of the config that the fields are in, for messages.
 
     Raises:
       ConfigError: names the field, its value and what it may be.
@@ -71,7 +71,7 @@ def build_settings(
     Args:
       kind: the dataclass.
       fields: its fields' values; of a field that is a dataclass itself, its fields'.
-      section: of the config that they stand in.
+      section: of the config that they are in.
       prefix: goes before the messages of the dataclass itself.
 
     Raises:

@@ -65,7 +65,7 @@ def make_venv(folder: Path) -> Path:
 def install(python: Path, requirements: list[Path]) -> None:
     """The pins are complete, so nothing is resolved: what the files say is what gets installed."""
     files = [part for file in requirements for part in ("-r", str(file))]
-    # uv is several times faster than pip; where it cannot be had, pip does the same.
+    # uv is several times faster than pip; if it is not available, pip does the same.
     uv = shutil.which("uv")
     if uv is None:
         pip = [str(python), "-m", "pip", "install", "--quiet", "uv"]

@@ -63,7 +63,7 @@ def _ways() -> dict[str, list[str]]:
     ways = {}
     for section in DOCUMENT.split("\n## ")[1:]:
         heading, _, text = section.partition("\n")
-        if heading.startswith("The way of"):
+        if heading.startswith("From "):
             ways[heading] = re.findall(r"^- `([\w.]+)`", text, re.MULTILINE)
     return ways
 

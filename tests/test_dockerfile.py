@@ -1,4 +1,4 @@
-"""The image must agree with the pinned file; Docker itself is not at hand in the tests."""
+"""The image must agree with the pinned file; the tests have no Docker."""
 
 import re
 import subprocess

@@ -19,7 +19,7 @@ VERSION = "demo/pipeline/serving_model/20260314150926535"
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A working folder with the model and the photograph that the document speaks of."""
+    """A working folder with the model and the photograph that the document uses."""
     folder = tmp_path_factory.mktemp("document")
     network, info = load_model_folder(str(write_model(folder / "model", finds_objects=True)))
     settings = DecodeSettings(max_objects=MAX_OBJECTS, top_p=0.9)

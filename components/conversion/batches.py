@@ -4,7 +4,7 @@ A runner spends hundreds of bytes on each element that it shuffles, whatever its
 an annotation file has some fifty. So rows travel some hundreds at a time, as one byte string: a
 shuffle of Objects365's 30 million boxes is then a few GB, and its elements are few.
 
-Rows are spread by the hash of their image's id. The hash says all about an image's place: its
+Rows are spread by the hash of their image's id. The hash decides an image's place: its
 bucket (a fixed, large number of them, for joining images with their annotations before the number
 of shards is known), its shard, and its position inside.
 """

@@ -5,8 +5,8 @@
         pipeline | ConvertDataset(options, output=output)
     info = finish_conversion(options, output)         in the launching process; writes the manifest
 
-`convert_dataset` does the three. What is wrong with the input is found out in the workers, but
-raised by the last step, as a `DataError` on every runner alike.
+`convert_dataset` does all three. Problems of the input are found in the workers, but raised by the
+last step, as a `DataError` on every runner.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""One image with its annotations: read, checked, and brought to its record or its defects."""
+"""One image with its annotations: read, checked, and turned into its record or its defects."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ from pix2seq_model.data.image_check import CheckedImage, ImageDefect, check_imag
 from pix2seq_model.data.label_rules import apply_label_rules
 from pix2seq_model.data.records import ObjectRecord, encode_example
 
-# Counted, but one line for each box of a file without areas would tell nobody anything.
+# Counted, but one line for each box of a file without areas would help nobody.
 _WITHOUT_LINES = ("area_from_box",)
 # No photograph is larger, and some two dozen files are in a worker's memory at a time.
 _MAX_FILE_BYTES = 200_000_000
@@ -28,7 +28,7 @@ _MAX_FILE_BYTES = 200_000_000
 
 @dataclasses.dataclass(frozen=True)
 class ExaminedImage:
-    """What became of one image id.
+    """The result for one image id.
 
     Attributes:
       num_image_rows, num_annotation_rows: Rows with this id.
@@ -145,7 +145,7 @@ def examine_image(
 
 
 class Tally:
-    """Adds up what became of the images of a shard."""
+    """Adds up the results for the images of a shard."""
 
     def __init__(self) -> None:
         self.images, self.annotations = RowCounts(), RowCounts()

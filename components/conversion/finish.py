@@ -1,4 +1,4 @@
-"""What follows the Beam job: the books are balanced, old files removed, the manifest written."""
+"""After the Beam job: the counts are checked, old files removed, the manifest written."""
 
 import collections
 from collections.abc import Iterable, Mapping, Sequence
@@ -36,11 +36,11 @@ _Total = TypeVar("_Total", RowCounts, BoxStatistics)
 
 
 class LostRowsError(AssertionError):
-    """The job's own books do not balance: a defect of this code, never of the data."""
+    """The job's own counts do not add up: a bug in this code, never in the data."""
 
 
 def _add_up(split: str, shards: Sequence[Mapping[str, Any]], rows: Mapping[str, int]) -> dict:
-    """Sums the shards' counts and holds them against the rows that were read."""
+    """Sums the shards' counts and compares them with the rows that were read."""
     counts = {}
     for kind in ("images", "annotations"):
         total = _sum(RowCounts(), (shard[kind] for shard in shards))

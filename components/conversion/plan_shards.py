@@ -89,7 +89,7 @@ def _num_shards(split: str, counted: Mapping[str, int], options: ConversionOptio
 
 
 def _check_found(split: str, counted: Mapping[str, int], options: ConversionOptions) -> None:
-    """Refuses to read for hours what is not there. Past the limits in less, the job ends later."""
+    """Refuses early if most images are missing; with fewer missing, the job fails at its end."""
     found, images = counted["found"], counted["images"]
     limit = max(_FEWEST_FOUND, options.limits.max_dropped_images)
     if images and images - found > limit * images:
@@ -106,7 +106,7 @@ def write_plan(
 ) -> dict[str, Any]:
     """Returns `make_plan`'s, and writes it down."""
     plan = make_plan(reports, sizes, options)
-    # For whoever watches the job's progress.
+    # For the display of the job's progress.
     write_file(output, PLAN, orjson.dumps(plan))
     return plan
 

@@ -62,7 +62,7 @@ def _check_images(split: str, source: SplitSource) -> None:
 
 
 def prepare_conversion(options: ConversionOptions, output: str) -> None:
-    """Checks what can be checked at once, and takes an old manifest out of the way.
+    """Checks what can be checked at once, and removes an old manifest.
 
     Raises:
       DataError: a file or folder is missing or is not what it should be, or `output` cannot be

@@ -1,8 +1,8 @@
 """Tar archives (Objects365's `patch0.tar.gz`...) unpacked in parallel, one archive an element.
 
-An archive is a stranger's: members with absolute or escaping paths, links, devices and members of
-absurd size are refused, and with them the archive. A run that was interrupted goes on: archives
-with a note are done, and files that are there with their full size are not written again.
+Archives are not trusted: one with absolute or escaping paths, links, devices or members of absurd
+size is refused. A run that was interrupted continues with the same command: archives with a note
+are done, and files that are there with their full size are not written again.
 """
 
 import hashlib
@@ -111,7 +111,7 @@ def UnpackArchives(  # noqa: N802
     output: str,
     max_member_bytes: int = 200_000_000,
 ) -> beam.PCollection:
-    """Unpacks tar and tar.gz archives into one folder; `check_unpacked` tells how it went.
+    """Unpacks tar and tar.gz archives into one folder; `check_unpacked` gives the result.
 
     Args:
       pbegin: Of the pipeline.

@@ -21,7 +21,7 @@ from pix2seq_model.prediction.image_sources import SUFFIXES
 
 _LIST_SUFFIX = ".txt"
 _ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
-# Size and version of a file in a list, which is not looked at before its turn comes.
+# Size and version of a file in a list, which is not looked at until it is read.
 _UNKNOWN = [-1, -1]
 
 
@@ -96,7 +96,7 @@ def _folder(place: str) -> Iterator[list[Any]]:
             if name.lower().endswith(SUFFIXES):
                 path = os.path.join(folder, name)
                 file = file_metadata(path)
-                # A link to nowhere is an image that is missing, not one that is not there.
+                # A broken link is an image that is missing, not one that does not exist.
                 yield _row(file) if file else [path, *_UNKNOWN]
 
 

@@ -1,4 +1,4 @@
-"""Where a batch prediction's files lie in its output folder.
+"""Where a batch prediction's files are in its output folder.
 
 detections/detections-00000-of-00012.jsonl        a line for each image that could be read
 detections/detections-00000-of-00012.tfrecord     the same as records

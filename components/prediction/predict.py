@@ -1,7 +1,7 @@
 """The whole of a batch prediction: a list of work, a Beam job over its shards, a manifest.
 
-The list is made by the launching process and lies next to the results: a job's graph may not be
-large; the job itself carries nothing but numbers of shards.
+The list is made by the launching process and is stored next to the results. A job's graph must be
+small, so it carries only the numbers of the shards.
 """
 
 import collections
@@ -38,7 +38,7 @@ _MOST_SHARDS = 99_999
 
 
 class LostImagesError(AssertionError):
-    """The job's own books do not balance: a defect of this code, never of the data."""
+    """The job's own counts do not add up: a bug in this code, never in the data."""
 
 
 def _write_summary(output: str, reports: list[Any]) -> None:
@@ -64,7 +64,7 @@ def predict_images(
     output = output.rstrip("/")
     check_output_name(output)
     info = read_model_info(options.model_dir)
-    # What the model folder says may change; what was found by it goes with these very settings.
+    # The model folder's settings may change; the results belong to exactly these settings.
     options = dataclasses.replace(options, decoding=info.decoding_with(options.decoding))
     _check_decoding(options, info)
     shards = _prepare(options, output)
@@ -73,7 +73,7 @@ def predict_images(
         reports = (
             pipeline
             | "Shards" >> beam.Create(shards)
-            # Else one worker would own them all.
+            # Otherwise one worker would own them all.
             | "Spread" >> beam.Reshuffle()
             | "Predict" >> beam.ParDo(owner)
         )
@@ -87,7 +87,7 @@ def _check_decoding(options: PredictionOptions, info: ModelInfo) -> None:
 
 
 def _prepare(options: PredictionOptions, output: str) -> list[tuple[int, int, int, int]]:
-    """Takes an old manifest and plan out of the way and writes the list of work."""
+    """Removes an old manifest and plan and writes the list of work."""
     places: list[tuple[int, int]] = []
     offset = 0
     begin_run(output, manifest=MANIFEST)
@@ -111,7 +111,7 @@ def _prepare(options: PredictionOptions, output: str) -> list[tuple[int, int, in
 def _finish(
     options: PredictionOptions, output: str, *, info: ModelInfo, num_shards: int
 ) -> dict[str, Any]:
-    """Balances the books, removes what other runs left behind and writes the manifest."""
+    """Checks the counts, removes what other runs left behind and writes the manifest."""
     reports = read_summary(output)
     if [report["shard"] for report in reports] != list(range(num_shards)):
         raise LostImagesError(f"{output}: {num_shards} shards of work, {len(reports)} done")

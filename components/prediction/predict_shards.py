@@ -1,10 +1,10 @@
 """A shard of images to its files of detections, by the worker that owns the shard.
 
-Beam's RunInference is not used, for its batches are made of whatever comes together, and their
-results reach a writer behind a barrier: of a job that is killed on the way nothing would be kept,
-and no two runs would have to write the same order. A worker that owns a shard decodes it in batches
-of one size and one order, and what is finished stays. What RunInference's model handlers are for,
-one model for all threads of a process, `Shared` does here as it does there.
+Beam's RunInference is not used: its batches are made of whatever arrives together, and their
+results reach a writer behind a barrier. A killed job would keep nothing, and two runs could write
+different orders. Here a worker that owns a shard decodes it in batches of one size and one order,
+and what is finished stays. `Shared` keeps one model for all threads of a process, as RunInference's
+model handlers do.
 """
 
 import collections
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 # Raised whenever the same images, model and options would give other bytes.
 _WRITER_VERSION = 1
-# Whatever has these may be there, or be readable, the next time.
+# An image with one of these may be there, or be readable, the next time.
 _PASSING_RULES = ("image_missing", "image_unreadable")
 
 
@@ -113,7 +113,7 @@ class PredictShard(ShardOwner):
         }
 
     def _load_detector(self):
-        # TensorFlow takes seconds to import; the launching process has no need of it.
+        # TensorFlow takes seconds to import; the launching process does not need it.
         from pix2seq_model.prediction.image_detector import ImageDetector
 
         options = self._options
@@ -125,7 +125,7 @@ class PredictShard(ShardOwner):
         )
         if detector.info.weights_sha256 != self._model_identity:
             raise ModelError(
-                f"{options.model_dir} is not the model any more that it was when this job started: "
+                f"{options.model_dir} has changed since this job started: "
                 "run the same command again"
             )
         return detector

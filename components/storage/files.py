@@ -1,4 +1,4 @@
-"""Where a conversion's files lie in the examples folder, and how one of them is put there whole.
+"""Where a conversion's files are in the examples folder, and how one is written completely.
 
 Split-, dead_letter/, statistics.json           see `pix2seq_model.data.manifest`
 progress/train-00000-of-00008.json              says that a shard is complete, and its content
@@ -59,7 +59,7 @@ def _make_folder_of(path: str) -> None:
 def new_file(output: str, name: str) -> Iterator[BinaryIO]:
     """A file written under a temporary name; it gets its own when the `with` block succeeds.
 
-    Whoever dies while writing leaves a temporary file, never half of one that is read.
+    A worker that dies while writing leaves a temporary file, never half of a file that is read.
     """
     path, temporary = f"{output}/{name}", f"{output}/{_TEMPORARY}{uuid.uuid4().hex}"
     _make_folder_of(temporary)
@@ -136,7 +136,7 @@ def file_metadata(path: str) -> FileMetadata | None:
 
 
 def folder_exists(path: str) -> bool:
-    """Whether a folder is there; in an object store, whether anything has its name in front."""
+    """Whether a folder is there; in an object store, whether any name starts with its name."""
     if "://" not in path:
         return os.path.isdir(path)
     return bool(FileSystems.match([f"{path.rstrip('/')}/**"], limits=[1])[0].metadata_list)
@@ -182,7 +182,7 @@ def file_exists(path: str) -> bool:
 
 
 def begin_run(output: str, *, manifest: str) -> None:
-    """Takes an old manifest and plan out of the way and makes an empty summary.
+    """Removes an old manifest and plan and makes an empty summary.
 
     Raises:
       DataError: `output` cannot be written.

@@ -1,4 +1,4 @@
-"""Reading images where they lie: a folder in any of the circulating layouts, or a zip archive.
+"""Reading images in place: from a folder in any of the known layouts, or from a zip archive.
 
 Objects365's images are unpacked in three ways, so an image is looked for as `file_name`, then as
 `patchN/basename`, then as `basename`. Local paths and `gs://` alike.
@@ -64,7 +64,7 @@ class ImageStore(Protocol):
 
 
 def candidate_paths(file_name: str) -> list[str]:
-    """Returns the paths under which an image may lie, in the order of looking."""
+    """Returns the paths that an image may have, in the order of looking."""
     name = posixpath.basename(file_name)
     paths = [file_name]
     if patch := _PATCH.search(file_name):
@@ -133,7 +133,7 @@ class ImageZip:
         data = self._packed(member)
         if method == zipfile.ZIP_DEFLATED:
             try:
-                # A byte more than promised is enough to see that the promise is broken.
+                # One byte more than announced is enough to see that the size is wrong.
                 data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, member.file_size + 1)
             except zlib.error as error:
                 raise zipfile.BadZipFile(f"{path} is damaged in {self._path}: {error}") from None
@@ -142,7 +142,7 @@ class ImageZip:
         return data
 
     def _packed(self, member: zipfile.ZipInfo) -> bytes:
-        """The bytes of a member as they lie in the archive, mostly in one read."""
+        """The bytes of a member as they are in the archive, mostly in one read."""
         offset, size = member.header_offset, member.compress_size
         name_size = len(member.filename.encode())
         start = self._read_range(offset, _HEADER.size + name_size + _USUAL_EXTRA + size)

@@ -1,9 +1,9 @@
 """Memory that is freed goes back to the system at once, in this process and those it starts.
 
 Beam's local runner passes its shuffle on in buffers of many megabytes. The C library keeps such a
-buffer for later when it is freed, and in a process of many threads does so many times over: the
-job's memory was seen to be several times what it held. Not for a process that trains, which wants
-its buffers back soon.
+buffer for later when it is freed, and in a process with many threads it keeps many: the job's
+memory was seen to be several times what it held. Not for a process that trains, which needs its
+buffers again soon.
 """
 
 import contextlib

@@ -20,7 +20,7 @@ class ShardOwner(beam.DoFn):
 
     The files of a shard are written to temporary names and renamed; the note that it is complete,
     its report, comes after them. A shard with such a note for the same content is not written
-    again: that is how a run after a kill goes on.
+    again: this is how a run continues after a kill.
     """
 
     def __init__(self, output: str):
@@ -74,7 +74,7 @@ def Once(  # noqa: N802
     *arguments: Any,
     **lists: beam.PCollection,
 ) -> beam.PCollection:
-    """Calls a function once, with the whole of PCollections as lists when they are complete.
+    """Calls a function once, with whole PCollections as lists when they are complete.
 
     Args:
       pbegin: Of the pipeline.

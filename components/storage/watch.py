@@ -17,7 +17,7 @@ class ShardBar:
     """Shows, inside a `with` block, how many shards are complete; works with every runner.
 
     Before the annotations are read nobody knows how many there will be; until then the bar says
-    so and counts the time. Where no terminal looks on, a few lines are written instead.
+    so and counts the time. Without a terminal, a few lines are written instead.
     """
 
     def __init__(

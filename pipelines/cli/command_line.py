@@ -1,7 +1,7 @@
 """What the commands share: absl flags of ours, the rest for Beam, and how a command ends.
 
-Flags that are not ours go to Beam untouched; one that is nearly ours is a typing mistake and is
-refused, since Beam would ignore it without a word.
+Flags that are not ours go to Beam unchanged. One that is nearly ours is a typing mistake and is
+refused, because Beam would ignore it silently.
 """
 
 import difflib
@@ -44,7 +44,7 @@ def _refuse_misspelt(argv: list[str]) -> None:
     ours += [f"no{name}" for name in ours if flags.FLAGS[name].boolean]
     for argument in argv:
         name = argument.lstrip("-").partition("=")[0]
-        # `--config.seed=3` is a matter of the flag `--config`.
+        # `--config.seed=3` belongs to the flag `--config`.
         if not argument.startswith("-") or name.partition(".")[0] in ours or name in flags.FLAGS:
             continue
         close = difflib.get_close_matches(name, ours, n=1, cutoff=_SIMILARITY)
@@ -71,10 +71,10 @@ def parse_known(argv: list[str]) -> list[str]:
       The arguments that are not ours, to be given to Beam's `PipelineOptions`.
 
     Raises:
-      ConfigError: an illegal or missing value, a misspelt flag, a word that is no flag, a secret.
+      ConfigError: an illegal or missing value, a misspelled flag, a word that is no flag, a secret.
     """
     refuse_in_arguments(argv[1:])
-    # First, so that a misspelt flag is not reported as a required one that is missing.
+    # First, so that a misspelled flag is not reported as a required one that is missing.
     _refuse_misspelt(argv[1:])
     try:
         rest = flags.FLAGS(argv, known_only=True)[1:]
@@ -88,7 +88,7 @@ def local_beam_args(beam_args: Sequence[str]) -> tuple[str, ...]:
     """Returns Beam's arguments for a job that may run on this machine.
 
     Beam's DirectRunner first looks for Prism, a program that it would download; its FnApiRunner
-    is what runs in this process. Several workers are processes, for threads share one core.
+    is what runs in this process. Several workers are processes, because threads share one core.
     """
     from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
 
@@ -132,7 +132,7 @@ def two_numbers(name: str, example: str) -> tuple[int, int]:
 
 
 def split_overrides(arguments: list[str]) -> tuple[list[str], list[str]]:
-    """Parts `--config.x.y=value` (or `--config.x.y value`) from the arguments for Beam."""
+    """Separates `--config.x.y=value` (or `--config.x.y value`) from the arguments for Beam."""
     overrides, rest = [], []
     waiting = iter(arguments)
     for argument in waiting:

@@ -1,7 +1,7 @@
 """Flags of the commands that use a model: which one, how its tokens are drawn, what is written.
 
-How tokens are drawn is, where it is not given, as the model folder says: as the model was evaluated
-and is served.
+If it is not given, tokens are drawn as the model folder says: as the model was evaluated and is
+served.
 """
 
 from typing import Any

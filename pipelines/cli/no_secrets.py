@@ -1,9 +1,9 @@
 """Keeps tokens, keys and signed addresses out of logs, reports, job files and `run.json`.
 
-What a command is told it writes down, for a run can only be repeated from what is known of it. So a
-secret is refused at the door, before anything is written; credentials are found by Google's own
-libraries, and data are named by `gs://` addresses, which hold none. What libraries log on their own
-is searched for the same, and blotted out.
+A command writes down its arguments, because a run can only be repeated if they are known. So a
+secret is refused at the start, before anything is written; credentials are found by Google's own
+libraries, and data are named by `gs://` addresses, which hold none. Secrets are also removed from
+what libraries log.
 """
 
 import re

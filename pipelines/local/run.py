@@ -1,7 +1,7 @@
 """Runs the pipeline in this process, stage after stage, and tells what happens.
 
-TFX's LocalDagRunner does the same but says nothing of stages, their time or the cache, and has no
-way to refuse a stage; its parts (the compiler, the launcher, the executor operators) do the work
+TFX's LocalDagRunner does the same but reports no stages, times or cache hits, and has no way to
+refuse a stage; its parts (the compiler, the launcher, the executor operators) do the work
 here too.
 """
 
@@ -26,7 +26,7 @@ from pix2seq_model.errors import ConfigError
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NodeRun:
-    """What became of one node.
+    """The result of one node.
 
     Attributes:
       node_id: as in the pipeline.
@@ -60,7 +60,7 @@ def run_locally(
       The finished nodes in order, without those that only look something up.
 
     Raises:
-      UserError: what a user can fix, found under what TFX and Beam made of it.
+      UserError: what a user can fix, unwrapped from the errors of TFX and Beam.
       StageError: anything else that stopped a stage.
     """
     compiled = compiler.Compiler().compile(pipeline)
@@ -134,7 +134,7 @@ def _launch(node_launcher: launcher.Launcher, watch: _Watch) -> Any:
     try:
         return node_launcher.launch()
     except KeyboardInterrupt:
-        # TFX clears away what a failed execution wrote, but not an interrupted one's.
+        # TFX removes what a failed execution wrote, but not what an interrupted one wrote.
         if watch.execution is not None:
             outputs_utils.remove_output_dirs(watch.execution.output_dict)
         raise

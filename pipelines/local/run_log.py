@@ -1,8 +1,8 @@
 """Keeps the terminal for people: what the libraries say goes to a log file.
 
 TensorFlow, TFX and Beam write hundreds of lines, some of them from C++ straight to file
-descriptor 2. So the descriptor itself is turned to the log file, and `sys.stderr`, where progress
-and messages go, stays on the terminal.
+descriptor 2. So the descriptor itself is redirected to the log file, and `sys.stderr`, where
+progress and messages go, stays on the terminal.
 """
 
 import logging
@@ -20,7 +20,7 @@ _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 class _Formatter(logging.Formatter):
-    """Writes no secrets, should a library log one."""
+    """Writes no secrets, even if a library logs one."""
 
     def format(self, record: logging.LogRecord) -> str:
         return blot_out(super().format(record))

@@ -60,7 +60,7 @@ def _without_beam(error: UserError) -> UserError:
 
 
 def _in_text(text: str) -> UserError | None:
-    # Of a pattern with a group: what stands before, then kind and message by turns.
+    # Of a pattern with a group: the text before it, then kind and message alternately.
     _, *found = _AS_TEXT.split(text)
     return _KINDS[found[-2]](_message(found[-1]).strip()) if found else None
 

@@ -1,6 +1,6 @@
-"""What a run came to: a table for people, `summary.json` for programs, the report at hand.
+"""The result of a run: a table for people, `summary.json` for programs, a copy of the report.
 
-Everything is read from the folders the stages wrote, so a stage from the cache says what it said
+Everything is read from the folders the stages wrote, so a stage from the cache shows the same as
 when it ran.
 """
 
@@ -187,7 +187,7 @@ def _metric_table(summary: dict[str, Any]) -> Table:
     for names in (METRIC_KEYS[:half], METRIC_KEYS[half:]):
         values = [evaluation["metrics"][name] for name in names]
         table.add_row(*(name.replace("_", " ") for name in names), style="dim")
-        # COCO's -1 says that the data hold nothing to measure.
+        # COCO's -1 means that the data hold nothing to measure.
         table.add_row(*("-" if value < 0 else f"{value:.3f}" for value in values))
     return table
 

@@ -27,7 +27,7 @@ class Finding:
     Attributes:
       what: one sentence.
       fix: the command that fixes it, or where to look.
-      blocks: false if it could only not be found out.
+      blocks: false if it could not be checked.
     """
 
     what: str

@@ -1,4 +1,4 @@
-"""Whether the image can be had, and is of the same packages and code as the launcher."""
+"""Whether the image is there, and has the same packages and code as the launcher."""
 
 from collections.abc import Iterator
 
@@ -45,7 +45,7 @@ def check_image(image: str, session: requests.Session, endpoints: Endpoints) -> 
 
 
 def _manifest(session: requests.Session, base: str, reference: str) -> requests.Response:
-    """The image's manifest, looked up in an index where the name stands for one."""
+    """The image's manifest, looked up in an index if the name is that of one."""
     headers = {"Accept": ", ".join(_MANIFEST_TYPES)}
     answer = session.get(f"{base}/manifests/{reference}", headers=headers, timeout=TIMEOUT_S)
     if answer.status_code == 200 and "manifests" in answer.json():

@@ -84,7 +84,7 @@ def on_cloud(request: Request, *, image: str) -> Request:
     if request.config_name.startswith("/"):
         raise ConfigError(
             f"--config={request.config_name}: on Vertex AI the config is read from the image, and "
-            "this file lies outside the project. Move it to configs/ and build the image again."
+            "this file is outside the project. Move it to configs/ and build the image again."
         )
     place = {"project": google.project, "region": google.region}
     cloud = CloudTarget(**place, image=image, machines=request.config.cloud)
@@ -103,7 +103,7 @@ def _dataflow_args(request: Request, cloud: CloudTarget) -> tuple[str, ...]:
         "sdk_container_image": wanted.image or cloud.image,
         # Workers find Beam in the image; nothing is installed when they start.
         "sdk_location": "container",
-        # Dataflow is told no list of the packages that are installed here.
+        # Dataflow gets no list of the packages that are installed here.
         "experiments": "disable_logging_submission_environment",
         "max_num_workers": wanted.max_num_workers,
         "worker_machine_type": wanted.machine_type,
@@ -143,7 +143,7 @@ def parameters_of(job_file: Path) -> dict[str, str]:
 
 
 def places_on_this_machine(request: Request) -> list[str]:
-    """The settings whose place a step on Vertex AI cannot reach, as "name=place"."""
+    """The settings with a place that a step on Vertex AI cannot reach, as "name=place"."""
     places = {f"{s}.start_from": request.config[s].start_from for s in request.training_stages}
     places["push.destination"] = request.config.push.destination
     for stage in request.converted:

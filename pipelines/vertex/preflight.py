@@ -145,7 +145,7 @@ class _Checks:
         location = answer.json()["location"].lower()
         if not self._region.startswith(_region_prefix(location)):
             yield Finding(
-                what=f"gs://{bucket} lies in {location}, the job runs in {self._region}",
+                what=f"gs://{bucket} is in {location}, the job runs in {self._region}",
                 fix=f"give a bucket in {self._region}, or --region={location}",
             )
         wanted = "&".join(f"permissions={name}" for name in _BUCKET_PERMISSIONS)

@@ -27,7 +27,7 @@ def submit(request: Request, job_file: Path, parameters: Mapping[str, str]) -> A
     Args:
       request: completed by `vertex_job.on_cloud`.
       job_file: what `vertex_job.write_job` wrote, now or earlier.
-      parameters: of the job, to have other values than the file says.
+      parameters: of the job, that replace the values in the file.
 
     Raises:
       ConfigError: the job has no such parameter.
@@ -122,8 +122,8 @@ def follow(job: Any, console: Console, *, cancel: Callable[[], None]) -> int:
 def cancel(job: Any, request: Request) -> None:
     """Cancels a run, the custom jobs that train for it, and its jobs on Dataflow.
 
-    Vertex AI ends a run's steps, not what these started elsewhere, and that would go on costing.
-    They are known by their label and by having begun after the run.
+    Vertex AI ends a run's steps, but not what they started elsewhere, which would continue to cost
+    money. Such jobs have the run's label and a later start.
     """
     from google.cloud import aiplatform
 
@@ -160,7 +160,7 @@ def _cancel_on_dataflow(request: Request, *, since: datetime) -> None:
 
 
 def _watch(job: Any, console: Console) -> None:
-    """Shows the steps until the run ends; Google's not answering for a while is no end."""
+    """Shows the steps until the run ends; a few failed questions to Google do not end it."""
     from google.api_core.exceptions import GoogleAPICallError
 
     unanswered = 0

@@ -191,7 +191,7 @@ class TrialRunner:
 def _identity(
     config: ConfigDict, trial: Trial, examples: Mapping[str, epath.PathLike]
 ) -> dict[str, Any]:
-    """All that decides a trial's numbers, but for the code; as JSON gives it back."""
+    """All that decides a trial's numbers, except the code; as JSON gives it back."""
     changed = trial_config(config, trial)
     stage = changed[trial.stage].to_dict()
     settings = EvaluationSettings.from_config(config.evaluation)

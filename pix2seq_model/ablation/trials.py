@@ -1,8 +1,8 @@
-"""The paper's ablations: which training runs they take, and how each is trained and evaluated.
+"""The paper's ablations: which training runs they need, and how each is trained and evaluated.
 
 Three questions (arXiv:2109.10852, section 4 of the paper): how many bins a coordinate needs, in
-which order the objects should stand, and what the noise objects of the training sequences are good
-for, where without them the end token is made less likely while decoding.
+which order the objects should stand, and what the noise objects of the training sequences
+bring; without them the end token is made less likely while decoding.
 
 <output>/trials/<name>/model/        weights
 <output>/trials/<name>/result.json   numbers; written last: with it the trial is complete
@@ -64,7 +64,7 @@ class Trial:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrialResult:
-    """What came out of a trial.
+    """The result of a trial.
 
     Attributes:
       trial: which.
@@ -170,12 +170,12 @@ def plan_trials(config: ConfigDict) -> list[Trial]:
 
 
 def stages_of(trials: Sequence[Trial]) -> tuple[str, ...]:
-    """The sections of the config that train them, whose data are needed."""
+    """The sections of the config that train them; their data are needed."""
     return tuple(dict.fromkeys(trial.stage for trial in trials))
 
 
 def base_of(trial: Trial, trials: Sequence[Trial]) -> Trial | None:
-    """The trial whose weights this one starts from, if any."""
+    """The trial that this one takes its first weights from, if any."""
     if trial.pretrained is None:
         return None
     return next(t for t in trials if t.is_base and t.augmented == trial.pretrained)

@@ -2,8 +2,8 @@
 
 Objects365's train file is several GB, and `json.load` takes over 20 GB for it. A file is an
 object with the arrays `images`, `annotations` and `categories`, in any order; each array is read
-in a pass of its own. Rows are brought into a small uniform shape here; whether they are right is
-judged later, by image (`label_rules`), and only what cannot be a row at all is marked here.
+in a pass of its own. Rows are brought into a small uniform shape here, and only what cannot be a
+row at all is marked. Whether rows are right is checked later, by image (`label_rules`).
 """
 
 import math

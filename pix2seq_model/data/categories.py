@@ -1,6 +1,6 @@
-"""The categories of a data set whose splits come from several annotation files.
+"""The categories of a data set with splits from several annotation files.
 
-Stored ids are the annotation files' own wherever they can be. Ids must be integers from 1 on to
+Stored ids are the annotation files' own if possible. Ids must be integers from 1 on to
 become class tokens, so ids that start at 0 are raised by one and ids that are text are numbered;
 the manifest then keeps the source's id next to the stored one. Files that number the same names
 differently (Objects365 v1's train and val) are joined by name, never by position.
@@ -51,7 +51,7 @@ def _names_of_file(rows: Sequence[Any], path: str) -> dict[str, str]:
         if names.setdefault(key, name) != name:
             raise DataError(
                 f"{path}: category id {key} is both {names[key]!r} and {name!r}; give each "
-                "category an id of its own"
+                "category its own id"
             )
     return names
 

@@ -1,7 +1,7 @@
 """Says which record of an examples folder is damaged, when reading it has failed.
 
 tf.data's messages name an operation, not a file. So the reader of the batches runs inside
-`reading_errors_named`, and when it fails the split is read once more, slowly and record by record.
+`reading_errors_named`, and when it fails the split is read again, slowly and record by record.
 """
 
 import concurrent.futures
@@ -27,7 +27,7 @@ def reading_errors_named(
     Args:
       examples_dir: examples folder.
       split: name of the split that is read inside the `with`.
-      say: told that the search begins, which takes as long as reading and decoding the split.
+      say: called when the search begins, which takes as long as reading and decoding the split.
 
     Raises:
       DataError: reading failed and a damaged record was found. Every other exception passes.

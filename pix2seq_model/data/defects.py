@@ -36,7 +36,7 @@ DROPPED_ANNOTATIONS = {
     "category_unknown": "its category id is not among the file's categories",
     "box_not_finite": "an edge of the box is not a finite number",
     "box_empty": "the box has no width or no height",
-    "box_outside": "the box lies outside the image",
+    "box_outside": "the box is outside the image",
     "annotation_duplicate": "the image has the same box with the same category already",
     "annotation_fake": "isfake is set, and the job was told to drop those",
     "annotation_reflected": "isreflected is set, and the job was told to drop those",

@@ -3,7 +3,7 @@
 The workers that write records need one small message, not the half gigabyte and several seconds
 that importing TensorFlow costs each of their processes. The message is described here as in
 `tensorflow/core/example/{example,feature}.proto`, in a descriptor pool of its own, so that it
-never meets TensorFlow's registration of the same names. A test holds the bytes equal.
+never meets TensorFlow's registration of the same names. A test compares the bytes.
 """
 
 from collections.abc import Iterable, Mapping

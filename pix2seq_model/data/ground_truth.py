@@ -25,7 +25,7 @@ class SplitTruth:
       examples_dir: examples folder.
       split: of it.
       coco: images (in the records' order, those without objects too), annotations and categories
-        in COCO's format, with the ids of the annotation file wherever those are whole numbers;
+        in COCO's format, with the ids of the annotation file if those are whole numbers;
         boxes xywh in pixels.
       image_numbers: id in `coco` by the records' image id, which is text.
       category_numbers: id in `coco` by the records' label.

@@ -131,7 +131,7 @@ def check_image(
 
     Args:
       data: The file.
-      file_name: Its name, whose suffix is compared with the content.
+      file_name: Its name; the suffix is compared with the content.
       expected_size: Height and width of the annotation file, if it gives them.
       max_pixels: Larger images are refused before they are decoded.
       decode: Decode all pixels, to find damage inside; much slower.

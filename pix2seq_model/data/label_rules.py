@@ -10,7 +10,7 @@ from pix2seq_model.data.annotations import IS_FAKE, IS_REFLECTED, AnnotationRow
 from pix2seq_model.data.defects import Defect
 from pix2seq_model.data.records import ObjectRecord
 
-# Boxes reach over the edge by rounding alone; this many pixels are clipped without a word.
+# Rounding alone can move a box over the edge; this many pixels are clipped without a message.
 _SILENT_OVERHANG = 0.01
 
 
@@ -72,7 +72,7 @@ def _clipped(
 def _shuffled(objects: list[ObjectRecord], *, seed: int, image_id: str) -> list[ObjectRecord]:
     """A random order that depends on the seed, the image and the objects only.
 
-    By hashes, as the order that a random generator makes is not promised to stay.
+    By hashes, because a random generator may change its order in a later version.
     """
 
     def place(thing: ObjectRecord) -> bytes:

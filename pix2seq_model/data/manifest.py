@@ -1,4 +1,4 @@
-"""The manifest of an examples folder, `dataset_info.json`: written last, and all readers go by it.
+"""The manifest of an examples folder, `dataset_info.json`: written last; all readers use it.
 
     <dir>/Split-train/examples-00000-of-00008.tfrecord
     <dir>/dead_letter/train-00000-of-00008.jsonl    rows dropped or changed; not for every shard
@@ -186,6 +186,6 @@ def check_shards(
 
     names = list(info.splits if splits is None else splits)
     shards = [shard for name in names for shard in info.split(name).shards]
-    # Thousands of questions to a bucket, each a round trip: asked side by side.
+    # Thousands of requests to a bucket, each a round trip: sent in parallel.
     with concurrent.futures.ThreadPoolExecutor(max_workers=16) as pool:
         list(pool.map(check, shards))

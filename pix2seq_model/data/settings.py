@@ -1,4 +1,4 @@
-"""Where a data set lies and what of it is taken. Needs no TensorFlow."""
+"""Where a data set is and what of it is used. Needs no TensorFlow."""
 
 import dataclasses
 from collections.abc import Mapping

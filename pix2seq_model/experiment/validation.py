@@ -1,7 +1,7 @@
 """The sections of a config as the checked settings of the rooms they belong to.
 
-Settings check themselves when they are made. Here stands what they cannot know: how the sections
-fit together.
+Settings check themselves when they are made. Here is what they cannot check: how the sections fit
+together.
 """
 
 import dataclasses

@@ -1,1 +1,1 @@
-"""COCO numbers, and what lies behind them."""
+"""COCO numbers and their analysis."""

@@ -1,4 +1,4 @@
-"""What is behind an AP: right and wrong detections, kinds of errors, confusions, honest scores.
+"""What is behind an AP: right and wrong detections, kinds of errors, confusions, calibration.
 
 Matching, error costs, confusion matrix and calibration are hotcoco's, at IoU 0.5. The kinds of
 errors are those of Bolya et al., "TIDE: A General Toolbox for Identifying Object Detection Errors",
@@ -116,10 +116,10 @@ class Confusion:
 
 @dataclasses.dataclass(frozen=True)
 class Analysis:
-    """Detections (D) and objects (G) of a data set, and what became of them.
+    """Detections (D) and objects (G) of a data set, and their results.
 
-    A detection that is neither right nor wrong lies on a crowd, or is not among the 100 surest of
-    its image and class.
+    A detection that is neither right nor wrong is on a crowd, or is not among the 100 with the
+    highest scores of its image and class.
 
     Attributes:
       image_ids: of all images, sorted; those without boxes too.
@@ -130,7 +130,7 @@ class Analysis:
       gt_crowd: (G,) bool.
       dt_right, dt_wrong: (D,) bool.
       dt_alarm: (D,) bool, wrong because of nothing: the kinds "background" and "both".
-      gt_missed: (G,) bool, nothing found it, and no error of class or localisation lies on it.
+      gt_missed: (G,) bool, nothing found it, and no error of class or localisation is on it.
       errors, calibration, point: see there.
     """
 
@@ -194,7 +194,7 @@ def analyse(ground_truth: GroundTruth, detections: Detections) -> Analysis:
 def confusion_matrix(
     ground_truth: GroundTruth, analysis: Analysis, *, threshold: float
 ) -> Confusion:
-    """Pairs detections and objects of an image whatever their classes, the surest first.
+    """Pairs detections and objects of an image whatever their classes, the highest score first.
 
     Args:
       ground_truth: see `analyse`.
@@ -212,7 +212,7 @@ def confusion_matrix(
 def best_operating_point(
     score: np.ndarray, right: np.ndarray, *, num_objects: int
 ) -> OperatingPoint:
-    """Looks at every score as a threshold; of equal ones takes the highest.
+    """Looks at every score as a threshold; of equally good ones takes the highest.
 
     Args:
       score: (D,) of the detections that are right or wrong.

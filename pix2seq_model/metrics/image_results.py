@@ -1,4 +1,4 @@
-"""How each image went, at one score threshold."""
+"""The result for each image, at one score threshold."""
 
 import dataclasses
 
@@ -9,7 +9,7 @@ from pix2seq_model.metrics.analysis import Analysis
 
 @dataclasses.dataclass(frozen=True)
 class ImageResult:
-    """How an image went, with the detections of at least some score.
+    """The result for an image, with the detections of at least some score.
 
     Attributes:
       image_id: of the ground truth.

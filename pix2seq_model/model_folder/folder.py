@@ -47,7 +47,7 @@ class ModelInfo:
       max_objects: objects of a training sequence.
       source: one line about where the weights come from.
       weights_sha256: digest of the weights file, the identity of the model.
-      decoding: how its tokens are drawn where nobody says otherwise, as it is evaluated and
+      decoding: how its tokens are drawn by default, as it is evaluated and
         served: fields of `decoding.DecodeSettings`, and `seed`; those that are absent have their
         defaults.
     """
@@ -65,7 +65,7 @@ class ModelInfo:
         return {category["id"]: category["name"] for category in self.categories}
 
     def decoding_with(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """`decoding`, but for what is given; as many objects as in training if nothing says."""
+        """`decoding` with the given values; by default as many objects as in training."""
         return {"max_objects": self.max_objects, **self.decoding, **given}
 
 
@@ -120,7 +120,7 @@ def read_model_info(folder: str) -> ModelInfo:
 
 
 def wait_for_model(folder: str | os.PathLike, *, marker: str, seconds: float = 3600.0) -> ModelInfo:
-    """What a folder says of the model that another process is about to write into it.
+    """The description of a model that another process is about to write into a folder.
 
     Args:
       folder: local path or gs:// address.
@@ -152,7 +152,7 @@ def load_model_folder(
       precision: of weights and computation, "float32" or "bfloat16"; logits are float32 in both.
 
     Returns:
-      The Keras model and what the folder says of it (with `image_size` as built).
+      The Keras model and its description (with `image_size` as built).
 
     Raises:
       ModelError: the folder is no model folder or its weights do not fit.
@@ -207,7 +207,7 @@ def _rename_layers(weights_file: Path) -> None:
 
 
 def _weights_digest(network: Any) -> str:
-    # Of the values, not of the file, in which equal weights may lie under other names and dates.
+    # Of the values, not of the file: equal weights may have other names and dates in it.
     digest = hashlib.sha256()
     for weight in network.weights:
         values = weight.numpy()

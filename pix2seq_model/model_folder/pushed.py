@@ -1,4 +1,4 @@
-"""A pushed version of a model, and the way back to the model folder that it was made from.
+"""A pushed version of a model, and how to find the model folder that it was made from.
 
 <destination>/20260314150926535/saved_model.pb, variables/, ...
 <destination>/20260314150926535/pushed.json      what was pushed, from where, when

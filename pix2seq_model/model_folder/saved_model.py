@@ -1,7 +1,7 @@
 """The served model: a SavedModel that takes image files of any size and returns boxes.
 
-It holds the whole way from encoded images to boxes in them as one TensorFlow graph: loading it
-takes TensorFlow alone, neither Keras nor this project. Nothing in it asks to be compiled by XLA:
+It is one TensorFlow graph, from encoded images to the boxes in them: loading it needs only
+TensorFlow, neither Keras nor this project. Nothing in it asks to be compiled by XLA:
 TensorFlow Serving refuses such graphs on CPUs unless it is told otherwise, has no compiler for GPUs
 at all (tensorflow/serving issue 2214), and every new size of a batch would be compiled again.
 """
@@ -44,7 +44,7 @@ def export_model_folder(
 ) -> None:
     """Writes a model folder's model as a SavedModel, whatever the backend that trained it.
 
-    See `export_saved_model`; on another backend than TensorFlow a process of its own does it.
+    See `export_saved_model`; on another backend than TensorFlow a separate process does it.
     """
     if keras.backend.backend() == "tensorflow":
         network, info = load_model_folder(os.fspath(model_dir))
@@ -82,7 +82,7 @@ def export_saved_model(
         detection_scores       float32 (B, N)
         num_detections         int32 (B,)
 
-    with the likeliest objects first, those without area left out. The categories lie in
+    with the most likely objects first, those without area left out. The categories are in
     `assets.extra/categories.json` as well.
 
     Args:
@@ -137,7 +137,7 @@ class _ServedModel(tf.Module):
             self._names[category["id"]] = category["name"]
         uniform_1L = draw_uniform(seed, 1, settings.num_tokens)
 
-        # A function of its own, whose graph both signatures share.
+        # A separate function: both signatures share its graph.
         @tf.function(autograph=False)
         def decode(images):
             uniform_BL = tf.broadcast_to(uniform_1L, (tf.shape(images)[0], settings.num_tokens))

@@ -23,7 +23,7 @@ _PER_POSITION = "position_embedding"
 
 @dataclasses.dataclass(frozen=True)
 class Transfer:
-    """What became of each weight; paths as in "decoder/token_embedding".
+    """The result for each weight; paths as in "decoder/token_embedding".
 
     Attributes:
       taken: copied as they are.
@@ -53,7 +53,7 @@ def take_base_weights(
       folder: the model folder to start from.
 
     Returns:
-      What was done, and what the folder says of its model.
+      What was done, and the description of the folder's model.
 
     Raises:
       ModelError: the folder cannot be used, or none of its weights fits.

@@ -10,7 +10,7 @@ Detection API gives to detections:
 
 | feature | type | meaning |
 |---|---|---|
-| image/filename | bytes | where the image lies |
+| image/filename | bytes | where the image is |
 | image/source_id | bytes | its id, where it came from records; else as `image/filename` |
 | image/height, image/width | int64 | pixels |
 | image/detection/bbox/{ymin,xmin,ymax,xmax} | float | 0 to 1 |
@@ -36,7 +36,7 @@ class ImageDetections:
     """The objects of an image.
 
     Attributes:
-      image: where it lies, or its file name among records.
+      image: where it is, or its file name in records.
       image_id: its id in the data set; empty if it is just a file.
       width, height: pixels.
       rows: category_id, bbox [x, y, width, height] in pixels, score.

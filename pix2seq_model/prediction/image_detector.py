@@ -18,7 +18,7 @@ class ImageDetector:
 
     Attributes:
       network: the Keras model.
-      info: what the model folder says of it.
+      info: its description from the model folder.
       detector: what it decodes with.
       category_numbers: category ids of the annotation file by the model's class ids.
       category_names: names by the annotation file's category ids.

@@ -20,7 +20,7 @@ class ImageSource:
 
     Attributes:
       name: path relative to the folder or archive it was found in, unique among the sources.
-      location: where it lies, for messages.
+      location: where it is, for messages.
       read: returns the encoded bytes; raises OSError or ValueError where that fails.
     """
 
@@ -33,8 +33,8 @@ def find_images(places: Sequence[epath.PathLike]) -> list[ImageSource]:
     """All images of some places, by name within each place.
 
     Args:
-      places: files (of any suffix), folders (searched to the bottom for SUFFIXES), zip archives
-        (likewise), local or gs://.
+      places: files (of any suffix), folders (with their subfolders, for SUFFIXES), zip archives
+        (also for SUFFIXES), local or gs://.
 
     Raises:
       DataError: a place does not exist, an archive is damaged, or there is no image in any place.
@@ -66,7 +66,7 @@ def _images_of(place: epath.Path) -> Iterator[tuple[str, str, Callable[[], bytes
 
 
 def _files_below(folder: epath.Path) -> Iterator[epath.Path]:
-    # By hand, since epath refuses to search folders to the bottom.
+    # By hand, because epath refuses to search subfolders.
     for is_folder, entry in sorted((entry.is_dir(), entry) for entry in folder.iterdir()):
         yield from _files_below(entry) if is_folder else (entry,)
 

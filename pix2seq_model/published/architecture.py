@@ -1,4 +1,4 @@
-"""What a published checkpoint's `config.json` and shapes say of its architecture."""
+"""The architecture of a published checkpoint, from its `config.json` and shapes."""
 
 import json
 from typing import Any

@@ -19,7 +19,7 @@ _LISTED = 8
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ImportReport:
-    """What became of every weight.
+    """The result for every weight.
 
     Attributes:
       loaded: weights of the network that were read, by path.
@@ -40,7 +40,7 @@ class ImportReport:
         lines = [f"{len(self.loaded)} weights loaded"]
         for kind, names in (("missing", self.missing), ("unused", self.unused)):
             lines.append(f"{len(names)} {kind}" + "".join(f"\n  {name}" for name in names))
-        lines.append(f"left aside: {self.num_slots} optimizer slots, {self.num_others} counters")
+        lines.append(f"not read: {self.num_slots} optimizer slots, {self.num_others} counters")
         return "\n".join(lines)
 
 

@@ -33,9 +33,9 @@ def import_checkpoint(
 
     Args:
       location: folder or prefix of the checkpoint's files, local or gs://.
-      output: the model folder to write. `import.json` in it tells what became of every weight.
+      output: the model folder to write. `import.json` in it has the result for every weight.
       image_size: (height, width) in pixels; the checkpoint's if None.
-      categories: where the categories' names stand: an examples folder or an annotation file in
+      categories: where the categories' names are: an examples folder or an annotation file in
         COCO's format. Empty: those of COCO for the published checkpoints that were fine-tuned on
         it, none otherwise.
       allow_missing: fresh values for weights that the checkpoint lacks.

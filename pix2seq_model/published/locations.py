@@ -19,11 +19,11 @@ PUBLISHED_CHECKPOINTS = {
 def is_checkpoint(place: str) -> bool:
     """Whether a place to start from is a checkpoint in the published layout, and no model folder.
 
-    Places in a bucket are not looked at: they are told by name.
+    Places in a bucket are not looked at: the name decides.
 
     Args:
-      place: one of the published places; the prefix of a checkpoint's files, whose last part holds
-        "ckpt" where it is in a bucket; or a folder on this machine with a checkpoint in it.
+      place: one of the published places; the prefix of a checkpoint's files (in a bucket its last
+        part must contain "ckpt"); or a folder on this machine with a checkpoint in it.
     """
     place = place.rstrip("/")
     if place in PUBLISHED_CHECKPOINTS.values():

@@ -30,7 +30,7 @@ _COCO_VAL_IMAGES = 5000
 def published_ap(
     model: ModelConfig, *, category_ids: Iterable[int], num_images: int
 ) -> tuple[float, str] | None:
-    """The published AP of this very set-up, 0 to 1, and its name; None if it is none of those.
+    """The published AP of exactly this set-up, 0 to 1, and its name; None if it is none of those.
 
     Args:
       model: must be a published architecture at a published, square image size.

@@ -1,4 +1,4 @@
-"""Where each weight of the network lies in a published checkpoint.
+"""Where each weight of the network is in a published checkpoint.
 
 Weights are looked up by the names of the published objects' attributes, from the root on. Where
 this network keeps projections of one input as one matrix, several published weights make one.
@@ -65,7 +65,7 @@ class PublishedSource:
     """What one weight of the network is made of.
 
     Attributes:
-      weights: for every published weight it takes, the paths it may lie at, from the root.
+      weights: for every published weight it takes, the paths it may have, from the root.
       shape: of each published weight.
       ours: shape of our weight.
     """
@@ -75,7 +75,7 @@ class PublishedSource:
     ours: tuple[int, ...]
 
     def assemble(self, values: Sequence[np.ndarray]) -> np.ndarray:
-        """From their values to ours: they lie next to each other in the last axis."""
+        """From their values to ours: they are next to each other in the last axis."""
         return np.concatenate([v.reshape(*self.ours[:-1], -1) for v in values], axis=-1)
 
 

@@ -19,7 +19,7 @@ def object_pictures(
 
     Args:
       photograph: the image.
-      image: whose object `seen` is.
+      image: the one that `seen` belongs to.
       seen: the object.
     """
     scale = _CELL / max(photograph.size)

@@ -1,7 +1,7 @@
 """The data report: what is in a data set and what was wrong with it, as one HTML file.
 
-Made from the manifest, the histograms that the conversion counted, and a few records; no image
-but those shown is read, so a report on millions takes seconds.
+Made from the manifest, the histograms that the conversion counted, and a few records; only the
+images that are shown are read, so a report on millions takes seconds.
 """
 
 import json
@@ -164,7 +164,7 @@ def _charts(
         ("Objects per image", mean, _objects_chart(per_image, split)),
         ("Sequence lengths", _lengths_note(per_image), _lengths_chart(per_image, split)),
         ("Box sizes", f"By COCO's measure {areas}.", sizes),
-        ("Aspect ratios", "1 is square; to the right lie wide boxes.", aspects),
+        ("Aspect ratios", "1 is square; wide boxes are to the right.", aspects),
         ("Where boxes are", "Their centres, over all images.", centers),
         ("Image sizes", f"{num_images:,} images.", sides),
     ]

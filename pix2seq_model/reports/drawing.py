@@ -102,7 +102,7 @@ def draw_boxes(
 
     Args:
       image: the photograph that the boxes' pixels refer to.
-      boxes: drawn in this order, so the last lies on top; tags lie over all outlines.
+      boxes: drawn in this order, so the last is on top; tags are over all outlines.
       longer_side: shrink or grow to this many pixels before drawing; None keeps the size.
       font_size: of the tags, in pixels; by the size of the picture if None.
     """

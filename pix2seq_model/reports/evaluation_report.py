@@ -38,7 +38,7 @@ _GALLERIES = {
     "worst": ("Worst", "Most objects missed or much found that is not there."),
     "crowded": ("Crowded", "The images with the most objects."),
     "missed": ("Missed", "Of the truth only the objects that nothing found."),
-    "alarms": ("False alarms", "Of the detections only those of nothing, the surest first."),
+    "alarms": ("False alarms", "Of the detections only those of nothing, the highest score first."),
 }
 _PICTURE_PIXELS = 480  # shown at about half of that
 _PICTURE_FONT = 16

@@ -165,7 +165,7 @@ def _objects365_annotation(drawn: DrawnObject, rng: np.random.Generator) -> dict
 
 
 def _rows(demo_set: _Set, index: int, scene: Scene) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The JSON's image row and annotation rows, as the real sets have them but for their ids."""
+    """The JSON's image row and annotation rows, as in the real sets except for their ids."""
     image_id = demo_set.image_id(index)
     size = {"height": scene.height, "width": scene.width}
     name = demo_set.file_name(index)
@@ -182,7 +182,7 @@ def _rows(demo_set: _Set, index: int, scene: Scene) -> tuple[dict[str, Any], lis
 
 
 def _annotation_file(demo_set: _Set) -> tuple[str, dict[str, Any]]:
-    """Where the set's JSON goes inside its folder, and its content but for images and boxes."""
+    """Where the set's JSON goes inside its folder, and its content without images and boxes."""
     if demo_set.dataset == "coco":
         description = "Drawn demonstration data in COCO 2017 layout"
         header = {

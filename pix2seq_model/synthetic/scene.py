@@ -86,7 +86,7 @@ def _draw(
     """Draws one object into `canvas`; `left_top` and `size` are x, y in pixels.
 
     Returns:
-      What was drawn, or None if less than a pixel of it lies inside the canvas.
+      What was drawn, or None if less than a pixel of it is inside the canvas.
     """
     shape = SHAPES[name]
     degrees = rng.uniform(-shape.max_turn, shape.max_turn)

@@ -1,7 +1,7 @@
 """Noise objects: boxes that are not there, which fill a training sequence up.
 
 They teach the network to tell a real object from a near-duplicate or a bad box, so that at
-inference it can go on to the last token and leave the choice to the scores ("sequence
+inference it can continue to the last token and leave the choice to the scores ("sequence
 augmentation", arXiv:2109.10852). Shapes: B examples, N objects of a sequence.
 """
 
@@ -10,7 +10,7 @@ import tensorflow as tf
 from pix2seq_model.boxes import clip_box_yxyx
 from pix2seq_model.tokens.vocabulary import CLASS_SHIFT, NOISE_CLASS
 
-# The label whose class token is the noise class.
+# The label of the noise class token.
 NOISE_LABEL = NOISE_CLASS - CLASS_SHIFT
 # Uniform numbers that one object slot needs: kind of noise, source box, four edges.
 DRAWS_PER_OBJECT = 7

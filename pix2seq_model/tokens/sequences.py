@@ -62,7 +62,7 @@ def training_sequences(
         axis=1,
     )
     if settings.noise_objects:
-        # Noise is made, and clipped, before the image is padded: none lies in the padding.
+        # Noise is made, and clipped, before the image is padded: none is in the padding.
         boxes_BN4, labels_BN = append_noise_objects(
             boxes_BN4,
             labels_BN,

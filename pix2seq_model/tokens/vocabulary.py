@@ -77,7 +77,7 @@ class Vocabulary:
         if bad:
             raise ConfigError(
                 f"{source}: category ids {bad[:5]} have no token; with vocabulary.coord_shift="
-                f"{self.coord_shift} ids must lie in 1..{self.max_category_id}. Raise "
+                f"{self.coord_shift} ids must be in 1..{self.max_category_id}. Raise "
                 f"vocabulary.coord_shift (and vocab_size with it) or renumber the categories."
             )
 
@@ -89,7 +89,7 @@ class Vocabulary:
     def dequantize(self, tokens: Any, *, xp: Any = np) -> Any:
         """Coordinate tokens to float32 coordinates b / (num_bins - 1).
 
-        A token that is no coordinate reads as the nearest one, so the result lies in [0, 1].
+        A token that is no coordinate reads as the nearest one, so the result is in [0, 1].
         """
         bins = self._clip(tokens - self.coord_shift, xp)
         return _cast(bins, "float32", xp) / (self.num_bins - 1)

@@ -19,7 +19,7 @@ from pix2seq_model.prediction.image_detector import ImageDetector
 from pix2seq_model.reports.drawing import class_color
 from pix2seq_model.tokens.vocabulary import TOKENS_PER_OBJECT
 
-# What a model without attention sees is of no matter: its SavedModel prepares images itself.
+# The input size of a model without attention is not needed: its SavedModel prepares images.
 _ANY_SIZE = (64, 64)
 
 
@@ -50,7 +50,7 @@ class AttentiveModel:
           base64 of uint8 (5, rows, columns), for its tokens ymin, xmin, ymax, xmax, class, each
           map as a part of its greatest value; and attention: rows, columns, and stretch, the
           height and width of the map as multiples of the image's, which it begins at the upper
-          left corner of. Likeliest objects first; those without area are left out.
+          left corner of. Most likely objects first; those without area are left out.
 
         Raises:
           ImageDefect: it cannot be decoded or is too large.
@@ -88,7 +88,7 @@ class AttentiveModel:
 
 
 class ServedModel:
-    """A pushed SavedModel, whose model folder is not at hand; it says nothing of attention."""
+    """A pushed SavedModel without its model folder; it returns no attention."""
 
     has_attention = False
 
@@ -117,7 +117,7 @@ class ServedModel:
 
 
 def open_demo_model(place: epath.PathLike, **decoding: Any) -> AttentiveModel | ServedModel:
-    """A model folder, or a pushed version: by way of the folder it was made from, if that is there.
+    """A model folder, or a pushed version: through the folder it was made from, if that is there.
 
     Raises:
       ModelError: it is neither.

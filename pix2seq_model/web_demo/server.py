@@ -180,7 +180,7 @@ class _Handler(BaseHTTPRequestHandler):
             left -= len(chunk)
 
     def _check_origin(self) -> None:
-        """Refuses other sites' pages, also those that give themselves this machine's name."""
+        """Refuses other sites' pages, also those that pretend to be this machine."""
         host = self.headers.get("Host", "")
         name = urlsplit(f"//{host}").hostname
         origin = self.headers.get("Origin")
@@ -208,4 +208,4 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(content)
 
     def log_message(self, *_: Any) -> None:
-        """Each detection has a line of its own; the rest would drown it."""
+        """Each detection has its own line; other output would hide it."""

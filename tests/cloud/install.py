@@ -2,7 +2,7 @@
 
     python tests/cloud/install.py --output=build/cloud
 
-What cannot be had is said, and why; its tests are then skipped with the same words.
+If it cannot be built, the reason is printed, and its tests are skipped with that reason.
 """
 
 import argparse
@@ -29,7 +29,7 @@ def main(arguments: list[str]) -> int:
     output.mkdir(parents=True, exist_ok=True)
     print(f"fake-gcs-server {_VERSION}: building it takes minutes the first time ...", flush=True)
     found = install_fake_gcs_server(output)
-    print(f"fake-gcs-server: {found.get('path') or 'cannot be had: ' + found['missing']}")
+    print(f"fake-gcs-server: {found.get('path') or 'not available: ' + found['missing']}")
     (output / FOUND_FILE).write_text(json.dumps({"fake-gcs-server": found}, indent=1))
     return 0
 

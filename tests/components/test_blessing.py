@@ -72,6 +72,6 @@ def test_a_blessing_says_why_too():
         "blessed": True,
         "reasons": [
             "AP 0.5000 reaches the least value 0.4000",
-            "no model was blessed before: there is nothing to fall behind",
+            "no model was blessed before: there is nothing to compare with",
         ],
     }

@@ -1,6 +1,7 @@
 """The executor with TFX's artifacts, on a few drawn images."""
 
 import json
+import shutil
 
 import pytest
 from apache_beam.io.filesystems import FileSystems
@@ -51,10 +52,13 @@ def test_examples_with_their_splits(source, tmp_path):
 
 
 def test_a_failed_conversion_leaves_its_dead_letters(source, tmp_path):
-    missing = {**source, "images": {**source["images"], "val": source["images"]["train"]}}
-    with pytest.raises(DataError):
-        convert(missing, tmp_path)
+    images = shutil.copytree(source["images"]["val"], tmp_path / "images")
+    next(images.iterdir()).write_bytes(b"no image")
+    with pytest.raises(DataError, match="image_not_decodable"):
+        convert({**source, "images": {**source["images"], "val": str(images)}}, tmp_path)
     assert not (tmp_path / "artifact" / "dataset_info.json").exists()
+    letters = (tmp_path / "work/dead_letter").glob("val-*.jsonl")
+    assert "image_not_decodable" in "".join(path.read_text() for path in letters)
 
 
 def test_only_splits_with_annotations_are_converted():

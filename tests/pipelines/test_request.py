@@ -1,4 +1,4 @@
-"""Which stages a request comes to."""
+"""Which stages a request has."""
 
 from pathlib import Path
 

@@ -148,6 +148,7 @@ def test_changed_code_runs_no_more_than_it_decides(first_run, config, changed_co
     assert run(*arguments).status == 0
     before = weights(root)
     checkpoints = {path: path.stat().st_mtime_ns for path in root.glob("training/*/checkpoints/*")}
+    assert checkpoints
     (root / "report.html").write_text("old")
     changed_code(file)
     ended = run(*arguments)

@@ -120,7 +120,7 @@ def test_images_in_a_log_file_get_a_line_now_and_then_and_the_last():
         progress.update(done)
     progress.close()
     assert stream.getvalue().splitlines() == [
-        "detecting: 100 images, going on after 10",
+        "detecting: 100 images, continuing after 10",
         "detecting: 20/100 (20%)",
         "detecting: 50/100 (50%)  2.5 images/s  0:20 left",
         "detecting: 80/100 (80%)  2.5 images/s  0:08 left",

@@ -2,10 +2,9 @@
 
     python tests/runners/install.py --output=build/runners
 
-Prism is of exactly our Beam's version. So is Flink's job server where Maven Central has it in one
-file; where it has not, the job server is put together from its parts, whose version is in
-`flink_job_server/pom.xml`. What cannot be had is said, and why; its test is then skipped with the
-same words.
+Prism has exactly our Beam's version. So has Flink's job server if Maven Central has it in one file;
+otherwise it is assembled from its parts, with the version in `flink_job_server/pom.xml`. If one is
+not available, the reason is printed, and its test is skipped with that reason.
 """
 
 import argparse
@@ -94,7 +93,7 @@ def _write_launcher(jar: Path, parts: list[Path]) -> None:
     lines = []
     for name, value in headers.items():
         line = f"{name}: {value}"
-        # Lines of a manifest are short; one that begins with a blank goes on with the one before.
+        # Lines of a manifest are short; a line that begins with a blank continues the one before.
         while len(line) > _MANIFEST_LINE:
             lines.append(line[:_MANIFEST_LINE])
             line = f" {line[_MANIFEST_LINE:]}"
@@ -146,7 +145,7 @@ def main(arguments: list[str]) -> int:
         found[name] = install(output, version)
         missing = found[name].get("missing")
         print(
-            f"{name}: cannot be had: {missing}"
+            f"{name}: not available: {missing}"
             if missing
             else f"{name}: {found[name]['path']}, of Beam {found[name]['version']}"
         )

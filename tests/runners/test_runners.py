@@ -25,7 +25,7 @@ def found(name):
         pytest.skip("the other runners are not installed: `make test-runners` does it")
     runner = json.loads(_FOUND.read_text())[name]
     if "missing" in runner:
-        pytest.skip(f"{name} cannot be had here: {runner['missing']}")
+        pytest.skip(f"{name} is not available here: {runner['missing']}")
     return runner
 
 

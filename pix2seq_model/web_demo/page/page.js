@@ -86,7 +86,7 @@ async function take(files) {
   URL.revokeObjectURL(image.src);
   image.src = URL.createObjectURL(file);
   image.alt = `${file.name} with the objects that were found`;
-  // Known before the image is decoded: boxes lie right at once.
+  // Known before the image is decoded: boxes are in the right place at once.
   image.width = content.width;
   image.height = content.height;
   // All of it in view, whatever its shape.

@@ -1,8 +1,8 @@
 """A conversion submitted to a stand-in for Dataflow, and really run by workers of their own.
 
-The project's command submits by Beam's DataflowRunner; the stand-in hands the very pipeline that it
-was given to Prism, whose workers run as Dataflow's would: Beam's boot program, in an environment
-that holds what the image holds. `make test-cloud`.
+The project's command submits by Beam's DataflowRunner; the stand-in hands exactly the pipeline that
+it was given to Prism. Prism's workers run as Dataflow's would: Beam's boot program, in an
+environment that holds what the image holds. `make test-cloud`.
 """
 
 import hashlib

@@ -2,7 +2,7 @@
 
 Two such environments: the file system that the Dockerfile's steps make, started by its entry point;
 and, where that cannot be made, the image's packages in a virtual environment with the image's code.
-Both are started as Dataflow starts its workers, by Beam's own boot program, and share nothing of
+Both are started as Dataflow starts its workers, by Beam's own boot program, and share nothing with
 the launcher's environment.
 """
 
@@ -106,13 +106,13 @@ def prism(log: Path) -> Iterator[str]:
     """Starts Prism; yields the address of its job service.
 
     Raises:
-      NotHere: Prism cannot be had.
+      NotHere: Prism is not available.
     """
     output = BUILD / "runners"
     output.mkdir(parents=True, exist_ok=True)
     found = install_prism(output, BEAM_VERSION)
     if "missing" in found:
-        raise NotHere(f"Prism cannot be had: {found['missing']}")
+        raise NotHere(f"Prism is not available: {found['missing']}")
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
         port = probe.getsockname()[1]

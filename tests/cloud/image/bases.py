@@ -1,4 +1,4 @@
-"""The images that the Dockerfile starts from, as near as they can be made without Docker.
+"""The images that the Dockerfile starts from, as close as possible without Docker.
 
 `python:X.Y-slim-SUITE` is Debian's SUITE with its own Python X.Y (debootstrap), where Docker's has
 one built from source. `apache/beam_pythonX.Y_sdk:VERSION` is Beam's worker program of that version,

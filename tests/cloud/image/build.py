@@ -76,7 +76,7 @@ class Image:
     ) -> list[str]:
         """What starts it on this machine; arguments may be added at its end.
 
-        `with_cmd=False` leaves them to whoever adds them, as Docker does with a command given.
+        `with_cmd=False` leaves them to the caller, as Docker does with a given command.
         """
         return command_in(
             self.root,

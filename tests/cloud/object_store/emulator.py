@@ -33,7 +33,7 @@ def binary() -> str:
         pytest.skip("no object store is installed: `make test-cloud` does it")
     found = json.loads(_FOUND.read_text())["fake-gcs-server"]
     if "missing" in found:
-        pytest.skip(f"fake-gcs-server cannot be had here: {found['missing']}")
+        pytest.skip(f"fake-gcs-server is not available here: {found['missing']}")
     return found["path"]
 
 

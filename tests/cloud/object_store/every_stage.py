@@ -3,7 +3,7 @@
     python -m tests.cloud.object_store.every_stage DATA ROOT
 
 `DATA` holds what `write_data` wrote, `ROOT` gets what each stage writes; both may be local or
-`gs://`. The same command again goes on where the one before was killed.
+`gs://`. The same command again continues where the one before was killed.
 """
 
 import sys
@@ -39,7 +39,7 @@ def write_data(folder: Path) -> Path:
 
 
 def run(data: str, root: str) -> None:
-    # A trainer that was killed is given up sooner than the minutes it has in earnest.
+    # The lock of a killed trainer expires sooner than the minutes of a real run.
     folder_lock.RENEW_EVERY_S, folder_lock.LEFT_BEHIND_S = 1.0, 6.0
     config = tiny_config.pipeline_config(data)
     section = config.data.finetune.to_dict()

@@ -1,8 +1,8 @@
-"""The way to Google's addresses, as a proxy: leads to stand-ins, sees all requests, makes faults.
+"""A proxy for Google's addresses: routes to stand-ins, sees all requests, makes faults.
 
-Clients are told of it as of any HTTPS proxy (`https_proxy`) and of its authority: they use their
-real addresses, `https://storage.googleapis.com/...`, and need no switch for tests. TensorFlow's
-file system for `gs://`, whose addresses are built in, can be led to an emulator in no other way.
+Clients use it like any HTTPS proxy (`https_proxy`) and trust its authority: they keep their real
+addresses, `https://storage.googleapis.com/...`, and need no switch for tests. TensorFlow's file
+system for `gs://` has its addresses built in and can reach an emulator in no other way.
 """
 
 import collections
@@ -275,7 +275,7 @@ class _Handler(BaseHTTPRequestHandler):
         answered = []
         for name, value in answer.getheaders():
             if name.lower() == "location" and self._host:
-                # Where an upload goes on: at the address at which it was begun.
+                # Where an upload continues: at the address at which it began.
                 value = _ADDRESS_IN_ANSWER.sub(f"https://{self._host}", value)
             if name.lower() not in (*_NOT_FORWARDED, "content-length"):
                 answered.append((name, value))

@@ -1,4 +1,4 @@
-"""All states of a bucket that a reader could have met, and what must hold in each of them."""
+"""All states of a bucket that a reader could have seen, and what must be true in each of them."""
 
 import collections
 import re
@@ -49,7 +49,7 @@ class History:
         """What a reader could have seen that was not whole, in words; nothing if all is well.
 
         Args:
-          rewritten: fits the names whose content may change.
+          rewritten: matches the names of files that may change.
         """
         found = [
             f"{name} had {len(digests)} contents"

@@ -1,4 +1,4 @@
-"""Each client of `gs://` alone: it gets over every fault, and what it wrote is whole."""
+"""Each client of `gs://` alone: it survives every fault, and what it wrote is complete."""
 
 import json
 import re

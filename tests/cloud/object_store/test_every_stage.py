@@ -1,8 +1,8 @@
 """Conversion, training, evaluation, push, import and prediction in a bucket that fails.
 
 The clients are the real ones, at their real addresses: Beam's file system, google-cloud-storage
-below it, and TensorFlow's. What lies in the bucket at the end is what the same run leaves on a
-local disk, though requests were refused, connections cut, and the process was killed on the way.
+below it, and TensorFlow's. At the end the bucket holds what the same run leaves on a local
+disk, although requests were refused, connections cut, and the process was killed.
 """
 
 import os
@@ -23,7 +23,7 @@ from tests.cloud.object_store.history import History
 pytestmark = pytest.mark.cloud
 
 # Files that say when or where they were made, or how long it took; the names of the functions in
-# saved_model.pb count what its process traced before, which is less in one that goes on.
+# saved_model.pb count what its process traced before, which is less in a continued one.
 VARYING = re.compile(
     r"^evaluation/report\.html$|^examples/(data_report\.html|progress/)|^logs/|^model/run\.json$"
     r"|/fingerprint\.pb$|/saved_model\.pb$|/pushed\.json$|^work/"

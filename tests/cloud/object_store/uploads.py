@@ -1,4 +1,4 @@
-"""Resumable uploads as Google documents them: parts that go on where the ones before ended.
+"""Resumable uploads as Google documents them: parts that continue where the earlier ones ended.
 
 fake-gcs-server takes a client's question how far an upload is for its end, and keeps half a file.
 So the parts are put together here, and the store gets the whole.

@@ -40,7 +40,7 @@ class Ended:
 
 
 def read_job(job_file: Path) -> dict[str, Any]:
-    """Reads a job file and holds it against the published schema, unknown fields refused.
+    """Reads a job file and checks it against the published schema, unknown fields refused.
 
     Raises:
       google.protobuf.json_format.ParseError: it is no pipeline job.
@@ -85,7 +85,7 @@ class Run:
         return self._spec["deploymentSpec"]["executors"][component["executorLabel"]]
 
     def order(self) -> list[str]:
-        """The tasks, each behind those whose output it takes.
+        """The tasks, each after those that it depends on.
 
         Raises:
           ValueError: they wait for each other.

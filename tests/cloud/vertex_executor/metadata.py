@@ -19,8 +19,8 @@ class Artifact:
       name: resource name, by which Vertex AI tells artifacts apart.
       title: of its type, such as tfx.Model.
       schema: of its type, as the job file has it: a field of `ArtifactTypeSchema` and its value.
-      uri: where its files lie.
-      metadata: what the step said of it.
+      uri: where its files are.
+      metadata: what the step wrote about it.
     """
 
     name: str

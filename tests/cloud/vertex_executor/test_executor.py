@@ -14,7 +14,7 @@ from tests.cloud.vertex_executor.executor import Executor
 from tests.cloud.vertex_executor.job import fill
 from tests.cloud.vertex_executor.metadata import MetadataStore
 
-# Notes that it ran, says of its output how many inputs and what parameter it had.
+# Notes that it ran; its output's metadata say how many inputs and which parameter it had.
 STEP = """
 import json, pathlib, sys
 given = json.loads(sys.argv[1])

@@ -108,7 +108,7 @@ def test_a_small_pipeline_from_conversion_to_push(tmp_path):
         check_first_run(run, run.executor.run(job), expected, root="run", name="pix2seq-tiny")
         assert sum(faults.counts.values()) > 5
 
-        # Again: all of it comes from the cache but for the comparison with what is blessed now,
+        # Again: everything comes from the cache except the comparison with what is blessed now,
         # and nothing is pushed twice.
         versions = {name.split("/")[2] for name in run.bucket.names("run/serving_model/")}
         again = run.executor.run(job)
@@ -124,7 +124,7 @@ def test_a_small_pipeline_from_conversion_to_push(tmp_path):
         assert compared == again["Finetune"].outputs["model"][0]
         assert {n.split("/")[2] for n in run.bucket.names("run/serving_model/")} == versions
 
-        # The proof has teeth: the job of a step that is not in the image fails, and all behind it.
+        # The proof can fail: a step that is not in the image fails, and nothing after it runs.
         broken = job.read_text().replace("components.coco_evaluator", "components.coco_evaluators")
         job.write_text(broken)
         ended = run.executor.run(job)
@@ -134,7 +134,7 @@ def test_a_small_pipeline_from_conversion_to_push(tmp_path):
 
 def test_the_demonstration_from_conversion_to_push(tmp_path):
     demo_data.generate(tmp_path / "data", demo_data.DemoSettings())
-    # A seventh of its steps: what they come to is the same here and there, long before it is good.
+    # A seventh of its steps: both runs must agree long before the model is good.
     short = DEMO
     for setting, shorter in {
         "pretrain.steps = 1000": "pretrain.steps = 150",

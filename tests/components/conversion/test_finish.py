@@ -1,4 +1,4 @@
-"""The job's own books: rows in = written + dropped by rule, or the job fails."""
+"""The job's own counts: rows in = written + dropped by rule, or the job fails."""
 
 import orjson
 import pytest
@@ -46,7 +46,7 @@ def lose_a_dropped_box(summary):
 
 
 def lose_rows_on_the_way(summary):
-    """The shard's own books balance, but fewer rows reached it than were read."""
+    """The shard's own counts add up, but fewer rows reached it than were read."""
     for name in ("rows_in", "written"):
         summary["shards"][0]["annotations"][name] -= 2
 

@@ -45,7 +45,7 @@ def test_patterns_files_and_lists(photos, tmp_path):
     assert paths(work(photos / "2.jpg")) == [[f"{photos}/2.jpg"]]
     listed = work(tmp_path / "list.txt")
     assert paths(listed) == [[f"{tmp_path}/plain/b.jpg", "/else/where.jpg", "gs://bucket/x.jpg"]]
-    # What lies at a place in a list is not looked at before its turn comes.
+    # The files in a list are not looked at until they are read.
     assert listed[0]["files"][0][1:] == [-1, -1]
 
 

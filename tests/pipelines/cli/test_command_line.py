@@ -1,4 +1,4 @@
-"""The commands' flags: ours, Beam's, misspelt ones, and how a command ends."""
+"""The commands' flags: ours, Beam's, misspelled ones, and how a command ends."""
 
 import pytest
 from absl import flags
@@ -118,6 +118,7 @@ def test_how_a_command_ends(tmp_path, arguments, status, out, err):
     assert (done.status, "Traceback" in done.stderr) == (status, False)
     assert done.stdout.startswith(out)
     assert done.stderr.startswith(err)
+    assert (bool(done.stdout), bool(done.stderr)) == (bool(out), bool(err))
 
 
 def test_a_defect_of_ours_keeps_its_traceback(tmp_path):

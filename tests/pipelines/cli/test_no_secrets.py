@@ -134,4 +134,4 @@ def test_the_environment_does_not_get_into_a_runs_record(environment):
         replicas=Replicas(),
     )
     record = run_record(job, {"restarts": 0, "wall_time_s": 1.0})
-    assert "planted" not in json.dumps(record)
+    assert "plantedabc" not in json.dumps(record)

@@ -1,4 +1,4 @@
-"""A user's error is found under what the libraries made of it."""
+"""A user's error is found inside the errors of the libraries."""
 
 import pytest
 

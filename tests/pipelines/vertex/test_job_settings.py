@@ -114,7 +114,7 @@ def test_some_stages(tmp_path):
     [
         ({"beam_args": ()}, r"needs --project .*, --region "),
         ({"pipeline_root": "runs/full"}, r"--pipeline_root=runs/full: .*like gs://bucket/folder"),
-        ({"config_name": "/home/me/mine.py"}, "lies outside the project"),
+        ({"config_name": "/home/me/mine.py"}, "is outside the project"),
     ],
 )
 def test_what_is_missing_is_named(tmp_path, changed, message):

@@ -131,7 +131,7 @@ def test_nothing_is_missing(google):
         ),
         (
             {"GET /storage/v1/b/bucket": (200, {"location": "US-CENTRAL1"})},
-            "gs://bucket lies in us-central1, the job runs in europe-west4",
+            "gs://bucket is in us-central1, the job runs in europe-west4",
             "--region=us-central1",
         ),
         (

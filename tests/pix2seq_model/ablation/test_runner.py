@@ -41,7 +41,7 @@ def test_trials_are_trained_and_evaluated_once_and_go_on_where_they_were_killed(
     assert evaluated[0].metrics[0.0] == results[0].metrics[0.0]
     monkeypatch.undo()
 
-    # A trial that is stopped goes on from its checkpoint, alone, and comes to the same weights.
+    # A stopped trial continues from its checkpoint, alone, and ends with the same weights.
     second = output / "trials" / results[1].trial.name
     shutil.rmtree(second)
     _stop_at_step(monkeypatch, 7)

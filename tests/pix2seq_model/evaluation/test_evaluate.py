@@ -176,7 +176,7 @@ def test_an_interrupted_evaluation_goes_on_and_ends_the_same(
     again = evaluate_model(
         model_dir, examples_dir, output_dir=tmp_path / "out", stream=stream, **arguments
     )
-    assert "going on after 4" in stream.getvalue()
+    assert "continuing after 4" in stream.getvalue()
     assert {**again, "facts": None} == {**metrics, "facts": None}  # they hold the time
     written = (tmp_path / "out" / "detections.json").read_bytes()
     assert written == (folder / "detections.json").read_bytes()

@@ -5,7 +5,11 @@ import pytest
 import tensorflow as tf
 
 from pix2seq_model.errors import ConfigError, DataError
-from pix2seq_model.input_pipeline.datasets import evaluation_dataset, training_dataset
+from pix2seq_model.input_pipeline.datasets import (
+    evaluation_dataset,
+    training_dataset,
+    training_image_ids,
+)
 from pix2seq_model.input_pipeline.settings import Augmentation
 from pix2seq_model.tokens.settings import SequenceSettings
 from pix2seq_model.tokens.vocabulary import Vocabulary
@@ -214,6 +218,17 @@ def test_evaluation_shows_every_image_once(folder):
             np.testing.assert_allclose(content, source * scale, atol=0.51)
             np.testing.assert_allclose(image[content[0] :], 0.3, atol=1e-6)
             np.testing.assert_allclose(image[:, content[1] :], 0.3, atol=1e-6)
+
+
+def test_the_ids_of_a_batch_are_those_of_its_images(folder):
+    shown = {}
+    for part in evaluated(folder):
+        shown |= zip(part["image_id"].tolist(), part["image"])
+    plain = {"scale_min": 1.0, "scale_max": 1.0, "flip": False}
+    ((images, *_),) = batches(folder, 1, start_step=4, augmentation=plain)
+    ids = training_image_ids(folder, split="train", batch_size=4, seed=5, shuffle_buffer=4, step=4)
+    for image, image_id in zip(images, ids, strict=True):
+        np.testing.assert_allclose(image, shown[image_id.encode()], atol=0.02)
 
 
 def test_evaluation_does_not_depend_on_the_batch_size(folder):

@@ -1,4 +1,4 @@
-"""What became of detections and objects, errors, confusions and scores: literal cases by hand."""
+"""Results of detections and objects, errors, confusions and scores: literal cases by hand."""
 
 import json
 from pathlib import Path

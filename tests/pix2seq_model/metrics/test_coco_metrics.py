@@ -53,7 +53,7 @@ def assert_engines_agree(truth, detections, image_ids=None):
     )
     for key in METRIC_KEYS:
         assert fast.metrics[key] == pytest.approx(reference.metrics[key], abs=TOLERANCE), key
-        for ours, theirs in zip(fast.per_class, reference.per_class):
+        for ours, theirs in zip(fast.per_class, reference.per_class, strict=True):
             assert ours[key] == pytest.approx(theirs[key], abs=TOLERANCE), (key, ours["id"])
     np.testing.assert_allclose(fast.precision, reference.precision, atol=TOLERANCE)
     return fast

@@ -1,4 +1,4 @@
-"""Layers alone: whole sequences and one token after another come to the same."""
+"""Layers alone: whole sequences and one token after another give the same."""
 
 import random
 

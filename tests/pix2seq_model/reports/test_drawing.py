@@ -1,4 +1,4 @@
-"""Pictures with boxes: where the lines lie, how sheets are laid out."""
+"""Pictures with boxes: where the lines are, how sheets are laid out."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""Checkpoints: a network that trains on as if it had not stopped, and files that break."""
+"""Checkpoints: a network that continues training as if it had not stopped, and damaged files."""
 
 import os
 import stat
@@ -60,7 +60,9 @@ def _fit(model, *, start, steps):
 
 def _equal(a, b, groups=("model", "optimizer")):
     return all(
-        np.array_equal(x, y) for name in groups for x, y in zip(a.groups[name], b.groups[name])
+        np.array_equal(x, y)
+        for name in groups
+        for x, y in zip(a.groups[name], b.groups[name], strict=True)
     )
 
 

@@ -1,9 +1,11 @@
 """A step that was compiled for another run trains a new run like one compiled for it."""
 
 import numpy as np
+import pytest
 
 from pix2seq_model.experiment.validation import training_run
 from pix2seq_model.model_folder.folder import load_model_folder
+from pix2seq_model.training import compiled_steps
 from pix2seq_model.training import train as training
 from pix2seq_model.training.compiled_steps import CompiledSteps
 from tests.fixtures import tiny_run
@@ -31,6 +33,7 @@ def test_a_second_run_comes_to_the_same_weights_as_alone(tmp_path, examples):
     steps = CompiledSteps()
     _train(tmp_path / "before", examples, first, steps)
     shared = _train(tmp_path / "shared", examples, second, steps)
+    assert len(steps._kept) == 1  # the second run took over the first one's step
     alone = _train(tmp_path / "alone", examples, second, None)
     assert shared.vocabulary.num_bins == 16
     for one, other in zip(shared.get_weights(), alone.get_weights(), strict=True):
@@ -39,27 +42,18 @@ def test_a_second_run_comes_to_the_same_weights_as_alone(tmp_path, examples):
 
 
 def test_other_optimisation_gets_a_step_of_its_own():
-    made = []
+    class MadeError(Exception):
+        pass
 
     def make():
-        raise _MadeError
+        raise MadeError
 
+    def key(**settings):
+        return compiled_steps._key(training_run(tiny_run.config(**settings), "finetune"))
+
+    assert key() == key(steps_per_log=1)
     steps = CompiledSteps()
-    config = tiny_run.config()
-    steps._kept[_key(config)] = None
+    steps._kept[key()] = None
     for change in ({"learning_rate": 0.5}, {"steps": 11}, {"batch_size": 8}):
-        try:
+        with pytest.raises(MadeError):
             steps.take(training_run(tiny_run.config(**change), "finetune"), make)
-        except _MadeError:
-            made.append(change)
-    assert len(made) == 3
-
-
-class _MadeError(Exception):
-    pass
-
-
-def _key(config):
-    from pix2seq_model.training import compiled_steps
-
-    return compiled_steps._key(training_run(config, "finetune"))

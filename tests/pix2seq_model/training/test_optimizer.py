@@ -1,4 +1,4 @@
-"""AdamW as configured, held against AdamW written out."""
+"""AdamW as configured, compared with AdamW written out."""
 
 import keras
 import numpy as np

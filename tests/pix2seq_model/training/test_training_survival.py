@@ -184,7 +184,6 @@ def test_a_poisoned_batch_is_skipped_and_its_images_named(
         examples, split="train", batch_size=4, seed=3, shuffle_buffer=8, step=5
     )
     assert rows == [{"batch": 5, "image_ids": ids}]
-    assert set(ids) <= {str(100 + index) for index in range(tiny_run.NUM_EXAMPLES)}
     assert "1 of 8 batches had a loss or gradient that is not finite" in capsys.readouterr().err
     assert all(np.isfinite(row["loss"]) for row in tiny_run.history(tmp_path))
     network, _ = load_model_folder(tmp_path / "model")

@@ -132,7 +132,7 @@ def test_a_size_that_is_not_said_or_not_kept(server):
     with pytest.raises((http.client.RemoteDisconnected, ConnectionError)):
         connection.getresponse()
     connection.close()
-    # A large upload is refused by what it says of itself: none of it needs to come.
+    # A large upload is refused by its announced size: none of it needs to arrive.
     connection = http.client.HTTPConnection(*server.server_address[:2], timeout=30)
     connection.putrequest("POST", "/detect")
     connection.putheader("Content-Length", str(10**12))
