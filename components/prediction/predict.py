@@ -65,7 +65,11 @@ def predict_images(
     check_output_name(output)
     info = read_model_info(options.model_dir)
     # What the model folder says may change; what was found by it goes with these very settings.
-    options = dataclasses.replace(options, decoding=info.decoding_with(options.decoding))
+    options = dataclasses.replace(
+        options,
+        decoding=info.decoding_with(options.decoding),
+        resize=options.resize or info.resize,
+    )
     _check_decoding(options, info)
     shards = _prepare(options, output)
     owner = PredictShard(options, output=output, model_identity=info.weights_sha256)
