@@ -123,7 +123,10 @@ def evaluate_model(
     attention = attention_of_chosen_images(load_network, truth, detections=shown, settings=settings)
     write_attention(output, attention)
     published = published_ap(
-        info.model, category_ids=truth.category_names, num_images=len(truth.image_numbers)
+        info.model,
+        num_bins=info.vocabulary.num_bins,
+        category_ids=truth.category_names,
+        num_images=len(truth.image_numbers),
     )
     metrics = {
         **result.to_json(),
