@@ -9,7 +9,7 @@ from pix2seq_model.data.ground_truth import SplitTruth
 from pix2seq_model.decoding.detector import Detector
 from pix2seq_model.evaluation.settings import EvaluationSettings
 from pix2seq_model.input_pipeline.datasets import evaluation_dataset
-from pix2seq_model.metrics.coco_files import checked_detections
+from pix2seq_model.metrics.coco_files import checked_detections, clipped_detections
 from pix2seq_model.metrics.coco_metrics import CocoResult, evaluate_detections
 from pix2seq_model.network.pix2seq import Pix2Seq
 
@@ -74,7 +74,7 @@ class SplitEvaluation:
     Attributes:
       result: the COCO numbers.
       image_ids: of the images, as in the truth.
-      detections: COCO results.
+      detections: COCO results, clipped to the images.
     """
 
     result: CocoResult
@@ -96,4 +96,6 @@ def evaluate_network(
         rows += new_rows
         image_ids += [truth.image_numbers[image_id] for image_id in new_ids]
     result = evaluate_detections(truth.coco, rows, image_ids=image_ids)
+    if not settings.clip_boxes:
+        rows = clipped_detections(rows, truth.coco["images"])
     return SplitEvaluation(result, image_ids, rows)
