@@ -44,7 +44,9 @@ REPORT_SETTINGS = ("num_pictures",)
 class CocoEvaluatorSpec(component_spec.ComponentSpec):
     """Inputs, outputs and settings of `CocoEvaluator`."""
 
-    PARAMETERS = parameters(settings=str, overrides=str, cache_dir=str, code_version=str)
+    PARAMETERS = parameters(
+        settings=str, overrides=str, cache_dir=str, fingerprint=str, code_version=str
+    )
     INPUTS = channels(examples=Examples, model=Model) | channels(
         optional=True, baseline_model=Model
     )
@@ -71,6 +73,7 @@ class Executor(BeamArguments, evaluator_executor.Executor):
             examples_dir=artifact_utils.get_single_uri(input_dict["examples"]),
             section=settings,
             cache_dir=epath.Path(exec_properties["cache_dir"]),
+            fingerprint=exec_properties["fingerprint"],
             code_version=exec_properties["code_version"],
             make_pipeline=self._make_beam_pipeline,
         )
@@ -95,6 +98,7 @@ class _Evaluations:
     examples_dir: str
     section: dict[str, Any]
     cache_dir: epath.Path
+    fingerprint: str
     code_version: str
     make_pipeline: Callable[[], beam.Pipeline]
 
@@ -106,6 +110,7 @@ class _Evaluations:
             read_dataset_info(self.examples_dir).fingerprint(),
             settings.split,
             repr(settings),
+            self.fingerprint,
             self.code_version,
         )
         key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
@@ -181,6 +186,7 @@ class CocoEvaluator(MadeBySpec, base_beam_component.BaseBeamComponent):
       baseline_model: the latest blessed model's folder; None compares with nothing.
       settings: the config's `evaluation` section, without `REPORT_SETTINGS`.
       cache_dir: where finished and unfinished evaluations are kept.
+      fingerprint: of the annotation file that is the truth, if one is.
       code_version: makes the stage run again when it changes.
       overrides: like "evaluation.top_k=1", between blanks; change `settings`.
     """

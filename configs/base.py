@@ -45,6 +45,11 @@ def get_config() -> ConfigDict:
     return config
 
 
+def epochs(number: int, *, batch_size: int) -> int:
+    """Steps of so many passes over COCO's training images."""
+    return number * COCO_TRAIN_IMAGES // batch_size
+
+
 def model(published_name: str) -> ConfigDict:
     """A published architecture; the image size belongs to the stages."""
     section = _section(ModelConfig.published(published_name))

@@ -5,7 +5,8 @@
 
 The argument is the backbone: resnet, resnetc, vit_b or vit_l. The published figures give batch and
 steps of pretraining, not its learning rate: 1e-4 with 10,000 warm-up steps is this project's
-choice, to be confirmed by whoever runs it first.
+choice. --config.pretrain.recipe=published takes all of it from the published checkpoint's
+`config.json` instead.
 """
 
 from ml_collections import ConfigDict

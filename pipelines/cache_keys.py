@@ -89,6 +89,20 @@ def source_digest(source: ConfigDict, name: str, *, look: bool = True) -> str:
     return _places_digest(tuple(places), name) if look else digest_of(json.dumps(places))
 
 
+def file_digest(place: str, name: str, *, look: bool = True) -> str:
+    """Digest of an annotation file.
+
+    Args:
+      place: the file.
+      name: of the setting, for messages.
+      look: False takes it by name, for a run elsewhere; so do addresses in a bucket.
+
+    Raises:
+      DataError: it is missing; the message names the setting.
+    """
+    return digest_of(json.dumps(_file_token(place, name) if look else [place]))
+
+
 def model_digest(place: str, name: str, *, look: bool = True) -> str:
     """Digest of a model to start from: a model folder, or a checkpoint in the published layout.
 

@@ -43,7 +43,7 @@ from pix2seq_model.published.locations import is_checkpoint
 
 # How the exported model decodes: changing it exports the trained weights again, no more.
 _DECODING = [field.name for field in dataclasses.fields(SamplingSettings)]
-_EXPORT_SETTINGS = [f"evaluation.{name}" for name in (*_DECODING, "seed")]
+_EXPORT_SETTINGS = [f"evaluation.{name}" for name in (*_DECODING, "seed", "resize")]
 
 # Settings of a `data` section that decide, together with its files, what the records hold.
 _RECORD_SETTINGS = ("num_shards", "drop_fake", "drop_reflected")
@@ -214,6 +214,12 @@ def _evaluation(
     request: Request, examples: ExampleGen, trained: _Trained, latest: Resolver
 ) -> CocoEvaluator:
     settings = request.config.evaluation.to_dict()
+    truth = ""
+    if settings["ground_truth"]:
+        settings["ground_truth"] = request.place(settings["ground_truth"])
+        truth = cache_keys.file_digest(
+            settings["ground_truth"], "evaluation.ground_truth", look=request.cloud is None
+        )
     version = _code_version(request, "components.coco_evaluator", "hotcoco", "keras", "pillow")
     node = CocoEvaluator(
         examples=examples.outputs["examples"],
@@ -221,6 +227,7 @@ def _evaluation(
         baseline_model=latest.outputs["model"],
         settings={name: settings[name] for name in settings if name not in REPORT_SETTINGS},
         cache_dir=f"{request.pipeline_root}/evaluation_cache",
+        fingerprint=truth,
         code_version=version,
         overrides=_parameter(request, "evaluation_overrides"),
     )

@@ -22,7 +22,7 @@ from pix2seq_model.ablation.trials import ablation_settings, plan_trials, stages
 from pix2seq_model.atomic_write import write_atomically
 from pix2seq_model.data.manifest import FILE_NAME as MANIFEST
 from pix2seq_model.errors import ConfigError
-from pix2seq_model.experiment import load_config
+from pix2seq_model.experiment.recipes import load_with_recipes
 from pix2seq_model.synthetic import dataset as demo_data
 
 FLAGS = flags.FLAGS
@@ -33,7 +33,8 @@ flags.DEFINE_string("output", "", "Folder of all results, here; empty: runs/<nam
 
 def main(arguments: list[str]) -> None:
     overrides, beam_arguments = split_overrides(arguments)
-    config = load_config(FLAGS.config, overrides)
+    config, _, notes = load_with_recipes(FLAGS.config, overrides)
+    print("".join(f"{note}\n" for note in notes), end="")
     trials = plan_trials(config)
     output = FLAGS.output or f"runs/{config.name}"
     if "://" in output:

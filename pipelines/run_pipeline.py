@@ -28,7 +28,7 @@ from pipelines.local.run_log import run_log
 from pipelines.local.stage_errors import StageError
 from pipelines.request import STAGES, Request, parse_stages, portable_config_name
 from pix2seq_model.errors import ConfigError
-from pix2seq_model.experiment import load_config
+from pix2seq_model.experiment.recipes import load_with_recipes
 
 FLAGS = flags.FLAGS
 
@@ -53,7 +53,8 @@ def main(arguments: list[str]) -> int:
     if not FLAGS.config:
         raise ConfigError("--config is missing: name an experiment, such as configs/demo.py.")
     overrides, beam_args = split_overrides(arguments)
-    config = load_config(FLAGS.config, overrides)
+    config, overrides, notes = load_with_recipes(FLAGS.config, overrides)
+    print("".join(f"{note}\n" for note in notes), end="")
     refuse_in_config(config.to_dict())
     root = FLAGS.pipeline_root or f"runs/{config.name}"
     request = Request(
@@ -94,6 +95,8 @@ def _run_stages(request: Request) -> None:
     for stage in request.training_stages:
         if request.config[stage].start_from:
             cache_keys.model_digest(request.config[stage].start_from, f"{stage}.start_from")
+    if "evaluate" in request.needed and (truth := request.config.evaluation.ground_truth):
+        cache_keys.file_digest(truth, "evaluation.ground_truth")
     print("Loading TensorFlow, TFX and Beam ...", flush=True)
 
     from rich.console import Console

@@ -50,6 +50,8 @@ def detect_on_beam(
             batch_size=settings.batch_size,
             score_threshold=0.0,
             precision=settings.precision,
+            resize=settings.resize,
+            clip_boxes=settings.clip_boxes,
             decoding={**settings.decoding(), "seed": settings.seed},
         ),
         work_dir,

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pix2seq_model.errors import ConfigError
+from pix2seq_model.input_pipeline.settings import RESIZES
 from pix2seq_model.setting_checks import check_settings, setting
 
 
@@ -22,6 +23,9 @@ class PredictionOptions:
       score_threshold: detections of a lower score are left out.
       max_pixels: larger images are dropped, before they are decoded.
       precision: of the network, "float32" or "bfloat16".
+      resize: how images are prepared, one of `input_pipeline.settings.RESIZES`; empty: as the model
+        folder says.
+      clip_boxes: see `decoding.detector.Detector`.
       decoding: fields of `decoding.DecodeSettings`, and `seed`, that differ from what the model
         folder says.
     """
@@ -34,6 +38,8 @@ class PredictionOptions:
     score_threshold: float = 0.3
     max_pixels: int = setting(100_000_000, at_least=1)
     precision: str = "float32"
+    resize: str = setting("", one_of=("", *RESIZES))
+    clip_boxes: bool = True
     decoding: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -43,5 +49,5 @@ class PredictionOptions:
 
     def content(self) -> dict[str, Any]:
         """The options that decide what is found in an image (not: which images, how many)."""
-        names = ("batch_size", "score_threshold", "max_pixels", "precision")
+        names = ("batch_size", "score_threshold", "max_pixels", "precision", "resize", "clip_boxes")
         return {**{name: getattr(self, name) for name in names}, "decoding": dict(self.decoding)}

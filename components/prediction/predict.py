@@ -65,7 +65,11 @@ def predict_images(
     check_output_name(output)
     info = read_model_info(options.model_dir)
     # The model folder's settings may change; the results belong to exactly these settings.
-    options = dataclasses.replace(options, decoding=info.decoding_with(options.decoding))
+    options = dataclasses.replace(
+        options,
+        decoding=info.decoding_with(options.decoding),
+        resize=options.resize or info.resize,
+    )
     _check_decoding(options, info)
     shards = _prepare(options, output)
     owner = PredictShard(options, output=output, model_identity=info.weights_sha256)

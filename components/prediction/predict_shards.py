@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from pix2seq_model.prediction.image_detector import ImageDetector
 
 # Raised whenever the same images, model and options would give other bytes.
-_WRITER_VERSION = 1
+_WRITER_VERSION = 2
 # An image with one of these may be there, or be readable, the next time.
 _PASSING_RULES = ("image_missing", "image_unreadable")
 
@@ -121,6 +121,8 @@ class PredictShard(ShardOwner):
             options.model_dir,
             batch_size=options.batch_size,
             precision=options.precision,
+            resize=options.resize,
+            clip_boxes=options.clip_boxes,
             **options.decoding,
         )
         if detector.info.weights_sha256 != self._model_identity:
@@ -134,7 +136,7 @@ class PredictShard(ShardOwner):
         self, work: dict[str, Any], detector: "ImageDetector", dead_letters: list[dict[str, str]]
     ) -> Iterator[ImageDetections]:
         """Yields the readable images' detections, in the order of the work."""
-        readable = self._readable(work, detector.image_size, dead_letters)
+        readable = self._readable(work, detector, dead_letters)
         while batch := list(itertools.islice(readable, detector.batch_size)):
             found = detector.detect([prepared for _, prepared in batch])
             for (image, prepared), rows in zip(batch, found, strict=True):
@@ -147,11 +149,11 @@ class PredictShard(ShardOwner):
                 )
 
     def _readable(
-        self, work: dict[str, Any], size: tuple[int, int], dead_letters: list[dict[str, str]]
+        self, work: dict[str, Any], detector: "ImageDetector", dead_letters: list[dict[str, str]]
     ) -> Iterator[tuple[_Image, "PreparedImage"]]:
         """Reads two batches ahead; what cannot be read goes to `dead_letters`."""
         options = self._options
-        prepare = functools.partial(_prepare, image_size=size, max_pixels=options.max_pixels)
+        prepare = functools.partial(_prepare, detector=detector, max_pixels=options.max_pixels)
         images, most = _images(work), 2 * options.batch_size + 1
         for image, future in self.read_ahead(prepare, images, most=most):
             try:
@@ -183,14 +185,11 @@ def _images(work: dict[str, Any]) -> Iterator[_Image]:
         )
 
 
-def _prepare(image: _Image, *, image_size: tuple[int, int], max_pixels: int) -> "PreparedImage":
-    # TensorFlow, see _load_detector.
-    from pix2seq_model.input_pipeline.image_file import prepare_image
-
+def _prepare(image: _Image, *, detector: "ImageDetector", max_pixels: int) -> "PreparedImage":
     try:
         encoded = image.read()
     except FileNotFoundError:
         raise ImageDefect("image_missing", "no such file") from None
     except READING_ERRORS as error:
         raise ImageDefect("image_unreadable", str(error)[:300]) from None
-    return prepare_image(encoded, image_size=image_size, max_pixels=max_pixels, keep_pixels=False)
+    return detector.prepare(encoded, max_pixels=max_pixels, keep_pixels=False)

@@ -145,6 +145,7 @@ def parameters_of(job_file: Path) -> dict[str, str]:
 def places_on_this_machine(request: Request) -> list[str]:
     """The settings with a place that a step on Vertex AI cannot reach, as "name=place"."""
     places = {f"{s}.start_from": request.config[s].start_from for s in request.training_stages}
+    places["evaluation.ground_truth"] = request.config.evaluation.ground_truth
     places["push.destination"] = request.config.push.destination
     for stage in request.converted:
         source = request.config.data[stage]

@@ -197,7 +197,8 @@ def _identity(
     settings = EvaluationSettings.from_config(config.evaluation)
     # A trial from scratch is the same whether others are pretrained or not.
     used = {trial.stage} if trial.pretrained is None else {"pretrain", "finetune"}
-    by_name = {name: getattr(settings, name) for name in ("seed", "precision")}
+    decisive = ("seed", "precision", "resize", "clip_boxes")
+    by_name = {name: getattr(settings, name) for name in decisive}
     content = {
         "stage": {name: stage[name] for name in stage if name not in WATCHING_SETTINGS},
         "vocabulary": changed.vocabulary.to_dict(),

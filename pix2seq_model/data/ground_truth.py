@@ -108,6 +108,49 @@ def read_split_truth(examples_dir: epath.PathLike, split: str) -> SplitTruth:
     )
 
 
+def with_annotations(truth: SplitTruth, coco: Mapping[str, Any], *, source: str) -> SplitTruth:
+    """The images of a split with the truth of an annotation file in place of the records'.
+
+    Records are without the duplicates, the boxes without area and what of a box lies beyond the
+    image; the file has them, and published evaluation takes the file.
+
+    Args:
+      truth: of the records.
+      coco: the file, checked.
+      source: its name, for messages.
+
+    Raises:
+      DataError: it does not list the split's images, by id, or not its categories.
+    """
+    rows = {str(row["id"]): row for row in coco["images"]}
+    missing, more = truth.image_numbers.keys() - rows.keys(), rows.keys() - truth.image_numbers
+    names = {row["id"]: str(row["name"]).strip() for row in coco["categories"]}
+    ours = {number: name.strip() for number, name in truth.category_names.items()}
+    problem = ""
+    if missing or more:
+        shown = ", ".join(sorted(missing or more)[:5])
+        problem = (
+            f"images are matched by their id, and of the {len(truth.image_numbers)} of split "
+            f"{truth.split!r} it lacks {len(missing)}, while it lists {len(more)} others ({shown})"
+        )
+    elif names != ours:
+        category_id = min(number for number, _ in names.items() ^ ours.items())
+        problem = (
+            f"category {category_id} is {names.get(category_id)!r} there and "
+            f"{ours.get(category_id)!r} in the records"
+        )
+    if problem:
+        raise DataError(
+            f"evaluation.ground_truth={source}: {problem}. Name the annotation file that the split "
+            "was converted from, or leave the setting empty to take the records' truth."
+        )
+    return dataclasses.replace(
+        truth,
+        coco={**coco, "images": [rows[image_id] for image_id in truth.image_numbers]},
+        image_numbers={image_id: int(image_id) for image_id in truth.image_numbers},
+    )
+
+
 def read_images(
     examples_dir: epath.PathLike,
     split: str,

@@ -64,7 +64,7 @@ class AttentionReader:
     ) -> tuple[ObjectAttention, ...]:
         """The first objects of the generated sequence, five maps each."""
         inputs_1HW3 = image.image[None]
-        found = generate(self._network, inputs_1HW3, **self._generation)
+        found = generate(self._network, inputs_1HW3, image_keys=[image.key], **self._generation)
         is_shown_N = (found["category_ids"][0] > 0) & (found["scores"][0] >= score_threshold)
         shown = np.flatnonzero(is_shown_N)[:num_objects]
         if not len(shown):

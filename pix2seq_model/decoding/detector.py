@@ -15,14 +15,22 @@ class Detector:
     """Detects the objects of batches of images."""
 
     def __init__(
-        self, network: Pix2Seq, *, seed: int = 0, batch_size: int | None = None, **settings: Any
+        self,
+        network: Pix2Seq,
+        *,
+        seed: int = 0,
+        batch_size: int | None = None,
+        clip_boxes: bool = True,
+        **settings: Any,
     ) -> None:
         """
         Args:
           network: the model.
-          seed: of the sampled tokens, one for all images: what is found in an image depends
-            neither on its place in the data nor on its neighbours.
+          seed: of the sampled tokens. What is found in an image depends neither on its place in
+            the data nor on its neighbours.
           batch_size: smaller batches are filled up to it, so that nothing is compiled again.
+          clip_boxes: clips boxes to the image and negative sizes to 0; else both stay, as in
+            published evaluation, where boxes end at the padded image's border.
           **settings: the fields of `decoding.DecodeSettings`.
 
         Raises:
@@ -31,23 +39,27 @@ class Detector:
         max_objects = DecodeSettings(**settings).max_objects
         network.model_config.check_positions("max_objects", max_objects)
         self._network = network
+        self._clip_boxes = clip_boxes
         self._generation = {"seed": seed, "batch_size": batch_size, **settings}
 
-    def detect(self, images: np.ndarray, **images_are: Any) -> list[dict[str, Any]]:
+    def detect(
+        self, images: np.ndarray, image_keys: np.ndarray, **images_are: Any
+    ) -> list[dict[str, Any]]:
         """Objects of a batch.
 
         Args:
           images: (B, height, width, 3) float in [0, 1], resized and padded to the model's size.
+          image_keys: (B,) int64, see `generate`.
           **images_are: the other arguments of `rows`.
 
         Returns:
           See `rows`.
         """
-        return self.rows(self.generate(images), **images_are)
+        return self.rows(self.generate(images, image_keys), **images_are)
 
-    def generate(self, images: np.ndarray) -> dict[str, np.ndarray]:
+    def generate(self, images: np.ndarray, image_keys: np.ndarray) -> dict[str, np.ndarray]:
         """The tokens of a batch, see `decoding.generate`."""
-        return generate(self._network, images, **self._generation)
+        return generate(self._network, images, image_keys=image_keys, **self._generation)
 
     def rows(
         self,
@@ -75,6 +87,7 @@ class Detector:
             boxes_from_tokens(found["tokens"], self._network.vocabulary),
             image_size=self._network.model_config.image_size,
             content_size_B2=content_size,
+            clip=self._clip_boxes,
         )
         return coco_results(
             image_ids,
@@ -83,4 +96,5 @@ class Detector:
             scores_BN=found["scores"],
             source_size_B2=source_size,
             category_numbers=category_numbers,
+            clip=self._clip_boxes,
         )

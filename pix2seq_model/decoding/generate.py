@@ -29,7 +29,8 @@ def generate(
     model: Pix2Seq,
     images: Any,
     *,
-    seed: int | Sequence[int] = 0,
+    seed: int = 0,
+    image_keys: Sequence[int] | np.ndarray | None = None,
     batch_size: int | None = None,
     **settings: Any,
 ) -> dict[str, np.ndarray]:
@@ -38,8 +39,9 @@ def generate(
     Args:
       model: the network.
       images: (B, height, width, 3) float in [0, 1], of the model's image size.
-      seed: one for all images, or one per image. An image's objects depend on its seed, not on its
-        place in the batch.
+      seed: of the sampled tokens.
+      image_keys: a number of each image, from which with the seed the randomness of its tokens
+        follows, see `draw_uniform`; None: all have the same.
       batch_size: fills the batch up to this size: a last, smaller batch then needs no new
         compilation.
       **settings: the fields of DecodeSettings.
@@ -56,7 +58,9 @@ def generate(
     if filled > count:
         images = np.pad(images, [(0, filled - count), *[(0, 0)] * (images.ndim - 1)])
     uniform_BL = np.zeros((filled, chosen.num_tokens), np.float32)
-    uniform_BL[:count] = draw_uniform(seed, count, chosen.num_tokens)
+    if chosen.top_k != 1 and count:  # Greedy decoding asks for none.
+        keys_B = np.zeros(count, np.int64) if image_keys is None else np.asarray(image_keys)
+        uniform_BL[:count] = draw_uniform(seed, keys_B, chosen.num_tokens).numpy()
     run = _compiled_for(model, chosen)
     result = run(images, uniform_BL, np.arange(filled) >= count)
     return {name: ops.convert_to_numpy(array)[:count] for name, array in result.items()}
@@ -107,7 +111,7 @@ def decode_images(
         token_B = ops.where(finished_B, PADDING, token_B)
         tokens_BL = slice_update(tokens_BL, (0, index), token_B[:, None])
         # Every token of an object writes to the object's slot; the last one, the class, stays.
-        category_id_B, score_B = _likeliest_category(logits_BV, vocabulary)
+        category_id_B, score_B = likeliest_category(logits_BV, vocabulary)
         slot = index // TOKENS_PER_OBJECT
         is_class = index % TOKENS_PER_OBJECT == TOKENS_PER_OBJECT - 1
         found_B = ops.logical_and(ops.logical_not(finished_B), is_class)
@@ -139,7 +143,7 @@ def decode_images(
     return {**result, "logits": logits_BLV} if settings.keep_logits else result
 
 
-def _likeliest_category(logits_BV: Any, vocabulary: Vocabulary) -> tuple[Any, Any]:
+def likeliest_category(logits_BV: Any, vocabulary: Vocabulary) -> tuple[Any, Any]:
     """The likeliest category and its probability among all tokens: (B,) int32, (B,) float32."""
     class_logits = logits_BV[:, CLASS_SHIFT : vocabulary.coord_shift]
     best_B = ops.max(class_logits, axis=-1)

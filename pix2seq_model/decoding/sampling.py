@@ -4,10 +4,10 @@ The randomness comes in as numbers in [0, 1) that the caller drew: the same numb
 tokens, whatever the backend, the batch and the step they are used in.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 from keras import ops
 
 _NEVER = -1e10
@@ -63,20 +63,26 @@ def sample(
     return ops.cast(ops.argmax(cumulative > target, axis=-1), "int32")
 
 
-def draw_uniform(seeds: int | Sequence[int], batch_size: int, length: int) -> np.ndarray:
+def draw_uniform(seed: int, keys_B: Any, length: int) -> tf.Tensor:
     """The numbers that decide `length` tokens of each image.
 
+    Those of an image follow from the seed and its key alone: neither its place nor its neighbours
+    matter, and images of different keys have independent numbers, so that over many images the
+    chance in an AP averages out. The same on every backend and inside a SavedModel.
+
     Args:
-      seeds: one seed for every image, so that an image's tokens do not depend on its place in the
-        batch; or one seed per image.
-      batch_size: number of images.
+      seed: of all.
+      keys_B: (B,) int64, a number of each image, see `preprocessing.image_key`.
       length: number of tokens.
 
     Returns:
-      (batch_size, length) float32 in [0, 1).
+      (B, length) float32 in [0, 1).
     """
-    per_image = [seeds] * batch_size if isinstance(seeds, int | np.integer) else list(seeds)
-    if len(per_image) != batch_size:
-        raise ValueError(f"{len(per_image)} seeds for {batch_size} images: give one each.")
-    rows = {seed: np.random.default_rng(seed).random(length, np.float32) for seed in per_image}
-    return np.stack([rows[seed] for seed in per_image])
+    with tf.device("CPU"):
+        return tf.map_fn(
+            lambda key: tf.random.stateless_uniform(
+                [length], seed=tf.stack([tf.constant(seed, tf.int64), key]), alg="philox"
+            ),
+            tf.convert_to_tensor(keys_B, tf.int64),
+            fn_output_signature=tf.TensorSpec([length], tf.float32),
+        )

@@ -56,7 +56,9 @@ def attention_of_chosen_images(
     images = []
     for image_id in chosen:
         try:
-            image = prepare_image(encoded[image_id], image_size=info.model.image_size)
+            image = prepare_image(
+                encoded[image_id], image_size=info.model.image_size, resize=settings.resize
+            )
         except ImageDefect:
             continue  # the report can do without
         boxes = [

@@ -9,7 +9,7 @@ from pix2seq_model.data.ground_truth import SplitTruth
 from pix2seq_model.decoding.detector import Detector
 from pix2seq_model.evaluation.settings import EvaluationSettings
 from pix2seq_model.input_pipeline.datasets import evaluation_dataset
-from pix2seq_model.metrics.coco_files import checked_detections
+from pix2seq_model.metrics.coco_files import checked_detections, clipped_detections
 from pix2seq_model.metrics.coco_metrics import CocoResult, evaluate_detections
 from pix2seq_model.network.pix2seq import Pix2Seq
 
@@ -35,13 +35,18 @@ def detect_split(
       COCO results with the ids of `truth.coco`, checked, and the records' image ids of a batch.
     """
     detector = Detector(
-        network, seed=settings.seed, batch_size=settings.batch_size, **settings.decoding()
+        network,
+        seed=settings.seed,
+        batch_size=settings.batch_size,
+        clip_boxes=settings.clip_boxes,
+        **settings.decoding(),
     )
     batches = evaluation_dataset(
         truth.examples_dir,
         split=truth.split,
         image_size=network.model_config.image_size,
         batch_size=settings.batch_size,
+        resize=settings.resize,
         start=start,
     )
     left = len(truth.image_numbers) if max_images is None else max_images
@@ -50,12 +55,13 @@ def detect_split(
             image_ids = [image_id.decode() for image_id in batch["image_id"][:left]]
             rows = detector.detect(
                 batch["image"][:left],
+                batch["image_key"][:left],
                 image_ids=[truth.image_numbers[image_id] for image_id in image_ids],
                 source_size=batch["source_size"][:left],
                 content_size=batch["content_size"][:left],
                 category_numbers=truth.category_numbers,
             )
-            yield checked_detections(rows), image_ids
+            yield checked_detections(rows, allow_negative=not settings.clip_boxes), image_ids
             left -= len(image_ids)
             if left <= 0:
                 return
@@ -68,7 +74,7 @@ class SplitEvaluation:
     Attributes:
       result: the COCO numbers.
       image_ids: of the images, as in the truth.
-      detections: COCO results.
+      detections: COCO results, clipped to the images.
     """
 
     result: CocoResult
@@ -90,4 +96,6 @@ def evaluate_network(
         rows += new_rows
         image_ids += [truth.image_numbers[image_id] for image_id in new_ids]
     result = evaluate_detections(truth.coco, rows, image_ids=image_ids)
+    if not settings.clip_boxes:
+        rows = clipped_detections(rows, truth.coco["images"])
     return SplitEvaluation(result, image_ids, rows)

@@ -16,19 +16,26 @@ from typing import Any, TextIO
 from etils import epath
 
 from pix2seq_model.atomic_write import write_json
-from pix2seq_model.data.ground_truth import SplitTruth, read_split_truth
+from pix2seq_model.data.ground_truth import SplitTruth, read_split_truth, with_annotations
 from pix2seq_model.data.manifest import DatasetInfo, read_dataset_info
 from pix2seq_model.decoding.attention_maps import write_attention
 from pix2seq_model.errors import DataError
 from pix2seq_model.evaluation.attention import attention_of_chosen_images
 from pix2seq_model.evaluation.detection_store import DetectionStore, fingerprint_of
 from pix2seq_model.evaluation.settings import EvaluationSettings
-from pix2seq_model.metrics.coco_files import METRICS_FILE, checked_detections
+from pix2seq_model.metrics.coco_files import (
+    METRICS_FILE,
+    checked_detections,
+    clipped_detections,
+    read_ground_truth,
+)
 from pix2seq_model.metrics.coco_metrics import evaluate_detections
 from pix2seq_model.model_folder.folder import ModelInfo, load_model_folder, read_model_info
 from pix2seq_model.progress import DetectionProgress
 from pix2seq_model.published.results import published_ap
 
+# Settings that decide, besides those of decoding, what is found.
+_DECIDE = ("seed", "batch_size", "precision", "resize", "clip_boxes")
 DETECTIONS_FILE = "detections.json"
 GROUND_TRUTH_FILE = "ground_truth.json"
 
@@ -72,6 +79,9 @@ def evaluate_model(
     output = epath.Path(output_dir)
     dataset = read_dataset_info(examples_dir)
     truth = read_split_truth(examples_dir, split)
+    if settings.ground_truth:
+        annotations = read_ground_truth(settings.ground_truth)
+        truth = with_annotations(truth, annotations, source=settings.ground_truth)
     info = read_model_info(str(model_dir))
     _check_categories(info, dataset, str(model_dir), str(examples_dir))
 
@@ -82,14 +92,18 @@ def evaluate_model(
     store = None
     if detect is not None:
         rows, image_ids = detect(truth)
-        rows = checked_detections(rows, image_ids=truth.image_numbers.values())
+        rows = checked_detections(
+            rows,
+            image_ids=truth.image_numbers.values(),
+            allow_negative=not settings.clip_boxes,
+        )
     else:
         fingerprint = fingerprint_of(
             model=info.weights_sha256,
             architecture=dataclasses.asdict(info.model),
             data=dataset.fingerprint(),
             split=split,
-            settings={**settings.decoding(), "seed": settings.seed, "batch": settings.batch_size},
+            settings={**settings.decoding(), **{name: getattr(settings, name) for name in _DECIDE}},
         )
         store = DetectionStore(output / "unfinished" / fingerprint[:16])
         rows, image_ids = _detect_here(
@@ -98,15 +112,25 @@ def evaluate_model(
     check_every_image_once(image_ids, truth)
 
     result = evaluate_detections(truth.coco, rows)
+    shown, other_ap = rows, {}
+    if not settings.clip_boxes:
+        shown = clipped_detections(rows, truth.coco["images"])
+        other_ap["boxes clipped to the image"] = evaluate_detections(truth.coco, shown).metrics[
+            "AP"
+        ]
     write_json(output / GROUND_TRUTH_FILE, truth.coco)
     write_json(output / DETECTIONS_FILE, rows)
-    attention = attention_of_chosen_images(load_network, truth, detections=rows, settings=settings)
+    attention = attention_of_chosen_images(load_network, truth, detections=shown, settings=settings)
     write_attention(output, attention)
     published = published_ap(
-        info.model, category_ids=truth.category_names, num_images=len(truth.image_numbers)
+        info.model,
+        num_bins=info.vocabulary.num_bins,
+        category_ids=truth.category_names,
+        num_images=len(truth.image_numbers),
     )
     metrics = {
         **result.to_json(),
+        "other_AP": other_ap,
         "split": split,
         "model_sha256": info.weights_sha256,
         "data_fingerprint": dataset.fingerprint(),
@@ -193,6 +217,10 @@ def _facts(
         "Weights": f"sha256 {info.weights_sha256[:12]}",
         "Decoding": f"{settings.max_objects} objects an image, {sampling}, seed {settings.seed}, "
         f"{settings.precision}",
+        "Images": "resized with antialias"
+        if settings.resize == "antialias"
+        else "resized without antialias; what antialias would give takes decoding again",
+        "Truth": settings.ground_truth or "what the records hold of it",
         "Made": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
     }
     if info.source:

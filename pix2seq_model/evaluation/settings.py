@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pix2seq_model.decoding.settings import SamplingSettings
+from pix2seq_model.input_pipeline.settings import RESIZES
 from pix2seq_model.metrics.coco_metrics import METRIC_KEYS
 from pix2seq_model.setting_checks import (
     MAX_SEED,
@@ -24,6 +25,14 @@ class EvaluationSettings(SamplingSettings):
       batch_size: images decoded together.
       seed: of the sampled tokens.
       precision: of the network, "float32" or "bfloat16".
+      resize: how images are prepared, one of `input_pipeline.settings.RESIZES`; the model folder
+        takes it over, and with it prediction and the served model.
+      clip_boxes: clips found boxes to the image and negative sizes to 0. False is the published
+        evaluation: boxes reach into the padding, and one whose far edge lies before the near one
+        keeps its negative size. Only evaluation reads it: prediction and the served model clip.
+      ground_truth: COCO annotation file, local or gs://, whose annotations are the truth, as in
+        published evaluation; empty: what the records hold of it, see `data.ground_truth`. The short
+        evaluations while training take the records'.
       num_pictures: in the report.
       num_attention_pictures: images in the report that show what the decoder looks at.
 
@@ -35,6 +44,9 @@ class EvaluationSettings(SamplingSettings):
     batch_size: int = setting(16, at_least=1)
     seed: int = setting(0, at_least=0, at_most=MAX_SEED)
     precision: str = setting("float32", one_of=("float32", "bfloat16"))
+    resize: str = setting("antialias", one_of=RESIZES)
+    clip_boxes: bool = True
+    ground_truth: str = ""
     num_pictures: int = setting(24, at_least=0)
     num_attention_pictures: int = setting(2, at_least=0)
 

@@ -45,13 +45,19 @@ def load_config(
     Raises:
       ConfigError: the file, the argument, an override or a value is wrong; says what to change.
     """
-    path, _, argument = name.partition(":")
-    config = _call_get_config(_find(path), argument)
-    _override(config, overrides, name)
+    config = read_config(name, overrides)
     if stage is None:
         validate(config)
     else:
         validate_stage(config, stage)
+    return config
+
+
+def read_config(name: str, overrides: Sequence[str] = ()) -> ConfigDict:
+    """As `load_config`, without the checks of values."""
+    path, _, argument = name.partition(":")
+    config = _call_get_config(_find(path), argument)
+    _override(config, overrides, name)
     return config
 
 

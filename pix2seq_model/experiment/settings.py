@@ -21,10 +21,15 @@ class StageSource:
       enabled: it is part of the experiment.
       start_from: model folder, or checkpoint in the published layout, to take the weights from;
         empty: the stage before, or random weights.
+      recipe: whose length, batch, learning rate, schedule, warm-up, jitter and what else its
+        `config.json` names the stage takes, see `recipes`: "published", which is the published
+        checkpoint of this architecture at this size; or a folder, that of a checkpoint in the
+        published layout or of a model imported from one. Empty: the config's own values.
     """
 
     enabled: bool = True
     start_from: str = ""
+    recipe: str = ""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -141,6 +141,7 @@ def evaluation_dataset(
     split: str,
     image_size: tuple[int, int],
     batch_size: int,
+    resize: str = "antialias",
     start: int = 0,
 ) -> tf.data.Dataset:
     """Every image of a split once, in the order of the records; the last batch may be smaller.
@@ -150,12 +151,14 @@ def evaluation_dataset(
       split: name of the split.
       image_size: height and width in pixels.
       batch_size: B.
+      resize: one of `settings.RESIZES`.
       start: number of images to leave out at the beginning, without decoding them.
 
     Returns:
       Data set of dicts: `image` float32 (B, H, W, 3) in [0, 1]; `image_id` string (B,);
       `source_size` int32 (B, 2), height and width of the original in pixels; `content_size`
-      int32 (B, 2), height and width in pixels that it takes in the padded image.
+      int32 (B, 2), height and width in pixels that it takes in the padded image; `image_key` int64
+      (B,), see `preprocessing.image_key`.
 
     Raises:
       DataError: the examples folder cannot be used.
@@ -163,7 +166,7 @@ def evaluation_dataset(
 
     def prepare_example(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
         example = parse_example(serialized)
-        prepared = preprocess_image(example["image_encoded"], image_size)
+        prepared = preprocess_image(example["image_encoded"], image_size, resize=resize)
         return {**prepared, "image_id": example["image_id"]}
 
     info = read_dataset_info(examples_dir)

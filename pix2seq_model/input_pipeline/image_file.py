@@ -12,7 +12,7 @@ import tensorflow as tf
 from PIL import Image
 
 from pix2seq_model.data.image_check import ImageDefect
-from pix2seq_model.input_pipeline.preprocessing import decode_image, preprocess_for_evaluation
+from pix2seq_model.input_pipeline.preprocessing import decode_image, preprocess_image
 
 _ORIENTATION = 0x0112  # EXIF
 _UPRIGHT = 1
@@ -27,6 +27,7 @@ class PreparedImage:
       height, width: of the file, as it is stored: a rotation noted in EXIF is not applied.
       image: float32 (*image_size, 3) in [0, 1], resized and padded for the network.
       content_size: int32 (2,), height and width in pixels that it takes of `image`.
+      key: see `preprocessing.image_key`.
       is_turned: EXIF says that it is to be shown turned.
       pixels: uint8 (height, width, 3); empty if they were not kept.
     """
@@ -35,6 +36,7 @@ class PreparedImage:
     width: int
     image: np.ndarray
     content_size: np.ndarray
+    key: int
     is_turned: bool
     pixels: np.ndarray
 
@@ -43,6 +45,7 @@ def prepare_image(
     encoded: bytes,
     *,
     image_size: tuple[int, int],
+    resize: str = "antialias",
     max_pixels: int | None = None,
     keep_pixels: bool = True,
 ) -> PreparedImage:
@@ -51,6 +54,7 @@ def prepare_image(
     Args:
       encoded: the file.
       image_size: height and width in pixels of the network's input.
+      resize: one of `settings.RESIZES`.
       max_pixels: larger images are refused by their header, before they are decoded.
       keep_pixels: also return the decoded image, which may be large.
 
@@ -67,12 +71,13 @@ def prepare_image(
             raise ImageDefect("image_not_decodable", _NO_IMAGE) from None
         if not tf.size(pixels):
             raise ImageDefect("image_not_decodable", _NO_IMAGE)
-        prepared, content_size = preprocess_for_evaluation(pixels, image_size)
+        prepared = preprocess_image(pixels, image_size, resize=resize)
     return PreparedImage(
         height=pixels.shape[0],
         width=pixels.shape[1],
-        image=prepared.numpy(),
-        content_size=content_size.numpy(),
+        image=prepared["image"].numpy(),
+        content_size=prepared["content_size"].numpy(),
+        key=int(prepared["image_key"]),
         is_turned=is_turned,
         pixels=pixels.numpy() if keep_pixels else np.empty((0, 0, 3), np.uint8),
     )

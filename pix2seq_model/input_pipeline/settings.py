@@ -5,6 +5,11 @@ import dataclasses
 from pix2seq_model.errors import ConfigError
 from pix2seq_model.setting_checks import check_settings, setting
 
+# How images are resized outside of training: with antialias, the shorter side rounded, halves to
+# even, as the published code does since November 2022; or plain, the shorter side rounded down, as
+# it did when its table of results was made.
+RESIZES = ("antialias", "plain")
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Augmentation:

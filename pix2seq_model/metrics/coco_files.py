@@ -3,6 +3,7 @@
 Boxes are COCO's: [x, y, width, height] in pixels of the original image.
 """
 
+import functools
 import json
 import math
 from collections import Counter
@@ -28,18 +29,24 @@ def read_ground_truth(path: epath.PathLike) -> dict[str, Any]:
 
 
 def read_detections(
-    path: epath.PathLike, *, image_ids: Iterable[int] | None = None
+    path: epath.PathLike,
+    *,
+    image_ids: Iterable[int] | None = None,
+    allow_negative: bool = False,
 ) -> list[dict[str, Any]]:
     """Reads a COCO results file: a list of {image_id, category_id, bbox, score}.
 
     Args:
       path: the file.
       image_ids: where given, the ids that may occur.
+      allow_negative: see `checked_detections`.
 
     Raises:
       DataError: the file is missing, is not JSON or is not such a file.
     """
-    return checked_detections(_read_json(path), source=str(path), image_ids=image_ids)
+    return checked_detections(
+        _read_json(path), source=str(path), image_ids=image_ids, allow_negative=allow_negative
+    )
 
 
 def read_metrics(evaluation_dir: epath.PathLike) -> dict[str, Any]:
@@ -104,7 +111,11 @@ def checked_ground_truth(truth: Any, *, source: str = "ground truth") -> dict[st
 
 
 def checked_detections(
-    detections: Any, *, source: str = "detections", image_ids: Iterable[int] | None = None
+    detections: Any,
+    *,
+    source: str = "detections",
+    image_ids: Iterable[int] | None = None,
+    allow_negative: bool = False,
 ) -> list[dict[str, Any]]:
     """Returns detections as plain rows {image_id, category_id, bbox, score}, else refuses them.
 
@@ -112,6 +123,8 @@ def checked_detections(
       detections: COCO results; an empty list is fine. Not changed.
       source: what to call it in messages.
       image_ids: where given, the ids that may occur.
+      allow_negative: accept boxes of negative width or height. They match nothing, and where the
+        area is negative COCO's rules do not count them as false alarms either.
 
     Raises:
       DataError: not a list, a field is missing, a score or box is not finite, a box has a
@@ -122,11 +135,32 @@ def checked_detections(
             f"{source}: COCO results are a list of objects with image_id, category_id, bbox and "
             f"score; this is a {type(detections).__name__}"
         )
-    placed = _placed_boxes(detections, "row", source, "score")
+    least = -math.inf if allow_negative else 0.0
+    placed = _placed_boxes(detections, "row", source, "score", least=least)
     scores = _numbers([row["score"] for row in detections], "score", "row", source)
     if image_ids is not None:
         _check_known(placed, set(image_ids), "image_id", "row", source)
     return [{**new, "score": score} for new, score in zip(placed, scores)]
+
+
+def clipped_detections(
+    detections: Sequence[Mapping[str, Any]], images: Iterable[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """Checked detections with their boxes clipped to the images and negative sizes made 0.
+
+    Args:
+      detections: checked COCO results. Not changed.
+      images: of the ground truth, with their sizes.
+    """
+    if not detections:
+        return []
+    sizes = {row["id"]: (row["width"], row["height"]) for row in images}
+    limits_N2 = np.array([sizes[row["image_id"]] for row in detections], np.float64)
+    boxes_N4 = np.array([row["bbox"] for row in detections], np.float64)
+    near_N2 = np.clip(boxes_N4[:, :2], 0, limits_N2)
+    far_N2 = np.clip(boxes_N4[:, :2] + boxes_N4[:, 2:], 0, limits_N2)
+    boxes_N4 = np.concatenate([near_N2, np.maximum(far_N2 - near_N2, 0)], axis=1)
+    return [{**row, "bbox": box} for row, box in zip(detections, boxes_N4.tolist())]
 
 
 def _read_json(path: epath.PathLike) -> Any:
@@ -143,10 +177,12 @@ def _read_json(path: epath.PathLike) -> Any:
         raise DataError(f"{path}: not JSON ({error})") from None
 
 
-def _placed_boxes(rows: Sequence, name: str, source: str, *more_keys: str) -> list[dict[str, Any]]:
+def _placed_boxes(
+    rows: Sequence, name: str, source: str, *more_keys: str, least: float = 0.0
+) -> list[dict[str, Any]]:
     """Checked image, category and box of each row; `more_keys` must be in it too."""
     _check_fields(rows, ("image_id", "category_id", "bbox", *more_keys), name, source)
-    boxes = _boxes(rows, name, source)
+    boxes = _boxes(rows, name, source, least=least)
     images, categories = (_whole(rows, key, name, source) for key in ("image_id", "category_id"))
     return [
         {"image_id": image_id, "category_id": category_id, "bbox": box}
@@ -218,22 +254,25 @@ def _is_whole(value: Any) -> bool:
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
-def _boxes(rows: Sequence[Mapping], name: str, source: str) -> list[list[float]]:
-    """All boxes as lists of four floats, xywh in pixels."""
+def _boxes(rows: Sequence[Mapping], name: str, source: str, *, least: float) -> list[list[float]]:
+    """All boxes as lists of four floats, xywh in pixels; `least` is the smallest size allowed."""
     values = [row["bbox"] for row in rows]
     try:
         boxes = np.asarray(values, np.float64).reshape(len(values), 4)
     except (TypeError, ValueError):
         boxes = np.full((1, 4), np.nan)
-    if not np.isfinite(boxes).all() or (boxes[:, 2:] < 0).any():
-        what = "[x, y, width, height], four finite numbers, width and height not negative"
-        _refuse_unless(_is_box, values, f"{source}: {name}", "bbox", f"a box in pixels: {what}")
+    if not np.isfinite(boxes).all() or (boxes[:, 2:] < least).any():
+        what = "[x, y, width, height], four finite numbers"
+        if least == 0:
+            what += ", width and height not negative"
+        is_box = functools.partial(_is_box, least=least)
+        _refuse_unless(is_box, values, f"{source}: {name}", "bbox", f"a box in pixels: {what}")
     return boxes.tolist()
 
 
-def _is_box(value: Any) -> bool:
+def _is_box(value: Any, *, least: float) -> bool:
     numbers = list(value) if isinstance(value, Sequence | np.ndarray) else []
-    return len(numbers) == 4 and all(map(_is_number, numbers)) and min(numbers[2:]) >= 0
+    return len(numbers) == 4 and all(map(_is_number, numbers)) and min(numbers[2:]) >= least
 
 
 def _is_number(value: Any) -> bool:

@@ -47,6 +47,8 @@ class ModelInfo:
       max_objects: objects of a training sequence.
       source: one line about where the weights come from.
       weights_sha256: digest of the weights file, the identity of the model.
+      resize: how its images are resized, as it is evaluated and served; one of
+        `input_pipeline.settings.RESIZES`.
       decoding: how its tokens are drawn by default, as it is evaluated and
         served: fields of `decoding.DecodeSettings`, and `seed`; those that are absent have their
         defaults.
@@ -58,6 +60,7 @@ class ModelInfo:
     max_objects: int
     source: str = ""
     weights_sha256: str = ""
+    resize: str = "antialias"
     decoding: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @property

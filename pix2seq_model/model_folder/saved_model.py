@@ -49,7 +49,12 @@ def export_model_folder(
     if keras.backend.backend() == "tensorflow":
         network, info = load_model_folder(os.fspath(model_dir))
         export_saved_model(
-            network, folder, categories=info.categories, settings=settings, seed=seed
+            network,
+            folder,
+            categories=info.categories,
+            settings=settings,
+            seed=seed,
+            resize=info.resize,
         )
         return
     request = [os.fspath(model_dir), os.fspath(folder), dataclasses.asdict(settings), seed]
@@ -70,6 +75,7 @@ def export_saved_model(
     categories: Sequence[dict],
     settings: DecodeSettings,
     seed: int = 0,
+    resize: str = "antialias",
 ) -> None:
     """Writes a SavedModel.
 
@@ -91,6 +97,7 @@ def export_saved_model(
       categories: {"id", "name"} of the data set.
       settings: of decoding.
       seed: of the sampled tokens; the same image gives the same objects.
+      resize: one of `input_pipeline.settings.RESIZES`.
 
     Raises:
       ModelError: the backend is not TensorFlow.
@@ -100,7 +107,9 @@ def export_saved_model(
             "A SavedModel is written from the TensorFlow backend: load the model folder with "
             "KERAS_BACKEND=tensorflow and export it there."
         )
-    module = _ServedModel(network, categories=categories, settings=settings, seed=seed)
+    module = _ServedModel(
+        network, categories=categories, settings=settings, seed=seed, resize=resize
+    )
     target = epath.Path(folder)
     with tempfile.TemporaryDirectory() as scratch:
         local = Path(scratch) / "model"
@@ -120,12 +129,14 @@ class _ServedModel(tf.Module):
         categories: Sequence[dict],
         settings: DecodeSettings,
         seed: int,
+        resize: str,
     ) -> None:
         super().__init__(name="pix2seq")
         self._weights = [weight.value for weight in network.weights]
         self._image_size = network.model_config.image_size
         self._vocabulary = network.vocabulary
         self._settings = settings
+        self._resize = resize
         num_classes = network.vocabulary.max_category_id + 1
         self._names = np.full(num_classes, "", dtype=object)
         self._numbers = np.zeros(num_classes, np.int64)
@@ -135,12 +146,11 @@ class _ServedModel(tf.Module):
             self._numbers[category_id], self._known[category_id] = number, True
         for category in categories:
             self._names[category["id"]] = category["name"]
-        uniform_1L = draw_uniform(seed, 1, settings.num_tokens)
 
         # A separate function: both signatures share its graph.
         @tf.function(autograph=False)
-        def decode(images):
-            uniform_BL = tf.broadcast_to(uniform_1L, (tf.shape(images)[0], settings.num_tokens))
+        def decode(images, image_keys):
+            uniform_BL = draw_uniform(seed, image_keys, settings.num_tokens)
             with without_xla():
                 return decode_images(network, images, uniform_BL, settings=settings)
 
@@ -150,17 +160,17 @@ class _ServedModel(tf.Module):
         autograph=False, input_signature=[tf.TensorSpec((None,), tf.string, name="image_bytes")]
     )
     def detect_files(self, image_bytes):
-        return self._detect(preprocess_images(image_bytes, self._image_size))
+        return self._detect(preprocess_images(image_bytes, self._image_size, resize=self._resize))
 
     @tf.function(
         autograph=False,
         input_signature=[tf.TensorSpec((None, None, None, 3), tf.uint8, name="images")],
     )
     def detect_images(self, images):
-        return self._detect(preprocess_images(images, self._image_size))
+        return self._detect(preprocess_images(images, self._image_size, resize=self._resize))
 
     def _detect(self, prepared):
-        decoded = self._decode(prepared["image"])
+        decoded = self._decode(prepared["image"], prepared["image_key"])
         boxes_BN4 = boxes_in_original(
             boxes_from_tokens(decoded["tokens"], self._vocabulary, xp=keras.ops),
             image_size=self._image_size,

@@ -9,7 +9,7 @@ from etils import epath
 
 from pix2seq_model.data.ground_truth import category_numbers
 from pix2seq_model.decoding.detector import Detector
-from pix2seq_model.input_pipeline.image_file import PreparedImage
+from pix2seq_model.input_pipeline.image_file import PreparedImage, prepare_image
 from pix2seq_model.model_folder.folder import load_model_folder
 
 
@@ -20,6 +20,7 @@ class ImageDetector:
       network: the Keras model.
       info: its description from the model folder.
       detector: what it decodes with.
+      resize: how images are prepared for it.
       category_numbers: category ids of the annotation file by the model's class ids.
       category_names: names by the annotation file's category ids.
     """
@@ -30,6 +31,8 @@ class ImageDetector:
         *,
         batch_size: int,
         precision: str = "float32",
+        resize: str = "",
+        clip_boxes: bool = True,
         **decoding: Any,
     ) -> None:
         """
@@ -37,6 +40,8 @@ class ImageDetector:
           model_dir: model folder.
           batch_size: images decoded together; fewer are filled up to it.
           precision: of the network, "float32" or "bfloat16".
+          resize: one of `input_pipeline.settings.RESIZES`; empty: the model folder's.
+          clip_boxes: see `Detector`.
           **decoding: other settings than the model folder's, see `Detector`.
 
         Raises:
@@ -44,6 +49,7 @@ class ImageDetector:
           ConfigError: more objects than the network has positions for.
         """
         self.network, self.info = load_model_folder(str(model_dir), precision=precision)
+        self.resize = resize or self.info.resize
         self.category_numbers = category_numbers(self.info.categories)
         self.category_names = {
             self.category_numbers[class_id]: name
@@ -51,7 +57,10 @@ class ImageDetector:
         }
         self.batch_size = batch_size
         self.detector = Detector(
-            self.network, batch_size=batch_size, **self.info.decoding_with(decoding)
+            self.network,
+            batch_size=batch_size,
+            clip_boxes=clip_boxes,
+            **self.info.decoding_with(decoding),
         )
         # Two batches at once would take twice the memory and no less time.
         self.lock = threading.Lock()
@@ -60,6 +69,10 @@ class ImageDetector:
     def image_size(self) -> tuple[int, int]:
         """Height and width in pixels of the network's input."""
         return self.info.model.image_size
+
+    def prepare(self, encoded: bytes, **options: Any) -> PreparedImage:
+        """An image file as this model takes it; see `prepare_image` for errors and options."""
+        return prepare_image(encoded, image_size=self.image_size, resize=self.resize, **options)
 
     def detect(self, images: Sequence[PreparedImage]) -> list[list[dict[str, Any]]]:
         """Objects of up to `batch_size` images.
@@ -71,6 +84,7 @@ class ImageDetector:
         with self.lock:
             rows = self.detector.detect(
                 np.stack([image.image for image in images]),
+                np.array([image.key for image in images]),
                 image_ids=range(len(images)),
                 source_size=np.array([(image.height, image.width) for image in images]),
                 content_size=np.stack([image.content_size for image in images]),

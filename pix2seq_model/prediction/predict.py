@@ -11,7 +11,7 @@
 import concurrent.futures
 import dataclasses
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import PurePosixPath
 from typing import Any, TextIO
 
@@ -23,7 +23,7 @@ from pix2seq_model.data.image_check import ImageDefect
 from pix2seq_model.decoding.attention_maps import ImageAttention
 from pix2seq_model.decoding.attention_reader import AttentionReader
 from pix2seq_model.errors import DataError
-from pix2seq_model.input_pipeline.image_file import PreparedImage, prepare_image
+from pix2seq_model.input_pipeline.image_file import PreparedImage
 from pix2seq_model.model_folder.pushed import find_model_folder
 from pix2seq_model.prediction.image_detector import ImageDetector
 from pix2seq_model.prediction.image_sources import ImageSource
@@ -99,7 +99,7 @@ def predict(
     found = _Found(epath.Path(output_dir), detector.category_names)
     progress = DetectionProgress("detecting", total=len(sources), stream=stream)
     done = 0
-    for batch, failed in _batches(sources, detector.image_size, batch_size):
+    for batch, failed in _batches(sources, detector.prepare, batch_size):
         found.unreadable += failed
         detected = detector.detect([loaded.prepared for loaded in batch]) if batch else []
         for loaded, rows in zip(batch, detected, strict=True):
@@ -189,7 +189,7 @@ def image_numbers(sources: Sequence[ImageSource]) -> list[int]:
 
 
 def _batches(
-    sources: Sequence[ImageSource], image_size: tuple[int, int], batch_size: int
+    sources: Sequence[ImageSource], prepare: Callable[[bytes], PreparedImage], batch_size: int
 ) -> Iterator[tuple[list[_Loaded], list[tuple[str, str]]]]:
     """Yields images read and prepared, and those that failed."""
     numbered = zip(sources, image_numbers(sources))
@@ -197,7 +197,7 @@ def _batches(
 
         def start() -> list[tuple[ImageSource, concurrent.futures.Future]]:
             chunk = itertools.islice(numbered, batch_size)
-            return [(s, pool.submit(_load, s, number, image_size)) for s, number in chunk]
+            return [(s, pool.submit(_load, s, number, prepare)) for s, number in chunk]
 
         coming = start()
         while coming:
@@ -215,5 +215,5 @@ def _batches(
             yield loaded, failed
 
 
-def _load(source: ImageSource, image_id: int, image_size: tuple[int, int]) -> _Loaded:
-    return _Loaded(source, image_id, prepare_image(source.read(), image_size=image_size))
+def _load(source: ImageSource, image_id: int, prepare: Callable[[bytes], PreparedImage]) -> _Loaded:
+    return _Loaded(source, image_id, prepare(source.read()))

@@ -7,10 +7,9 @@ from etils import epath
 
 from pix2seq_model.errors import CheckpointError, ConfigError
 from pix2seq_model.network.config import ModelConfig
+from pix2seq_model.published.locations import CONFIG_FILE
 from pix2seq_model.published.object_graph import ObjectGraphCheckpoint
 from pix2seq_model.tokens.vocabulary import DETECTION_PROMPT, Vocabulary
-
-CONFIG_FILE = "config.json"
 
 
 def read_published_config(prefix: str) -> dict[str, Any]:

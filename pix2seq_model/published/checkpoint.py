@@ -6,11 +6,8 @@ from typing import Any
 
 from pix2seq_model.errors import CheckpointError
 from pix2seq_model.network.pix2seq import Pix2Seq, build_model
-from pix2seq_model.published.architecture import (
-    CONFIG_FILE,
-    describe_architecture,
-    read_published_config,
-)
+from pix2seq_model.published.architecture import describe_architecture, read_published_config
+from pix2seq_model.published.locations import CONFIG_FILE
 from pix2seq_model.published.object_graph import ObjectGraphCheckpoint
 from pix2seq_model.published.weight_names import published_source
 
@@ -46,11 +43,12 @@ class ImportReport:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PublishedModel:
-    """A loaded checkpoint."""
+    """A loaded checkpoint; `config` is what its `config.json` says."""
 
     network: Pix2Seq
     report: ImportReport
     prefix: str
+    config: dict[str, Any]
 
 
 def load_published_checkpoint(
@@ -86,7 +84,7 @@ def load_published_checkpoint(
     network = build_model(model_config, vocabulary)
     report = load_weights(network, checkpoint)
     _refuse(report, checkpoint.prefix, allow_missing=allow_missing, allow_unused=allow_unused)
-    return PublishedModel(network=network, report=report, prefix=checkpoint.prefix)
+    return PublishedModel(network=network, report=report, prefix=checkpoint.prefix, config=config)
 
 
 def load_weights(network: Pix2Seq, checkpoint: ObjectGraphCheckpoint) -> ImportReport:

@@ -14,7 +14,8 @@ from pix2seq_model.errors import DataError
 from pix2seq_model.model_folder.folder import ModelInfo, save_model_folder
 from pix2seq_model.published.checkpoint import PublishedModel, load_published_checkpoint
 from pix2seq_model.published.coco_categories import COCO_CATEGORIES
-from pix2seq_model.published.locations import PUBLISHED_CHECKPOINTS
+from pix2seq_model.published.locations import PUBLISHED_CHECKPOINTS, RECIPE_FILE
+from pix2seq_model.published.recipe import SECTIONS
 
 REPORT_FILE = "import.json"
 _PUBLISHED_OBJECTS = 100
@@ -33,7 +34,8 @@ def import_checkpoint(
 
     Args:
       location: folder or prefix of the checkpoint's files, local or gs://.
-      output: the model folder to write. `import.json` in it has the result for every weight.
+      output: the model folder to write. `import.json` in it has the result for every weight,
+        `published_recipe.json` how the checkpoint says it was trained.
       image_size: (height, width) in pixels; the checkpoint's if None.
       categories: where the categories' names are: an examples folder or an annotation file in
         COCO's format. Empty: those of COCO for the published checkpoints that were fine-tuned on
@@ -60,6 +62,8 @@ def import_checkpoint(
     )
     report = {"checkpoint": loaded.prefix, **dataclasses.asdict(loaded.report)}
     write_json(epath.Path(output) / REPORT_FILE, report, indent=1)
+    recipe = {name: loaded.config[name] for name in SECTIONS if name in loaded.config}
+    write_json(epath.Path(output) / RECIPE_FILE, recipe, indent=1)
     save_model_folder(output, network, info=info)
     return loaded
 

@@ -2,6 +2,11 @@
 
 from pathlib import Path
 
+# Says of a published checkpoint, in its folder, which architecture it is of and how it was trained.
+CONFIG_FILE = "config.json"
+# What of it concerns the training, in the folder of a model that was imported.
+RECIPE_FILE = "published_recipe.json"
+
 # All sixteen: {(name, data set, side of the image in pixels): place}.
 PUBLISHED_CHECKPOINTS = {
     **{
@@ -43,5 +48,5 @@ def checkpoint_files(place: str) -> list[Path]:
     parts = [
         file for file in folder.glob(pattern) if file.suffix == ".index" or ".data-" in file.name
     ]
-    configs = [folder / "config.json", folder.parent / "config.json"]
+    configs = [folder / CONFIG_FILE, folder.parent / CONFIG_FILE]
     return sorted(parts) + [file for file in configs if file.exists()]

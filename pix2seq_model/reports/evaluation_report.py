@@ -18,7 +18,12 @@ from pix2seq_model.data.manifest import DatasetInfo, read_dataset_info
 from pix2seq_model.decoding.attention_maps import TOKEN_NAMES, ImageAttention, read_attention
 from pix2seq_model.errors import DataError
 from pix2seq_model.metrics.analysis import MEANINGS, Analysis, analyse, confusion_matrix
-from pix2seq_model.metrics.coco_files import read_detections, read_ground_truth, read_metrics
+from pix2seq_model.metrics.coco_files import (
+    clipped_detections,
+    read_detections,
+    read_ground_truth,
+    read_metrics,
+)
 from pix2seq_model.metrics.coco_metrics import METRIC_MEANINGS, CocoResult, evaluate_detections
 from pix2seq_model.metrics.image_results import ImageResult, image_results
 from pix2seq_model.reports import drawing
@@ -52,8 +57,9 @@ class ReportInput:
       title: of the page.
       facts: what people ask first (model, data set, split, date ...), in order.
       ground_truth: checked COCO ground truth of the images evaluated.
-      detections: checked COCO results.
-      result: their numbers.
+      detections: checked COCO results, clipped to the images.
+      result: the numbers.
+      other_ap: AP of the same detections counted in other ways, by what these are called.
       published: AP of the same set-up as published, 0 to 1, and its name.
       histories: rows of the loss curves by stage.
       dataset: the data set's manifest.
@@ -67,6 +73,7 @@ class ReportInput:
     ground_truth: Mapping[str, Any]
     detections: Sequence[dict[str, Any]]
     result: CocoResult
+    other_ap: Mapping[str, float] = dataclasses.field(default_factory=dict)
     published: tuple[float, str] | None = None
     histories: Mapping[str, Sequence[Mapping[str, float]]] = dataclasses.field(default_factory=dict)
     dataset: DatasetInfo | None = None
@@ -108,13 +115,16 @@ def write_evaluation_report(
             "this evaluation, or evaluate again"
         )
     truth = read_ground_truth(folder / "ground_truth.json")
-    detections = read_detections(folder / "detections.json")
+    detections = shown = read_detections(folder / "detections.json", allow_negative=True)
+    if not metrics["settings"]["clip_boxes"]:
+        shown = clipped_detections(detections, truth["images"])
     report = ReportInput(
         title=f"{dataset.name}, {split}",
         facts=metrics["facts"],
         ground_truth=truth,
-        detections=detections,
+        detections=shown,
         result=evaluate_detections(truth, detections),
+        other_ap=metrics["other_AP"],
         published=metrics["published"],
         histories=read_histories(model_dir),
         dataset=dataset,

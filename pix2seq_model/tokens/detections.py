@@ -30,7 +30,12 @@ def boxes_from_tokens(tokens_BL: Any, vocabulary: Vocabulary, *, xp: Any = np) -
 
 
 def boxes_in_original(
-    boxes_BN4: Any, *, image_size: tuple[int, int], content_size_B2: Any, xp: Any = np
+    boxes_BN4: Any,
+    *,
+    image_size: tuple[int, int],
+    content_size_B2: Any,
+    clip: bool = True,
+    xp: Any = np,
 ) -> Any:
     """Undoes the padding: boxes of the padded input to boxes of the original image.
 
@@ -39,14 +44,16 @@ def boxes_in_original(
       image_size: (height, width) of the padded input in pixels.
       content_size_B2: (B, 2) height and width that the resized image takes of it, in pixels;
         float32 unless it is a numpy array.
+      clip: clip to the original image; else boxes may reach as far as the padding does.
       xp: array module.
 
     Returns:
-      (B, N, 4) float32 yxyx in [0, 1] of the original image, clipped to it.
+      (B, N, 4) float32 yxyx in [0, 1] of the original image.
     """
     stretch_B2 = np.asarray(image_size, np.float32) / content_size_B2
     stretch_B14 = xp.concatenate([stretch_B2, stretch_B2], axis=-1)[:, None, :]
-    return xp.clip(boxes_BN4 * stretch_B14, 0.0, 1.0)
+    boxes_BN4 = boxes_BN4 * stretch_B14
+    return xp.clip(boxes_BN4, 0.0, 1.0) if clip else boxes_BN4
 
 
 def coco_results(
@@ -57,6 +64,7 @@ def coco_results(
     scores_BN: np.ndarray,
     source_size_B2: np.ndarray,
     category_numbers: Mapping[int, int],
+    clip: bool = True,
 ) -> list[dict[str, Any]]:
     """Rows of COCO's result format.
 
@@ -67,6 +75,7 @@ def coco_results(
       scores_BN: (B, N) probabilities.
       source_size_B2: (B, 2) height and width of the original image in pixels.
       category_numbers: id for the rows of each category id; detections of others are left out.
+      clip: negative sizes become 0.
 
     Returns:
       One dictionary per detection: image_id, category_id, bbox [x, y, width, height] in pixels,
@@ -77,8 +86,9 @@ def coco_results(
         height, width = (float(side) for side in source_size_B2[index])
         pixels_N4 = boxes_BN4[index].astype(np.float64) * [height, width, height, width]
         boxes_xywh = box_yxyx_to_xywh(pixels_N4)
-        # A far edge before the near one makes no area; it counts as a false alarm.
-        boxes_xywh[:, 2:] = np.maximum(boxes_xywh[:, 2:], 0.0)
+        if clip:
+            # A far edge before the near one makes no area; it counts as a false alarm.
+            boxes_xywh[:, 2:] = np.maximum(boxes_xywh[:, 2:], 0.0)
         categories_N, scores_N = category_ids_BN[index].tolist(), scores_BN[index].tolist()
         for box, category_id, score in zip(boxes_xywh.tolist(), categories_N, scores_N):
             if category_id in category_numbers:

@@ -46,6 +46,7 @@ def model_info(job: TrainingJob, network: keras.Model) -> ModelInfo:
         categories=job.data.categories,
         max_objects=run.settings.sequence.max_objects,
         source=f"{run.name}, {run.stage}, {run.settings.steps} steps",
+        resize=run.evaluation.resize,
         decoding={**run.evaluation.decoding(), "seed": run.evaluation.seed},
     )
 

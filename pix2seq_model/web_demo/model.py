@@ -56,9 +56,9 @@ class AttentiveModel:
           ImageDefect: it cannot be decoded or is too large.
         """
         model = self._model
-        image = prepare_image(encoded, image_size=model.image_size, max_pixels=max_pixels)
+        image = model.prepare(encoded, max_pixels=max_pixels)
         with model.lock:
-            found = model.detector.generate(image.image[None])
+            found = model.detector.generate(image.image[None], np.array([image.key]))
             maps = self._maps(image, found["tokens"])
         rows = model.detector.rows(
             found,

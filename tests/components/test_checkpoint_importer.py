@@ -9,6 +9,7 @@ from tfx.types import standard_artifacts
 from components.checkpoint_importer import CheckpointImporter
 from pix2seq_model.errors import CheckpointError
 from pix2seq_model.model_folder.folder import load_model_folder
+from pix2seq_model.published.recipe import read_recipe
 from tests.fixtures import published_layout, tiny_model
 
 
@@ -36,6 +37,10 @@ def test_every_weight_arrives(checkpoint, tmp_path):
     report = json.loads((tmp_path / "model/import.json").read_text())
     assert (report["missing"], report["unused"]) == ([], [])
     assert len(report["loaded"]) == len(network.weights)
+    written = json.loads((checkpoint / "config.json").read_text())
+    assert read_recipe(str(tmp_path / "model")) == {
+        name: written[name] for name in ("task", "optimization", "train")
+    }
 
 
 def test_a_truncated_checkpoint_is_refused(checkpoint, tmp_path):

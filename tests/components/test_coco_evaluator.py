@@ -52,6 +52,7 @@ def evaluate(folders, output: Path, *, baseline=None, overrides="", **settings):
             "settings": json.dumps(section),
             "overrides": overrides,
             "cache_dir": str(cache),
+            "fingerprint": "",
             "code_version": "1",
         },
     )

@@ -279,3 +279,16 @@ def test_model_digest(tmp_path):
     one = cache_keys.model_digest(str(tmp_path), "finetune.start_from")
     (tmp_path / "model.json").write_text("{ }")
     assert cache_keys.model_digest(str(tmp_path), "finetune.start_from") != one
+
+
+def test_a_changed_annotation_file_is_another_truth(tmp_path):
+    file, name = tmp_path / "val.json", "evaluation.ground_truth"
+    with pytest.raises(DataError, match=r"evaluation\.ground_truth=.*there is no such file"):
+        cache_keys.file_digest(str(file), name)
+    file.write_text("{}")
+    before = cache_keys.file_digest(str(file), name)
+    file.write_text("[]")
+    assert cache_keys.file_digest(str(file), name) != before
+    # One elsewhere counts by its name.
+    elsewhere = cache_keys.file_digest("gs://bucket/val.json", name)
+    assert elsewhere == cache_keys.file_digest("gs://bucket/val.json", name, look=False)

@@ -1,8 +1,12 @@
 """The commands on data: generate_demo_data, check_dataset, convert_dataset, unpack_archives."""
 
+import numpy as np
 import pytest
 
+from pix2seq_model.data.ground_truth import read_split_truth, with_annotations
 from pix2seq_model.data.manifest import read_dataset_info
+from pix2seq_model.metrics.coco_files import read_ground_truth
+from pix2seq_model.metrics.coco_metrics import evaluate_detections
 from tests.fixtures.commands import run_command as run
 from tests.fixtures.shared_material import SHARED, needs_shared
 from tests.fixtures.small_dataset import SmallDataset
@@ -81,6 +85,21 @@ def test_real_coco_sample(tmp_path):
     for split in (train, val):
         for kind in split.counts.values():
             assert kind["dropped"] == {}
+    # The records hold the annotation file's truth: whatever is found counts the same by both.
+    for name in ("train", "val"):
+        path = f"{sample}/annotations/instances_{name}2017.json"
+        truth = read_split_truth(tmp_path, name)
+        file = with_annotations(truth, read_ground_truth(path), source=path).coco
+        assert len(file["annotations"]) == len(truth.coco["annotations"])
+        found, rng = [], np.random.default_rng(0)
+        for row in file["annotations"]:
+            box = np.array(row["bbox"])
+            box += rng.normal(0, 0.1, 4) * np.tile(box[2:], 2)
+            place = {key: row[key] for key in ("image_id", "category_id")}
+            found.append({**place, "bbox": np.abs(box).tolist(), "score": rng.random()})
+        by_file, by_records = (evaluate_detections(t, found).metrics for t in (file, truth.coco))
+        assert by_records == pytest.approx(by_file, abs=1e-12)
+        assert 0.2 < by_file["AP"] < 0.9
 
 
 def test_check_dataset(tmp_path):

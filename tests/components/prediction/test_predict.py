@@ -14,6 +14,7 @@ from components.prediction.options import PredictionOptions
 from components.prediction.predict import predict_images
 from pix2seq_model.data.tfrecord import read_records
 from pix2seq_model.errors import ConfigError, DataError, ModelError
+from pix2seq_model.input_pipeline.image_file import prepare_image
 from pix2seq_model.prediction import image_detector
 from pix2seq_model.prediction.image_sources import find_images
 from pix2seq_model.prediction.predict import predict
@@ -239,6 +240,9 @@ def test_images_are_read_ahead_of_the_batches_by_a_bounded_number(model_dir, tmp
     class Detector:
         image_size, batch_size = (64, 64), 2
         category_names: ClassVar = {}
+
+        def prepare(self, encoded, **options):
+            return prepare_image(encoded, image_size=self.image_size, **options)
 
         def detect(self, images):
             done.extend(images)

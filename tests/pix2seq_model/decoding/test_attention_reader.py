@@ -34,6 +34,7 @@ def photograph():
         width=80,
         image=prepared,
         content_size=np.array([32, 64]),
+        key=0,
         is_turned=False,
         pixels=pixels,
     )

@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 from keras import ops
 
-from pix2seq_model.decoding.generate import generate
+from pix2seq_model.decoding.generate import generate, likeliest_category
 from pix2seq_model.model_folder.folder import ModelInfo, load_model_folder, save_model_folder
-from pix2seq_model.tokens.vocabulary import CLASS_SHIFT, DETECTION_PROMPT, PADDING
+from pix2seq_model.tokens.vocabulary import CLASS_SHIFT, DETECTION_PROMPT, PADDING, Vocabulary
+from tests.fixtures import reference
 from tests.fixtures.tiny_model import CONFIG, VOCABULARY, network
 
 OBJECTS = 6
@@ -54,9 +55,11 @@ def test_classes_and_scores_are_those_of_the_class_positions(model):
 
 def test_objects_do_not_depend_on_the_rest_of_the_batch(model):
     how = {"max_objects": OBJECTS, "top_p": 0.9, "seed": 4}
-    together = generate(model, images(), **how)
+    keys = np.array([5, 6, 7])
+    together = generate(model, images(), image_keys=keys, **how)
     for index in range(3):
-        alone = generate(model, images()[index : index + 1], **how)
+        one = slice(index, index + 1)
+        alone = generate(model, images()[one], image_keys=keys[one], batch_size=3, **how)
         for name, values in alone.items():
             np.testing.assert_allclose(values[0], together[name][index], rtol=1e-4)
 
@@ -70,12 +73,16 @@ def test_a_filled_up_batch_gives_the_same(model):
 
 
 def test_sampling_is_seeded(model):
-    def tokens(seed):
-        return generate(model, images(), max_objects=OBJECTS, top_p=1.0, seed=seed)["tokens"]
+    same = np.repeat(images(1), 3, axis=0)
+
+    def tokens(seed, keys=(1, 2, 1)):
+        how = {"max_objects": OBJECTS, "top_p": 1.0, "seed": seed, "image_keys": keys}
+        return generate(model, same, **how)["tokens"]
 
     np.testing.assert_array_equal(tokens(1), tokens(1))
     assert (tokens(1) != tokens(2)).any()
-    np.testing.assert_array_equal(tokens([2, 1, 2])[1], tokens(1)[1])
+    np.testing.assert_array_equal(tokens(1)[0], tokens(1)[2])
+    assert (tokens(1)[0] != tokens(1)[1]).any()
 
 
 def test_a_sequence_is_over_at_its_end_token(model):
@@ -137,3 +144,12 @@ def test_bfloat16_decodes_from_the_same_weights(tmp_path):
     np.testing.assert_allclose(first[1], first[0], atol=0.1 * np.abs(first[0]).max())
     assert np.abs(first[1] - first[0]).max() > 1e-4
     assert np.isfinite(found[1]["scores"]).all()
+
+
+def test_the_recorded_classes_and_scores():
+    recorded = reference.arrays("evaluation/evaluation")
+    vocabulary = Vocabulary(vocab_size=3000, num_bins=1000, coord_shift=1000)
+    logits = recorded["class_logits"].reshape(-1, 3000)
+    classes, scores = map(ops.convert_to_numpy, likeliest_category(logits, vocabulary))
+    np.testing.assert_array_equal(classes, recorded["classes"].ravel())
+    np.testing.assert_allclose(scores, recorded["scores"].ravel(), atol=1e-5)

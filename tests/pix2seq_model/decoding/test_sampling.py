@@ -1,7 +1,10 @@
+import os
 import re
+import subprocess
+import sys
 
 import numpy as np
-import pytest
+import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import ops
@@ -66,13 +69,21 @@ def test_low_temperature_is_greedy():
     assert int(sample(logits, np.float32([0.99]), temperature=1.0)[0]) == 2
 
 
-def test_numbers_depend_on_the_seed_alone():
-    many, one = draw_uniform(3, 4, 10), draw_uniform(3, 1, 10)
-    np.testing.assert_array_equal(many, np.repeat(one, 4, axis=0))
-    np.testing.assert_array_equal(draw_uniform([7, 3], 2, 10)[1:], one)
-    assert np.abs(draw_uniform(4, 1, 10) - one).max() > 0
+def test_an_images_numbers_follow_from_the_seed_and_its_key_alone():
+    keys = [7, -3, 2**62, 7]
+    many = draw_uniform(3, keys, 10).numpy()
+    np.testing.assert_array_equal(many, tf.function(draw_uniform)(3, tf.constant(keys), 10))
+    for place, key in enumerate(keys):
+        np.testing.assert_array_equal(draw_uniform(3, [key], 10)[0], many[place])
+    assert len(np.unique(many[:3])) == 30
+    assert not np.isin(draw_uniform(4, keys, 10), many).any()
 
 
-def test_one_seed_per_image_or_one_for_all():
-    with pytest.raises(ValueError, match="3 seeds for 2 images"):
-        draw_uniform([1, 2, 3], 2, 10)
+def test_the_numbers_are_the_same_on_jax():
+    code = "from pix2seq_model.decoding.sampling import draw_uniform as draw; import keras; "
+    code += "print(keras.backend.backend(), draw(3, [7, -3], 4).numpy().tolist())"
+    environment = {**os.environ, "KERAS_BACKEND": "jax"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == f"jax {draw_uniform(3, [7, -3], 4).numpy().tolist()}"

@@ -7,14 +7,21 @@ import sys
 
 import pytest
 
+from pix2seq_model.data.annotations import parse_annotation_row
 from pix2seq_model.data.ground_truth import read_split_truth
+from pix2seq_model.data.label_rules import apply_label_rules
 from pix2seq_model.errors import DataError
 from pix2seq_model.evaluation import evaluate as evaluation
 from pix2seq_model.evaluation.detection import evaluate_network
 from pix2seq_model.evaluation.evaluate import evaluate_model
 from pix2seq_model.evaluation.settings import EvaluationSettings
-from pix2seq_model.metrics.coco_files import read_metrics
-from pix2seq_model.metrics.coco_metrics import METRIC_KEYS, evaluate_detections
+from pix2seq_model.metrics.coco_files import (
+    clipped_detections,
+    read_detections,
+    read_ground_truth,
+    read_metrics,
+)
+from pix2seq_model.metrics.coco_metrics import METRIC_KEYS, evaluate_detections, number
 from pix2seq_model.reports.evaluation_report import write_evaluation_report
 from tests.fixtures.evaluated_model import (
     CATEGORIES,
@@ -23,6 +30,7 @@ from tests.fixtures.evaluated_model import (
     write_examples,
     write_model,
 )
+from tests.fixtures.records import example, jpeg
 
 # The weights are random: everything is sampled, and each image has MAX_OBJECTS objects.
 SETTINGS = EvaluationSettings(
@@ -247,3 +255,97 @@ def test_the_data_sets_own_category_ids_come_back(model_dir, tmp_path):
     detections = json.loads((tmp_path / "out" / "detections.json").read_text())
     assert detections
     assert {row["category_id"] for row in detections} <= {1, 2}
+
+
+def test_published_evaluation_is_reported_beside_that_of_clipped_boxes(
+    model_dir, examples_dir, finished, tmp_path
+):
+    changes = {"resize": "plain", "clip_boxes": False, "num_attention_pictures": 1}
+    settings = EvaluationSettings(**{**vars(SETTINGS), **changes})
+    metrics = evaluate_model(
+        model_dir, examples_dir, split="val", settings=settings, output_dir=tmp_path
+    )
+    rows = read_detections(tmp_path / "detections.json", allow_negative=True)
+    truth = read_ground_truth(tmp_path / "ground_truth.json")
+    assert min(side for row in rows for side in row["bbox"][2:]) < 0
+    clipped = clipped_detections(rows, truth["images"])
+    assert metrics["AP"] == pytest.approx(evaluate_detections(truth, rows).metrics["AP"])
+    ap = evaluate_detections(truth, clipped).metrics["AP"]
+    assert metrics["other_AP"] == {"boxes clipped to the image": pytest.approx(ap)}
+    assert "without antialias" in metrics["facts"]["Images"]
+    # Where the image is resized by a whole number both ways give the same, and the same is found.
+    usual = read_detections(finished[0] / "detections.json")
+    of_whole_number = (
+        [row for row in found if row["image_id"] == 203] for found in (clipped, usual)
+    )
+    for one, other in zip(*of_whole_number, strict=True):
+        assert one["bbox"] == pytest.approx(other["bbox"], abs=1e-3)
+    page = write_evaluation_report(
+        tmp_path, examples_dir=examples_dir, model_dir=model_dir, output_dir=tmp_path
+    ).read_text()
+    assert f"with boxes clipped to the image: <strong>{number(ap)}</strong>" in page
+    assert "takes decoding again" in page
+
+
+# x, y, width, height and category of each image's objects, crowds last; images are 60 x 40.
+_FILE = {
+    1: [((30, 4, 60, 16), 2, 0)],  # Its right half lies beyond the image.
+    2: [((15, 10, 30, 20), 3, 0), ((0, 0, 60, 40), 3, 1)],
+    3: [((6, 8, 10, 10), 4, 0), ((6, 8, 10, 10), 4, 0)],  # Listed twice.
+    4: [((6, 8, 10, 10), 5, 0), ((20, 8, 0, 10), 5, 0)],  # One has no area.
+}
+
+
+def test_the_annotation_file_and_the_records_differ_where_records_are_cleaned(model_dir, tmp_path):
+    names = {2: "ring", 3: "cross", 4: "dot", 5: "bar"}
+    categories = [{"id": number, "name": name} for number, name in names.items()]
+    annotations = [
+        {"id": 10 * image_id + n, "image_id": image_id, "category_id": category_id}
+        | {"bbox": list(box), "area": box[2] * box[3], "iscrowd": crowd}
+        for image_id, objects in _FILE.items()
+        for n, (box, category_id, crowd) in enumerate(objects)
+    ]
+    images = [{"id": i, "file_name": f"{i}.jpg", "height": 40, "width": 60} for i in _FILE]
+    file = {"images": images, "annotations": annotations, "categories": categories}
+    (tmp_path / "file.json").write_text(json.dumps(file))
+
+    records = []
+    for image_id in _FILE:
+        rows = [row for row in annotations if row["image_id"] == image_id]
+        objects, _ = apply_label_rules(
+            [parse_annotation_row(row, n) for n, row in enumerate(rows)],
+            image_id=str(image_id),
+            height=40,
+            width=60,
+            categories={str(number): (number, name) for number, name in names.items()},
+            seed=0,
+        )
+        kept = sorted(objects, key=lambda thing: thing.is_crowd)
+        crowd = [n for n, thing in enumerate(kept) if thing.is_crowd]
+        boxes = [(thing.box_yxyx, thing.label) for thing in kept]
+        records.append(example(str(image_id), boxes, encoded=jpeg(60, 40, seed=1), crowd=crowd))
+    examples = write_examples(tmp_path / "examples", records, categories=categories)
+
+    def every_object(truth):
+        found = read_split_truth(examples, "val").coco["annotations"]
+        keys = ("image_id", "category_id", "bbox")
+        rows = [{key: row[key] for key in keys} | {"score": 0.9} for row in found]
+        return rows, list(truth.image_numbers)
+
+    def ap(ground_truth):
+        settings = EvaluationSettings(num_pictures=0, ground_truth=ground_truth)
+        metrics = evaluate_model(
+            model_dir,
+            examples,
+            split="val",
+            settings=settings,
+            output_dir=tmp_path / "out",
+            detect=every_object,
+        )
+        return {row["name"]: row["AP"] for row in metrics["per_class"]}
+
+    assert ap("") == pytest.approx(dict.fromkeys(names.values(), 1.0))
+    # Half of the ring is outside: found at IoU 0.5 alone. Of two dots and bars one is found.
+    half = 51 / 101
+    expected = {"ring": 0.1, "cross": 1.0, "dot": half, "bar": half}
+    assert ap(str(tmp_path / "file.json")) == pytest.approx(expected)

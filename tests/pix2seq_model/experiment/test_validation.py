@@ -97,6 +97,8 @@ REFUSED = [
     ("evaluation.seed", -1, "at least 0"),
     ("evaluation.precision", "mixed_bfloat16", "none of 'float32', 'bfloat16'"),
     ("evaluation.on_beam", "yes", "true or false"),
+    ("evaluation.clip_boxes", 1, "true or false"),
+    ("evaluation.resize", "bicubic", "none of 'antialias', 'plain'"),
     ("evaluation.min_metrics", {"AP60": 0.1}, "'AP60' is none of"),
     ("evaluation.min_metrics", {"AP": 40.0}, "min_metrics.AP=40.0 must be at least 0 and at most"),
     ("evaluation.max_regression", {"AP": -0.1}, "at least 0"),

@@ -2,11 +2,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from pix2seq_model.boxes import scale_box_yxyx
+from pix2seq_model.input_pipeline.image_file import prepare_image
 from pix2seq_model.input_pipeline.preprocessing import (
     decode_image,
     preprocess_for_evaluation,
     preprocess_images,
 )
+from pix2seq_model.input_pipeline.settings import RESIZES
+from tests.fixtures import reference
 from tests.fixtures.records import encode_image, smooth_image
 from tests.fixtures.shared_material import SHARED, needs_shared
 
@@ -20,6 +24,45 @@ def test_the_published_preprocessing():
         np.testing.assert_array_equal(tf.shape(image)[:2], recorded["orig_image_size"])
         np.testing.assert_allclose(padded, recorded["image"], atol=1e-6)
         np.testing.assert_array_equal(content_size, recorded["unpadded_image_size"])
+
+
+@pytest.mark.parametrize("resize", RESIZES)
+def test_the_recorded_images_of_both_ways_of_resizing(resize):
+    recorded = reference.arrays("evaluation/evaluation")
+    for index, source_size in enumerate(recorded["source_size"]):
+        pixels = recorded[f"source_{index}"]
+        prepared = preprocess_images(pixels[None], (64, 64), resize=resize)
+        np.testing.assert_array_equal(prepared["source_size"][0], source_size)
+        content_size = recorded[f"content_size_{resize}"][index]
+        np.testing.assert_array_equal(prepared["content_size"][0], content_size)
+        expected = recorded[f"image_{resize}"][index]
+        np.testing.assert_allclose(prepared["image"][0], expected, atol=1e-5)
+        # The ways of a file and of a record.
+        file = prepare_image(encode_image(pixels, "png"), image_size=(64, 64), resize=resize)
+        np.testing.assert_allclose(file.image, expected, atol=1e-5)
+        share = (content_size / 64).astype(np.float32)
+        moved = scale_box_yxyx(recorded["gt_boxes"][index], share)
+        np.testing.assert_allclose(moved, recorded[f"gt_boxes_{resize}"][index], atol=1e-6)
+
+
+def test_the_other_way_of_resizing_is_not_within_the_tolerance():
+    recorded = reference.arrays("evaluation/evaluation")
+    sizes = recorded["content_size_plain"] == recorded["content_size_antialias"]
+    assert np.count_nonzero(~sizes.all(axis=1)) == 4
+    assert np.abs(recorded["image_plain"] - recorded["image_antialias"]).max() > 0.1
+
+
+def test_an_images_key_follows_from_its_pixels():
+    pixels = smooth_image(20, 30)
+    changed = pixels.copy()
+    changed[7, 9, 1] ^= 1
+    keys = [
+        int(preprocess_images(image[None], (8, 8))["image_key"][0]) for image in (pixels, changed)
+    ]
+    assert keys[0] != keys[1]
+    for image_size in ((8, 8), (16, 24)):
+        file = prepare_image(encode_image(pixels, "png"), image_size=image_size, resize="plain")
+        assert file.key == keys[0]
 
 
 @pytest.mark.parametrize(

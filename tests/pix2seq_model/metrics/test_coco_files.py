@@ -1,6 +1,7 @@
 """COCO files: what is taken, what is completed, what is refused and with which words."""
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from pix2seq_model.errors import DataError
 from pix2seq_model.metrics.coco_files import (
     checked_detections,
     checked_ground_truth,
+    clipped_detections,
     read_detections,
     read_ground_truth,
 )
@@ -122,3 +124,19 @@ def test_files_that_cannot_be_read_are_named(tmp_path):
     (tmp_path / "cut.json").write_text(json.dumps(truth())[:-5])
     with pytest.raises(DataError, match=r"cut\.json: not JSON"):
         read_ground_truth(tmp_path / "cut.json")
+
+
+def test_negative_sizes_are_kept_where_allowed_and_clipped_boxes_have_none():
+    rows = [
+        {"image_id": 1, "category_id": 1, "bbox": [4.0, 5.0, -2.0, 3.0], "score": 0.5},
+        {"image_id": 1, "category_id": 1, "bbox": [-4.0, 5.0, 30.0, 3.0], "score": 0.5},
+    ]
+    with pytest.raises(DataError, match="width and height not negative"):
+        checked_detections(rows)
+    assert checked_detections(rows, allow_negative=True) == rows
+    infinite = [{**rows[0], "bbox": [0, 0, -math.inf, 1]}]
+    with pytest.raises(DataError, match="four finite numbers"):
+        checked_detections(infinite, allow_negative=True)
+    clipped = clipped_detections(rows, [{"id": 1, "width": 20, "height": 7}])
+    assert [row["bbox"] for row in clipped] == [[4.0, 5.0, 0.0, 2.0], [0.0, 5.0, 20.0, 2.0]]
+    assert clipped_detections([], []) == []

@@ -10,12 +10,18 @@ import pytest
 from hypothesis import strategies as st
 
 from pix2seq_model.errors import DataError
-from pix2seq_model.metrics.coco_files import checked_detections, checked_ground_truth
+from pix2seq_model.metrics.coco_files import (
+    checked_detections,
+    checked_ground_truth,
+    clipped_detections,
+)
 from pix2seq_model.metrics.coco_metrics import (
+    ENGINES,
     METRIC_KEYS,
     evaluate_detections,
     metrics_table,
 )
+from tests.fixtures import reference
 from tests.fixtures.shared_material import SHARED, needs_shared
 
 DATA = Path(__file__).parents[2] / "data" / "evaluation"
@@ -258,3 +264,30 @@ def test_engines_agree_on_crowded_random_images(seed):
         for _ in range(14)
     ]  # fmt: skip
     assert_engines_agree(truth, detections)
+
+
+def test_both_engines_agree_on_the_recorded_detections_with_their_negative_sizes():
+    """A box of negative area is no false alarm by COCO's rules, one of no area is."""
+    recorded = reference.arrays("evaluation/evaluation")
+    names = ("image", "class", "bbox", "score")
+    columns = (recorded[f"detection_{name}_antialias"].tolist() for name in names)
+    rows = [
+        {"image_id": image, "category_id": 1 + category % 2, "bbox": box, "score": score}
+        for image, category, box, score in zip(*columns)
+    ]
+    objects = [row for row in rows if min(row["bbox"][2:]) > 0][::2]
+    images = [
+        {"id": index + 1, "height": height, "width": width}
+        for index, (height, width) in enumerate(recorded["source_size"].tolist())
+    ]
+    truth = checked_ground_truth(
+        {
+            "images": images,
+            "annotations": objects,
+            "categories": [{"id": 1, "name": "even"}, {"id": 2, "name": "odd"}],
+        }
+    )
+    for found, ap in ((rows, 0.526220), (clipped_detections(rows, images), 0.148909)):
+        ours, theirs = (evaluate_detections(truth, found, engine=engine) for engine in ENGINES)
+        assert ours.metrics == pytest.approx(theirs.metrics, abs=1e-12)
+        assert ours.metrics["AP"] == pytest.approx(ap, abs=1e-6)

@@ -17,7 +17,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 from pix2seq_model.decoding.generate import generate
 from pix2seq_model.decoding.settings import DecodeSettings
 from pix2seq_model.experiment import validation as experiment
-from pix2seq_model.input_pipeline.preprocessing import preprocess_for_evaluation
+from pix2seq_model.input_pipeline.image_file import prepare_image
 from pix2seq_model.model_folder.saved_model import export_saved_model
 from pix2seq_model.network.pix2seq import build_model
 from pix2seq_model.tokens.detections import boxes_from_tokens, boxes_in_original
@@ -44,7 +44,9 @@ def network():
 @pytest.fixture(scope="module")
 def folder(network, tmp_path_factory):
     folder = tmp_path_factory.mktemp("export") / "Format-Serving"
-    export_saved_model(network, folder, categories=tiny_run.CATEGORIES, settings=SETTINGS, seed=5)
+    export_saved_model(
+        network, folder, categories=tiny_run.CATEGORIES, settings=SETTINGS, seed=7, resize="plain"
+    )
     return folder
 
 
@@ -66,12 +68,14 @@ def test_it_returns_what_python_decodes(network, folder):
     served = tf.saved_model.load(str(folder)).signatures["serving_default"]
     got = {name: value.numpy() for name, value in served(image_bytes=tf.constant(_files())).items()}
     for index, file in enumerate(_files()):
-        image, content_size = preprocess_for_evaluation(_pixels(file), (32, 48))
-        decoded = generate(network, image[None], seed=5, max_objects=3, top_p=0.9)
+        image = prepare_image(file, image_size=(32, 48), resize="plain")
+        decoded = generate(
+            network, image.image[None], image_keys=[image.key], seed=7, max_objects=3, top_p=0.9
+        )
         boxes = boxes_in_original(
             boxes_from_tokens(decoded["tokens"], network.vocabulary),
             image_size=(32, 48),
-            content_size_B2=content_size.numpy()[None],
+            content_size_B2=image.content_size[None],
         )[0]
         expected = sorted(
             (
@@ -118,7 +122,7 @@ def test_classes_are_the_annotation_files_own(network, folder, tmp_path):
         {"id": 2, "name": "square", "source_id": "1"},
         {"id": 7, "name": "bar", "source_id": "900"},
     ]
-    export_saved_model(network, tmp_path / "own", categories=categories, settings=SETTINGS, seed=5)
+    export_saved_model(network, tmp_path / "own", categories=categories, settings=SETTINGS, seed=7)
     stored, own = (
         tf.saved_model.load(str(path)).signatures["serving_default"](
             image_bytes=tf.constant(_files())

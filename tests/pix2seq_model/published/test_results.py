@@ -9,7 +9,7 @@ from pix2seq_model.published.coco_categories import COCO_CATEGORIES
 from pix2seq_model.published.results import COCO_AP, published_ap
 
 COCO_IDS = [category["id"] for category in COCO_CATEGORIES]
-COCO = {"category_ids": COCO_IDS, "num_images": 5000}
+COCO = {"num_bins": 1000, "category_ids": COCO_IDS, "num_images": 5000}
 
 
 @pytest.mark.parametrize(
@@ -36,5 +36,9 @@ def test_anything_else_has_none():
     assert published_ap(ModelConfig.published("vit_b", (512, 512)), **COCO) is None
     assert published_ap(ModelConfig.published("vit_b", (640, 1024)), **COCO) is None
     assert published_ap(dataclasses.replace(model, num_encoder_layers=6), **COCO) is None
-    assert published_ap(model, category_ids=range(1, 81), num_images=5000) is None
-    assert published_ap(model, category_ids=COCO_IDS, num_images=100) is None
+    assert published_ap(model, **{**COCO, "category_ids": range(1, 81)}) is None
+    assert published_ap(model, **{**COCO, "num_images": 100}) is None
+    from_scratch = {**COCO, "num_bins": 2000}
+    assert published_ap(ModelConfig.published("resnet", (640, 640)), **from_scratch) is None
+    assert published_ap(ModelConfig.published("resnetc", (1333, 1333)), **from_scratch) is None
+    assert published_ap(ModelConfig.published("vit_b", (1333, 1333)), **from_scratch) is None
