@@ -66,6 +66,16 @@ class SplitInfo:
     shards: tuple[ShardInfo, ...]
     counts: dict[str, Any]
 
+    def applied_rules(self) -> list[tuple[str, str, str, int]]:
+        """What was set aside or fixed: (images or annotations, dropped or changed, rule, count)."""
+        return [
+            (kind, action, rule, count)
+            for kind in ("images", "annotations")
+            for action in ("dropped", "changed")
+            for rule, count in sorted(self.counts.get(kind, {}).get(action, {}).items())
+            if count
+        ]
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DatasetInfo:

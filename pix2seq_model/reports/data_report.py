@@ -15,7 +15,7 @@ from etils import epath
 from pix2seq_model.atomic_write import write_atomically
 from pix2seq_model.data import box_statistics
 from pix2seq_model.data.defects import EXPLANATIONS
-from pix2seq_model.data.manifest import STATISTICS_FILE, DatasetInfo, SplitInfo, read_dataset_info
+from pix2seq_model.data.manifest import STATISTICS_FILE, DatasetInfo, read_dataset_info
 from pix2seq_model.errors import DataError
 from pix2seq_model.reports import charts
 from pix2seq_model.reports.data_pictures import defect_examples, sample_pictures
@@ -182,23 +182,12 @@ def _classes(
     return sorted(rows, key=lambda row: (-row[2], row[0]))
 
 
-def applied_rules(split: SplitInfo) -> list[tuple[str, str, str, int]]:
-    """What was set aside or fixed: (images or annotations, dropped or changed, rule, count)."""
-    return [
-        (kind, action, rule, count)
-        for kind in ("images", "annotations")
-        for action in ("dropped", "changed")
-        for rule, count in sorted(split.counts.get(kind, {}).get(action, {}).items())
-        if count
-    ]
-
-
 def _defects(directory: str, info: DatasetInfo) -> list[dict[str, Any]]:
     """Each rule that applied: its counts by split, of how many rows, and a few of its rows."""
     rules: dict[str, dict[str, Any]] = {}
     for name, split in info.splits.items():
         examples = defect_examples(directory, name, split, count=_EXAMPLES_OF_A_RULE)
-        for kind, action, rule, count in applied_rules(split):
+        for kind, action, rule, count in split.applied_rules():
             new = {"rule": rule, "action": action, "counts": {}, "examples": []}
             entry = rules.setdefault(rule, new)
             entry["counts"][name] = (count, split.counts[kind]["rows_in"])

@@ -24,12 +24,16 @@ from pix2seq_model.metrics.coco_files import (
     read_ground_truth,
     read_metrics,
 )
-from pix2seq_model.metrics.coco_metrics import METRIC_MEANINGS, CocoResult, evaluate_detections
+from pix2seq_model.metrics.coco_metrics import (
+    METRIC_MEANINGS,
+    CocoResult,
+    evaluate_detections,
+    number,
+)
 from pix2seq_model.metrics.image_results import ImageResult, image_results
 from pix2seq_model.reports import drawing
 from pix2seq_model.reports import evaluation_sections as sections
 from pix2seq_model.reports.attention_pictures import object_pictures
-from pix2seq_model.reports.data_report import applied_rules
 from pix2seq_model.reports.gallery import choose_galleries
 from pix2seq_model.reports.html import render_page
 
@@ -163,7 +167,7 @@ def render_report(report: ReportInput) -> str:
         galleries=_galleries(report, analysis, names),
         attention=_attention(report),
         token_names=TOKEN_NAMES,
-        applied_rules=applied_rules,
+        coco=number,
     )
 
 

@@ -5,7 +5,6 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from pix2seq_model.metrics.coco_metrics import number
 from pix2seq_model.reports.drawing import data_uri
 
 
@@ -14,7 +13,7 @@ def render_page(template: str, **context: Any) -> str:
 
     Args:
       template: file in `templates/`. Filters of its own: `svg` takes a drawing of ours as it is,
-        `uri` puts a picture into the page, `number` groups digits, `coco` writes a COCO number.
+        `uri` puts a picture into the page, `number` groups digits.
       **context: values by name; one that the template wants and does not find is an error.
     """
     environment = jinja2.Environment(
@@ -24,5 +23,5 @@ def render_page(template: str, **context: Any) -> str:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters |= {"svg": Markup, "uri": data_uri, "number": "{:,}".format, "coco": number}
+    environment.filters |= {"svg": Markup, "uri": data_uri, "number": "{:,}".format}
     return environment.get_template(template).render(context)
