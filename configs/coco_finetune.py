@@ -36,7 +36,7 @@ def get_config(argument: str = "vit_b,640") -> ConfigDict:
 
 
 def finetune_stage(size: int) -> ConfigDict:
-    stage = base.stage()
+    stage = base.published_stage()
     stage.image_size = (size, size)
     stage.batch_size = BATCH_SIZE
     stage.steps = EPOCHS * base.COCO_TRAIN_IMAGES // BATCH_SIZE

@@ -199,7 +199,7 @@ def _prepare_training_example(
         example["image_encoded"], window, is_jpeg=example["image_format"] == "jpeg"
     )
     return {
-        "image": augment.resize_window(pixels, window),
+        "image": augment.resize_window(pixels, window, augmentation=augmentation),
         "window": window,
         "source_size": source_size,
         "boxes": example["boxes"],

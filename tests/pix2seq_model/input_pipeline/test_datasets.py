@@ -235,7 +235,8 @@ def test_evaluation_of_an_unknown_split_is_refused(folder):
 
 
 @needs_shared
-def test_photographs_and_their_boxes_survive_the_augmentation(tmp_path):
+@pytest.mark.parametrize("crop", ["anywhere", "diagonal"])
+def test_photographs_and_their_boxes_survive_the_augmentation(tmp_path, crop):
     """The colour under a box's centre is the same in the photograph and in the batch."""
     path = next((SHARED / "coco_sample/images/val2017").iterdir())
     pixels = tf.io.decode_jpeg(tf.io.read_file(str(path)), channels=3).numpy()
@@ -248,7 +249,12 @@ def test_photographs_and_their_boxes_survive_the_augmentation(tmp_path):
     sequence = {"max_objects": 1, "noise_objects": False}
     seen = 0
     for image, _, target, _ in batches(
-        folder, 12, batch_size=1, image_size=(96, 96), sequence=sequence
+        folder,
+        12,
+        batch_size=1,
+        image_size=(96, 96),
+        augmentation={"crop": crop},
+        sequence=sequence,
     ):
         if target[0, 4] == 0:
             continue
