@@ -70,6 +70,7 @@ def published_stage() -> ConfigDict:
     """One training stage, in all as the published models were trained."""
     published = stage()
     published.augmentation.crop = "diagonal"
+    published.drop_empty_images = True
     return published
 
 

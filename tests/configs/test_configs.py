@@ -30,10 +30,11 @@ def test_published_recipes_are_arguments(backbone, size):
         ("configs/overfit.py", False),
     ],
 )
-def test_published_configs_alone_crop_and_start_as_published(name, published):
+def test_published_configs_alone_train_as_published(name, published):
     config = load_config(name)
     for stage in enabled_stages(config):
         assert config[stage].augmentation.crop == ("diagonal" if published else "anywhere")
+        assert config[stage].drop_empty_images == published
     assert config.model.attention_initializer == ("published" if published else "glorot")
 
 

@@ -1,11 +1,18 @@
 import itertools
+import json
+import shutil
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from pix2seq_model.data.manifest import STATISTICS_FILE
 from pix2seq_model.errors import ConfigError, DataError
-from pix2seq_model.input_pipeline.datasets import evaluation_dataset, training_dataset
+from pix2seq_model.input_pipeline.datasets import (
+    evaluation_dataset,
+    training_dataset,
+    training_image_ids,
+)
 from pix2seq_model.input_pipeline.settings import Augmentation
 from pix2seq_model.tokens.settings import SequenceSettings
 from pix2seq_model.tokens.vocabulary import Vocabulary
@@ -178,6 +185,49 @@ def test_images_without_objects_are_trained_on(tmp_path):
     ((_, _, target, weights),) = batches(folder, 1, batch_size=2)
     assert (target[:, 4::5] == 30).all()
     assert weights.sum() == 2 * 6
+
+
+@pytest.fixture(scope="module")
+def with_empty_images(tmp_path_factory):
+    """Twelve images, every third without objects, and one with a crowd alone."""
+    box = (0.0, 0.0, 1.0, 1.0)
+    examples = [
+        example(f"{number}", [(box, 1)] if number % 3 else [], crowd=[0] if number == 4 else [])
+        for number in range(12)
+    ]
+    folder = write_examples(tmp_path_factory.mktemp("examples"), examples)
+    (folder / STATISTICS_FILE).write_text(json.dumps({"train": {"empty": 4}}))
+    return folder
+
+
+def test_images_without_annotations_can_be_left_out(with_empty_images):
+    where = {"split": "train", "batch_size": 4, "seed": 5, "shuffle_buffer": 8, "drop_empty": True}
+    shown = [training_image_ids(with_empty_images, step=step, **where) for step in range(6)]
+    # Eight are left, two batches to a pass.
+    passes = [shown[step] + shown[step + 1] for step in (0, 2, 4)]
+    kept = [str(number) for number in range(12) if number % 3]
+    assert [sorted(one, key=int) for one in passes] == [kept] * 3
+    # A crowd is not trained on, the others are; and whoever enters late sees what comes then.
+    whole = batches(with_empty_images, 6, shuffle_buffer=8, drop_empty=True)
+    for ids, (_, _, target, _) in zip(shown, whole, strict=True):
+        is_object = {id: (101 in row) for id, row in zip(ids, target.tolist(), strict=True)}
+        assert not is_object.pop("4", False)
+        # Whatever the crop shows: the one object covers the image.
+        assert all(is_object.values())
+    late = batches(with_empty_images, 3, shuffle_buffer=8, drop_empty=True, start_step=3)
+    assert_equal(late, whole[3:])
+
+
+def test_images_to_leave_out_must_have_been_counted(with_empty_images, folder, tmp_path):
+    with pytest.raises(DataError, match=r"statistics.json .*convert the data set again"):
+        batches(folder, 1, drop_empty=True)
+    old = shutil.copytree(with_empty_images, tmp_path / "old")
+    (old / STATISTICS_FILE).write_text(json.dumps({"train": {}}))
+    with pytest.raises(DataError, match=r"drop_empty_images=True .*convert"):
+        batches(old, 1, drop_empty=True)
+    (old / STATISTICS_FILE).write_text(json.dumps({"train": {"empty": 12}}))
+    with pytest.raises(DataError, match="nothing to train on"):
+        batches(old, 1, drop_empty=True)
 
 
 def test_a_batch_that_hosts_cannot_share_is_refused(folder):
