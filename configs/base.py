@@ -71,6 +71,14 @@ def stage() -> ConfigDict:
     return _section(StageSource(), StageSettings())
 
 
+def published_stage() -> ConfigDict:
+    """One training stage, in all as the published models were trained."""
+    published = stage()
+    published.augmentation.crop = "diagonal"
+    published.drop_empty_images = True
+    return published
+
+
 def _section(*settings: Any) -> ConfigDict:
     fields: dict[str, Any] = {}
     for part in settings:

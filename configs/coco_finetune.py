@@ -49,7 +49,7 @@ def evaluate_as_published(config: ConfigDict) -> None:
 
 
 def finetune_stage(size: int) -> ConfigDict:
-    stage = base.stage()
+    stage = base.published_stage()
     stage.image_size = (size, size)
     stage.batch_size = BATCH_SIZE
     stage.steps = base.epochs(EPOCHS, batch_size=BATCH_SIZE) + 1  # As published: 147,859.

@@ -25,7 +25,7 @@ def get_config(backbone: str = "vit_b") -> ConfigDict:
 
 
 def pretrain_stage() -> ConfigDict:
-    stage = base.stage()
+    stage = base.published_stage()
     stage.image_size = (640, 640)
     stage.batch_size = 256
     stage.steps = 400_000

@@ -33,6 +33,8 @@ from pix2seq_model.tokens.detections import boxes_from_tokens
 from pix2seq_model.tokens.sequences import build_sequences
 from pix2seq_model.tokens.vocabulary import TOKENS_PER_OBJECT
 from pix2seq_model.training.loss import token_losses
+from pix2seq_model.training.optimizer import make_optimizer
+from pix2seq_model.training.settings import StageSettings
 from pix2seq_model.training.training_model import TrainingModel
 from pix2seq_model.training.training_step import make_step
 
@@ -42,13 +44,12 @@ _TRAINING = {"train_losses": "loss", "train_grad_norms": "gradient_norm"}
 # of the runs rounding may lead. Our outputs and the recorded ones differ by some 1e-6.
 _ROUNDING_RUNS, _ROUNDING_FACTOR = 8, 3.0
 _ROUNDING_SIZE = 8 * np.finfo(np.float32).eps
-# How the text in a reference's `train` calls AdamW's settings, and their published values.
+# How the text in a reference's `train` calls AdamW's settings, and their published values. The
+# others, and which weights decay, are those that every training here has.
 _ADAMW = {
     "lr": ("learning_rate", 1e-3),
     "wd": ("weight_decay", 0.05),
-    "b1": ("beta_1", 0.9),
     "b2": ("beta_2", 0.95),
-    "eps": ("epsilon", 1e-8),
 }
 _NO_DROPPING = {"drop_path": 0.0, "drop_units": 0.0, "drop_attention": 0.0}
 
@@ -283,7 +284,8 @@ def _decode_greedily(loaded, images, golden):
 
 def _train(loaded, batch, *, num_steps, settings, moved_runs=0):
     """Losses and gradient norms of some steps: from the weights, then from moved weights."""
-    optimizer = keras.optimizers.AdamW(**settings)
+    settings = StageSettings(schedule="constant", **settings)
+    optimizer = make_optimizer(settings, loaded.network.trainable_variables)
     model = TrainingModel(loaded.network, optimizer, vocabulary=loaded.network.vocabulary)
     # XLA takes minutes to compile a deep ResNet's step, TensorFlow's graph seconds.
     step = make_step(model, jit_compile="on" if keras.backend.backend() == "jax" else "off")
@@ -326,7 +328,7 @@ def _rounding(moved, *, exact):
 def _optimizer_settings(config: dict[str, Any]) -> dict[str, float]:
     """AdamW's settings from the text in `train`, such as "AdamW lr=1e-3 wd=0.05 b1=0.9"."""
     text = config["train"] if isinstance(config.get("train"), str) else ""
-    written = dict(re.findall(r"\b(lr|wd|b1|b2|eps)=([-+.\deE]+)", text))
+    written = dict(re.findall(r"\b(lr|wd|b2)=([-+.\deE]+)", text))
     return {name: float(written.get(word, value)) for word, (name, value) in _ADAMW.items()}
 
 

@@ -30,13 +30,17 @@ def _histogram(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
 
 
 class BoxStatistics:
-    """Counts of images and boxes. Crowd boxes count as `crowd` only."""
+    """Counts of images and boxes. Crowd boxes count as `crowd` only.
+
+    `empty` are the images without any box, crowds included; None if a part did not count them.
+    """
 
     def __init__(self) -> None:
         self.objects_per_image: collections.Counter[int] = collections.Counter()
         self.classes: collections.Counter[int] = collections.Counter()
         self.images_with_class: collections.Counter[int] = collections.Counter()
         self.crowd = 0
+        self.empty: int | None = 0
         edges = {"sizes": SIZE_EDGES, "aspects": ASPECT_EDGES, "sides": SIDE_EDGES}
         bins = {name: len(those) - 1 for name, those in edges.items()}
         bins |= {"centers": GRID * GRID, "areas": len(AREA_NAMES)}
@@ -62,6 +66,8 @@ class BoxStatistics:
             else:
                 seen.append(label)
                 self._boxes.append((*box, area, height, width))
+        if not labels and self.empty is not None:
+            self.empty += 1
         self.objects_per_image[len(seen)] += 1
         self.classes.update(seen)
         self.images_with_class.update(set(seen))
@@ -93,6 +99,8 @@ class BoxStatistics:
         """Adds statistics as `to_json` gives them."""
         self._count()
         self.crowd += other["crowd"]
+        more = other.get("empty")
+        self.empty = None if self.empty is None or more is None else self.empty + more
         for name in ("objects_per_image", "classes", "images_with_class"):
             getattr(self, name).update({int(key): n for key, n in other[name].items()})
         for name, counts in self._histograms.items():
@@ -106,4 +114,4 @@ class BoxStatistics:
             for name in ("objects_per_image", "classes", "images_with_class")
         }
         histograms = {name: counts.tolist() for name, counts in self._histograms.items()}
-        return {"crowd": self.crowd, **counters, **histograms}
+        return {"crowd": self.crowd, "empty": self.empty, **counters, **histograms}

@@ -164,6 +164,19 @@ def read_dataset_info(directory: str | os.PathLike[str]) -> DatasetInfo:
         raise DataError(f"{path} is not a data set's manifest ({error!r}); {remedy}") from None
 
 
+def read_statistics(directory: str | os.PathLike[str]) -> dict[str, Any]:
+    """Reads the histograms of the boxes; see `BoxStatistics`.
+
+    Raises:
+      DataError: there are none, or they are damaged.
+    """
+    path = epath.Path(directory) / STATISTICS_FILE
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read ({error}); convert the data set again") from None
+
+
 def write_dataset_info(directory: str | os.PathLike[str], info: DatasetInfo) -> None:
     """Writes the manifest: under a temporary name, then renamed, so that it is whole or absent."""
     write_atomically(epath.Path(directory) / FILE_NAME, info.to_json() + "\n")

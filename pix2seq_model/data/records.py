@@ -18,8 +18,8 @@ Feature names are those of the TF Object Detection API, so that other tools read
 | image/object/id | int64 | annotation id |
 
 Objects are stored in a random order that follows from the data set's seed and the image's id.
-Only `parse_example` needs TensorFlow, and imports it when called: Beam's workers write records
-without it.
+Only `parse_example` and `has_objects` need TensorFlow, and import it when called: Beam's workers
+write records without it.
 """
 
 import dataclasses
@@ -144,6 +144,15 @@ def decode_example(serialized: bytes) -> dict[str, Any]:
         **{key: np.array(values(key), np.int64) for key in ("labels", "ids")},
         **{flag: np.array(values(flag), np.int64).astype(bool) for flag in _FLAGS},
     }
+
+
+def has_objects(serialized: Any) -> Any:
+    """Whether one serialized example has any object, crowds included: a scalar bool tensor."""
+    import tensorflow as tf
+
+    name, _ = _OF_OBJECTS["labels"]
+    labels = tf.io.parse_single_example(serialized, {name: tf.io.VarLenFeature(tf.int64)})[name]
+    return tf.size(labels.values) > 0
 
 
 def parse_example(serialized: Any) -> dict[str, Any]:

@@ -1,8 +1,10 @@
 """Training augmentation: scale jitter, one random crop, horizontal flip, padding.
 
 The published order is resize the whole image, crop, flip. Here the crop is chosen first, from the
-image's size alone, so that only its pixels are decoded and resized: the result is the same but
-for the crop's edges, which lie on whole pixels of the source instead of the resized image.
+image's size alone, so that only its pixels are decoded and resized. Of a "diagonal" crop, whose
+edges lie on whole pixels of the resized image, a few more are decoded and resized from where the
+crop begins: the result is the published one. One that lies "anywhere" has its edges on whole pixels
+of the source, which moves it by up to half of one.
 """
 
 from typing import NamedTuple
@@ -15,20 +17,26 @@ from pix2seq_model.input_pipeline.settings import Augmentation
 PADDING_GREY = 0.3
 # Uniform random numbers that `choose_window` takes: scale, two offsets, flip.
 NUM_DRAWS = 4
+# Pixels decoded around a crop whose edges lie between them: the one that the edge is blended with,
+# and one more, as the colours of a JPEG's outermost decoded pixels are not those of the whole.
+_MARGIN = 2.0
 
 
 class Window(NamedTuple):
     """The part of a source image that is seen, and how.
 
     Attributes:
-      offset: int32 (..., 2), its top and left edge in the source, pixels.
-      size: int32 (..., 2), its height and width in the source, pixels.
+      offset: int32 (..., 2), top and left edge in the source of what is decoded, pixels.
+      size: int32 (..., 2), its height and width, pixels.
+      seen_offset, seen_size: float32 (..., 2), the same of what is seen, which lies within.
       content_size: int32 (..., 2), height and width that it is resized to, pixels.
       flip: bool (...), mirrored left to right.
     """
 
     offset: tf.Tensor
     size: tf.Tensor
+    seen_offset: tf.Tensor
+    seen_size: tf.Tensor
     content_size: tf.Tensor
     flip: tf.Tensor
 
@@ -52,15 +60,30 @@ def choose_window(
     target_size = tf.constant(image_size, tf.float32)
     scale_range = augmentation.scale_max - augmentation.scale_min
     scale = augmentation.scale_min + scale_range * draws[0]
-    pixel_scale = tf.reduce_min(target_size / source_size) * scale
-    scaled_size = tf.maximum(tf.round(source_size * pixel_scale), 1.0)
-    content_size = tf.minimum(scaled_size, target_size)
-    size = tf.maximum(tf.round(content_size / scaled_size * source_size), 1.0)
-    free = source_size - size
-    offset = tf.minimum(tf.floor(draws[1:3] * (free + 1.0)), free)
+    if augmentation.crop == "diagonal":
+        # In the published order: rounding decides a pixel here and there.
+        pixel_scale = tf.reduce_min(scale * target_size / source_size)
+        scaled_size = tf.maximum(tf.floor(source_size * pixel_scale), 1.0)
+        content_size = tf.minimum(scaled_size, target_size)
+        stretch = scaled_size / source_size
+        seen_offset = tf.floor(draws[1] * (scaled_size - content_size)) / stretch
+        seen_size = content_size / stretch
+        offset = tf.maximum(tf.floor(seen_offset) - _MARGIN, 0.0)
+        end = tf.minimum(tf.math.ceil(seen_offset + seen_size) + _MARGIN, source_size)
+        size = end - offset
+    else:
+        pixel_scale = tf.reduce_min(target_size / source_size) * scale
+        scaled_size = tf.maximum(tf.round(source_size * pixel_scale), 1.0)
+        content_size = tf.minimum(scaled_size, target_size)
+        size = tf.maximum(tf.round(content_size / scaled_size * source_size), 1.0)
+        free = source_size - size
+        offset = tf.minimum(tf.floor(draws[1:3] * (free + 1.0)), free)
+        seen_offset, seen_size = offset, size
     return Window(
         offset=tf.cast(offset, tf.int32),
         size=tf.cast(size, tf.int32),
+        seen_offset=seen_offset,
+        seen_size=seen_size,
         content_size=tf.cast(content_size, tf.int32),
         flip=(draws[3] < 0.5) if augmentation.flip else tf.constant(False),
     )
@@ -87,12 +110,13 @@ def decode_window(encoded: tf.Tensor, window: Window, *, is_jpeg: tf.Tensor) -> 
     )
 
 
-def resize_window(pixels: tf.Tensor, window: Window) -> tf.Tensor:
-    """Resizes (bilinear, no antialias) and flips the pixels of a window.
+def resize_window(pixels: tf.Tensor, window: Window, *, augmentation: Augmentation) -> tf.Tensor:
+    """Resizes (bilinear, no antialias) and flips what is seen of the pixels of a window.
 
     Args:
       pixels: uint8 (height, width, 3) of window.size.
       window: how.
+      augmentation: that the window was chosen by.
 
     Returns:
       float32 (*window.content_size, 3) in [0, 1].
@@ -101,7 +125,23 @@ def resize_window(pixels: tf.Tensor, window: Window) -> tf.Tensor:
     # and an empty list of axes, which leaves the image as it is, cheaper than a branch.
     flip_axes = tf.ones([tf.cast(window.flip, tf.int32)], tf.int32)
     pixels = tf.reverse(pixels, flip_axes)
-    return tf.image.resize(pixels, window.content_size, method="bilinear") / 255.0
+    if augmentation.crop == "anywhere":
+        return tf.image.resize(pixels, window.content_size, method="bilinear") / 255.0
+    before = window.seen_offset - tf.cast(window.offset, tf.float32)
+    after = tf.cast(window.size, tf.float32) - before - window.seen_size
+    before = tf.where(tf.logical_and([False, True], window.flip), after, before)
+    stretch = tf.cast(window.content_size, tf.float32) / window.seen_size
+    return (
+        tf.raw_ops.ScaleAndTranslate(
+            images=pixels[tf.newaxis],
+            size=window.content_size,
+            scale=stretch,
+            translation=-before * stretch,
+            kernel_type="triangle",
+            antialias=False,
+        )[0]
+        / 255.0
+    )
 
 
 def boxes_in_window(
@@ -121,8 +161,8 @@ def boxes_in_window(
     source_size_B2 = tf.cast(source_size_B2, tf.float32)
     boxes_BM4 = move_box_yxyx_to_window(
         boxes_BM4,
-        offset=(tf.cast(window_B.offset, tf.float32) / source_size_B2)[:, tf.newaxis],
-        size=(tf.cast(window_B.size, tf.float32) / source_size_B2)[:, tf.newaxis],
+        offset=(window_B.seen_offset / source_size_B2)[:, tf.newaxis],
+        size=(window_B.seen_size / source_size_B2)[:, tf.newaxis],
         xp=tf,
     )
     boxes_BM4 = clip_box_yxyx(boxes_BM4, xp=tf)

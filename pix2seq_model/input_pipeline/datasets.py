@@ -44,6 +44,7 @@ def training_dataset(
     sequence: SequenceSettings,
     start_step: int = 0,
     shuffle_buffer: int = 2048,
+    drop_empty: bool = False,
     num_hosts: int = 1,
     host_index: int = 0,
     num_parallel_calls: int | None = None,
@@ -62,6 +63,7 @@ def training_dataset(
       start_step: the first batch returned is the one that an undisturbed run would see at this
         step, counted from 0.
       shuffle_buffer: examples, encoded.
+      drop_empty: leave out images without any object; those with crowds alone stay.
       num_hosts: hosts that share each batch; the batch is the same whatever their number. Every
         host reads all records and decodes its own share.
       host_index: which share of each batch to return, from 0.
@@ -91,6 +93,7 @@ def training_dataset(
         seed=stream_seed,
         shuffle_buffer=shuffle_buffer,
         start_position=start_step * batch_size,
+        drop_empty=drop_empty,
     )
     host_batch_size = batch_size // num_hosts
     if num_hosts > 1:
@@ -122,6 +125,7 @@ def training_image_ids(
     seed: int,
     shuffle_buffer: int,
     step: int,
+    drop_empty: bool = False,
 ) -> list[str]:
     """Ids of the images that `training_dataset`, with the same arguments, returns at a step."""
     stream = training_stream(
@@ -130,6 +134,7 @@ def training_image_ids(
         seed=_independent_seeds(seed, 3)[0],
         shuffle_buffer=shuffle_buffer,
         start_position=step * batch_size,
+        drop_empty=drop_empty,
     )
     examples = (parse_example(serialized) for _, serialized in stream.take(batch_size))
     return [example["image_id"].numpy().decode() for example in examples]
@@ -202,7 +207,7 @@ def _prepare_training_example(
         example["image_encoded"], window, is_jpeg=example["image_format"] == "jpeg"
     )
     return {
-        "image": augment.resize_window(pixels, window),
+        "image": augment.resize_window(pixels, window, augmentation=augmentation),
         "window": window,
         "source_size": source_size,
         "boxes": example["boxes"],

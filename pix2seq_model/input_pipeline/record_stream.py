@@ -10,7 +10,8 @@ import os
 import numpy as np
 import tensorflow as tf
 
-from pix2seq_model.data.manifest import check_shards, read_dataset_info
+from pix2seq_model.data.manifest import check_shards, read_dataset_info, read_statistics
+from pix2seq_model.data.records import has_objects
 from pix2seq_model.errors import DataError
 
 _SHARDS_READ_IN_TURN = 16
@@ -30,6 +31,7 @@ def training_stream(
     seed: int,
     shuffle_buffer: int,
     start_position: int = 0,
+    drop_empty: bool = False,
 ) -> tf.data.Dataset:
     """Endless examples of a split, entered at a position.
 
@@ -40,15 +42,19 @@ def training_stream(
       shuffle_buffer: examples held in memory, still encoded.
       start_position: number of examples to leave out. Whole passes are left out by arithmetic,
         the rest of a pass is read and thrown away.
+      drop_empty: leave out images without any object; those with crowds alone stay.
 
     Returns:
       Data set of (position int64, serialized string), position counting from `start_position`.
 
     Raises:
-      DataError: the folder, the split or a shard is missing, or the split is empty.
+      DataError: the folder, the split or a shard is missing, the split is empty, or nobody counted
+        the images to leave out.
     """
     info = read_dataset_info(examples_dir)
     num_examples = info.split(split).num_examples
+    if drop_empty:
+        num_examples -= _num_empty(examples_dir, split)
     if not num_examples:
         raise DataError(f"{examples_dir}: split {split!r} is empty; there is nothing to train on.")
     check_shards(examples_dir, info, splits=[split])
@@ -71,6 +77,8 @@ def training_stream(
             num_parallel_calls=min(cycle_length, num_processors()),
             deterministic=True,
         )
+        if drop_empty:
+            records = records.filter(has_objects)
         records = records.shuffle(
             min(shuffle_buffer, num_examples),
             seed=pass_seed[0],
@@ -80,3 +88,14 @@ def training_stream(
 
     records = tf.data.Dataset.range(start_pass, _END_OF_TIME).flat_map(one_pass)
     return records.enumerate(start_position)
+
+
+def _num_empty(examples_dir: str | os.PathLike[str], split: str) -> int:
+    """How many images of a split have no object: counted when they were converted."""
+    count = read_statistics(examples_dir).get(split, {}).get("empty")
+    if count is None:
+        raise DataError(
+            f"{examples_dir}: drop_empty_images=True needs the number of images without objects, "
+            "which an earlier version did not count: convert the data set again."
+        )
+    return count

@@ -13,11 +13,16 @@ RESIZES = ("antialias", "plain")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Augmentation:
-    """How the image is changed each time it is shown; the published settings by default.
+    """How the image is changed each time it is shown; all but `crop` published by default.
 
     Attributes:
       scale_min, scale_max: the image is resized so that it would just fit into the target times
         a factor drawn uniformly between these.
+      crop: where the part that is seen lies in an image that is larger than the target.
+        "anywhere": both its offsets are drawn, and every part is seen as often. "diagonal": one
+        number draws both, so that crops lie on the diagonal of the places they could take, and
+        the scaled size is cut to whole pixels instead of rounded. There is no reason for it but
+        that the published models were trained so.
       flip: mirror left to right half of the time.
 
     Raises:
@@ -26,6 +31,7 @@ class Augmentation:
 
     scale_min: float = setting(0.3, above=0)
     scale_max: float = setting(2.0, above=0)
+    crop: str = setting("anywhere", one_of=("anywhere", "diagonal"))
     flip: bool = True
 
     def __post_init__(self) -> None:

@@ -52,6 +52,8 @@ class ModelConfig:
       shared_embedding: the decoder's token embedding also produces the logits.
       output_bias: adds a bias to the logits.
       max_seq_len: number of the decoder's learned positions: prompt and tokens.
+      attention_initializer: of the projections of attention: "published", or "glorot", each a
+        plain matrix under Glorot's rule, which at the published sizes is 2 to 6 times as large.
       drop_path, drop_units, drop_attention: stochastic depth, dropout inside the MLPs,
         dropout of attention weights; all in training only.
 
@@ -78,6 +80,7 @@ class ModelConfig:
     shared_embedding: bool = True
     output_bias: bool = True
     max_seq_len: int = setting(512, at_least=1)
+    attention_initializer: str = setting("published", one_of=("published", "glorot"))
     drop_path: float = setting(0.1, at_least=0, below=1)
     drop_units: float = setting(0.1, at_least=0, below=1)
     drop_attention: float = setting(0.0, at_least=0, below=1)
@@ -135,7 +138,9 @@ class ModelConfig:
         """Which published architecture this is, whatever its image size; None if none."""
         for name in PUBLISHED_NAMES:
             published = ModelConfig.published(name, self.image_size)
-            rates = {field: getattr(published, field) for field in DROP_RATES}
-            if dataclasses.replace(self, **rates) == published:
+            in_training = {
+                field: getattr(published, field) for field in ("attention_initializer", *DROP_RATES)
+            }
+            if dataclasses.replace(self, **in_training) == published:
                 return name
         return None

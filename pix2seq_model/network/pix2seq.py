@@ -279,7 +279,8 @@ class TokenDecoder(keras.layers.Layer):
 
 def _layer_settings(config: ModelConfig, part: str) -> LayerSettings:
     sizes = {name: getattr(config, f"{name}_{part}") for name in ("dim", "mlp_dim", "num_heads")}
-    return LayerSettings(**sizes, **{name: getattr(config, name) for name in DROP_RATES})
+    shared = ("attention_initializer", *DROP_RATES)
+    return LayerSettings(**sizes, **{name: getattr(config, name) for name in shared})
 
 
 def _small_normal(seeds: random.Random) -> keras.initializers.Initializer:

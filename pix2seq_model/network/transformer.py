@@ -24,11 +24,14 @@ MASKED = -1e9  # added to the logits of positions that must not be seen
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LayerSettings:
-    """One layer of a transformer: sizes, and rates of dropping in training."""
+    """One layer of a transformer, as `ModelConfig` describes it: sizes, how its attention starts,
+    rates of dropping in training.
+    """
 
     dim: int
     mlp_dim: int
     num_heads: int
+    attention_initializer: str
     drop_path: float
     drop_units: float
     drop_attention: float
@@ -96,23 +99,18 @@ class Attention(keras.layers.Layer):
         dim = settings.dim
         self.num_heads, self.head_dim = settings.num_heads, dim // settings.num_heads
         inner = self.num_heads * self.head_dim
-        # Glorot's rule for one (dim, inner) projection, for those that lie next to each other in a
-        # matrix. The published network lets Keras take the width of its (width, heads, channels)
-        # kernels for a receptive field, which makes them several times smaller: at first attention
-        # then hardly counts next to the MLPs, and a small network trained from scratch is slow to
-        # look at the image at all.
-        limit = math.sqrt(6 / (dim + inner))
+        input_limit, output_limit = _initial_limits(settings)
 
-        def projection(parts: int, name: str) -> keras.layers.Dense:
+        def projection(units: int, limit: float, name: str) -> keras.layers.Dense:
             uniform = keras.initializers.RandomUniform(-limit, limit, seed=seeds.getrandbits(31))
-            return keras.layers.Dense(parts * inner, kernel_initializer=uniform, name=name)
+            return keras.layers.Dense(units, kernel_initializer=uniform, name=name)
 
         if cross:
-            self.query = projection(1, "query")
-            self.key_value = projection(2, "key_value")
+            self.query = projection(inner, input_limit, "query")
+            self.key_value = projection(2 * inner, input_limit, "key_value")
         else:
-            self.query_key_value = projection(3, "query_key_value")
-        self.output_projection = dense(dim, seeds, "output_projection")
+            self.query_key_value = projection(3 * inner, input_limit, "query_key_value")
+        self.output_projection = projection(dim, output_limit, "output_projection")
         self.dropout = dropout(settings.drop_attention, seeds)
         self._cross, self._inner = cross, inner
 
@@ -270,6 +268,21 @@ class DecoderLayer(keras.layers.Layer):
         x_BD = x_BD + residual
         x_BD = x_BD + self.cross_attention.cross_step(self.cross_norm(x_BD), cross_kv_cache)
         return self.mlp(x_BD), kv_cache
+
+
+def _initial_limits(settings: LayerSettings) -> tuple[float, float]:
+    """Glorot's sqrt(6 / (fan in + fan out)) for one input projection, and for the output's.
+
+    The published network leaves the shapes of its kernels to Keras, which takes the width of
+    (width, heads, channels), and the heads of (heads, channels, width), for a convolution's
+    receptive field: fans that many times as large. Attention then starts out weak next to the MLPs.
+    """
+    dim, heads = settings.dim, settings.num_heads
+    channels = dim // heads
+    if settings.attention_initializer == "glorot":
+        limit = math.sqrt(6 / (dim + heads * channels))
+        return limit, limit
+    return math.sqrt(6 / (dim * (heads + channels))), math.sqrt(6 / (heads * (channels + dim)))
 
 
 def _softmax(logits):

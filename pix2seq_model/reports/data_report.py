@@ -4,7 +4,6 @@ Made from the manifest, the histograms that the conversion counted, and a few re
 images that are shown are read, so a report on millions takes seconds.
 """
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,8 +14,7 @@ from etils import epath
 from pix2seq_model.atomic_write import write_atomically
 from pix2seq_model.data import box_statistics
 from pix2seq_model.data.defects import EXPLANATIONS
-from pix2seq_model.data.manifest import STATISTICS_FILE, DatasetInfo, read_dataset_info
-from pix2seq_model.errors import DataError
+from pix2seq_model.data.manifest import DatasetInfo, read_dataset_info, read_statistics
 from pix2seq_model.reports import charts
 from pix2seq_model.reports.data_pictures import defect_examples, sample_pictures
 from pix2seq_model.reports.html import render_page
@@ -25,14 +23,6 @@ from pix2seq_model.tokens.vocabulary import TOKENS_PER_OBJECT
 FILE_NAME = "data_report.html"
 SEQUENCE_LIMIT = 100
 _NUM_PICTURES, _EXAMPLES_OF_A_RULE = 12, 3
-
-
-def _read_statistics(directory: str) -> dict[str, Any]:
-    path = epath.Path(directory) / STATISTICS_FILE
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read ({error}); convert the data set again") from None
 
 
 def _objects_chart(per_image: Mapping[int, int], split: str) -> str:
@@ -204,7 +194,7 @@ def render_data_report(directory: str | os.PathLike[str]) -> str:
     """
     folder = os.fspath(directory)
     info = read_dataset_info(folder)
-    statistics = _read_statistics(folder)
+    statistics = read_statistics(folder)
     splits = []
     for name, split in info.splits.items():
         counted = statistics[name]

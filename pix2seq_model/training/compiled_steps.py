@@ -17,7 +17,7 @@ from pix2seq_model.training.training_step import TrainingStep
 _OUTSIDE_THE_STEP = (
     *("augmentation", "sequence", "split", "shuffle_buffer", "max_skipped_batches"),
     *("steps_per_log", "checkpoint_every_steps", "checkpoint_every_minutes", "keep_checkpoints"),
-    *("evaluate_every_steps", "evaluate_images", "keep_best"),
+    *("evaluate_every_steps", "evaluate_images", "keep_best", "drop_empty_images"),
 )
 
 

@@ -62,6 +62,7 @@ class TrainingJob:
             num_hosts=self.replicas.num_processes,
             host_index=self.replicas.process_index,
             shuffle_buffer=settings.shuffle_buffer,
+            drop_empty=settings.drop_empty_images,
             start_step=start_step,
         )
 
@@ -74,5 +75,6 @@ class TrainingJob:
             batch_size=settings.images_per_batch,
             seed=self.run.seed,
             shuffle_buffer=settings.shuffle_buffer,
+            drop_empty=settings.drop_empty_images,
             step=batch,
         )

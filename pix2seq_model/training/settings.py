@@ -58,6 +58,8 @@ class StageSettings:
       evaluate_images: how many images these take.
       keep_best: the weights of the best of these evaluations instead of the last.
       shuffle_buffer: examples that the order of the input is drawn from.
+      drop_empty_images: leaves out images without annotations, as published; those with crowds
+        alone stay. Evaluation has all.
       augmentation: of the images.
       sequence: of the objects.
 
@@ -92,6 +94,7 @@ class StageSettings:
     evaluate_images: int = setting(64, at_least=1)
     keep_best: bool = False
     shuffle_buffer: int = setting(2048, at_least=1)
+    drop_empty_images: bool = False
     augmentation: Augmentation = dataclasses.field(default_factory=Augmentation)
     sequence: SequenceSettings = dataclasses.field(default_factory=SequenceSettings)
 

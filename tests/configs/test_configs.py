@@ -25,6 +25,23 @@ def test_published_recipes_are_arguments(backbone, size):
 
 
 @pytest.mark.parametrize(
+    ("name", "published"),
+    [
+        ("configs/full.py", True),
+        ("configs/objects365_pretrain.py", True),
+        ("configs/demo.py", False),
+        ("configs/overfit.py", False),
+    ],
+)
+def test_published_configs_alone_train_as_published(name, published):
+    config = load_config(name)
+    for stage in enabled_stages(config):
+        assert config[stage].augmentation.crop == ("diagonal" if published else "anywhere")
+        assert config[stage].drop_empty_images == published
+    assert config.model.attention_initializer == ("published" if published else "glorot")
+
+
+@pytest.mark.parametrize(
     ("name", "stages"),
     [
         ("configs/demo.py", ("pretrain", "finetune")),

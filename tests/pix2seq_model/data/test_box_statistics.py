@@ -27,6 +27,7 @@ def test_counts():
     assert counted["classes"] == {"3": 2, "7": 1}
     assert counted["images_with_class"] == {"3": 1, "7": 1}
     assert counted["crowd"] == 1
+    assert counted["empty"] == 1  # The one with a crowd alone is not.
     assert counted["areas"] == [1, 1, 1]
     assert sum(counted["sides"]) == 4
     sizes, aspects = np.array(counted["sizes"]), np.array(counted["aspects"])
@@ -44,3 +45,6 @@ def test_parts_add_up_to_the_whole():
     for part in (IMAGES[:1], IMAGES[1:]):
         whole.add(statistics(part).to_json())
     assert whole.to_json() == statistics(IMAGES).to_json()
+    # Of a part that an earlier version counted.
+    whole.add({**statistics(IMAGES).to_json(), "empty": None})
+    assert whole.to_json()["empty"] is None

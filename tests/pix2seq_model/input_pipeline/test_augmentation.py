@@ -1,8 +1,11 @@
+import json
+
 import numpy as np
 import pytest
 import tensorflow as tf
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from scipy.stats import ks_2samp
 
 from pix2seq_model.input_pipeline.augmentation import (
     Window,
@@ -12,6 +15,7 @@ from pix2seq_model.input_pipeline.augmentation import (
     resize_window,
 )
 from pix2seq_model.input_pipeline.settings import Augmentation
+from tests.fixtures import reference
 from tests.fixtures.records import encode_image, smooth_image
 from tests.fixtures.shared_material import SHARED, needs_shared
 
@@ -20,6 +24,8 @@ def window(offset, size, content_size=None, *, flip=False):
     return Window(
         offset=tf.constant(offset),
         size=tf.constant(size),
+        seen_offset=tf.constant(offset, tf.float32),
+        seen_size=tf.constant(size, tf.float32),
         content_size=tf.constant(size if content_size is None else content_size),
         flip=tf.constant(flip),
     )
@@ -32,7 +38,8 @@ def chosen(source_size, draws, image_size, **augmentation):
         image_size=image_size,
         augmentation=Augmentation(**augmentation),
     )
-    return [part.numpy().tolist() for part in result]
+    seen = (result.offset, result.size, result.content_size, result.flip)
+    return [part.numpy().tolist() for part in seen]
 
 
 def test_scale_one_shows_the_whole_image_as_large_as_it_fits():
@@ -68,11 +75,12 @@ unit = st.floats(0, 1, width=32, exclude_max=True)
     image_size=st.tuples(st.integers(8, 700), st.integers(8, 700)),
     draws=st.tuples(*[unit] * 4),
     scales=st.tuples(st.floats(0.1, 3.0), st.floats(0.1, 3.0)).map(sorted),
+    crop=st.sampled_from(["anywhere", "diagonal"]),
 )
-def test_any_window_lies_in_its_image(source_size, image_size, draws, scales):
+def test_any_window_lies_in_its_image(source_size, image_size, draws, scales, crop):
     offset, size, content_size, _ = map(
         np.array,
-        chosen(source_size, draws, image_size, scale_min=scales[0], scale_max=scales[1]),
+        chosen(source_size, draws, image_size, scale_min=scales[0], scale_max=scales[1], crop=crop),
     )
     assert (offset >= 0).all()
     assert (size >= 1).all()
@@ -80,7 +88,7 @@ def test_any_window_lies_in_its_image(source_size, image_size, draws, scales):
     assert (content_size >= 1).all()
     assert (content_size <= image_size).all()
     # The aspect is kept, as far as whole pixels let it be.
-    assume((content_size > 20).all() and (size > 20).all())
+    assume(crop == "anywhere" and (content_size > 20).all() and (size > 20).all())
     stretch = content_size / size
     assert 0.94 < stretch[0] / stretch[1] < 1.06
 
@@ -94,7 +102,7 @@ def test_scales_are_uniform_and_offsets_reach_both_ends():
 
     number = 1000
     windows = [choose(draws) for draws in tf.random.stateless_uniform([number, 4], seed=[1, 2])]
-    offset, size, content_size, flip = (np.array(part) for part in zip(*windows))
+    offset, size, _, _, content_size, flip = (np.array(part) for part in zip(*windows))
     # Below 1 the content is as large as the scale says: 0.3 .. 1 is 7/17 of 0.3 .. 2.
     is_smaller = content_size[:, 0] < 1000
     np.testing.assert_allclose(is_smaller.mean(), 7 / 17, atol=0.05)
@@ -118,6 +126,7 @@ def test_pixels_and_boxes_move_together(flip):
     image = resize_window(
         decode_window(tf.constant(encode_image(pixels, "png")), seen, is_jpeg=tf.constant(False)),
         seen,
+        augmentation=Augmentation(),
     )
     boxes = boxes_in_window(
         tf.constant([[[20 / 60, 30 / 80, 40 / 60, 70 / 80]]], tf.float32),
@@ -156,9 +165,9 @@ def test_a_decoded_window_is_a_crop_of_the_decoded_image(mode, image_format):
 
 def resized_and_cropped(whole, seen):
     """The published way: resize the whole image, then crop; to the nearest whole pixel."""
-    stretch = seen.content_size.numpy() / seen.size.numpy()
+    stretch = seen.content_size.numpy() / seen.seen_size.numpy()
     scaled = np.round(np.array(whole.shape[:2]) * stretch).astype(int)
-    top, left = np.round(seen.offset.numpy() * scaled / whole.shape[:2]).astype(int)
+    top, left = np.round(seen.seen_offset.numpy() * scaled / whole.shape[:2]).astype(int)
     resized = tf.image.resize(whole, scaled, method="bilinear") / 255.0
     height, width = seen.content_size.numpy()
     return resized[top : top + height, left : left + width]
@@ -176,7 +185,8 @@ def test_cropping_first_equals_resizing_first_on_photographs():
             image_size=(320, 320),
             augmentation=Augmentation(),
         )
-        image = resize_window(decode_window(encoded, seen, is_jpeg=tf.constant(True)), seen)
+        pixels = decode_window(encoded, seen, is_jpeg=tf.constant(True))
+        image = resize_window(pixels, seen, augmentation=Augmentation())
         expected = resized_and_cropped(whole, seen)
         assert image.shape == expected.shape
         errors.append(np.abs(image - expected).mean())
@@ -187,11 +197,139 @@ def test_cropping_first_equals_resizing_first_on_photographs():
 
 
 def test_cropping_first_is_exact_where_the_edges_meet_whole_pixels():
-    pixels = smooth_image(64, 96)
+    whole = smooth_image(64, 96)
     seen = window([16, 32], [32, 48], [64, 96])
-    encoded = tf.constant(encode_image(pixels, "png"))
-    image = resize_window(decode_window(encoded, seen, is_jpeg=tf.constant(False)), seen)
-    expected = resized_and_cropped(tf.constant(pixels), seen)
+    encoded = tf.constant(encode_image(whole, "png"))
+    pixels = decode_window(encoded, seen, is_jpeg=tf.constant(False))
+    image = resize_window(pixels, seen, augmentation=Augmentation())
+    expected = resized_and_cropped(tf.constant(whole), seen)
     # But for the outermost pixels, which the published order blends with what was cut off.
     np.testing.assert_allclose(image[1:-1, 1:-1], expected[1:-1, 1:-1], atol=1e-6)
     np.testing.assert_allclose(image, expected, atol=0.02)
+
+
+# ---- The published crop, held against recorded samples and images. -------------------------------
+
+
+def published_window(case, geometry, **changes):
+    """The window of a recorded case: the draw that gives its offsets."""
+    source_size = geometry[f"source_{case}"].shape[:2]
+    image_size = tuple(geometry["target_size"][case].tolist())
+    scale, flip = float(geometry["scale"][case]), geometry["flip"][case]
+    free = np.maximum(geometry["scaled_size"][case] - image_size, 0)
+    axis = free.argmax()
+    draw = (geometry["crop_offset"][case][axis] + 0.5) / max(free[axis], 1)
+    return choose_window(
+        tf.constant(source_size),
+        tf.constant([0.5, draw, draw, 0.25 if flip else 0.75], tf.float32),
+        image_size=image_size,
+        augmentation=Augmentation(scale_min=scale, scale_max=scale, crop="diagonal"),
+    )
+
+
+@pytest.mark.parametrize("case", range(6))
+def test_the_published_pixels_and_boxes(case):
+    geometry = reference.arrays("input/geometry")
+    seen = published_window(case, geometry)
+    source = tf.constant(geometry[f"source_{case}"])
+    np.testing.assert_array_equal(seen.content_size, geometry["crop_size"][case])
+    stretch = seen.content_size.numpy() / seen.seen_size.numpy()
+    np.testing.assert_allclose(seen.seen_offset * stretch, geometry["crop_offset"][case], atol=1e-4)
+    np.testing.assert_allclose(source.shape[:2] * stretch, geometry["scaled_size"][case], rtol=1e-6)
+
+    encoded = tf.constant(encode_image(source.numpy(), "png"))
+    pixels = decode_window(encoded, seen, is_jpeg=tf.constant(False))
+    image = resize_window(pixels, seen, augmentation=Augmentation(crop="diagonal"))
+    height, width = seen.content_size.numpy()
+    expected = geometry[f"image_{case}"]
+    np.testing.assert_allclose(image, expected[:height, :width], atol=1e-5)
+    assert (expected[height:] == np.float32(0.3)).all()
+    assert (expected[:, width:] == np.float32(0.3)).all()
+
+    boxes = boxes_in_window(
+        tf.constant(geometry[f"boxes_{case}"])[tf.newaxis],
+        Window(*(part[tf.newaxis] for part in seen)),
+        source_size_B2=tf.constant([source.shape[:2]]),
+    )
+    np.testing.assert_allclose(boxes[0], geometry[f"boxes_in_crop_{case}"], atol=1e-6)
+
+
+@needs_shared
+def test_the_published_pixels_of_photographs():
+    augmentation = Augmentation(crop="diagonal")
+    for index, path in enumerate(sorted((SHARED / "coco_sample/images/val2017").iterdir())):
+        encoded = tf.io.read_file(str(path))
+        whole = tf.io.decode_jpeg(encoded, channels=3)
+        seen = choose_window(
+            tf.shape(whole)[:2],
+            tf.constant([0.15 * (index + 1), 0.4, 0.6, 0.1 + 0.8 * (index % 2)]),
+            image_size=(320, 320),
+            augmentation=augmentation,
+        )
+        pixels = decode_window(encoded, seen, is_jpeg=tf.constant(True))
+        image = resize_window(pixels, seen, augmentation=augmentation)
+        expected = resized_and_cropped(whole, seen)
+        expected = expected[:, ::-1] if seen.flip else expected
+        # The places of the samples are rounded to float32: some 1e-4 of a pixel.
+        np.testing.assert_allclose(image, expected, atol=2e-4)
+
+
+def windows(source_size, image_size, *, number, **augmentation):
+    """What is drawn: scaled sizes, crop offsets in the scaled image, flips."""
+
+    @tf.function
+    def draw():
+        draws = tf.random.stateless_uniform([number, 4], seed=[3, 1])
+        return tf.vectorized_map(
+            lambda row: choose_window(
+                tf.constant(source_size),
+                row,
+                image_size=image_size,
+                augmentation=Augmentation(**augmentation),
+            ),
+            draws,
+        )
+
+    seen = draw()
+    stretch = seen.content_size.numpy() / seen.seen_size.numpy()
+    scaled_size, offset = stretch * source_size, stretch * seen.seen_offset.numpy()
+    return np.round(scaled_size), np.round(offset), seen.flip.numpy()
+
+
+def unlikely(name, *, crop):
+    """What of our crops does not look like the recorded ones, by source."""
+    config = json.loads((reference.REFERENCE / "input/config.json").read_text())
+    recorded, found = reference.arrays(f"input/{name}"), set()
+    image_size = tuple(config[name]["image_size"])
+    scales = {key: config[name][key] for key in ("scale_min", "scale_max")}
+    for index in np.unique(recorded["source"]):
+        rows = recorded["source"] == index
+        theirs = [recorded[key][rows] for key in ("scaled_size", "crop_offset", "flip")]
+        source_size = config["sources"][index]["size"]
+        ours = windows(source_size, image_size, number=20_000, crop=crop, **scales)
+        for what, values in features(*ours, image_size).items():
+            if ks_2samp(values, features(*theirs, image_size)[what]).pvalue < 1e-3:
+                found.add((int(index), what))
+    return found
+
+
+def features(scaled_size, offset, flip, image_size):
+    """Numbers of each sample, the last one of those that can move along both axes."""
+    free = scaled_size - image_size
+    moves = (free > 20).all(axis=1)
+    share = offset[moves] / free[moves]
+    named = {"scaled size": scaled_size, "offset": offset}
+    marginals = {f"{name} {axis}": named[name][:, axis] for name in named for axis in range(2)}
+    return marginals | {"flip": flip} | ({"joint": share[:, 0] - share[:, 1]} if any(moves) else {})
+
+
+@pytest.mark.parametrize("name", ["samples", "samples_narrow"])
+def test_crops_are_drawn_as_published(name):
+    assert unlikely(name, crop="diagonal") == set()
+
+
+def test_independent_offsets_are_noticed():
+    # By themselves they look the same.
+    found = unlikely("samples", crop="anywhere")
+    assert found
+    assert {what for _, what in found} == {"joint"}

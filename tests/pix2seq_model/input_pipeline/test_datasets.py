@@ -1,9 +1,12 @@
 import itertools
+import json
+import shutil
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from pix2seq_model.data.manifest import STATISTICS_FILE
 from pix2seq_model.errors import ConfigError, DataError
 from pix2seq_model.input_pipeline.datasets import (
     evaluation_dataset,
@@ -184,6 +187,49 @@ def test_images_without_objects_are_trained_on(tmp_path):
     assert weights.sum() == 2 * 6
 
 
+@pytest.fixture(scope="module")
+def with_empty_images(tmp_path_factory):
+    """Twelve images, every third without objects, and one with a crowd alone."""
+    box = (0.0, 0.0, 1.0, 1.0)
+    examples = [
+        example(f"{number}", [(box, 1)] if number % 3 else [], crowd=[0] if number == 4 else [])
+        for number in range(12)
+    ]
+    folder = write_examples(tmp_path_factory.mktemp("examples"), examples)
+    (folder / STATISTICS_FILE).write_text(json.dumps({"train": {"empty": 4}}))
+    return folder
+
+
+def test_images_without_annotations_can_be_left_out(with_empty_images):
+    where = {"split": "train", "batch_size": 4, "seed": 5, "shuffle_buffer": 8, "drop_empty": True}
+    shown = [training_image_ids(with_empty_images, step=step, **where) for step in range(6)]
+    # Eight are left, two batches to a pass.
+    passes = [shown[step] + shown[step + 1] for step in (0, 2, 4)]
+    kept = [str(number) for number in range(12) if number % 3]
+    assert [sorted(one, key=int) for one in passes] == [kept] * 3
+    # A crowd is not trained on, the others are; and whoever enters late sees what comes then.
+    whole = batches(with_empty_images, 6, shuffle_buffer=8, drop_empty=True)
+    for ids, (_, _, target, _) in zip(shown, whole, strict=True):
+        is_object = {id: (101 in row) for id, row in zip(ids, target.tolist(), strict=True)}
+        assert not is_object.pop("4", False)
+        # Whatever the crop shows: the one object covers the image.
+        assert all(is_object.values())
+    late = batches(with_empty_images, 3, shuffle_buffer=8, drop_empty=True, start_step=3)
+    assert_equal(late, whole[3:])
+
+
+def test_images_to_leave_out_must_have_been_counted(with_empty_images, folder, tmp_path):
+    with pytest.raises(DataError, match=r"statistics.json .*convert the data set again"):
+        batches(folder, 1, drop_empty=True)
+    old = shutil.copytree(with_empty_images, tmp_path / "old")
+    (old / STATISTICS_FILE).write_text(json.dumps({"train": {}}))
+    with pytest.raises(DataError, match=r"drop_empty_images=True .*convert"):
+        batches(old, 1, drop_empty=True)
+    (old / STATISTICS_FILE).write_text(json.dumps({"train": {"empty": 12}}))
+    with pytest.raises(DataError, match="nothing to train on"):
+        batches(old, 1, drop_empty=True)
+
+
 def test_a_batch_that_hosts_cannot_share_is_refused(folder):
     with pytest.raises(ConfigError, match=r"batch_size=4 .* num_hosts=3"):
         batches(folder, 1, num_hosts=3)
@@ -250,7 +296,8 @@ def test_evaluation_of_an_unknown_split_is_refused(folder):
 
 
 @needs_shared
-def test_photographs_and_their_boxes_survive_the_augmentation(tmp_path):
+@pytest.mark.parametrize("crop", ["anywhere", "diagonal"])
+def test_photographs_and_their_boxes_survive_the_augmentation(tmp_path, crop):
     """The colour under a box's centre is the same in the photograph and in the batch."""
     path = next((SHARED / "coco_sample/images/val2017").iterdir())
     pixels = tf.io.decode_jpeg(tf.io.read_file(str(path)), channels=3).numpy()
@@ -263,7 +310,12 @@ def test_photographs_and_their_boxes_survive_the_augmentation(tmp_path):
     sequence = {"max_objects": 1, "noise_objects": False}
     seen = 0
     for image, _, target, _ in batches(
-        folder, 12, batch_size=1, image_size=(96, 96), sequence=sequence
+        folder,
+        12,
+        batch_size=1,
+        image_size=(96, 96),
+        augmentation={"crop": crop},
+        sequence=sequence,
     ):
         if target[0, 4] == 0:
             continue

@@ -9,7 +9,13 @@ from keras import ops
 from pix2seq_model.network.transformer import MASKED, DecoderLayer, EncoderLayer, LayerSettings
 
 SETTINGS = LayerSettings(
-    dim=18, mlp_dim=36, num_heads=4, drop_path=0.0, drop_units=0.0, drop_attention=0.5
+    dim=18,
+    mlp_dim=36,
+    num_heads=4,
+    attention_initializer="glorot",
+    drop_path=0.0,
+    drop_units=0.0,
+    drop_attention=0.5,
 )
 LENGTH = 5
 

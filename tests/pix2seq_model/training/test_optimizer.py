@@ -84,20 +84,22 @@ def test_gradients_are_clipped_by_their_common_norm():
 
 def test_accumulated_batches_make_one_step_of_their_mean():
     kernel, bias = _variables()
+    optimizer = make_optimizer(_settings(accumulation_steps=2), [kernel, bias])
+    halves = [(gradient + sign, np.array([0.2])) for gradient in GRADIENTS for sign in (1, -1)]
+    _apply(optimizer, [kernel, bias], halves)
+    # Adam's bias correction counts steps too; if it counted batches, 0.725 would be 0.758.
+    np.testing.assert_allclose(kernel.numpy(), _adamw([[1], [-2]], GRADIENTS), rtol=1e-5)
+
+
+def test_the_optimizer_takes_the_rate_of_its_step():
+    kernel, bias = _variables()
     settings = _settings(accumulation_steps=3, steps=4, schedule="linear", end_factor=0.0)
     optimizer = make_optimizer(settings, [kernel, bias])
     rates = []
     for _ in range(2):
         _apply(optimizer, [kernel, bias], [(g, np.array([0.2])) for g in GRADIENTS])
         rates.append(float(optimizer.learning_rate))
-    mean = sum(GRADIENTS) / 3
-    first = _adamw([[1], [-2]], [mean], rate=0.1)
     assert rates == pytest.approx([0.075, 0.05])  # of the steps to come: 4 steps down to 0
-    assert not np.allclose(kernel.numpy(), first, rtol=1e-5)
-    kernel, bias = _variables()
-    optimizer = make_optimizer(settings, [kernel, bias])
-    _apply(optimizer, [kernel, bias], [(g, np.array([0.2])) for g in GRADIENTS])
-    np.testing.assert_allclose(kernel.numpy(), first, rtol=1e-5)
 
 
 @pytest.mark.parametrize("accumulation", [1, 2])
