@@ -14,6 +14,7 @@ _LONGEST_FIRST = (
     "pix2seq_model/training/test_train.py",
     "pipelines/test_run_pipeline.py",
     "pix2seq_model/test_reference_check.py",
+    "pix2seq_model/training/test_published_training.py",
     "pipelines/test_dataset_commands.py",
     "pipelines/vertex/test_job.py",
     "pipelines/vertex/test_job_settings.py",
