@@ -121,19 +121,6 @@ def test_logits_stay_float32_in_mixed_precision():
     np.testing.assert_allclose(numpy(logits), numpy(exact(inputs(exact))), atol=0.3)
 
 
-@pytest.mark.parametrize("backbone", [{}, RESNET], ids=["vit", "resnet"])
-def test_it_learns_a_batch_by_heart(backbone):
-    model = network(drop_path=0.0, drop_units=0.0, **backbone)
-    model.compile(
-        optimizer=keras.optimizers.Adam(3e-3),
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        jit_compile=keras.backend.backend() == "jax",
-    )
-    batch = inputs(model)
-    losses = [model.train_on_batch(batch, batch["tokens"]) for _ in range(30)]
-    assert losses[-1] < 0.7 * losses[0]
-
-
 def test_weights_survive_a_file(tmp_path):
     model = perturbed(network(**RESNET))
     model.save_weights(tmp_path / "model.weights.h5")
