@@ -146,7 +146,7 @@ def test_every_number_has_a_refusal():
     alike = ("model.", "pretrain.", "data.pretrain.")
     left = {name for name in numbers - {name for name, *_ in REFUSED} if not name.startswith(alike)}
     assert left == {
-        *("data.finetune.drop_reflected", "finetune.enabled"),
+        *("data.finetune.drop_reflected", "finetune.enabled", "finetune.drop_empty_images"),
         *("cloud.training.spot", "cloud.training.restart"),
     }
 
