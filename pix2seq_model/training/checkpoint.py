@@ -142,6 +142,21 @@ class CheckpointFolder:
             self._path(step).unlink(missing_ok=True)
         return path
 
+    def read(self, step: int) -> TrainingState:
+        """The checkpoint of one step.
+
+        Raises:
+          CheckpointError: it is not there or damaged.
+        """
+        try:
+            return _read(self._path(step))
+        except _DAMAGE as error:
+            raise CheckpointError(
+                f"The checkpoint of step {step}, {self._path(step)}, cannot be read "
+                f"({type(error).__name__}: {error}); there are those of the steps "
+                f"{', '.join(map(str, self.steps())) or 'none'}."
+            ) from error
+
     def restore(self, *, warn: Callable[[str], None]) -> TrainingState | None:
         """The latest checkpoint that can be read; None where there is none.
 
