@@ -13,6 +13,7 @@ import pytest
 from google.api_core.exceptions import ServiceUnavailable
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import aiplatform
+from google.cloud.aiplatform.utils import resource_manager_utils
 from google.cloud.dataflow_v1beta3 import JobState
 from rich.console import Console
 
@@ -31,13 +32,18 @@ OVERRIDES = ("cloud.service_account=trainer@p.iam.gserviceaccount.com",)
 def vertex(monkeypatch):
     with stand_in() as service:
         service.answers = {
-            "GET /storage/v1/b/bucket": (200, {"name": "bucket", "location": "EUROPE-WEST4"}),
+            "GET /storage/v1/b/bucket": (
+                200,
+                {"name": "bucket", "location": "EUROPE-WEST4", "projectNumber": "1"},
+            ),
             f"POST {JOBS}": lambda body: (
                 200,
                 {**body, "name": f"{JOBS[4:]}/run-1", "state": "PIPELINE_STATE_PENDING"},
             ),
         }
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", service.address)
+        # The client asks whose the bucket is, at an address that cannot be changed.
+        monkeypatch.setattr(resource_manager_utils, "get_project_number", lambda *_, **__: 1)
         aiplatform.init(
             project="p",
             location="europe-west4",
