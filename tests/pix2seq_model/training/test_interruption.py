@@ -10,7 +10,15 @@ from pix2seq_model.training.interruption import StopAgreement, StopRequest
 from pix2seq_model.training.replicas import Replicas
 
 
-def test_a_signal_is_noted_once_and_the_handlers_come_back():
+@pytest.fixture
+def python_handles_interrupts():
+    """A shell's background job inherits that Ctrl-C is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_a_signal_is_noted_once_and_the_handlers_come_back(python_handles_interrupts):
     before = signal.getsignal(signal.SIGINT)
     with StopRequest() as request:
         assert request.received is None
