@@ -1,14 +1,17 @@
 """Choosing the next token from logits: greedy, top-k and nucleus sampling.
 
 The randomness comes in as numbers in [0, 1) that the caller drew: the same numbers choose the same
-tokens, whatever the backend, the batch and the step they are used in.
+tokens, whatever the backend, the batch and the step they are used in. Only drawing them needs
+TensorFlow: greedy decoding on JAX does without.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import tensorflow as tf
 from keras import ops
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 _NEVER = -1e10
 
@@ -63,7 +66,7 @@ def sample(
     return ops.cast(ops.argmax(cumulative > target, axis=-1), "int32")
 
 
-def draw_uniform(seed: int, keys_B: Any, length: int) -> tf.Tensor:
+def draw_uniform(seed: int, keys_B: Any, length: int) -> "tf.Tensor":
     """The numbers that decide `length` tokens of each image.
 
     Those of an image follow from the seed and its key alone: neither its place nor its neighbours
@@ -78,6 +81,8 @@ def draw_uniform(seed: int, keys_B: Any, length: int) -> tf.Tensor:
     Returns:
       (B, length) float32 in [0, 1).
     """
+    import tensorflow as tf
+
     with tf.device("CPU"):
         return tf.map_fn(
             lambda key: tf.random.stateless_uniform(
