@@ -1,10 +1,22 @@
-"""What all tests share: the order of the files, and compilers that do not optimize."""
+"""What all tests share: the order of the files, and what makes compiling and starting cheap."""
 
 import os
+from pathlib import Path
 
 # Before anything imports TensorFlow or JAX, here or in a child. A test runs the code that it
-# compiles a few dozen times: optimizing it takes longer than it saves.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+# compiles a few dozen times: optimizing it takes longer than it saves. The processes of a machine
+# share its cores, and what JAX compiled in one of them serves the others.
+_ENVIRONMENT = {
+    "XLA_FLAGS": "--xla_backend_optimization_level=0",
+    "TF_NUM_INTRAOP_THREADS": "1",
+    "TF_NUM_INTEROP_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    "JAX_COMPILATION_CACHE_DIR": str(Path(__file__).parents[1] / ".pytest_cache/jax"),
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "0",
+}
+for _name, _value in _ENVIRONMENT.items():
+    os.environ.setdefault(_name, _value)
 
 # The files that take longest, first: a worker that meets one last leaves the other one idle.
 # (`make test` hands out whole files, in this order.)
@@ -19,7 +31,7 @@ _LONGEST_FIRST = (
     "pipelines/vertex/test_job.py",
     "pipelines/vertex/test_job_settings.py",
     "components/conversion/test_conversion.py",
-    "pix2seq_model/network/test_remat.py",
+    "pix2seq_model/training/test_loop.py",
     "pix2seq_model/network/test_pix2seq.py",
     "pix2seq_model/decoding/test_generate.py",
 )

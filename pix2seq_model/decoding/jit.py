@@ -21,7 +21,7 @@ def compiled(function: Callable[..., Any], network: keras.Model) -> Callable[...
     if backend == "tensorflow":
         import tensorflow as tf
 
-        return tf.function(function, jit_compile=True, reduce_retracing=False)
+        return tf.function(function, jit_compile=True, autograph=False, reduce_retracing=False)
     if backend == "jax":
         import jax
 

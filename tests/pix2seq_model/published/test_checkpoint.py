@@ -50,11 +50,16 @@ def copied(folder, tmp_path):
     return shutil.copytree(folder, tmp_path / "copy")
 
 
-@pytest.mark.parametrize("name", VARIANTS)
-def test_every_weight_comes_back(name, tmp_path):
-    original = network(seed=4, **VARIANTS[name])
-    published_layout.write(tmp_path, original)
-    loaded = load_published_checkpoint(str(tmp_path))
+@pytest.fixture(scope="module", params=VARIANTS)
+def variant(request, tmp_path_factory):
+    """A network of each kind, and the folder that it was written to."""
+    original = network(seed=4, **VARIANTS[request.param])
+    return original, published_layout.write(tmp_path_factory.mktemp("variant"), original)
+
+
+def test_every_weight_comes_back(variant):
+    original, folder = variant
+    loaded = load_published_checkpoint(str(folder))
     assert loaded.network.model_config == original.model_config
     assert loaded.network.vocabulary == original.vocabulary
     assert len(loaded.report.loaded) == len(original.weights)
@@ -65,17 +70,15 @@ def test_every_weight_comes_back(name, tmp_path):
         np.testing.assert_array_equal(ops.convert_to_numpy(ours), ops.convert_to_numpy(theirs))
 
 
-@pytest.mark.parametrize("name", VARIANTS)
-def test_what_the_config_lacks_is_read_off_the_checkpoint(name, tmp_path):
-    original = network(**VARIANTS[name])
-    published_layout.write(tmp_path, original)
-    config = config_of(tmp_path)
+def test_what_the_config_lacks_is_read_off_the_checkpoint(variant):
+    original, folder = variant
+    config = config_of(folder)
     # What no weight tells: the bridge without an MLP, the dilation, bins and image size.
     kept = {"image_size", "coord_vocab_shift", "resnet_variant", "dec_proj_mode"}
     config["model"] = {
         field: value for field, value in config["model"].items() if field in kept
     } | {"a_field_of_the_future": [1, 2]}
-    checkpoint = ObjectGraphCheckpoint(str(tmp_path))
+    checkpoint = ObjectGraphCheckpoint(str(folder))
     model_config, vocabulary = describe_architecture(config, checkpoint)
     assert model_config == original.model_config
     assert vocabulary == original.vocabulary
