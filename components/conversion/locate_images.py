@@ -6,8 +6,10 @@ stand on the wrong picture.
 """
 
 import collections
+import functools
+import itertools
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent import futures
 from operator import itemgetter
 from typing import NamedTuple
@@ -38,19 +40,22 @@ class _Files:
     def __init__(self, rows: Sequence[tuple[_Row, Found]], options: ConversionOptions):
         self._options = options
         self._first: dict[tuple[str, str], str] = {}
-        self._claims: dict[str, list[tuple[int, _Row]]] = collections.defaultdict(list)
+        # File to the names by which rows came to it, each with its surest rank and first row.
+        self._claims: dict[str, dict[str, tuple[int, _Row]]] = collections.defaultdict(dict)
         # Files of other sizes are other images: each video has a frame of this name.
         self._splits: dict[tuple[str, int], set[str]] = collections.defaultdict(set)
         for row, found in rows:
             self._first.setdefault((row.split, row.file_name), row.image_id)
             if found.location:
-                self._claims[self._address(row, found.location)].append((found.rank, row))
+                claims = self._claims[self._address(row, found.location)]
+                rank, first = claims.get(row.file_name, (found.rank, row))
+                claims[row.file_name] = max(rank, found.rank), first
                 self._splits[_base_name(row), found.location.size].add(row.split)
+        self._served = {file: _served(claims) for file, claims in self._claims.items()}
 
     def _address(self, row: _Row, location: Location) -> str:
         """The same for one file, if it is reached from several splits' folders as well."""
-        path = f"{self._options.splits[row.split].images}/{location.path}"
-        return path if "://" in path else os.path.abspath(path)
+        return os.path.normpath(f"{_root(self._options.splits[row.split].images)}/{location.path}")
 
     def refusal(self, row: _Row, found: Found) -> tuple[str, str] | None:
         """Rule and detail of why the row gets no file; None if it gets the one found."""
@@ -60,18 +65,16 @@ class _Files:
             return "image_duplicate_file", f"{row.file_name} is image {kept} already"
         if not found.location:
             return found.rule, found.detail
-        claims = self._claims[self._address(row, found.location)]
-        best = max(rank for rank, _ in claims)
-        names = {other.file_name for rank, other in claims if rank == best}
-        if {other.file_name for _, other in claims} == {row.file_name}:
-            return None  # One image, in one split or in several.
-        if names == {row.file_name} and found.rank == best > PARTIAL:
+        address = self._address(row, found.location)
+        # One image may have rows in several splits.
+        if row.file_name == self._served[address]:
             return None
-        others = [other for _, other in claims if other.file_name != row.file_name]
-        listed = ", ".join(
+        others = (
             f"{other.file_name} ({other.split} image {other.image_id})"
-            for other in others[:_ROWS_NAMED]
+            for _, other in self._claims[address].values()
+            if other.file_name != row.file_name
         )
+        listed = ", ".join(itertools.islice(others, _ROWS_NAMED))
         return (
             "image_ambiguous",
             f"{row.file_name} would be {found.location.path}, to which {listed} comes too",
@@ -85,6 +88,18 @@ class _Files:
             detail = f"{row.file_name} is in {', '.join(splits)} too"
             changes.append(("image_in_several_splits", detail))
         return changes
+
+
+def _served(claims: Mapping[str, tuple[int, _Row]]) -> str | None:
+    """The name whose rows get the file; None if that is not certain."""
+    best = max(rank for rank, _ in claims.values())
+    names = [name for name, (rank, _) in claims.items() if rank == best]
+    return names[0] if len(claims) == 1 or (len(names) == 1 and best > PARTIAL) else None
+
+
+@functools.lru_cache
+def _root(images: str) -> str:
+    return images if "://" in images else os.path.realpath(images)
 
 
 def _base_name(row: _Row) -> str:

@@ -3,7 +3,8 @@
 Names are compared without regard to upper and lower case, percent-encoding, Unicode's normal forms
 and the direction of slashes. Of a path that belongs to another machine, and of a URL, the end
 counts. Nothing is guessed: a file in a folder that the row does not name is taken only if that
-folder says nothing (`images`, `train2017`), and never out of another split's folder.
+folder says nothing (`images`, `train2017`), or if the row names none and no other file has its
+name; and never out of another split's folder.
 """
 
 import array
@@ -33,6 +34,7 @@ _SAYS_NOTHING = re.compile(
     r"|train(?:ing)?|val(?:id(?:ation)?)?|test(?:ing)?)[-_ ]?)+(?:20\d\d)?|patch\d+|v\d",
     re.IGNORECASE,
 )
+_NO_PHOTOGRAPHS = re.compile(r"(?:^|[^a-z])(?:mask|label|seg|thumb|depth|annot)", re.IGNORECASE)
 _SEPARATORS = re.compile(r"[\W_]+")
 _NO_IMAGES = (".txt", ".xml", ".json", ".csv", ".yaml")
 _SHOWN = 3
@@ -158,29 +160,31 @@ def _roles(folders: Iterable[str]) -> set[str]:
     return {_ROLES.get(word.lower(), word.lower()) for word in words}
 
 
-def _may_serve(
-    dropped: Sequence[str],
-    above: Sequence[str],
-    *,
-    top: Sequence[str],
-    split: str,
-    splits: Collection[str],
+def _is_of_another(
+    dropped: Sequence[str], above: Sequence[str], *, split: str, splits: Collection[str]
 ) -> bool:
-    """Whether a file can be the row's.
+    """Whether a file lies in the folder of another split or patch than the row.
 
     Args:
       dropped: Folders of the row that the file is not in.
       above: Folders of the file that the row does not name.
-      top: Those that all files of the store are in.
       split, splits: The row's, and all of the conversion.
     """
-    asked, there = _roles(dropped), _roles(above)
-    ours = _roles([split])
+    asked, there, ours = _roles(dropped), _roles(above), _roles([split])
     if not asked & _SPLITS and there & (_roles(splits) - ours) and not there & ours:
-        return False
-    for of_kind in (_SPLITS.intersection, lambda roles: set(filter(_PATCH.fullmatch, roles))):
-        if of_kind(asked) and of_kind(there) and not of_kind(asked) & of_kind(there):
-            return False
+        return True
+    of_splits = asked & _SPLITS, there & _SPLITS
+    of_patches = [set(filter(_PATCH.fullmatch, roles)) for roles in (asked, there)]
+    return any(a and b and a.isdisjoint(b) for a, b in (of_splits, of_patches))
+
+
+def _says_nothing(dropped: Sequence[str], above: Sequence[str], *, top: Sequence[str]) -> bool:
+    """Whether only one of row and file, or none, names a folder that means something.
+
+    Args:
+      dropped, above: See `_is_of_another`.
+      top: Folders that all files of the store are in; they mean something to a row that does.
+    """
     if all(map(_SAYS_NOTHING.fullmatch, dropped)):
         above = above[len(top) :]
     return all(map(_SAYS_NOTHING.fullmatch, above))
@@ -213,15 +217,18 @@ def match_name(
     # The parent folder as well at first: thousands of videos each have a frame of this base name.
     for depth in range(min(len(parts), 2), 0, -1):
         like = names.like(parts[-depth:])
-        for path in like:
-            if (length := common(path)) >= depth and _may_serve(
-                parts[:-length],
-                _split(path)[:-length],
-                top=names.top,
-                split=split,
-                splits=splits,
-            ):
-                fitting[path] = length
+        same = {path: length for path in like if (length := common(path)) >= depth}
+        for path, length in same.items():
+            folders = parts[:-length], _split(path)[:-length]
+            if not _is_of_another(*folders, split=split, splits=splits):
+                if _says_nothing(*folders, top=names.top):
+                    fitting[path] = length
+                elif len(same) == len(parts) == 1 and not _NO_PHOTOGRAPHS.search(
+                    "/".join(folders[1])
+                ):
+                    # Neither the row nor another file says that it is not this one.
+                    detail = f"{file_name} is {path}"
+                    return NameMatch(path, PARTIAL, "image_name_differs", detail)
         if fitting:
             break
     if not fitting:

@@ -1,7 +1,7 @@
 """Reading images in place: from a folder or from a zip archive, local or on `gs://`.
 
-An image is looked for as its `file_name`, then as `patchN/basename` (Objects365), and only where
-that is not there among the names of all files, which each process then lists once.
+An image is looked for as its `file_name`, Objects365's also as `patchN/basename` and as `basename`,
+and only where it is not there among the names of all files, which each process then lists once.
 """
 
 import abc
@@ -109,8 +109,10 @@ class ImageStore(abc.ABC):
 def _usual_paths(file_name: str) -> list[str]:
     if file_name.startswith("/") or "://" in file_name or ".." in file_name.split("/"):
         return []
-    patch = _PATCH.search(file_name)
-    return [file_name, *([f"{patch[1]}/{posixpath.basename(file_name)}"] if patch else [])]
+    if not (patch := _PATCH.search(file_name)):
+        return [file_name]
+    name = posixpath.basename(file_name)
+    return [file_name, f"{patch[1]}/{name}", name]
 
 
 def _open_for_ranges(path: str) -> BinaryIO:

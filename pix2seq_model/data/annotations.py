@@ -178,8 +178,9 @@ def parse_image_row(raw: Any, ordinal: int) -> ImageRow:
     if not isinstance(raw, dict):
         return ImageRow(ordinal, "", "", 0, 0, f"the row is {raw!r:.80}, not an object")
     image_id = id_text(raw.get("id"))
-    # LVIS has no file names.
-    file_name = raw.get("coco_url") if raw.get("file_name") is None else raw["file_name"]
+    file_name = raw.get("file_name")
+    if file_name in (None, ""):  # As in LVIS.
+        file_name = raw.get("coco_url", file_name)
     height, width = _pixels(raw.get("height")), _pixels(raw.get("width"))
     problem = ""
     if not image_id:

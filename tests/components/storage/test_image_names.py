@@ -59,6 +59,7 @@ def test_parts(file_name, parts):
         ("/home/me/data/a.jpg", "a.jpg"),
         ("/home/me/train/a.jpg", "images/train/a.jpg"),
         ("http://images.cocodataset.org/train2017/a.jpg", "train2017/a.jpg"),
+        ("a.jpg", "site1/a.jpg"),
     ],
 )
 def test_other_spellings(file_name, path):
@@ -104,6 +105,12 @@ def test_spelled_as_in_the_file(file_name, paths, rank):
             ["x/images/a.jpg", "x/data/a.jpg"],
             "image_ambiguous",
             "x/data/a.jpg or x/images",
+        ),
+        (
+            "a.jpg",
+            ["site1/a.jpg", "site2/a.jpg"],
+            "image_missing",
+            "is site1/a.jpg and site2/a.jpg",
         ),
         ("nothing.jpg", ["a.jpg"], "image_missing", "nothing.jpg"),
         ("nothing.jpg", [], "image_missing", "nothing.jpg"),
