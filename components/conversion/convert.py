@@ -16,9 +16,9 @@ from typing import Any
 import apache_beam as beam
 import orjson
 
-from components.conversion.find_repeats import FindRepeats
 from components.conversion.finish import finish_conversion
 from components.conversion.join_images import JoinImages
+from components.conversion.locate_images import LocateImages
 from components.conversion.options import ConversionOptions
 from components.conversion.plan_shards import AssignShards, write_plan
 from components.conversion.prepare import prepare_conversion
@@ -53,8 +53,8 @@ def ConvertDataset(  # noqa: N802
     """
     output = output.rstrip("/")
     read = pbegin | "ReadAnnotations" >> ReadAnnotations(options)
-    repeats = read.names | "FindRepeats" >> FindRepeats(options.seed)
-    rows = (read.rows, repeats) | "AllRows" >> beam.Flatten()
+    found = read.names | "LocateImages" >> LocateImages(options)
+    rows = (read.rows, found) | "AllRows" >> beam.Flatten()
     joined = rows | "JoinImages" >> JoinImages(options)
     plan = pbegin | "PlanShards" >> Once(
         write_plan, output, options, reports=read.reports, sizes=joined.sizes

@@ -7,6 +7,7 @@ from typing import Any
 from components.conversion.batches import owner
 from components.conversion.join_images import JoinedImage
 from components.conversion.options import ConversionOptions
+from components.storage.image_names import plain_name
 from components.storage.image_store import READING_ERRORS, ImageStore, read_with_retries
 from pix2seq_model.data.annotations import AnnotationRow, ImageRow
 from pix2seq_model.data.box_statistics import BoxStatistics
@@ -50,12 +51,10 @@ def _load(
     row: ImageRow, image: JoinedImage, store: ImageStore, options: ConversionOptions
 ) -> CheckedImage:
     """Returns the checked image. Raises ImageDefect."""
+    if image.refusal:
+        raise ImageDefect(*image.refusal)
     if row.problem:
         raise ImageDefect("image_row_invalid", row.problem)
-    if image.repeats:
-        raise ImageDefect(
-            "image_duplicate_file", f"{row.file_name} is image {image.repeats} already"
-        )
     if image.location is None:
         raise ImageDefect("image_missing", row.file_name)
     if image.location.size > _MAX_FILE_BYTES:
@@ -68,7 +67,7 @@ def _load(
         raise ImageDefect("image_unreadable", f"{row.file_name}: {error}"[:300]) from None
     return check_image(
         data,
-        file_name=row.file_name,
+        file_name=plain_name(row.file_name),
         expected_size=(row.height, row.width) if row.height else None,
         max_pixels=options.max_pixels,
         decode=options.check_pixels,
@@ -120,10 +119,8 @@ def examine_image(
         defects.append(Defect(defect.rule, owner(first), "", defect.detail))
         defects += _lost_annotations(annotations, "annotation_of_dropped_image", defect.rule)
         return ExaminedImage(*num_rows, defects)
-    defects += [Defect(rule, first.image_id, "", detail) for rule, detail in checked.changes]
-    if image.leaks:
-        detail = f"{first.file_name} is in {image.leaks} too"
-        defects.append(Defect("image_in_several_splits", first.image_id, "", detail))
+    changes = [*checked.changes, *image.changes]
+    defects += [Defect(rule, first.image_id, "", detail) for rule, detail in changes]
     size = (checked.height, checked.width)
     described: dict[str, Any] = {"image_id": first.image_id, "height": size[0], "width": size[1]}
     objects, label_defects = apply_label_rules(
@@ -138,7 +135,7 @@ def examine_image(
         **described,
         image_encoded=checked.encoded,
         image_format=checked.image_format,
-        filename=first.file_name,
+        filename=plain_name(first.file_name),
         objects=objects,
     )
     return ExaminedImage(*num_rows, [*defects, *label_defects], record, size, objects)

@@ -1,9 +1,7 @@
 """Images with their annotations, and with where each image file was found."""
 
 import collections
-import functools
-from collections.abc import Iterable, Iterator
-from concurrent import futures
+from collections.abc import Iterable, Iterator, Sequence
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -11,15 +9,15 @@ import apache_beam as beam
 from apache_beam import pvalue
 
 from components.conversion.batches import image_hash, owner, pack, unpack
-from components.conversion.find_repeats import LEAK, REPEAT
+from components.conversion.locate_images import FOUND
 from components.conversion.options import ConversionOptions
 from components.conversion.read_annotations import ANNOTATION, IMAGE
-from components.storage.image_store import ImageStore, Location, open_store
+from components.storage.image_store import Location
 from pix2seq_model.data.annotations import AnnotationRow, ImageRow
 
 JOINED = "joined"
-_LOOKING_THREADS = 16
 _IMAGES_PER_BATCH = 256
+_FILES_NAMED = _REASONS_KEPT = 3
 
 
 class JoinedImage(NamedTuple):
@@ -31,21 +29,26 @@ class JoinedImage(NamedTuple):
         the annotations have no image.
       annotation_rows: Of this id.
       location: Where the first row's file is; None if it is missing or was not looked for.
-      repeats: The id of an earlier image with the same file, or empty.
-      leaks: Other splits with an image of this base name, or empty.
+      refusal: Rule and detail of why the rows get no file; None if they get one, or if the first
+        row has a problem of its own.
+      changes: Rule and detail of what is counted of an image that is kept.
     """
 
     image_hash: int
     image_rows: list[ImageRow]
     annotation_rows: list[AnnotationRow]
     location: Location | None
-    repeats: str
-    leaks: str
+    refusal: Sequence[str] | None
+    changes: Sequence[Sequence[str]]
 
     @property
     def image_id(self) -> str:
         """As text; empty for rows that have none."""
         return (self.image_rows or self.annotation_rows)[0].image_id
+
+    def why_not_found(self) -> str:
+        rule, detail = self.refusal or ("image_row_invalid", self.image_rows[0].problem)
+        return f"{rule}: {detail}"
 
     def to_row(self) -> list[Any]:
         image_hash_, images, annotations, location, *others = self
@@ -75,7 +78,7 @@ def _join(element: tuple[str, Iterable[bytes]], options: ConversionOptions) -> I
     split = key.partition("/")[0]
     images: dict[str, list[ImageRow]] = collections.defaultdict(list)
     annotations: dict[str, list[list[Any]]] = collections.defaultdict(list)
-    findings: dict[str, dict[str, str]] = {REPEAT: {}, LEAK: {}}
+    found: dict[str, list[Any]] = {}
     for batch in batches:
         kind, rows = unpack(batch)
         if kind == IMAGE:
@@ -84,46 +87,53 @@ def _join(element: tuple[str, Iterable[bytes]], options: ConversionOptions) -> I
         elif kind == ANNOTATION:
             for row in rows:
                 annotations[owner(row)].append(row)
-        else:
-            findings[kind].update(dict(rows))
+        elif kind == FOUND:
+            found.update({image_id: values for image_id, *values in rows})
     joined = [
         JoinedImage(
             image_hash(name, split=split, seed=options.seed),
             sorted(images[name]),
             [AnnotationRow.unpacked(row) for row in sorted(annotations[name], key=itemgetter(0))],
-            None,
-            findings[REPEAT].get(name, ""),
-            findings[LEAK].get(name, ""),
+            *_place(sorted(images[name]), found.get(name)),
         )
         for name in {**images, **annotations}
     ]
     joined.sort(key=lambda image: (image.image_hash, image.image_id))
-    locate = functools.partial(_located, store=open_store(options.splits[split].images))
-    with futures.ThreadPoolExecutor(_LOOKING_THREADS) as threads:
-        joined = list(threads.map(locate, joined))
     sizes = [image.location.size for image in joined if image.location]
     num_images = sum(bool(image.image_rows) for image in joined)
-    yield pvalue.TaggedOutput("sizes", [split, num_images, len(sizes), sum(sizes)])
+    reasons = [image.why_not_found() for image in joined if image.image_rows and not image.location]
+    yield pvalue.TaggedOutput(
+        "sizes", [split, num_images, len(sizes), sum(sizes), reasons[:_REASONS_KEPT]]
+    )
     for start in range(0, len(joined), _IMAGES_PER_BATCH):
         some = joined[start : start + _IMAGES_PER_BATCH]
         yield split, pack(JOINED, [image.to_row() for image in some])
 
 
-def _located(image: JoinedImage, *, store: ImageStore) -> JoinedImage:
-    rows = image.image_rows
-    if not rows or rows[0].problem or image.repeats:
-        return image
-    return image._replace(location=store.locate(rows[0].file_name))
+def _place(rows: list[ImageRow], found: list[Any] | None) -> tuple[Any, Any, Any]:
+    """Location, refusal and changes of the rows under one id.
+
+    Of rows that are the same the first is kept. If they name different files, nobody can tell
+    whose the annotations are.
+    """
+    names = dict.fromkeys(row.file_name for row in rows)
+    if len(names) > 1:
+        listed = " and ".join([*names][:_FILES_NAMED])
+        return None, ("image_duplicate_id", f"{listed} have this id"), []
+    if not rows or rows[0].problem or not found:
+        return None, None, []
+    location, refusal, changes = found
+    return location and Location(*location), refusal, changes
 
 
 @beam.ptransform_fn
 def JoinImages(batches: beam.PCollection, options: ConversionOptions) -> pvalue.DoOutputsTuple:  # noqa: N802
-    """Joins the rows of each image and looks for its file.
+    """Joins the rows of each image with what was found of its file.
 
     Input: (bucket key, batch) of every kind.
     Outputs:
       `images`: (split, batch of `JoinedImage`), bytes.
-      `sizes`: [split, images, images found, their bytes], one for each bucket.
+      `sizes`: [split, images, images found, their bytes, why some were not], one for each bucket.
     """
     return (
         batches

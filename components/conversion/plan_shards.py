@@ -16,6 +16,7 @@ from pix2seq_model.errors import DataError
 
 # A split of which more than this fraction is missing is not converted at all.
 _FEWEST_FOUND = 0.5
+_REASONS_SHOWN = 3
 
 
 def find_categories(reports: Sequence[Mapping[str, Any]]) -> CategoryTable:
@@ -49,7 +50,8 @@ def make_plan(
 
     Args:
       reports: Of the annotation files' arrays.
-      sizes: [split, images, images found, their bytes], any number for each split.
+      sizes: [split, images, images found, their bytes, why some were not], any number for each
+        split.
       options: Of the conversion.
 
     Returns:
@@ -57,8 +59,10 @@ def make_plan(
       images and annotations, as the files were read) and `num_found`.
     """
     found: dict[str, Any] = {split: collections.Counter() for split in options.splits}
-    for split, num_images, num_found, num_bytes in sizes:
+    reasons: dict[str, list[str]] = {split: [] for split in options.splits}
+    for split, num_images, num_found, num_bytes, some_reasons in sizes:
         found[split].update(images=num_images, found=num_found, bytes=num_bytes)
+        reasons[split] += some_reasons
     rows: dict[str, dict[str, int]] = {split: {} for split in options.splits}
     for report in sorted(reports, key=lambda report: report["array"]):
         if report["array"] != "categories":
@@ -67,7 +71,7 @@ def make_plan(
     try:
         find_categories(reports)
         for split, counted in found.items():
-            _check_found(split, counted, options)
+            _check_found(split, counted, reasons[split], options)
     except DataError as error:
         problem = str(error)
     return {
@@ -88,7 +92,9 @@ def _num_shards(split: str, counted: Mapping[str, int], options: ConversionOptio
     return options.num_shards.get(split, AUTOMATIC) or near
 
 
-def _check_found(split: str, counted: Mapping[str, int], options: ConversionOptions) -> None:
+def _check_found(
+    split: str, counted: Mapping[str, int], reasons: Sequence[str], options: ConversionOptions
+) -> None:
     """Refuses early if most images are missing; with fewer missing, the job fails at its end."""
     found, images = counted["found"], counted["images"]
     limit = max(_FEWEST_FOUND, options.limits.max_dropped_images)
@@ -96,8 +102,8 @@ def _check_found(split: str, counted: Mapping[str, int], options: ConversionOpti
         source = options.splits[split]
         raise DataError(
             f"{source.annotations}: of the {images} images of split {split!r} only {found} are in "
-            f"{source.images}; is it the right folder, and is it complete? "
-            f"(a file_name is looked for as itself, as patchN/name and as name)"
+            f"{source.images}; is it the right folder, and is it complete?\n  "
+            + "\n  ".join(sorted(reasons)[:_REASONS_SHOWN])
         )
 
 

@@ -4,7 +4,7 @@ import itertools
 
 from apache_beam.io.filesystems import FileSystems
 
-from components.conversion.options import ConversionOptions, SplitSource
+from components.conversion.options import ConversionOptions
 from components.storage.files import (
     begin_run,
     check_output_name,
@@ -12,7 +12,7 @@ from components.storage.files import (
     folder_exists,
     refusing,
 )
-from components.storage.image_store import candidate_paths, open_store
+from components.storage.image_store import open_store
 from pix2seq_model.data import manifest as dataset_info
 from pix2seq_model.data.annotations import parse_image_row, read_array
 from pix2seq_model.errors import DataError
@@ -38,7 +38,8 @@ def _check_annotations(split: str, path: str) -> None:
         )
 
 
-def _check_images(split: str, source: SplitSource) -> None:
+def _check_images(split: str, options: ConversionOptions) -> None:
+    source = options.splits[split]
     if not file_exists(source.images) and not folder_exists(source.images):
         raise DataError(f"folder of images of split {split!r} does not exist: {source.images}")
     if source.images.endswith(_TAR_SUFFIXES):
@@ -51,13 +52,17 @@ def _check_images(split: str, source: SplitSource) -> None:
     with FileSystems.open(source.annotations) as file:
         rows = read_array(file, "images", path=source.annotations)
         tried = [parse_image_row(raw, 0) for raw in itertools.islice(rows, _IMAGES_TRIED)]
-    names = [row.file_name for row in tried if not row.problem]
-    if names and not any(store.locate(name) for name in names):
-        places = ", ".join(candidate_paths(names[0]))
+    found = []
+    for row in tried:
+        if not row.problem:
+            found.append(store.locate(row.file_name, split=split, splits=[*options.splits]))
+            if found[-1].location:
+                return
+    if found:
         raise DataError(
-            f"{source.images} has none of the first {len(names)} images of {source.annotations}; "
-            f"the first was looked for as {places}; give the folder (or zip archive) from which "
-            "one of these is reached"
+            f"{source.images} has none of the first {len(found)} images of {source.annotations}: "
+            f"{found[0].rule}: {found[0].detail}; give the folder (or zip archive) from which a "
+            "file_name leads to its file"
         )
 
 
@@ -70,8 +75,10 @@ def prepare_conversion(options: ConversionOptions, output: str) -> None:
     """
     output = output.rstrip("/")
     check_output_name(output)
+    # Files may have come since an earlier conversion in this process listed them.
+    open_store.cache_clear()
     for split, source in options.splits.items():
         _check_annotations(split, source.annotations)
-        _check_images(split, source)
+        _check_images(split, options)
     # The old data set ends here: its shards are about to be replaced.
     begin_run(output, manifest=dataset_info.FILE_NAME)

@@ -10,6 +10,7 @@ from apache_beam.io.filesystems import FileSystems
 from components.conversion.batches import NUM_BUCKETS, BatchPacker, image_hash, owner, part_of
 from components.conversion.collection import collect_only_new_objects
 from components.conversion.options import ConversionOptions
+from components.storage.image_names import same_name_key
 from pix2seq_model.data.annotations import (
     AnnotationRow,
     ImageRow,
@@ -89,8 +90,8 @@ class _ReadArray(beam.DoFn):
             key = bucket_key(owner(row), split=split, seed=self._seed)
             yield from packer.add(key, values)
             if isinstance(row, ImageRow) and not row.problem:
-                name_hash = image_hash(row.file_name.rpartition("/")[2], split="", seed=0)
-                key = f"names/{part_of(name_hash, 64):02d}"
+                name_hash = image_hash(same_name_key(row.file_name), split="", seed=0)
+                key = f"names/{part_of(name_hash, NUM_BUCKETS):04d}"
                 yield from _names(names.add(key, (split, row.image_id, ordinal, row.file_name)))
         yield from packer.flush()
         yield from _names(names.flush())
@@ -107,7 +108,7 @@ def ReadAnnotations(pbegin: pvalue.PBegin, options: ConversionOptions) -> pvalue
 
     Outputs:
       `rows`: (bucket key, batch of `ImageRow` or `AnnotationRow`), both str and bytes.
-      `names`: (key, batch of (split, image id, ordinal, file name)), for finding repeats.
+      `names`: (key, batch of (split, image id, ordinal, file name)), for finding their files.
       `reports`: of one array of one file: its rows counted, or its problem.
     """
     files = [

@@ -9,8 +9,10 @@ dataset_info.json                               written last
 """
 
 import contextlib
+import errno
 import hashlib
 import os
+import stat
 import uuid
 import zipfile
 from collections.abc import Container, Iterable, Iterator
@@ -123,7 +125,13 @@ def file_metadata(path: str) -> FileMetadata | None:
     if "://" not in path:
         try:
             status = os.stat(path)
-        except (FileNotFoundError, NotADirectoryError):
+        except (FileNotFoundError, NotADirectoryError, ValueError):
+            return None
+        except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                return None
+            raise
+        if stat.S_ISDIR(status.st_mode):
             return None
         return FileMetadata(path, status.st_size, status.st_mtime)
     try:
@@ -140,6 +148,18 @@ def folder_exists(path: str) -> bool:
     if "://" not in path:
         return os.path.isdir(path)
     return bool(FileSystems.match([f"{path.rstrip('/')}/**"], limits=[1])[0].metadata_list)
+
+
+def list_files(folder: str) -> Iterator[str]:
+    """Yields the paths of all files in a folder and the folders in it, relative to it."""
+    start = f"{folder.rstrip('/')}/"
+    if "://" not in folder:
+        for where, _, names in os.walk(start):
+            yield from (f"{where}/{name}".removeprefix(start).lstrip("/") for name in names)
+        return
+    # The only listing of Beam's that is a stream and knows no patterns.
+    for found in FileSystems.get_filesystem(folder)._list(start):
+        yield found.path.removeprefix(start)
 
 
 def remove_others(output: str, patterns: Iterable[str], *, kept: Container[str]) -> None:

@@ -1,10 +1,11 @@
-"""Reading images in place: from a folder in any of the known layouts, or from a zip archive.
+"""Reading images in place: from a folder or from a zip archive, local or on `gs://`.
 
-Objects365's images are unpacked in three ways, so an image is looked for as `file_name`, then as
-`patchN/basename`, then as `basename`. Local paths and `gs://` alike.
+An image is looked for as its `file_name`, Objects365's also as `patchN/basename` and as `basename`,
+and only where it is not there among the names of all files, which each process then lists once.
 """
 
-import collections
+import abc
+import contextlib
 import functools
 import posixpath
 import re
@@ -12,12 +13,14 @@ import struct
 import threading
 import zipfile
 import zlib
-from typing import BinaryIO, NamedTuple, Protocol
+from collections.abc import Collection, Iterable
+from typing import BinaryIO, NamedTuple
 
 import tenacity
 from google.api_core.exceptions import GoogleAPIError, NotFound
 
-from components.storage.files import file_metadata, open_file
+from components.storage.files import file_metadata, list_files, open_file
+from components.storage.image_names import EXACT, PARTIAL, NameIndex, match_name
 
 # What `ImageStore.read` raises; all but the last may pass.
 READING_ERRORS = (OSError, GoogleAPIError, zipfile.BadZipFile)
@@ -34,6 +37,7 @@ _retrying = tenacity.Retrying(
 # Beam's own reader of gs:// fetches 16 MB for each place that is read.
 _RANGE_BYTES = 1 << 16
 _ENCRYPTED = 1
+_NAME_IS_UTF8 = 0x800
 # A member's own header: of interest are the lengths of its name and of what else precedes the data.
 _HEADER = struct.Struct("<26xHH")
 _USUAL_EXTRA = 64
@@ -53,24 +57,62 @@ class Location(NamedTuple):
     version: int
 
 
-class ImageStore(Protocol):
+class Found(NamedTuple):
+    """The answer to a search.
+
+    Attributes:
+      location: None if the image is not there, or if it is not certain which file it is.
+      rank, rule, detail: As of `NameMatch`.
+    """
+
+    location: Location | None
+    rank: int = PARTIAL
+    rule: str = ""
+    detail: str = ""
+
+
+class ImageStore(abc.ABC):
     """A place with images; its methods may be called from several threads."""
 
-    def locate(self, file_name: str) -> Location | None:
-        """Finds an image by the annotation file's `file_name`; None if it is not there."""
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._names: NameIndex | None = None
 
+    def locate(self, file_name: str, *, split: str = "", splits: Collection[str] = ()) -> Found:
+        """Finds an image.
+
+        Args:
+          file_name: As the annotation file has it.
+          split, splits: The image's, and all of the conversion: their folders are known by them.
+        """
+        for path in _usual_paths(file_name):
+            if location := self._location(path):
+                return Found(location, EXACT if path == file_name else PARTIAL)
+        with self._lock:
+            self._names = self._names or NameIndex(self._list())
+        match = match_name(file_name, self._names, split=split, splits=splits)
+        return Found(self._location(match.path) if match.path else None, *match[1:])
+
+    @abc.abstractmethod
     def read(self, path: str) -> bytes:
         """Returns the file at a `Location.path`."""
 
+    @abc.abstractmethod
+    def _location(self, path: str) -> Location | None:
+        """Whether a file is there by exactly this path."""
 
-def candidate_paths(file_name: str) -> list[str]:
-    """Returns the paths that an image may have, in the order of looking."""
+    @abc.abstractmethod
+    def _list(self) -> Iterable[str]:
+        """The paths of all files."""
+
+
+def _usual_paths(file_name: str) -> list[str]:
+    if file_name.startswith("/") or "://" in file_name or ".." in file_name.split("/"):
+        return []
+    if not (patch := _PATCH.search(file_name)):
+        return [file_name]
     name = posixpath.basename(file_name)
-    paths = [file_name]
-    if patch := _PATCH.search(file_name):
-        paths.append(f"{patch[1]}/{name}")
-    paths.append(name)
-    return list(dict.fromkeys(paths))
+    return [file_name, f"{patch[1]}/{name}", name]
 
 
 def _open_for_ranges(path: str) -> BinaryIO:
@@ -81,25 +123,31 @@ def _open_for_ranges(path: str) -> BinaryIO:
     return open_file(path)
 
 
-class ImageFolder:
+class ImageFolder(ImageStore):
     """Images in a folder."""
 
     def __init__(self, root: str):
+        super().__init__()
         self._root = root.rstrip("/")
 
-    def locate(self, file_name: str) -> Location | None:
-        for path in candidate_paths(file_name):
-            if found := file_metadata(f"{self._root}/{path}"):
-                version = int(found.last_updated_in_seconds * 1000)
-                return Location(path, found.size_in_bytes, version)
+    def _location(self, path: str) -> Location | None:
+        # What a bucket's list lacks need not be asked for: two requests for each image.
+        if self._names and "://" in self._root and path not in self._names:
+            return None
+        if found := file_metadata(f"{self._root}/{path}"):
+            version = int(found.last_updated_in_seconds * 1000)
+            return Location(path, found.size_in_bytes, version)
         return None
+
+    def _list(self) -> Iterable[str]:
+        return list_files(self._root)
 
     def read(self, path: str) -> bytes:
         with open_file(f"{self._root}/{path}") as file:
             return file.read()
 
 
-class ImageZip:
+class ImageZip(ImageStore):
     """Images in a zip archive, read in place; on `gs://` by ranges.
 
     Its directory is read once. Each thread has the archive open for itself, so that several images
@@ -107,25 +155,22 @@ class ImageZip:
     """
 
     def __init__(self, path: str):
+        super().__init__()
         self._path = path
         self._of_thread = threading.local()
-        self._by_name: dict[str, list[zipfile.ZipInfo]] = collections.defaultdict(list)
-        with _open_for_ranges(path) as file, zipfile.ZipFile(file) as self._archive:
-            for member in self._archive.infolist():
-                if not member.is_dir():
-                    self._by_name[posixpath.basename(member.filename)].append(member)
+        with _open_for_ranges(path) as file, zipfile.ZipFile(file) as archive:
+            self._members = {_name(m): m for m in archive.infolist() if not m.is_dir()}
 
-    def locate(self, file_name: str) -> Location | None:
-        members = self._by_name.get(posixpath.basename(file_name), [])
-        for path in candidate_paths(file_name):
-            # Archives have a folder of their own at the top (`train2017/`), or none.
-            for member in members:
-                if member.filename == path or member.filename.endswith(f"/{path}"):
-                    return Location(member.filename, member.file_size, member.CRC)
-        return None
+    def _location(self, path: str) -> Location | None:
+        member = self._members.get(path)
+        return Location(path, member.file_size, member.CRC) if member else None
+
+    def _list(self) -> Iterable[str]:
+        # A Mac puts its own notes on each file beside them.
+        return (path for path in self._members if not path.startswith("__MACOSX/"))
 
     def read(self, path: str) -> bytes:
-        member = self._archive.getinfo(path)
+        member = self._members[path]
         is_encrypted, method = member.flag_bits & _ENCRYPTED, member.compress_type
         if is_encrypted or method not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             how = "encrypted" if is_encrypted else f"packed by method {method}"
@@ -166,6 +211,14 @@ class ImageZip:
             # Whatever happened to it, the next attempt opens the archive again.
             del self._of_thread.file
             raise
+
+
+def _name(member: zipfile.ZipInfo) -> str:
+    """A member's name; a Mac's archives are UTF-8 and do not say so."""
+    if not member.flag_bits & _NAME_IS_UTF8 and not member.filename.isascii():
+        with contextlib.suppress(UnicodeError):
+            return member.filename.encode("cp437").decode()
+    return member.filename
 
 
 @functools.lru_cache(maxsize=8)

@@ -179,14 +179,14 @@ def parse_image_row(raw: Any, ordinal: int) -> ImageRow:
         return ImageRow(ordinal, "", "", 0, 0, f"the row is {raw!r:.80}, not an object")
     image_id = id_text(raw.get("id"))
     file_name = raw.get("file_name")
+    if file_name in (None, ""):  # As in LVIS.
+        file_name = raw.get("coco_url", file_name)
     height, width = _pixels(raw.get("height")), _pixels(raw.get("width"))
     problem = ""
     if not image_id:
         problem = f"id is {raw.get('id')!r:.80}"
     elif not isinstance(file_name, str) or not file_name:
         problem = f"file_name is {file_name!r:.80}"
-    elif file_name.startswith("/") or ".." in file_name.split("/"):
-        problem = f"file_name {file_name!r:.80} leaves the folder of images"
     elif height < 0 or width < 0 or (height == 0) != (width == 0):
         problem = f"height is {raw.get('height')!r:.40}, width is {raw.get('width')!r:.40}"
     name = file_name if isinstance(file_name, str) else ""

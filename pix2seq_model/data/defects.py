@@ -14,9 +14,10 @@ from pix2seq_model.data.settings import MAX_DEFECT_FRACTION
 
 DROPPED_IMAGES = {
     "image_row_invalid": "the JSON row lacks an id, a file name, or a usable width and height",
-    "image_duplicate_id": "another image row before it has the same id",
+    "image_duplicate_id": "another row has the same id; if they name different files, none is kept",
     "image_duplicate_file": "another image row before it names the same file",
     "image_missing": "no such file in any of the known layouts",
+    "image_ambiguous": "several files fit its name, or several rows come to its file",
     "image_unreadable": "the file could not be read, after several tries",
     "image_not_decodable": "the file is not an image, or not one that can be decoded",
     "image_truncated": "the file ends before the image does",
@@ -24,10 +25,11 @@ DROPPED_IMAGES = {
     "image_too_large": "more pixels than the limit, or no photograph by its bytes",
 }
 CHANGED_IMAGES = {
+    "image_name_differs": "found by another spelling: case, encoding, slashes, a path or URL",
     "image_format_mismatch": "the file's name says another format; kept with its true one",
     "image_reencoded": "of a kind that few readers decode (CMYK, 16 bit, GIF...); stored as RGB",
     "image_size_missing": "the JSON row has no width and height; taken from the file",
-    "image_in_several_splits": "an image of another split has the same base name; kept in both",
+    "image_in_several_splits": "another split has an image of this base name and size; kept",
 }
 DROPPED_ANNOTATIONS = {
     "annotation_row_invalid": "the JSON row lacks an image id, a category id or a box",

@@ -55,6 +55,19 @@ def plant_id_again(data, i):
     data.content["images"].append({**data.image(i), "file_name": "pictures/other.jpg"})
 
 
+def plant_row_again(data, i):
+    data.content["images"].append(data.image(i))
+
+
+def plant_other_name(data, i):
+    data.files[f"pictures/{i}.JPG"] = data.files.pop(f"pictures/{i}.jpg")
+
+
+def plant_two_that_fit(data, i):
+    content = data.files.pop(f"pictures/{i}.jpg")
+    data.files |= {f"images/{i}.jpg": content, f"data/{i}.jpg": content}
+
+
 def plant_file_again(data, i):
     data.content["images"].append({**data.image(i), "id": 9000 + i})
     data.content["annotations"].append({**data.boxes(i)[0], "image_id": 9000 + i, "id": 1})
@@ -90,7 +103,7 @@ PLANTS = [
     (plant_bytes(lambda d: image_bytes(1, size=(50, 60))), {"image_wrong_size": 1, **GONE}),
     (plant_image(height=25), {"image_wrong_size": 1, **GONE}),
     (plant_image(height=-3), {"image_row_invalid": 1, **GONE}),
-    (plant_image(file_name="../../x.jpg"), {"image_row_invalid": 1, **GONE}),
+    (plant_image(file_name="../../x.jpg"), {"image_missing": 1, **GONE}),
     (plant_image(file_name=None), {"image_row_invalid": 1, **GONE}),
     (plant_image(height=..., width=...), {"image_size_missing": 1}),
     (
@@ -100,7 +113,10 @@ PLANTS = [
     (plant_bytes(lambda d: image_bytes(1, mode="CMYK")), {"image_reencoded": 1}),
     (plant_bytes(sixteen_bits), {"image_reencoded": 1, "image_format_mismatch": 1}),
     (plant_bytes(lambda d: image_bytes(1, mode="L")), {}),
-    (plant_id_again, {"image_duplicate_id": 1}),
+    (plant_id_again, {"image_duplicate_id": 2, **GONE}),
+    (plant_row_again, {"image_duplicate_id": 1}),
+    (plant_other_name, {"image_name_differs": 1}),
+    (plant_two_that_fit, {"image_ambiguous": 1, **GONE}),
     (plant_file_again, {"image_duplicate_file": 1, "annotation_of_dropped_image": 1}),
     (plant_box(bbox=[1, 2, 3]), {"annotation_row_invalid": 1}),
     (plant_box(category_id=None), {"annotation_row_invalid": 1}),

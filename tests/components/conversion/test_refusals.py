@@ -65,8 +65,8 @@ def test_broken_json_in_the_middle(tmp_path):
         ({"annotations": "/nowhere/x.json"}, "annotation file of split 'train' does not exist"),
         ({"images": "/nowhere"}, "folder of images of split 'train' does not exist: /nowhere"),
         (
-            {"images": "{tmp}"},
-            "none of the first 4 images.*looked for as pictures/100.jpg, 100.jpg",
+            {"images": "{tmp}/other"},
+            "none of the first 4 images.*image_missing: pictures/100.jpg; there is 100.png",
         ),
         ({"images": "{tmp}/bad.zip"}, "is not a zip archive"),
         ({"images": "{tmp}/x.tar.gz"}, "unpack_archives.py"),
@@ -76,6 +76,8 @@ def test_broken_json_in_the_middle(tmp_path):
     ],
 )
 def test_wrong_paths_are_refused_before_the_job(tmp_path, change, message):
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/100.png").write_bytes(b"x")
     (tmp_path / "bad.zip").write_bytes(b"x")
     (tmp_path / "x.tar.gz").write_bytes(b"x")
     (tmp_path / "list.json").write_text("[]")

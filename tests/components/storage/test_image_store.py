@@ -3,30 +3,18 @@
 import zipfile
 
 import pytest
+from apache_beam.io.filesystems import FileSystems
 
 from components.storage import image_store
-from components.storage.image_store import (
-    ImageFolder,
-    ImageZip,
-    candidate_paths,
-    open_store,
-    read_with_retries,
-)
+from components.storage.image_names import PARTIAL
+from components.storage.image_store import ImageFolder, ImageZip, open_store, read_with_retries
+from tests.fixtures import object_store
 
 NAME = "images/v1/patch8/objects365_v1_00420917.jpg"
+LAYOUTS = [NAME, "v1/" + NAME[10:], NAME[10:], NAME[17:]]
 
 
-def test_candidates():
-    assert candidate_paths(NAME) == [
-        NAME,
-        "patch8/objects365_v1_00420917.jpg",
-        "objects365_v1_00420917.jpg",
-    ]
-    assert candidate_paths("a/b.jpg") == ["a/b.jpg", "b.jpg"]
-    assert candidate_paths("b.jpg") == ["b.jpg"]
-
-
-@pytest.fixture(params=["folder", "zip", "zip with a top folder"])
+@pytest.fixture(params=["folder", "zip", "zip with a top folder", "bucket"])
 def make_store(request, tmp_path):
     def make(files):
         if request.param == "folder":
@@ -34,6 +22,12 @@ def make_store(request, tmp_path):
                 (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
                 (tmp_path / name).write_bytes(data)
             return ImageFolder(str(tmp_path))
+        if request.param == "bucket":
+            root = f"{object_store.SCHEME}://{tmp_path.name}"
+            for name, data in files.items():
+                with FileSystems.create(f"{root}/{name}") as file:
+                    file.write(data)
+            return ImageFolder(root)
         path = tmp_path / "x.zip"
         top = "train2017/" if "top" in request.param else ""
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -44,29 +38,70 @@ def make_store(request, tmp_path):
     return make
 
 
-@pytest.mark.parametrize("layout", range(3))
+@pytest.mark.parametrize("layout", LAYOUTS)
 def test_every_layout_is_found(make_store, layout):
-    store = make_store({candidate_paths(NAME)[layout]: b"abc", "other.jpg": b""})
+    store = make_store({layout: b"abc", "other.jpg": b""})
     found = store.locate(NAME)
-    assert found.size == 3
-    assert store.read(found.path) == b"abc"
+    assert not found.rule
+    assert found.location.size == 3
+    assert store.read(found.location.path) == b"abc"
 
 
 def test_the_fullest_path_wins(make_store):
-    paths = candidate_paths(NAME)
-    store = make_store({paths[2]: b"last", paths[1]: b"second", paths[0]: b"first"})
-    assert store.read(store.locate(NAME).path) == b"first"
+    store = make_store({LAYOUTS[3]: b"last", LAYOUTS[2]: b"second", LAYOUTS[0]: b"first"})
+    assert store.read(store.locate(NAME).location.path) == b"first"
 
 
 def test_missing(make_store):
     store = make_store({"x/00420917.jpg": b"", "xobjects365_v1_00420917.jpg": b""})
-    assert store.locate(NAME) is None
+    assert store.locate(NAME) == (None, PARTIAL, "image_missing", NAME)
+
+
+def test_another_spelling_is_found_and_said(make_store):
+    store = make_store({"pictures/Zürich é.JPG".replace("é", "e\u0301"): b"abc", "other.jpg": b""})
+    found = store.locate("http://x.org/data/Pictures/Z%C3%BCrich%20%c3%a9.jpg?size=9")
+    assert store.read(found.location.path) == b"abc"
+    assert found.rule == "image_name_differs"
+
+
+def test_two_files_that_fit_are_named(make_store):
+    found = make_store({"images/a.jpg": b"1", "data/a.jpg": b"2"}).locate("a.jpg")
+    assert not found.location
+    assert found.rule == "image_ambiguous"
+    assert "data/a.jpg or" in found.detail
+    assert "images/a.jpg" in found.detail
+
+
+def test_nothing_outside_the_folder_is_read(tmp_path):
+    (tmp_path / "secret.jpg").write_bytes(b"1")
+    (tmp_path / "images").mkdir()
+    store = ImageFolder(str(tmp_path / "images"))
+    for name in ("../secret.jpg", f"{tmp_path}/secret.jpg", "a/../../secret.jpg", "..\\secret.jpg"):
+        assert store.locate(name).location is None
+    for name in ("", "/", "..", "a\0b.jpg", "a" * 300 + ".jpg"):
+        assert store.locate(name).location is None
+
+
+def test_names_in_archives_of_macs_and_windows(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("images/\N{LATIN SMALL LETTER E WITH ACUTE}.jpg", b"12")
+        archive.writestr("images\\b.jpg", b"3")
+        archive.writestr("__MACOSX/images/b.jpg", b"4")
+    data = bytearray((tmp_path / "a.zip").read_bytes())
+    # Both headers of the first say that its name is UTF-8; a Mac's do not.
+    for flags in (6, data.index(b"PK\1\2") + 8):
+        assert data[flags + 1] == 8
+        data[flags + 1] = 0
+    (tmp_path / "a.zip").write_bytes(data)
+    store = ImageZip(str(tmp_path / "a.zip"))
+    assert store.read(store.locate("images/\N{LATIN SMALL LETTER E WITH ACUTE}.jpg").location.path)
+    assert store.read(store.locate("images/b.jpg").location.path) == b"3"
 
 
 def test_names_are_no_patterns(make_store):
     store = make_store({"a1.jpg": b"1", "b[1].jpg": b"2"})
-    assert store.locate("a*.jpg") is None
-    assert store.read(store.locate("b[1].jpg").path) == b"2"
+    assert store.locate("a*.jpg").location is None
+    assert store.read(store.locate("b[1].jpg").location.path) == b"2"
 
 
 def test_a_changed_file_has_another_version(tmp_path):
@@ -76,8 +111,8 @@ def test_a_changed_file_has_another_version(tmp_path):
     before = ImageFolder(str(tmp_path)).locate("a.jpg")
     os.utime(tmp_path / "a.jpg", (1, 1))
     after = ImageFolder(str(tmp_path)).locate("a.jpg")
-    assert before.size == after.size
-    assert before.version != after.version
+    assert before.location.size == after.location.size
+    assert before.location.version != after.location.version
 
 
 def test_store_follows_the_suffix(tmp_path):

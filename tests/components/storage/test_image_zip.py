@@ -55,7 +55,7 @@ def test_in_a_bucket_only_what_is_wanted_is_fetched(tmp_path, monkeypatch):
     assert sum(blob.requests) < blob.size / 2
     blob.requests.clear()
     for name in ("031.jpg", "007.jpg", "059.jpg"):
-        assert store.read(store.locate(name).path) == files[f"train2017/{name}"]
+        assert store.read(store.locate(name).location.path) == files[f"train2017/{name}"]
     assert len(blob.requests) == 3
     assert max(blob.requests) < 2 * FILE_BYTES
 
@@ -81,7 +81,7 @@ def test_on_an_object_store(tmp_path):
     with FileSystems.create(path) as file:
         file.write((tmp_path / "a.zip").read_bytes())
     store = ImageZip(path)
-    assert store.read(store.locate("train2017/005.jpg").path) == files["train2017/005.jpg"]
+    assert store.read(store.locate("train2017/005.jpg").location.path) == files["train2017/005.jpg"]
 
 
 def test_a_member_whose_own_header_is_longer_than_usual(tmp_path):
