@@ -107,12 +107,18 @@ def _print_table(splits: dict[str, dict[str, Any]]) -> None:
     for label in counts["train"]:
         table.add_row(label, *(f"{counts[name].get(label, 0):,}" for name in splits))
     Console().print(table)
+    never = [label for label in counts["train"] if not any(c[label] for c in counts.values())]
+    absent = {"no split has a box of": never}
     for name, numbers in counts.items():
-        if absent := [label for label, number in numbers.items() if not number]:
+        absent[f"{name} has no box of"] = [
+            label for label, number in numbers.items() if not number and label not in never
+        ]
+    for words, labels in absent.items():
+        if labels:
+            more = " and others" if len(labels) > 5 else ""
             print(
-                f"warning: {name} has no box of {', '.join(absent[:5])}"
-                + (" and others" if len(absent) > 5 else "")
-                + "; leave the class out with --classes, or label more images of it"
+                f"warning: {words} {', '.join(labels[:5])}{more}; leave the class out with "
+                "--classes, or label more images of it"
             )
 
 
