@@ -119,7 +119,12 @@ class TrainingMachines:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EvaluationMachine:
-    """The machine of the evaluation step."""
+    """The machine of the evaluation step.
+
+    Attributes:
+      cpus, memory_gb: processor cores and memory.
+      accelerator_type, accelerator_count: of the machine; a count of 0 is none.
+    """
 
     cpus: float = setting(8.0, above=0)
     memory_gb: float = setting(32.0, above=0)

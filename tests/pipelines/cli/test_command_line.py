@@ -94,6 +94,8 @@ def main(beam_args):
         raise DataError("x.json: wrong; fix it")
     if WHAT.value == "defect":
         raise RuntimeError("ours")
+    if WHAT.value == "head":
+        raise BrokenPipeError
     print(WHAT.value, beam_args)
     return 1 if WHAT.value == "one" else None
 if __name__ == "__main__":
@@ -107,6 +109,7 @@ if __name__ == "__main__":
         (["--what=a", "--runner=x"], 0, "a ['--runner=x']", ""),
         (["--what=one"], 1, "one []", ""),
         (["--what=user"], 2, "", "error: x.json: wrong; fix it\n"),
+        (["--what=head"], 141, "", ""),
         ([], 2, "", "error: flag --what=None: Flag --what must have a value"),
         (["--wat=a"], 2, "", "error: there is no flag --wat; did you mean --what?\n"),
         (["--help"], 0, "Does this and that.", ""),

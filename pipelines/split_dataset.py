@@ -1,0 +1,126 @@
+"""Deals the images of annotation files in COCO's format out to train, val and test.
+
+    python pipelines/split_dataset.py --annotations=labels.json --output=splits --val=0.2
+
+Writes splits/train.json and splits/val.json, each class in proportion, the same for the same seed.
+--group_by=folder keeps the images of a folder together, as the frames of a video must be;
+--group_by=video_id those with an equal value of that field.
+
+Several files are joined: --annotations=a.json,b.json --images=a/images,b/images. File names are
+then below the folder that these folders share, which is printed. --classes=classes.json renames
+classes, joins them, or leaves them out: {"lorry": "truck", "background": null}, and "*": null
+leaves out all that are not named.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import orjson
+from absl import flags
+from rich import box
+from rich.console import Console
+from rich.table import Column, Table
+
+from pipelines.cli.command_line import run_command
+from pix2seq_model.atomic_write import write_json
+from pix2seq_model.data.split import (
+    boxes_by_class,
+    check_lists,
+    join_sets,
+    map_classes,
+    split_images,
+)
+from pix2seq_model.errors import ConfigError, DataError
+
+FLAGS = flags.FLAGS
+
+flags.DEFINE_list("annotations", None, "Annotation files, COCO's format.", required=True)
+flags.DEFINE_string("output", None, "Folder for train.json, val.json, test.json.", required=True)
+flags.DEFINE_list("images", [], "Folder of images of each file, needed where names would clash.")
+flags.DEFINE_float("val", 0.2, "Fraction of the images to validate on.")
+flags.DEFINE_float("test", 0.0, "Fraction of the images to test on.")
+flags.DEFINE_string("group_by", "", "What must not be parted: folder, or a field of images.")
+flags.DEFINE_string("classes", "", "JSON file: old class names to new ones, null to leave out.")
+flags.DEFINE_integer("seed", 0, "Orders the images.")
+
+
+def main() -> None:
+    contents = [check_lists(_read(path), path) for path in FLAGS.annotations]
+    parent, folders = _folders()
+    content = join_sets(list(zip(FLAGS.annotations, folders, contents, strict=True)))
+    if FLAGS.classes:
+        content = map_classes(content, _read(FLAGS.classes), FLAGS.classes)
+    source = ", ".join(FLAGS.annotations)
+    splits = split_images(
+        content, _fractions(), seed=FLAGS.seed, group_by=FLAGS.group_by, source=source
+    )
+    for name, part in splits.items():
+        write_json(Path(FLAGS.output) / f"{name}.json", part)
+    _print_table(splits)
+    if parent:
+        print(f"file names are below {parent}: give it as the folder of images")
+
+
+def _read(path: str) -> Any:
+    try:
+        return orjson.loads(Path(path).read_bytes().removeprefix(b"\xef\xbb\xbf"))
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from None
+    except orjson.JSONDecodeError as error:
+        raise DataError(f"{path} is not JSON: {error}") from None
+
+
+def _folders() -> tuple[str, list[str]]:
+    """What the folders of images share, and what of each is below it; empty if none are given."""
+    if not FLAGS.images:
+        return "", [""] * len(FLAGS.annotations)
+    if len(FLAGS.images) != len(FLAGS.annotations):
+        raise ConfigError(
+            f"--images names {len(FLAGS.images)} folders and --annotations "
+            f"{len(FLAGS.annotations)} files: give one folder for each file, in the same order"
+        )
+    if missing := [folder for folder in FLAGS.images if not Path(folder).is_dir()]:
+        raise DataError(f"--images={missing[0]}: there is no such folder")
+    absolute = [os.path.abspath(folder) for folder in FLAGS.images]
+    parent = os.path.commonpath(absolute)
+    below = [Path(folder).relative_to(parent).as_posix() for folder in absolute]
+    return parent, ["" if folder == "." else folder for folder in below]
+
+
+def _fractions() -> dict[str, float]:
+    fractions = {"train": 1 - FLAGS.val - FLAGS.test, "val": FLAGS.val, "test": FLAGS.test}
+    if min(fractions.values()) < 0 or fractions["train"] < 1e-9 or fractions["val"] == 0:
+        raise ConfigError(
+            f"--val={FLAGS.val} --test={FLAGS.test}: give --val more than 0, and leave something "
+            "to train on"
+        )
+    return {name: part for name, part in fractions.items() if part}
+
+
+def _print_table(splits: dict[str, dict[str, Any]]) -> None:
+    columns = [Column(name, justify="right") for name in splits]
+    table = Table("", *columns, box=box.SIMPLE_HEAD)
+    table.add_row("images", *(f"{len(part['images']):,}" for part in splits.values()))
+    table.add_section()
+    counts = {name: boxes_by_class(part) for name, part in splits.items()}
+    for label in counts["train"]:
+        table.add_row(label, *(f"{counts[name].get(label, 0):,}" for name in splits))
+    Console().print(table)
+    never = [label for label in counts["train"] if not any(c[label] for c in counts.values())]
+    absent = {"no split has a box of": never}
+    for name, numbers in counts.items():
+        absent[f"{name} has no box of"] = [
+            label for label, number in numbers.items() if not number and label not in never
+        ]
+    for words, labels in absent.items():
+        if labels:
+            more = " and others" if len(labels) > 5 else ""
+            print(
+                f"warning: {words} {', '.join(labels[:5])}{more}; leave the class out with "
+                "--classes, or label more images of it"
+            )
+
+
+if __name__ == "__main__":
+    run_command(main, takes_more=False)
