@@ -18,7 +18,9 @@ from pix2seq_model.errors import DataError
 _FEWEST_FOUND = 0.5
 
 
-def find_categories(reports: Sequence[Mapping[str, Any]]) -> CategoryTable:
+def find_categories(
+    reports: Sequence[Mapping[str, Any]], options: ConversionOptions
+) -> CategoryTable:
     """Returns the categories from the annotation files' reports.
 
     Raises:
@@ -31,7 +33,8 @@ def find_categories(reports: Sequence[Mapping[str, Any]]) -> CategoryTable:
             report["split"]: (report["path"], report["categories"])
             for report in reports
             if report["array"] == "categories"
-        }
+        },
+        max_id=options.max_category_id,
     )
 
 
@@ -65,7 +68,7 @@ def make_plan(
             rows[report["split"]][report["array"]] = report["rows"]
     problem = ""
     try:
-        find_categories(reports)
+        find_categories(reports, options)
         for split, counted in found.items():
             _check_found(split, counted, options)
     except DataError as error:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from pix2seq_model.data.settings import MAX_DEFECT_FRACTION
 
 DROPPED_IMAGES = {
-    "image_row_invalid": "the JSON row lacks an id, a file name, or a usable width and height",
+    "image_row_invalid": "the JSON row lacks an id or a file name inside the folder",
     "image_duplicate_id": "another image row before it has the same id",
     "image_duplicate_file": "another image row before it names the same file",
     "image_missing": "no such file in any of the known layouts",
@@ -26,7 +26,8 @@ DROPPED_IMAGES = {
 CHANGED_IMAGES = {
     "image_format_mismatch": "the file's name says another format; kept with its true one",
     "image_reencoded": "of a kind that few readers decode (CMYK, 16 bit, GIF...); stored as RGB",
-    "image_size_missing": "the JSON row has no width and height; taken from the file",
+    "image_size_missing": "the JSON row has no usable width and height; taken from the file",
+    "image_name_from_url": "the JSON row has no file_name (as in LVIS); taken from its coco_url",
     "image_in_several_splits": "an image of another split has the same base name; kept in both",
 }
 DROPPED_ANNOTATIONS = {
