@@ -3,9 +3,10 @@
     python pipelines/check_dataset.py --dataset=coco_format --images=train=photos \\
         --annotations=train=train.json --report=check --check_pixels
 
-Prints the counts of every rule, examples of each defect, and what the boxes are like. With
---report the dead-letter files (every row that would be dropped or changed) stay there. The exit
-status is 1 if a conversion with the same flags would fail.
+Prints the counts of every rule, examples of each defect, what the boxes are like, and what may have
+gone wrong where most rows are. With --report the dead-letter files (every row that would be dropped
+or changed) stay there. The exit status is 1 if a conversion with the same flags would fail, or if a
+split has no object to learn.
 """
 
 import dataclasses
@@ -18,7 +19,7 @@ from absl import flags
 
 from components.conversion.collection import collect_only_new_objects
 from components.conversion.convert import ConvertDataset
-from components.conversion.finish import defect_examples, finish_conversion
+from components.conversion.finish import Outcome, conversion_outcome
 from components.conversion.options import ConversionOptions
 from components.conversion.prepare import prepare_conversion
 from components.storage.files import read_file
@@ -26,16 +27,15 @@ from components.storage.memory import give_freed_memory_back
 from components.storage.watch import ShardBar
 from pipelines.cli.command_line import local_beam_args, local_pipeline, run_command
 from pipelines.cli.dataset_flags import conversion_options
-from pix2seq_model.data.box_statistics import AREA_NAMES
-from pix2seq_model.data.defects import DefectLimits, counts_table, exceeded_limits
+from pix2seq_model.data.box_statistics import AREA_NAMES, crowded_images
+from pix2seq_model.data.defects import DefectLimits
 from pix2seq_model.data.manifest import STATISTICS_FILE, DatasetInfo
 from pix2seq_model.errors import ConfigError
-from pix2seq_model.tokens.vocabulary import Vocabulary
+from pix2seq_model.tokens.settings import SequenceSettings
 
 FLAGS = flags.FLAGS
 
 flags.DEFINE_string("report", "", "Folder for the dead-letter files; empty: they are not kept.")
-_SEQUENCE_LIMIT = 100
 
 
 def _box_lines(split: str, statistics: Mapping[str, Any], names: Mapping[int, str]) -> list[str]:
@@ -43,54 +43,56 @@ def _box_lines(split: str, statistics: Mapping[str, Any], names: Mapping[int, st
     num_images, num_boxes = sum(per_image.values()), sum(c * n for c, n in per_image.items())
     if not num_images:
         return [f"{split}: no images"]
-    over = sum(n for count, n in per_image.items() if count > _SEQUENCE_LIMIT)
     areas = ", ".join(
         f"{n:,} {name}" for name, n in zip(AREA_NAMES, statistics["areas"], strict=True)
     )
     absent = [name for number, name in names.items() if str(number) not in statistics["classes"]]
+    limit = SequenceSettings().max_objects
+    crowded = crowded_images(per_image, max_objects=limit)
     lines = [
         f"{split}: {num_boxes:,} boxes ({areas}) and {statistics['crowd']:,} crowd boxes; "
         f"{num_boxes / num_images:.1f} boxes an image, at most {max(per_image)}",
-        f"{split}: {per_image.get(0, 0):,} images without boxes, {over:,} with more than the "
-        f"{_SEQUENCE_LIMIT} that one sequence holds",
+        f"{split}: {per_image.get(0, 0):,} images without boxes; "
+        + (crowded or f"none with more than the {limit} that one sequence holds"),
     ]
     if absent:
         lines.append(f"{split}: {len(absent)} of {len(names)} categories unused: {absent[:5]}")
     return lines
 
 
-def _check(options: ConversionOptions, output: str, beam_arguments: list[str]) -> DatasetInfo:
-    # Told to a person below, not raised.
+def _check(options: ConversionOptions, output: str, beam_arguments: list[str]) -> Outcome:
+    prepare_conversion(options, output)
+    # Examined to the end however much is wrong: that is what a person wants to know.
     tolerant = dataclasses.replace(
         options, limits=DefectLimits(max_dropped_images=1.0, max_dropped_annotations=1.0)
     )
-    prepare_conversion(tolerant, output)
     with ShardBar(output), local_pipeline(beam_arguments) as pipeline:
         _ = pipeline | ConvertDataset(tolerant, output=output, write_records=False)
-    return finish_conversion(tolerant, output, write_manifest=False)
+    return conversion_outcome(options, output)
 
 
-def _report(options: ConversionOptions, info: DatasetInfo, output: str) -> int:
-    counts = {name: split.counts for name, split in info.splits.items()}
-    print(counts_table(counts))
-    if examples := defect_examples(output):
-        print(f"\n{examples}")
+def _category_lines(info: DatasetInfo, limit: int | None) -> list[str]:
+    highest = max(info.category_names())
+    lines = [f"{len(info.categories)} categories, the highest id is {highest}"]
+    if any("source_id" in row for row in info.categories):
+        lines.append("  numbered anew; the file's own ids stay beside them as source_id")
+    if limit is not None and highest > limit:
+        lines.append(f"  ids above {limit} need a larger vocabulary (vocabulary.coord_shift)")
+    return lines
+
+
+def _report(options: ConversionOptions, outcome: Outcome, output: str) -> int:
+    info = outcome.info
+    print(outcome.explained(output))
     print()
     for split, statistics in orjson.loads(read_file(output, STATISTICS_FILE) or b"{}").items():
         print("\n".join(_box_lines(split, statistics, info.category_names())))
-    highest = max(info.category_names())
-    print(f"{len(info.categories)} categories, the highest id is {highest}")
-    limit = Vocabulary().max_category_id
-    if highest > limit:
-        print(f"  ids above {limit} need a larger vocabulary than the published one")
-    problems = [
-        f"{split}: {text}"
-        for split, of_split in counts.items()
-        for text in exceeded_limits(of_split, options.limits)
-    ]
-    if problems:
-        print("\na conversion would fail:\n" + "\n".join(problems))
-    return bool(problems)
+    print("\n".join(_category_lines(info, options.max_category_id)))
+    if outcome.problems:
+        print("\na conversion would fail:\n" + "\n".join(outcome.problems))
+    for split in outcome.nothing_to_learn:
+        print(f"{split}: nothing is left to learn: no object in any image")
+    return bool(outcome.problems or outcome.nothing_to_learn)
 
 
 def main(beam_arguments: list[str]) -> int:

@@ -24,7 +24,10 @@ from components.storage.memory import give_freed_memory_back
 from components.storage.watch import ShardBar
 from pipelines.cli.command_line import local_pipeline, run_command
 from pipelines.cli.dataset_flags import conversion_options
+from pix2seq_model.data.box_statistics import crowded_images
 from pix2seq_model.data.defects import counts_table
+from pix2seq_model.data.manifest import read_statistics
+from pix2seq_model.tokens.settings import SequenceSettings
 
 FLAGS = flags.FLAGS
 
@@ -48,6 +51,10 @@ def main(beam_arguments: list[str]) -> None:
             f"{name}: {split.num_examples:,} images, {split.num_objects:,} boxes, "
             f"{split.num_bytes / 1e6:,.1f} MB in {len(split.shards)} shards"
         )
+    for name, statistics in read_statistics(output).items():
+        limit = SequenceSettings().max_objects
+        if crowded := crowded_images(statistics["objects_per_image"], max_objects=limit):
+            print(f"warning: {name}: {crowded}")
     if FLAGS.data_report:
         # Here, as the charts need memory that the conversion should have for itself.
         from pix2seq_model.reports.data_report import write_data_report

@@ -15,9 +15,15 @@ from etils import epath
 
 from pipelines.cli.command_line import flag_values, run_command
 from pix2seq_model.atomic_write import write_atomically, write_json
+from pix2seq_model.data.annotation_file import read_annotation_file
 from pix2seq_model.errors import DataError
-from pix2seq_model.metrics.coco_files import read_detections, read_ground_truth
-from pix2seq_model.metrics.coco_metrics import ENGINES, evaluate_detections, metrics_table
+from pix2seq_model.metrics.coco_files import read_detections
+from pix2seq_model.metrics.coco_metrics import (
+    ENGINES,
+    beyond_the_limit,
+    evaluate_detections,
+    metrics_table,
+)
 from pix2seq_model.reports.evaluation_report import REPORT_FILE, ReportInput, render_report
 
 FLAGS = flags.FLAGS
@@ -32,10 +38,10 @@ flags.DEFINE_integer("num_pictures", 24, "Pictures in the report.", lower_bound=
 
 
 def main() -> None:
-    truth = read_ground_truth(FLAGS.ground_truth)
-    known = [row["id"] for row in truth["images"]]
-    detections = read_detections(FLAGS.detections, image_ids=known)
-    image_ids = read_image_ids(FLAGS.image_ids)
+    file = read_annotation_file(FLAGS.ground_truth)
+    truth = file.coco
+    detections = read_detections(FLAGS.detections, numbered=file.numbered)
+    image_ids = read_image_ids(FLAGS.image_ids, file.image_numbers)
     result = evaluate_detections(truth, detections, image_ids=image_ids, engine=FLAGS.engine)
     if image_ids is not None:
         chosen = set(image_ids)
@@ -58,26 +64,34 @@ def main() -> None:
     )
     write_atomically(output / REPORT_FILE, page)
     print(metrics_table(result.to_json()))
-    for category_id, count in result.ignored_categories.items():
-        print(f"{count} detections of category {category_id}, which the truth does not list")
+    keys = {number: key for key, number in file.category_numbers.items()}
+    for number, count in result.ignored_categories.items():
+        print(f"{count} detections of category {keys[number]}, which the truth does not list")
+    if defects := file.defects():
+        print(f"\n{FLAGS.ground_truth}: rows set aside or changed\n{defects}")
+    if note := beyond_the_limit(truth):
+        print(f"\n{note}")
     print(f"\nmetrics: {output / 'metrics.json'}\nreport:  {output / REPORT_FILE}")
 
 
-def read_image_ids(words: list[str]) -> list[int] | None:
-    """Ids given on the command line, or in one file; None where none are given."""
+def read_image_ids(words: list[str], numbers: Mapping[str, int]) -> list[int] | None:
+    """The numbers of ids given on the command line, or in one file; None where none are given."""
     if not words:
         return None
     source = "--image_ids"
-    if len(words) == 1 and not words[0].strip().isdecimal():
+    if len(words) == 1 and words[0] not in numbers and not words[0].strip().isdecimal():
         source = words[0]
         try:
             words = epath.Path(words[0]).read_text().split()
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(f"--image_ids={source}: neither an id nor a file ({error})") from None
-    try:
-        return [int(word) for word in words]
-    except ValueError as error:
-        raise DataError(f"{source}: ids are whole numbers ({error})") from None
+    ids = [word.strip() for word in words]
+    if unknown := [text for text in ids if text not in numbers]:
+        raise DataError(
+            f"{source}: {len(unknown)} are not images of the ground truth, among them "
+            f"[{', '.join(unknown[:5])}]"
+        )
+    return [numbers[text] for text in ids]
 
 
 def _reader(folder: str, truth: Mapping[str, Any]) -> Callable[[Iterable[int]], dict[int, bytes]]:

@@ -39,6 +39,7 @@ from components.vertex_endpoint import endpoint_settings
 from pipelines import cache_keys
 from pipelines.request import Request
 from pix2seq_model.decoding.settings import SamplingSettings
+from pix2seq_model.experiment.validation import vocabulary
 from pix2seq_model.published.locations import is_checkpoint
 
 # How the exported model decodes: changing it exports the trained weights again, no more.
@@ -123,9 +124,10 @@ def _examples(request: Request, stage: str) -> ExampleGen:
     code_version = _code_version(request, "components.example_gen", "apache-beam", "pillow")
     settings = cache_keys.settings_digest(request.config, ["seed"])
     lineage = cache_keys.digest_of(fingerprint, code_version, settings)
+    max_category_id = vocabulary(request.config).max_category_id
     return (
         ExampleGen(
-            source=request.config.data[stage].to_dict(),
+            source={**request.config.data[stage].to_dict(), "max_category_id": max_category_id},
             name=f"{request.config.name} {stage}",
             seed=request.config.seed,
             work_dir=f"{request.pipeline_root}/conversion/{stage}-{lineage}",

@@ -4,12 +4,14 @@
         --num_images=8 --max_objects=7
 """
 
+from typing import Any
+
 from absl import flags
 
 from pipelines.cli.command_line import flag_values, run_command
 from pix2seq_model.atomic_write import write_json
+from pix2seq_model.data.annotation_file import AnnotationFile, read_annotation_file
 from pix2seq_model.data.subset import choose_images
-from pix2seq_model.metrics.coco_files import read_ground_truth
 
 FLAGS = flags.FLAGS
 
@@ -20,11 +22,28 @@ flags.DEFINE_integer("max_objects", 7, "Most objects of an image.", lower_bound=
 
 
 def main() -> None:
-    content = read_ground_truth(FLAGS.annotations)
+    file = read_annotation_file(FLAGS.annotations)
     limits = flag_values("num_images", "max_objects")
-    few = choose_images(content, source=FLAGS.annotations, **limits)
-    write_json(FLAGS.output, few)
+    few = choose_images(file.coco, source=FLAGS.annotations, **limits)
+    write_json(FLAGS.output, _with_own_ids(few, file))
     print(f"{FLAGS.output}: {len(few['images'])} images, {len(few['annotations'])} objects")
+
+
+def _with_own_ids(few: dict[str, Any], file: AnnotationFile) -> dict[str, Any]:
+    """Rows with the file's ids where those are text, which were numbered to be read."""
+    images, categories = (
+        {number: text for text, number in numbers.items() if text != str(number)}
+        for numbers in (file.image_numbers, file.category_numbers)
+    )
+    own_ids = {"images": {"id": images}, "categories": {"id": categories}}
+    own_ids["annotations"] = {"image_id": images, "category_id": categories}
+    return few | {
+        array: [
+            {**row, **{key: texts.get(row[key], row[key]) for key, texts in keys.items()}}
+            for row in few[array]
+        ]
+        for array, keys in own_ids.items()
+    }
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """One image with its annotations: read, checked, and turned into its record or its defects."""
 
+import collections
 import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,6 +20,7 @@ from pix2seq_model.data.defects import (
 )
 from pix2seq_model.data.image_check import CheckedImage, ImageDefect, check_image
 from pix2seq_model.data.label_rules import apply_label_rules
+from pix2seq_model.data.likely_causes import box_signs
 from pix2seq_model.data.records import ObjectRecord, encode_example
 
 # Counted, but one line for each box of a file without areas would help nobody.
@@ -37,6 +39,7 @@ class ExaminedImage:
       record: Serialized example, or None if the image was dropped.
       size: Height and width in pixels, of an image that was kept.
       objects: In the record.
+      signs: What the boxes as given look like; see `box_signs`.
     """
 
     num_image_rows: int
@@ -45,6 +48,7 @@ class ExaminedImage:
     record: bytes | None = None
     size: tuple[int, int] = (0, 0)
     objects: Sequence[ObjectRecord] = ()
+    signs: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
 
 def _load(
@@ -138,7 +142,8 @@ def examine_image(
         filename=plain_name(first.file_name),
         objects=objects,
     )
-    return ExaminedImage(*num_rows, [*defects, *label_defects], record, size, objects)
+    signs = box_signs(annotations, height=size[0], width=size[1])
+    return ExaminedImage(*num_rows, [*defects, *label_defects], record, size, objects, signs)
 
 
 class Tally:
@@ -148,10 +153,12 @@ class Tally:
         self.images, self.annotations = RowCounts(), RowCounts()
         self.statistics = BoxStatistics()
         self.dead_letters: list[dict[str, Any]] = []
+        self.signs: collections.Counter[str] = collections.Counter()
 
     def add(self, examined: ExaminedImage) -> None:
         self.images.rows_in += examined.num_image_rows
         self.annotations.rows_in += examined.num_annotation_rows
+        self.signs.update(examined.signs)
         if examined.record is not None:
             objects = examined.objects
             self.images.written += 1
@@ -180,4 +187,5 @@ class Tally:
             "images": self.images.to_json(),
             "annotations": self.annotations.to_json(),
             "statistics": self.statistics.to_json(),
+            "signs": dict(self.signs),
         }

@@ -1,7 +1,8 @@
 """After the Beam job: the counts are checked, old files removed, the manifest written."""
 
 import collections
-from collections.abc import Iterable, Mapping, Sequence
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import orjson
@@ -19,6 +20,7 @@ from components.storage.files import (
 )
 from pix2seq_model.data.box_statistics import BoxStatistics
 from pix2seq_model.data.defects import RowCounts, counts_table, exceeded_limits
+from pix2seq_model.data.likely_causes import likely_causes, same_names, wrong_boxes
 from pix2seq_model.data.manifest import (
     FILE_NAME,
     STATISTICS_FILE,
@@ -81,30 +83,49 @@ def defect_examples(output: str) -> str:
     return "\n".join(line for rule in sorted(lines) for line in lines[rule])
 
 
-def finish_conversion(
-    options: ConversionOptions, output: str, *, write_manifest: bool = True
-) -> DatasetInfo:
-    """Checks the job's result and writes the manifest.
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What a conversion job did.
+
+    Attributes:
+      info: The manifest to be.
+      problems: Why the data set must not be used, as sentences that begin with the split.
+      warnings: What a person should know of one that may be.
+      nothing_to_learn: The splits without any object.
+    """
+
+    info: DatasetInfo
+    problems: list[str]
+    warnings: list[str]
+    nothing_to_learn: list[str]
+
+    def explained(self, output: str) -> str:
+        """The counts, examples of what was set aside, and the likely causes; for people."""
+        table = counts_table({name: split.counts for name, split in self.info.splits.items()})
+        warnings = "\n".join(f"warning: {text}" for text in self.warnings)
+        return "\n\n".join(filter(None, [table, defect_examples(output), warnings]))
+
+
+def conversion_outcome(options: ConversionOptions, output: str) -> Outcome:
+    """Adds up what the job's shards say, and writes the statistics.
 
     Args:
       options: As given to the job.
       output: Examples folder.
-      write_manifest: False after a job that wrote no records.
 
     Raises:
-      DataError: the input could not be used, or exceeds the limits on defects.
+      DataError: nothing was converted; says why.
     """
-    output = output.rstrip("/")
     summary = read_summary(output)
     if summary["plan"]["problem"]:
         raise DataError(summary["plan"]["problem"])
-    categories = find_categories(summary["files"])
+    categories = find_categories(summary["files"], options)
     splits: dict[str, SplitInfo] = {}
-    statistics, kept, excesses = {}, {PLAN, SUMMARY}, []
+    statistics, kept = {}, {PLAN, SUMMARY}
+    problems, warnings, empty = [], list(same_names(categories.categories)), []
     for split in sorted(options.splits):
         shards = _shards_of(split, summary)
         counts = _add_up(split, shards, summary["plan"]["splits"][split]["rows"])
-        excesses += [f"{split}: {text}" for text in exceeded_limits(counts, options.limits)]
         for place in map(place_of, shards):
             kept |= {shard_file(*place), dead_letter_file(*place), progress_file(*place)}
         total = _sum(BoxStatistics(), (shard["statistics"] for shard in shards))
@@ -124,23 +145,60 @@ def finish_conversion(
             ),
             counts=counts,
         )
+        found = [*exceeded_limits(counts, options.limits)]
+        signs: collections.Counter[str] = collections.Counter()
+        for shard in shards:
+            signs.update(shard.get("signs", {}))
+        found += wrong_boxes(signs)
+        if not counts["images"]["written"]:
+            found.append("no images left")
+        problems += [f"{split}: {text}" for text in found]
+        objects = counts["annotations"]["written"] - total.crowd
+        if not objects:
+            empty.append(split)
+        missing = [
+            file["warning"]
+            for file in summary["files"]
+            if file["split"] == split and file.get("warning")
+        ]
+        hints = likely_causes(
+            counts, objects=objects, crowds=total.crowd, missing_list="".join(missing)
+        )
+        warnings += [f"{split}: {text}" for text in hints]
     remove_others(output, _OUR_FILES, kept=kept)
     write_file(output, STATISTICS_FILE, orjson.dumps(statistics))
-    if excesses:
-        table = counts_table({split: written.counts for split, written in splits.items()})
-        raise DataError(
-            f"too many defects in {options.name}:\n"
-            + "\n".join(excesses)
-            + f"\n\n{table}\n\n{defect_examples(output)}\n\n"
-            f"every row is in {output}/dead_letter; fix the data, or raise the limits: what is "
-            "written already is kept"
-        )
-    for split, written in splits.items():
-        if not written.num_examples:
-            raise DataError(f"split {split!r} of {options.name} has no images left")
     info = DatasetInfo(
         name=options.name, seed=options.seed, categories=categories.categories, splits=splits
     )
-    if write_manifest:
-        write_file(output, FILE_NAME, info.to_json().encode() + b"\n")
-    return info
+    return Outcome(info, problems, warnings, empty)
+
+
+def finish_conversion(
+    options: ConversionOptions, output: str, *, say: Callable[[str], None] = print
+) -> DatasetInfo:
+    """Checks the job's result and writes the manifest.
+
+    Args:
+      options: As given to the job.
+      output: Examples folder.
+      say: Called with each warning.
+
+    Raises:
+      DataError: the input could not be used, exceeds the limits on defects, or leaves nothing to
+        learn in any split.
+    """
+    output = output.rstrip("/")
+    outcome = conversion_outcome(options, output)
+    problems = outcome.problems
+    if len(outcome.nothing_to_learn) == len(options.splits) and not problems:
+        problems = ["no object is left to learn in any split"]
+    if problems:
+        raise DataError(
+            f"{options.name} cannot be used:\n" + "\n".join(problems) + f"\n\n"
+            f"{outcome.explained(output)}\n\nevery row is in {output}/dead_letter; fix the data, "
+            "or raise the limits on defects: what is written already is kept"
+        )
+    for warning in outcome.warnings:
+        say(f"warning: {warning}")
+    write_file(output, FILE_NAME, outcome.info.to_json().encode() + b"\n")
+    return outcome.info

@@ -39,6 +39,8 @@ class ConversionOptions:
       check_pixels: Decode every image wholly, to find damage behind the header.
       max_pixels: Larger images are dropped, before they are decoded.
       drop_fake, drop_reflected: Drop Objects365's pictures of objects, mirrored objects.
+      max_category_id: Of the vocabulary; where an id is higher, categories are numbered from 1.
+        None keeps every id.
       limits: How much may be dropped before the conversion fails.
     """
 
@@ -51,6 +53,7 @@ class ConversionOptions:
     max_pixels: int = setting(100_000_000, at_least=1)
     drop_fake: bool = False
     drop_reflected: bool = False
+    max_category_id: int | None = None
     limits: DefectLimits = dataclasses.field(default_factory=DefectLimits)
 
     def __post_init__(self) -> None:
@@ -76,7 +79,13 @@ class ConversionOptions:
 
 
 def conversion_options(source: dict[str, Any], *, name: str, seed: int) -> ConversionOptions:
-    """What to convert, from a `data` section of the config."""
+    """What to convert, from a `data` section of the config.
+
+    Args:
+      source: The section, with the `max_category_id` of the config's vocabulary.
+      name: Of the data set, for people.
+      seed: See `ConversionOptions`.
+    """
     splits = {
         split: SplitSource(images=source["images"][split], annotations=annotations)
         for split, annotations in source["annotations"].items()
@@ -91,4 +100,5 @@ def conversion_options(source: dict[str, Any], *, name: str, seed: int) -> Conve
         limits=DefectLimits(max_dropped_images=limit, max_dropped_annotations=limit),
         drop_fake=source["drop_fake"],
         drop_reflected=source["drop_reflected"],
+        max_category_id=source.get("max_category_id"),
     )

@@ -19,7 +19,9 @@ _FEWEST_FOUND = 0.5
 _REASONS_SHOWN = 3
 
 
-def find_categories(reports: Sequence[Mapping[str, Any]]) -> CategoryTable:
+def find_categories(
+    reports: Sequence[Mapping[str, Any]], options: ConversionOptions
+) -> CategoryTable:
     """Returns the categories from the annotation files' reports.
 
     Raises:
@@ -32,7 +34,8 @@ def find_categories(reports: Sequence[Mapping[str, Any]]) -> CategoryTable:
             report["split"]: (report["path"], report["categories"])
             for report in reports
             if report["array"] == "categories"
-        }
+        },
+        max_id=options.max_category_id,
     )
 
 
@@ -69,7 +72,7 @@ def make_plan(
             rows[report["split"]][report["array"]] = report["rows"]
     problem = ""
     try:
-        find_categories(reports)
+        find_categories(reports, options)
         for split, counted in found.items():
             _check_found(split, counted, reasons[split], options)
     except DataError as error:

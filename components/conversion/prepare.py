@@ -14,7 +14,7 @@ from components.storage.files import (
 )
 from components.storage.image_store import open_store
 from pix2seq_model.data import manifest as dataset_info
-from pix2seq_model.data.annotations import parse_image_row, read_array
+from pix2seq_model.data.annotations import check_start, parse_image_row, read_array
 from pix2seq_model.errors import DataError
 
 _IMAGES_TRIED = 40
@@ -27,15 +27,10 @@ def _check_annotations(split: str, path: str) -> None:
     with refusing(f"{path} cannot be read"):
         try:
             with FileSystems.open(path) as file:
-                start = file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n")
+                start = file.read(64)
         except IsADirectoryError:
             raise DataError(f"{path} is a folder; give the JSON file of split {split!r}") from None
-    if not start.startswith(b"{"):
-        what = "is empty" if not start else f"begins with {start[:20]!r}"
-        raise DataError(
-            f"{path} {what}; COCO's format is one JSON object with the lists 'images', "
-            "'annotations' and 'categories'"
-        )
+    check_start(start, path=path)
 
 
 def _check_images(split: str, options: ConversionOptions) -> None:

@@ -14,6 +14,7 @@ from components.storage.image_names import same_name_key
 from pix2seq_model.data.annotations import (
     AnnotationRow,
     ImageRow,
+    no_rows_problem,
     parse_annotation_row,
     parse_image_row,
     read_array,
@@ -30,16 +31,6 @@ def bucket_key(image_id: str, *, split: str, seed: int) -> str:
     """Returns the key under which everything about an image meets."""
     bucket = part_of(image_hash(image_id, split=split, seed=seed), NUM_BUCKETS)
     return f"{split}/{bucket:04d}"
-
-
-def _no_rows_problem(path: str, array: str) -> str:
-    with FileSystems.open(path) as file:
-        keys = top_level_keys(file)
-    found = f"has the keys {keys[:20]}" if keys else "is not an object with named arrays"
-    return (
-        f"{path}: no rows under {array!r}; the file {found}, and COCO's format needs non-empty "
-        "lists 'images' and 'categories'"
-    )
 
 
 class _ReadArray(beam.DoFn):
@@ -68,8 +59,11 @@ class _ReadArray(beam.DoFn):
                     report["rows"] = len(report["categories"])
                 else:
                     yield from self._batches(rows, report)
-            if not report["rows"] and array != "annotations":
-                report["problem"] = _no_rows_problem(path, array)
+            if not report["rows"]:
+                with FileSystems.open(path) as file:
+                    why = no_rows_problem(top_level_keys(file), array, path=path)
+                # Images without any object can be converted; a person is told.
+                report["problem" if array != "annotations" else "warning"] = why
         except DataError as error:
             report["problem"] = str(error)
         yield pvalue.TaggedOutput("reports", report)

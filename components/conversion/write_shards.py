@@ -47,7 +47,7 @@ class _WriteShard(ShardOwner):
         self, element: tuple[tuple[str, int, int], Iterable[bytes]], reports: Sequence[Any]
     ) -> Iterator[dict[str, Any]]:
         place, batches = element
-        categories = find_categories(reports).by_source[place[0]]
+        categories = find_categories(reports, self._options).by_source[place[0]]
         # Still packed: a shard of small images has more rows than a worker should hold unpacked.
         runs = sorted(batches)
         content_key = self._content_key(runs, categories)

@@ -13,7 +13,8 @@ import orjson
 from components.prediction.options import PredictionOptions
 from components.prediction.predict import predict_images
 from components.storage.files import open_file
-from pix2seq_model.data.ground_truth import SplitTruth, category_numbers
+from pix2seq_model.data.categories import category_numbers
+from pix2seq_model.data.ground_truth import SplitTruth
 from pix2seq_model.evaluation.settings import EvaluationSettings
 from pix2seq_model.model_folder.folder import read_model_info
 

@@ -12,6 +12,7 @@ from pipelines.cli.command_line import flag_values
 from pix2seq_model.data.defects import EXPLANATIONS, DefectLimits
 from pix2seq_model.data.settings import DATA_FORMATS, MAX_DEFECT_FRACTION
 from pix2seq_model.errors import ConfigError, DataError
+from pix2seq_model.tokens.vocabulary import Vocabulary
 
 _SPLITS = ("train", "val")
 # Where the published data sets keep their annotations, looked for in this order.
@@ -37,6 +38,8 @@ flags.DEFINE_bool("check_pixels", False, "Decode every image completely; slower.
 flags.DEFINE_integer("max_pixels", 100_000_000, "Larger images are dropped.")
 flags.DEFINE_bool("drop_fake", False, "Objects365: drop boxes with isfake.")
 flags.DEFINE_bool("drop_reflected", False, "Objects365: drop boxes with isreflected.")
+_BEYOND = "Of the config's vocabulary; where an id is higher, categories are numbered from 1."
+flags.DEFINE_integer("max_category_id", Vocabulary().max_category_id, _BEYOND, lower_bound=1)
 for _limit in ("max_dropped_images", "max_dropped_annotations"):
     flags.DEFINE_float(_limit, MAX_DEFECT_FRACTION, "Fraction of a split; more is a failure.")
 flags.DEFINE_list("max_by_rule", [], "Of single rules: image_missing=0.001,box_clipped=0.2.")
@@ -125,4 +128,5 @@ def conversion_options() -> ConversionOptions:
             max_by_rule=by_rule, **flag_values("max_dropped_images", "max_dropped_annotations")
         ),
         **flag_values("seed", "check_pixels", "max_pixels", "drop_fake", "drop_reflected"),
+        max_category_id=FLAGS.max_category_id,
     )

@@ -6,6 +6,7 @@ in a pass of its own. Rows are brought into a small uniform shape here, and only
 row at all is marked. Whether rows are right is checked later, by image (`label_rules`).
 """
 
+import difflib
 import math
 import re
 from collections.abc import Iterator
@@ -14,16 +15,21 @@ from typing import Any, BinaryIO, NamedTuple
 import ijson
 
 from pix2seq_model.data.categories import id_text
+from pix2seq_model.data.wrong_content import describe_content
 from pix2seq_model.errors import DataError
 
 _BUFFER_BYTES = 1 << 20
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_NOT_JSON_NUMBERS = re.compile(rb"(?<=[\s:,\[])(-?Infinity|NaN)(?=[\s,\]}])")
+_REST_OF_STRING = rb'[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\Z)'
+_STRING_END = re.compile(_REST_OF_STRING, re.DOTALL)
+_STRING_OR_NOT_A_NUMBER = re.compile(rb'"' + _REST_OF_STRING + rb"|-?Infinity|NaN", re.DOTALL)
+_ESCAPED = re.compile(rb"\\.", re.DOTALL)
 # Most of a COCO file. Matches a whole value only: what follows is another key or the row's end.
 _POLYGONS = re.compile(rb'"segmentation"\s*:\s*\[[-+\d\s.,eE\[\]]*\](?=\s*(?:,\s*"|\}))')
-_WORD_BYTES = b"-abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_WORD_BYTES = b"\\-abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 IS_CROWD, IS_FAKE, IS_REFLECTED = 1, 2, 4
 _FLAGS = {"iscrowd": IS_CROWD, "isfake": IS_FAKE, "isreflected": IS_REFLECTED}
+_FLAG_WORDS = {"": 0, "0": 0, "0.0": 0, "false": 0, "1": 1, "1.0": 1, "true": 1}
 _MOST_PIXELS = 1 << 31
 # Where `AnnotationRow` has its area.
 _AREA = 5
@@ -35,8 +41,8 @@ class ImageRow(NamedTuple):
     Attributes:
       ordinal: Its place in the array, from 0.
       image_id: The id as text; empty if there is none.
-      file_name: As in the file.
-      height, width: Pixels; 0 where the row has none.
+      file_name: As in the file; in LVIS, whose rows have none, the path of `coco_url`.
+      height, width: Pixels; 0 where the row has none that can be used.
       problem: Why the row cannot be used; empty if it can.
     """
 
@@ -111,24 +117,33 @@ class _JsonStream:
 
     def __init__(self, file: BinaryIO):
         self._file = file
-        self._last_byte = b""
+        self._is_first = True
+        self._in_string = False
 
     def read(self, size: int = -1) -> bytes:
         if size == 0:  # ijson asks so whether the file gives bytes.
             return b""
         chunk = self._file.read(_BUFFER_BYTES if size < 0 else size)
-        if not self._last_byte:
+        if self._is_first:
             chunk = chunk.removeprefix(_BYTE_ORDER_MARK) or self._file.read(1)
-        # A chunk ends after a separator, so that no such word is cut in two.
+            self._is_first = False
+        # A chunk ends after a separator, so that no such word and no escape is cut in two.
         while chunk and chunk[-1:] in _WORD_BYTES and (more := self._file.read(1)):
             chunk += more
-        before, self._last_byte = self._last_byte, chunk[-1:]
         if b"segmentation" in chunk:
             # Not used here; building its numbers would take most of the time.
             chunk = _POLYGONS.sub(b'"segmentation":0', chunk)
+        began_in_string = self._in_string
+        quotes = (_ESCAPED.sub(b"", chunk) if b"\\" in chunk else chunk).count(b'"')
+        self._in_string ^= bool(quotes % 2)
         if b"NaN" in chunk or b"Infinity" in chunk:
-            chunk = _NOT_JSON_NUMBERS.sub(rb'"\1"', before + chunk)[len(before) :]
+            end = match.end() if began_in_string and (match := _STRING_END.match(chunk)) else 0
+            chunk = chunk[:end] + _STRING_OR_NOT_A_NUMBER.sub(_in_quotes, chunk[end:])
         return chunk
+
+
+def _in_quotes(match: re.Match[bytes]) -> bytes:
+    return match[0] if match[0].startswith(b'"') else b'"' + match[0] + b'"'
 
 
 def read_array(file: BinaryIO, array: str, *, path: str) -> Iterator[Any]:
@@ -163,14 +178,38 @@ def top_level_keys(file: BinaryIO) -> list[str]:
     return [value for prefix, event, value in events if not prefix and event == "map_key"]
 
 
+def no_rows_problem(keys: list[str], array: str, *, path: str) -> str:
+    """Says why an array gave no rows, and which of the file's keys may be meant instead."""
+    if not keys:
+        found = "the file is not an object with named lists"
+    elif array in keys:
+        found = f"it is empty or no list; the file has the keys {keys[:20]}"
+    else:
+        close = difflib.get_close_matches(array, keys, n=1)
+        meant = f"it has {close[0]!r}: rename it to {array!r}; " if close else ""
+        found = f"the file has no such list; {meant}the file has the keys {keys[:20]}"
+    return (
+        f"{path}: no rows under {array!r}; {found}, and COCO's format needs the lists 'images', "
+        "'annotations' and 'categories'"
+    )
+
+
+def check_start(start: bytes, *, path: str) -> None:
+    """Raises DataError unless a file with these first bytes may be an annotation file."""
+    start = start.removeprefix(_BYTE_ORDER_MARK).lstrip()
+    if not start.startswith(b"{"):
+        raise DataError(
+            f"{path} {describe_content(start)}; COCO's format is one JSON object with the lists "
+            "'images', 'annotations' and 'categories'"
+        )
+
+
 def _pixels(value: Any) -> int:
-    """A width or height; 0 if there is none, -1 if it cannot be one."""
-    if value is None:
-        return 0
+    """A width or height; 0 if it is none, and then the file says it."""
     if isinstance(value, bool) or not isinstance(value, int | float):
-        return -1
+        return 0
     # Beyond that it is no image; and infinity has no int.
-    return int(value) if 1 <= value <= _MOST_PIXELS and value == int(value) else -1
+    return int(value) if 1 <= value <= _MOST_PIXELS and value == int(value) else 0
 
 
 def parse_image_row(raw: Any, ordinal: int) -> ImageRow:
@@ -182,15 +221,24 @@ def parse_image_row(raw: Any, ordinal: int) -> ImageRow:
     if file_name in (None, ""):  # As in LVIS.
         file_name = raw.get("coco_url", file_name)
     height, width = _pixels(raw.get("height")), _pixels(raw.get("width"))
+    if not (height and width):
+        height = width = 0
     problem = ""
     if not image_id:
         problem = f"id is {raw.get('id')!r:.80}"
     elif not isinstance(file_name, str) or not file_name:
-        problem = f"file_name is {file_name!r:.80}"
-    elif height < 0 or width < 0 or (height == 0) != (width == 0):
-        problem = f"height is {raw.get('height')!r:.40}, width is {raw.get('width')!r:.40}"
+        close = difflib.get_close_matches("file_name", map(str, raw), n=1)
+        meant = f"; the row has {close[0]!r}" if "file_name" not in raw and close else ""
+        problem = f"file_name is {file_name!r:.80}{meant}"
     name = file_name if isinstance(file_name, str) else ""
-    return ImageRow(ordinal, image_id, name, max(height, 0), max(width, 0), problem)
+    return ImageRow(ordinal, image_id, name, height, width, problem)
+
+
+def _is_set(flag: Any) -> bool:
+    """Raises TypeError or ValueError if it is neither 0 nor 1 in any of the ways of writing it."""
+    if isinstance(flag, str):
+        flag = _FLAG_WORDS.get(flag.strip().lower(), math.nan)
+    return bool(int(flag or 0))
 
 
 def _number(value: Any) -> float:
@@ -228,8 +276,8 @@ def parse_annotation_row(raw: Any, ordinal: int) -> AnnotationRow:
         problem = problem or f"bbox is {raw.get('bbox')!r:.80}, not [x, y, width, height]"
         bbox = []
     try:
-        flags = sum(flag for name, flag in _FLAGS.items() if int(raw.get(name) or 0))
-    except (TypeError, ValueError):
+        flags = sum(flag for name, flag in _FLAGS.items() if _is_set(raw.get(name)))
+    except (TypeError, ValueError, OverflowError):
         problem = problem or f"iscrowd is {raw.get('iscrowd')!r:.80}, not 0 or 1"
     given = raw.get("area")
     if isinstance(given, int | float) and not isinstance(given, bool):

@@ -23,6 +23,27 @@ AREA_NAMES = ("small", "medium", "large")
 _BOXES_HELD = 50_000
 
 
+def crowded_images(objects_per_image: Mapping[Any, int], *, max_objects: int) -> str:
+    """Says how many images have more objects than one sequence holds; empty if none has.
+
+    Args:
+      objects_per_image: Number of objects to images, as in `to_json`.
+      max_objects: Of a sequence.
+    """
+    over = {int(n): images for n, images in objects_per_image.items() if int(n) > max_objects}
+    if not over:
+        return ""
+    images = sum(over.values())
+    lost = sum((count - max_objects) * number for count, number in over.items())
+    return (
+        f"{'1 image has' if images == 1 else f'{images:,} images have'} more than the "
+        f"{max_objects} objects that one sequence holds (at most {max(over):,}), which leaves out "
+        f"{lost:,} boxes each time. Raise sequence.max_objects of the stage and "
+        "evaluation.max_objects, with model.max_seq_len at 5 tokens an object; COCO's AP counts "
+        "the 100 best detections of an image and category whatever they are"
+    )
+
+
 def _histogram(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
     """Counts into bins; what lies beyond the first or last edge goes to the first or last bin."""
     bins = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, len(edges) - 2)

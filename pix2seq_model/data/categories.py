@@ -1,9 +1,10 @@
 """The categories of a data set with splits from several annotation files.
 
 Stored ids are the annotation files' own if possible. Ids must be integers from 1 on to
-become class tokens, so ids that start at 0 are raised by one and ids that are text are numbered;
-the manifest then keeps the source's id next to the stored one. Files that number the same names
-differently (Objects365 v1's train and val) are joined by name, never by position.
+become class tokens, so ids that start at 0 are raised by one, and ids that are text or beyond the
+vocabulary (hashes, keys of a database) are numbered; the manifest then keeps the source's id next
+to the stored one. Files that number the same names differently (Objects365 v1's train and val) are
+joined by name, never by position.
 """
 
 import dataclasses
@@ -11,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pix2seq_model.errors import DataError
+
+_DIGITS_OF_64_BITS = 19
 
 
 def id_text(value: Any) -> str:
@@ -56,12 +59,14 @@ def _names_of_file(rows: Sequence[Any], path: str) -> dict[str, str]:
     return names
 
 
-def _stored_ids(keys: Sequence[str]) -> dict[str, int]:
+def _stored_ids(keys: Sequence[str], max_id: int | None) -> dict[str, int]:
     try:
         numbers = {key: int(key) for key in keys}
     except ValueError:
         return {key: number for number, key in enumerate(sorted(keys), start=1)}
     raised = max(0, 1 - min(numbers.values()))
+    if max_id is not None and max(numbers.values()) + raised > max_id:
+        return {key: n for n, key in enumerate(sorted(keys, key=numbers.__getitem__), start=1)}
     return {key: number + raised for key, number in numbers.items()}
 
 
@@ -82,11 +87,15 @@ def _join_by_name(
     return {key: key_of[name] for key, name in other.items()}
 
 
-def merge_categories(files: Mapping[str, tuple[str, Sequence[Any]]]) -> CategoryTable:
+def merge_categories(
+    files: Mapping[str, tuple[str, Sequence[Any]]], *, max_id: int | None = None
+) -> CategoryTable:
     """Joins the categories of the annotation files of a data set.
 
     Args:
       files: Split to (path, for messages; the file's `categories` rows).
+      max_id: The highest id that the vocabulary has a token for. Where one is higher, all are
+        numbered from 1 in their order.
 
     Raises:
       DataError: a file has none, a row is unusable, or the files contradict each other.
@@ -104,7 +113,7 @@ def merge_categories(files: Mapping[str, tuple[str, Sequence[Any]]]) -> Category
         else:
             canonical[split] = _join_by_name(names, own, paths=(reference_path, path))
         reference_path = reference_path or path
-    stored = _stored_ids(list(names))
+    stored = _stored_ids(list(names), max_id)
     return CategoryTable(
         categories=tuple(
             {"id": number, "name": names[key]} | ({"source_id": key} if str(number) != key else {})
@@ -115,3 +124,23 @@ def merge_categories(files: Mapping[str, tuple[str, Sequence[Any]]]) -> Category
             for split, keys in canonical.items()
         },
     )
+
+
+def category_numbers(categories: Sequence[Mapping[str, Any]]) -> dict[int, int]:
+    """Category ids for COCO files by the records' labels.
+
+    They are the annotation file's own (`source_id` in the manifest, where it differs) if all of
+    those are different whole numbers of 64 bits, else the records'.
+    """
+    own = {row["id"]: str(row.get("source_id", row["id"])) for row in categories}
+    plain = all(is_plain_number(text.removeprefix("-")) for text in own.values())
+    if plain and len(set(own.values())) == len(own):
+        return {label: int(text) for label, text in own.items()}
+    return {label: label for label in own}
+
+
+def is_plain_number(text: str) -> bool:
+    """Whether an id is a whole number from 0 on, written plainly, of at most 64 bits."""
+    # An integer of the served model has 64 bits, of which one is the sign.
+    is_short_number = text.isascii() and text.isdecimal() and len(text) <= _DIGITS_OF_64_BITS
+    return is_short_number and int(text) < 1 << 63 and str(int(text)) == text

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from pix2seq_model.data.settings import MAX_DEFECT_FRACTION
 
 DROPPED_IMAGES = {
-    "image_row_invalid": "the JSON row lacks an id, a file name, or a usable width and height",
+    "image_row_invalid": "the JSON row lacks an id or a file name",
     "image_duplicate_id": "another row has the same id; if they name different files, none is kept",
     "image_duplicate_file": "another image row before it names the same file",
     "image_missing": "no such file in any of the known layouts",
@@ -28,7 +28,7 @@ CHANGED_IMAGES = {
     "image_name_differs": "found by another spelling: case, encoding, slashes, a path or URL",
     "image_format_mismatch": "the file's name says another format; kept with its true one",
     "image_reencoded": "of a kind that few readers decode (CMYK, 16 bit, GIF...); stored as RGB",
-    "image_size_missing": "the JSON row has no width and height; taken from the file",
+    "image_size_missing": "the JSON row has no usable width and height; taken from the file",
     "image_in_several_splits": "another split has an image of this base name and size; kept",
 }
 DROPPED_ANNOTATIONS = {

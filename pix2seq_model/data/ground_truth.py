@@ -7,6 +7,7 @@ from typing import Any
 from etils import epath
 
 from pix2seq_model.boxes import box_yxyx_to_xywh
+from pix2seq_model.data.categories import category_numbers, is_plain_number
 from pix2seq_model.data.manifest import read_dataset_info
 from pix2seq_model.data.records import decode_example
 from pix2seq_model.data.tfrecord import read_records
@@ -76,7 +77,7 @@ def read_split_truth(examples_dir: epath.PathLike, split: str) -> SplitTruth:
         raise DataError(f"{examples_dir}: split {split!r} is empty: there is nothing to evaluate")
 
     # The ids as numbers if each is one, written plainly; else they are counted from 1.
-    plain = all(map(_is_plain_number, records))
+    plain = all(map(is_plain_number, records))
     image_numbers = {text: int(text) if plain else n for n, text in enumerate(records, start=1)}
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
@@ -108,49 +109,6 @@ def read_split_truth(examples_dir: epath.PathLike, split: str) -> SplitTruth:
     )
 
 
-def with_annotations(truth: SplitTruth, coco: Mapping[str, Any], *, source: str) -> SplitTruth:
-    """The images of a split with the truth of an annotation file in place of the records'.
-
-    Records are without the duplicates, the boxes without area and what of a box lies beyond the
-    image; the file has them, and published evaluation takes the file.
-
-    Args:
-      truth: of the records.
-      coco: the file, checked.
-      source: its name, for messages.
-
-    Raises:
-      DataError: it does not list the split's images, by id, or not its categories.
-    """
-    rows = {str(row["id"]): row for row in coco["images"]}
-    missing, more = truth.image_numbers.keys() - rows.keys(), rows.keys() - truth.image_numbers
-    names = {row["id"]: str(row["name"]).strip() for row in coco["categories"]}
-    ours = {number: name.strip() for number, name in truth.category_names.items()}
-    problem = ""
-    if missing or more:
-        shown = ", ".join(sorted(missing or more)[:5])
-        problem = (
-            f"images are matched by their id, and of the {len(truth.image_numbers)} of split "
-            f"{truth.split!r} it lacks {len(missing)}, while it lists {len(more)} others ({shown})"
-        )
-    elif names != ours:
-        category_id = min(number for number, _ in names.items() ^ ours.items())
-        problem = (
-            f"category {category_id} is {names.get(category_id)!r} there and "
-            f"{ours.get(category_id)!r} in the records"
-        )
-    if problem:
-        raise DataError(
-            f"evaluation.ground_truth={source}: {problem}. Name the annotation file that the split "
-            "was converted from, or leave the setting empty to take the records' truth."
-        )
-    return dataclasses.replace(
-        truth,
-        coco={**coco, "images": [rows[image_id] for image_id in truth.image_numbers]},
-        image_numbers={image_id: int(image_id) for image_id in truth.image_numbers},
-    )
-
-
 def read_images(
     examples_dir: epath.PathLike,
     split: str,
@@ -179,23 +137,7 @@ def read_images(
     return found
 
 
-def category_numbers(categories: Sequence[Mapping[str, Any]]) -> dict[int, int]:
-    """Category ids for COCO files by the records' labels.
-
-    They are the annotation file's own (`source_id` in the manifest, where it differs) if all of
-    those are different whole numbers, else the records'.
-    """
-    own = {row["id"]: str(row.get("source_id", row["id"])) for row in categories}
-    if all(map(_is_plain_number, own.values())) and len(set(own.values())) == len(own):
-        return {label: int(text) for label, text in own.items()}
-    return {label: label for label in own}
-
-
 def _records(path: str) -> Iterator[dict[str, Any]]:
     with epath.Path(path).open("rb") as file:
         for serialized in read_records(file, name=path):
             yield decode_example(serialized)
-
-
-def _is_plain_number(text: str) -> bool:
-    return text.isascii() and text.isdecimal() and str(int(text)) == text

@@ -11,6 +11,8 @@ import warnings
 
 from PIL import Image, ImageFile
 
+from pix2seq_model.data.wrong_content import describe_content
+
 # Pillow's own limit warns first and refuses later; `max_pixels` comes before both.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
@@ -53,15 +55,13 @@ class CheckedImage:
 
 
 def _open(data: bytes, max_pixels: int) -> ImageFile.ImageFile:
-    if not data:
-        raise ImageDefect("image_not_decodable", "the file is empty")
     try:
         image = Image.open(io.BytesIO(data), formats=_FORMATS)
     except Image.DecompressionBombError as error:
         raise ImageDefect("image_too_large", str(error)) from None
     except Image.UnidentifiedImageError:
-        start = data[:8].hex(" ")
-        raise ImageDefect("image_not_decodable", f"the file begins with {start}") from None
+        detail = f"the file {describe_content(data)}"
+        raise ImageDefect("image_not_decodable", detail) from None
     except Exception as error:  # A damaged header makes Pillow raise almost anything.
         raise ImageDefect("image_not_decodable", repr(error)[:200]) from None
     width, height = image.size

@@ -16,7 +16,9 @@ from typing import Any, TextIO
 from etils import epath
 
 from pix2seq_model.atomic_write import write_json
-from pix2seq_model.data.ground_truth import SplitTruth, read_split_truth, with_annotations
+from pix2seq_model.data.annotated_split import with_annotations
+from pix2seq_model.data.annotation_file import read_annotation_file
+from pix2seq_model.data.ground_truth import SplitTruth, read_split_truth
 from pix2seq_model.data.manifest import DatasetInfo, read_dataset_info
 from pix2seq_model.decoding.attention_maps import write_attention
 from pix2seq_model.errors import DataError
@@ -27,7 +29,6 @@ from pix2seq_model.metrics.coco_files import (
     METRICS_FILE,
     checked_detections,
     clipped_detections,
-    read_ground_truth,
 )
 from pix2seq_model.metrics.coco_metrics import evaluate_detections
 from pix2seq_model.model_folder.folder import ModelInfo, load_model_folder, read_model_info
@@ -80,8 +81,7 @@ def evaluate_model(
     dataset = read_dataset_info(examples_dir)
     truth = read_split_truth(examples_dir, split)
     if settings.ground_truth:
-        annotations = read_ground_truth(settings.ground_truth)
-        truth = with_annotations(truth, annotations, source=settings.ground_truth)
+        truth = with_annotations(truth, read_annotation_file(settings.ground_truth))
     info = read_model_info(str(model_dir))
     _check_categories(info, dataset, str(model_dir), str(examples_dir))
 

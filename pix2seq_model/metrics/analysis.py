@@ -12,7 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from pix2seq_model.metrics.coco_metrics import Detections, GroundTruth, hotcoco_evaluator
+from pix2seq_model.metrics.coco_metrics import (
+    Detections,
+    GroundTruth,
+    category_shift,
+    hotcoco_evaluator,
+)
 
 IOU_THRESHOLD = 0.5
 _BACKGROUND_IOU = 0.1
@@ -206,7 +211,9 @@ def confusion_matrix(
     found = evaluator.confusion_matrix(
         iou_thr=IOU_THRESHOLD, max_det=max(1, len(counted)), min_score=threshold
     )
-    return Confusion(tuple(found["cat_ids"]), found["matrix"].astype(np.int64), threshold)
+    shift = category_shift(ground_truth)
+    category_ids = tuple(number - shift for number in found["cat_ids"])
+    return Confusion(category_ids, found["matrix"].astype(np.int64), threshold)
 
 
 def best_operating_point(

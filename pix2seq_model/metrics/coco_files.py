@@ -4,8 +4,10 @@ Boxes are COCO's: [x, y, width, height] in pixels of the original image.
 """
 
 import functools
+import gzip
 import json
 import math
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -16,11 +18,12 @@ from etils import epath
 from pix2seq_model.errors import DataError
 
 METRICS_FILE = "metrics.json"
+_GZIP = b"\x1f\x8b"
 _SHOWN = 5  # how many culprits a message names
 
 
 def read_ground_truth(path: epath.PathLike) -> dict[str, Any]:
-    """Reads an annotation file in COCO's format; see `checked_ground_truth`.
+    """Reads the ground truth of an evaluation folder; see `checked_ground_truth`.
 
     Raises:
       DataError: the file is missing, is not JSON or is not such a file.
@@ -33,19 +36,24 @@ def read_detections(
     *,
     image_ids: Iterable[int] | None = None,
     allow_negative: bool = False,
+    numbered: Callable[[Any], Any] = lambda rows: rows,
 ) -> list[dict[str, Any]]:
-    """Reads a COCO results file: a list of {image_id, category_id, bbox, score}.
+    """Reads a COCO results file, plain or packed: a list of {image_id, category_id, bbox, score}.
 
     Args:
       path: the file.
       image_ids: where given, the ids that may occur.
       allow_negative: see `checked_detections`.
+      numbered: gives the rows whole numbers for ids, before they are checked.
 
     Raises:
       DataError: the file is missing, is not JSON or is not such a file.
     """
     return checked_detections(
-        _read_json(path), source=str(path), image_ids=image_ids, allow_negative=allow_negative
+        numbered(_read_json(path)),
+        source=str(path),
+        image_ids=image_ids,
+        allow_negative=allow_negative,
     )
 
 
@@ -65,9 +73,10 @@ def read_metrics(evaluation_dir: epath.PathLike) -> dict[str, Any]:
 def checked_ground_truth(truth: Any, *, source: str = "ground truth") -> dict[str, Any]:
     """Returns a ground truth with every field that the evaluators need, else refuses it.
 
-    Absent `area` becomes the box's area and absent `iscrowd` becomes 0. Annotations are
-    numbered again from 1 in the file's order, because pycocotools takes an annotation with id 0
-    for one that nothing matched, and one of two that share an id for the other.
+    Absent `area` becomes the box's area and absent `iscrowd` becomes 0; null is absent too.
+    Annotations are numbered again from 1 in the file's order, because pycocotools takes an
+    annotation with id 0 for one that nothing matched, and one of two that share an id for the
+    other.
 
     Args:
       truth: a dictionary with the lists `images`, `annotations` and `categories`. Not changed.
@@ -75,8 +84,8 @@ def checked_ground_truth(truth: Any, *, source: str = "ground truth") -> dict[st
 
     Raises:
       DataError: a list is missing or empty where it must not be, an id is not a whole number or
-        is listed twice, an annotation is of an unknown image or category, or a box is not four
-        finite numbers of which the last two are not negative.
+        is listed twice, an annotation is of an unknown image or category, `iscrowd` is neither 0
+        nor 1, or a box is not four finite numbers of which the last two are not negative.
     """
     if not isinstance(truth, Mapping):
         raise DataError(
@@ -96,11 +105,19 @@ def checked_ground_truth(truth: Any, *, source: str = "ground truth") -> dict[st
     placed = _placed_boxes(rows, "annotation", source)
     _check_known(placed, image_ids, "image_id", "annotation", source)
     _check_known(placed, category_ids, "category_id", "annotation", source)
-    areas = [row.get("area", new["bbox"][2] * new["bbox"][3]) for row, new in zip(rows, placed)]
+    areas = [
+        new["bbox"][2] * new["bbox"][3] if row.get("area") is None else row["area"]
+        for row, new in zip(rows, placed)
+    ]
     areas = _numbers(areas, "area", "annotation", source)
+    crowds = [row.get("iscrowd") or 0 for row in rows]
+    # The text "0" would be true for Python.
+    _refuse_unless(
+        lambda crowd: crowd in (0, 1), crowds, f"{source}: annotation", "iscrowd", "0 or 1"
+    )
     annotations = [
-        {"id": number, **new, "area": area, "iscrowd": int(bool(row.get("iscrowd")))}
-        for number, (row, new, area) in enumerate(zip(rows, placed, areas), start=1)
+        {"id": number, **new, "area": area, "iscrowd": int(crowd)}
+        for number, (new, area, crowd) in enumerate(zip(placed, areas, crowds), start=1)
     ]
     return {
         **{key: value for key, value in truth.items() if key in ("info", "licenses")},
@@ -166,14 +183,17 @@ def clipped_detections(
 def _read_json(path: epath.PathLike) -> Any:
     path = epath.Path(path)
     try:
-        return json.loads(path.read_text())
+        content = path.read_bytes()
+        if content.startswith(_GZIP):
+            content = gzip.decompress(content)
+        return json.loads(content.decode("utf-8-sig"))
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
     except IsADirectoryError:
         raise DataError(f"{path}: is a folder; name the JSON file in it") from None
     except PermissionError:
         raise DataError(f"{path}: this user may not read it") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DataError(f"{path}: not JSON ({error})") from None
 
 

@@ -163,6 +163,26 @@ def evaluate_detections(
     )
 
 
+def beyond_the_limit(ground_truth: GroundTruth) -> str:
+    """Says how many objects COCO's limit on detections lets nobody find; empty if it is none."""
+    limit = max(_MAX_DETECTIONS)
+    objects = Counter(
+        (row["image_id"], row["category_id"])
+        for row in ground_truth["annotations"]
+        if not row["iscrowd"]
+    )
+    crowded = {place: count for place, count in objects.items() if count > limit}
+    if not crowded:
+        return ""
+    lost = sum(crowded.values()) - limit * len(crowded)
+    return (
+        f"{len({image_id for image_id, _ in crowded})} images have more than {limit} objects of a "
+        f"category. COCO counts the {limit} best detections of an image and category, so "
+        f"{lost:,} of {objects.total():,} objects are missed whatever is detected, and AP and AR "
+        "stay below 1."
+    )
+
+
 def metrics_table(metrics: Mapping[str, Any], *, per_class: bool = True) -> str:
     """The numbers as text for a terminal; `metrics` is what `CocoResult.to_json` returns."""
     lines = [f"{key:<10} {number(metrics[key])}  {METRIC_MEANINGS[key]}" for key in METRIC_KEYS]
@@ -206,15 +226,36 @@ def hotcoco_evaluator(
     from hotcoco import COCO, COCOeval
 
     # It warns of unknown categories, which our result names anyway.
-    category_ids = sorted(row["id"] for row in ground_truth["categories"])
-    known = set(category_ids)
+    known = {row["id"] for row in ground_truth["categories"]}
+    shift = category_shift(ground_truth)
+    # It refuses a file for the type of a field that does not matter here, such as a licence's.
+    images = [
+        {key: row[key] for key in ("id", "height", "width") if key in row}
+        for row in ground_truth["images"]
+    ]
+    categories = [{**row, "id": row["id"] + shift} for row in _names(ground_truth)]
+    truth: list[Any] = ground_truth["annotations"]
     rows: list[Any] = [row for row in detections if row["category_id"] in known]
-    coco = COCO(dict(ground_truth))
+    if shift:
+        truth, rows = (
+            [{**row, "category_id": row["category_id"] + shift} for row in some]
+            for some in (truth, rows)
+        )
+    coco = COCO({"images": images, "annotations": truth, "categories": categories})
     evaluator = COCOeval(coco, coco.load_res(rows), "bbox")
     all_ids = (row["id"] for row in ground_truth["images"])
     evaluator.params.imgIds = sorted(all_ids if image_ids is None else image_ids)
-    evaluator.params.catIds = category_ids
+    evaluator.params.catIds = sorted(row["id"] for row in categories)
     return evaluator
+
+
+def category_shift(ground_truth: GroundTruth) -> int:
+    """What hotcoco's category ids are more than the truth's: it knows none below 0."""
+    return max(0, -min(row["id"] for row in ground_truth["categories"]))
+
+
+def _names(ground_truth: GroundTruth) -> list[dict[str, Any]]:
+    return [{key: row[key] for key in ("id", "name")} for row in ground_truth["categories"]]
 
 
 def _pycocotools_evaluator(

@@ -21,7 +21,7 @@ import tensorflow as tf
 from etils import epath
 
 from pix2seq_model.boxes import box_yxyx_is_valid
-from pix2seq_model.data.ground_truth import category_numbers
+from pix2seq_model.data.categories import category_numbers
 from pix2seq_model.decoding.generate import decode_images
 from pix2seq_model.decoding.sampling import draw_uniform
 from pix2seq_model.decoding.settings import DecodeSettings

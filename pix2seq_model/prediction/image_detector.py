@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from pix2seq_model.data.ground_truth import category_numbers
+from pix2seq_model.data.categories import category_numbers
 from pix2seq_model.decoding.detector import Detector
 from pix2seq_model.input_pipeline.image_file import PreparedImage, prepare_image
 from pix2seq_model.model_folder.folder import load_model_folder

@@ -18,10 +18,11 @@ from pix2seq_model.data.manifest import DatasetInfo, read_dataset_info, read_sta
 from pix2seq_model.reports import charts
 from pix2seq_model.reports.data_pictures import defect_examples, sample_pictures
 from pix2seq_model.reports.html import render_page
+from pix2seq_model.tokens.settings import SequenceSettings
 from pix2seq_model.tokens.vocabulary import TOKENS_PER_OBJECT
 
 FILE_NAME = "data_report.html"
-SEQUENCE_LIMIT = 100
+SEQUENCE_LIMIT = SequenceSettings().max_objects
 _NUM_PICTURES, _EXAMPLES_OF_A_RULE = 12, 3
 
 
@@ -64,16 +65,8 @@ def _log_histogram(
 
 def _over_the_limit(per_image: Mapping[int, int]) -> str:
     """Says how many images have more objects than one sequence holds."""
-    over = {count: images for count, images in per_image.items() if count > SEQUENCE_LIMIT}
-    if not over:
-        return f"No image has more than the {SEQUENCE_LIMIT} objects that one sequence holds."
-    images = sum(over.values())
-    lost = sum((count - SEQUENCE_LIMIT) * number for count, number in over.items())
-    have = "1 image has" if images == 1 else f"{images:,} images have"
-    return (
-        f"{have} more than the {SEQUENCE_LIMIT} objects that one sequence holds, which leaves out "
-        f"{lost:,} boxes each time."
-    )
+    over = box_statistics.crowded_images(per_image, max_objects=SEQUENCE_LIMIT)
+    return f"{over or f'No image has more than the {SEQUENCE_LIMIT} objects of one sequence'}."
 
 
 def _lengths_chart(per_image: Mapping[int, int], split: str) -> str:

@@ -78,7 +78,9 @@ class Vocabulary:
             raise ConfigError(
                 f"{source}: category ids {bad[:5]} have no token; with vocabulary.coord_shift="
                 f"{self.coord_shift} ids must be in 1..{self.max_category_id}. Raise "
-                f"vocabulary.coord_shift (and vocab_size with it) or renumber the categories."
+                "vocabulary.coord_shift (and vocab_size with it), or convert the data set again "
+                f"with --max_category_id={self.max_category_id}, which numbers the categories "
+                "from 1."
             )
 
     def quantize(self, coordinates: Any, *, xp: Any = np) -> Any:

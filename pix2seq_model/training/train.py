@@ -15,9 +15,10 @@ import numpy as np
 import tensorflow as tf
 from etils import epath
 
+from pix2seq_model.data.box_statistics import crowded_images
 from pix2seq_model.data.damage import reading_errors_named
-from pix2seq_model.data.manifest import read_dataset_info
-from pix2seq_model.errors import TrainingInterruptedError
+from pix2seq_model.data.manifest import read_dataset_info, read_statistics
+from pix2seq_model.errors import DataError, TrainingInterruptedError
 from pix2seq_model.model_folder.folder import ModelInfo, read_model_info
 from pix2seq_model.model_folder.transfer import take_base_weights
 from pix2seq_model.network.pix2seq import build_model
@@ -110,6 +111,7 @@ def train(
             progress=stack.enter_context(progress),
             summaries=stack.enter_context(Summaries(logs)),
         )
+        _say_what_is_left_out(job)
         step = _prepare_step(job, compiled_steps)
         checkpoints = CheckpointFolder(
             epath.Path(work_dir) / "checkpoints", keep=run.settings.keep_checkpoints
@@ -140,6 +142,17 @@ def _join(run: TrainingRun) -> Replicas:
         name=f"{run.stage}.batch_size",
     )
     return replicas
+
+
+def _say_what_is_left_out(job: TrainingJob) -> None:
+    """Tells of images with more objects than a sequence holds, if the conversion counted them."""
+    statistics: dict[str, Any] = {}
+    with contextlib.suppress(DataError):  # Records of another program have none.
+        statistics = read_statistics(job.examples_dir)
+    per_image = statistics.get(job.split, {}).get("objects_per_image", {})
+    text = crowded_images(per_image, max_objects=job.run.settings.sequence.max_objects)
+    if text and job.replicas.is_chief:
+        job.progress.message(f"warning: {job.split}: {text}")
 
 
 # ---- The network, and what trains it. ------------------------------------------------------------

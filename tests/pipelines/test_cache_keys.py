@@ -180,7 +180,7 @@ REPORTS = {"report", "data report"}
         ("network/transformer.py", {*TRAINING, "detection"}),
         ("input_pipeline/augmentation.py", {*TRAINING, "detection"}),
         ("data/records.py", {"conversion", *TRAINING, "detection", *REPORTS}),
-        ("data/annotations.py", {"conversion"}),
+        ("data/annotations.py", {"conversion", "detection"}),
         ("training/optimizer.py", TRAINING),
         ("training/loop.py", TRAINING),
         ("training/interval_log.py", {"training"}),

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from pix2seq_model.data.ground_truth import read_split_truth, with_annotations
+from pix2seq_model.data.annotated_split import with_annotations
+from pix2seq_model.data.annotation_file import read_annotation_file
+from pix2seq_model.data.ground_truth import read_split_truth
 from pix2seq_model.data.manifest import read_dataset_info
-from pix2seq_model.metrics.coco_files import read_ground_truth
 from pix2seq_model.metrics.coco_metrics import evaluate_detections
 from tests.fixtures.commands import run_command as run
 from tests.fixtures.shared_material import SHARED, needs_shared
@@ -89,7 +90,7 @@ def test_real_coco_sample(tmp_path):
     for name in ("train", "val"):
         path = f"{sample}/annotations/instances_{name}2017.json"
         truth = read_split_truth(tmp_path, name)
-        file = with_annotations(truth, read_ground_truth(path), source=path).coco
+        file = with_annotations(truth, read_annotation_file(path)).coco
         assert len(file["annotations"]) == len(truth.coco["annotations"])
         found, rng = [], np.random.default_rng(0)
         for row in file["annotations"]:
@@ -121,6 +122,27 @@ def test_check_dataset(tmp_path):
     assert (tmp_path / "report/dead_letter/train-00000-of-00001.jsonl").read_text().count("\n") == 7
     tolerant = run("check_dataset", *arguments, "--max_dropped_images=0.1")
     assert "would fail" not in tolerant.stdout
+
+
+def test_check_dataset_tells_most_when_nothing_is_left(tmp_path):
+    data = SmallDataset(3)
+    data.files = dict.fromkeys(data.files, b"version https://git-lfs.github.com/spec/v1")
+    data.content["images"] += data.content["images"]
+    data.content["categories"] = [{"id": 2**40, "name": "ring"}, {"id": 9, "name": "Ring"}]
+    data.write(tmp_path)
+    done = run(
+        "check_dataset",
+        "--dataset=coco_format",
+        f"--images={tmp_path}/images",
+        f"--annotations={tmp_path}/labels.json",
+        status=1,
+    )
+    assert "3 dropped image_not_decodable" in done.stdout
+    assert done.stdout.count("is a Git LFS pointer, not the file itself") == 3
+    assert "warning: train: 3 of 6 rows of 'images' repeat an image" in done.stdout
+    assert f"warning: categories 9, {2**40} are all called 'ring'" in done.stdout
+    assert "2 categories, the highest id is 2\n  numbered anew" in done.stdout
+    assert "train: nothing is left to learn" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The command as a person runs it."""
 
+import gzip
 import json
 from pathlib import Path
 
@@ -30,6 +31,30 @@ def test_numbers_table_and_report(engine, tmp_path):
     assert "0.505" in (tmp_path / "out" / "report.html").read_text()
 
 
+def test_a_packed_file_with_text_for_ids(tmp_path):
+    truth = {
+        "images": [{"id": "a.jpg", "file_name": "a.jpg"}],
+        "categories": [{"id": "cat", "name": "Cat"}, {"id": "cat", "name": "Cat"}],
+        "annotations": [
+            {"image_id": "a.jpg", "category_id": "cat", "bbox": [1, 2, 30, 40], "iscrowd": "0"}
+        ],
+    }
+    found = {"image_id": "a.jpg", "bbox": [1, 2, 30, 40], "score": 0.9}
+    rows = [{**found, "category_id": "cat"}, {**found, "category_id": "dog"}]
+    (tmp_path / "truth.json.gz").write_bytes(gzip.compress(json.dumps(truth).encode()))
+    (tmp_path / "found.json").write_text(json.dumps(rows))
+    done = run_command(
+        "evaluate_detections",
+        f"--ground_truth={tmp_path}/truth.json.gz",
+        f"--detections={tmp_path}/found.json",
+        f"--output={tmp_path}",
+        "--image_ids=a.jpg",
+    )
+    assert "AP         1.000" in done.stdout
+    assert "1 detections of category dog, which the truth does not list" in done.stdout
+    assert "1 kept    area_from_box" in done.stdout
+
+
 def test_some_images_only(tmp_path):
     (tmp_path / "ids.txt").write_text("42\n73\n74\n")
     flags = (f"--ground_truth={TRUTH}", f"--detections={DETECTIONS}", f"--output={tmp_path}")
@@ -44,7 +69,7 @@ def test_some_images_only(tmp_path):
     ("flags", "message"),
     [
         ((f"--ground_truth={DATA}/none.json",), "none.json: no such file"),
-        ((f"--ground_truth={DETECTIONS}",), "this one is a list"),
+        ((f"--ground_truth={DETECTIONS}",), "COCO's format is one JSON object"),
         ((f"--ground_truth={TRUTH}", "--image_ids=1"), "[1]"),
         ((f"--ground_truth={TRUTH}", "--image_ids=here.txt"), "neither an id nor a file"),
         ((f"--ground_truth={TRUTH}", "--engine=slow"), "engine"),

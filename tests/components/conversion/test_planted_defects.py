@@ -51,6 +51,11 @@ def plant_box(**change):
     return plant
 
 
+def plant_url_for_name(data, i):
+    row = data.image(i)
+    row["coco_url"] = f"http://images.example.org/{row.pop('file_name')}"
+
+
 def plant_id_again(data, i):
     data.content["images"].append({**data.image(i), "file_name": "pictures/other.jpg"})
 
@@ -102,7 +107,9 @@ PLANTS = [
     (plant_bytes(lambda d: d[:-30]), {"image_truncated": 1, **GONE}),
     (plant_bytes(lambda d: image_bytes(1, size=(50, 60))), {"image_wrong_size": 1, **GONE}),
     (plant_image(height=25), {"image_wrong_size": 1, **GONE}),
-    (plant_image(height=-3), {"image_row_invalid": 1, **GONE}),
+    (plant_image(height=-3), {"image_size_missing": 1}),
+    (plant_image(height="24", width="32"), {"image_size_missing": 1}),
+    (plant_url_for_name, {"image_name_differs": 1}),
     (plant_image(file_name="../../x.jpg"), {"image_missing": 1, **GONE}),
     (plant_image(file_name=None), {"image_row_invalid": 1, **GONE}),
     (plant_image(height=..., width=...), {"image_size_missing": 1}),

@@ -29,6 +29,36 @@ def test_too_many_defects_fail_with_the_table(tmp_path):
     assert convert(tmp_path, source, limits=loose).splits["train"].num_examples == 9
 
 
+def all_crowd(data):
+    for row in data.content["annotations"]:
+        row["iscrowd"] = 1
+
+
+def fractions(data):
+    for row in data.content["annotations"]:
+        row["bbox"] = [0.1, 0.2, 0.3, 0.4]
+
+
+def other_key(data):
+    data.content["annotation"] = data.content.pop("annotations")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (all_crowd, "no object is left to learn.*all of the 4 boxes are crowds"),
+        (fractions, "train: 4 of 4 boxes lie between 0 and 1"),
+        (other_key, "no object is left.*it has 'annotation': rename it to 'annotations'"),
+    ],
+)
+def test_a_mistake_in_every_row_is_refused_with_its_cause(tmp_path, change, message):
+    data = SmallDataset(2)
+    change(data)
+    with pytest.raises(DataError, match=f"(?s){message}"):
+        convert(tmp_path, {"train": data.write(tmp_path)})
+    assert not (tmp_path / "out/dataset_info.json").exists()
+
+
 def break_json(folder):
     text = (folder / "labels.json").read_text()
     (folder / "labels.json").write_text(text[: len(text) * 3 // 4])

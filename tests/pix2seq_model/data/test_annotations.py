@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import re
 import tracemalloc
 
 import orjson
@@ -14,6 +15,8 @@ from pix2seq_model.data import annotations as coco_annotations
 from pix2seq_model.data.annotations import (
     AnnotationRow,
     ImageRow,
+    check_start,
+    no_rows_problem,
     parse_annotation_row,
     parse_image_row,
     read_array,
@@ -103,6 +106,68 @@ def test_memory_does_not_grow_with_the_file(monkeypatch):
     assert peak(20_000) < peak(5_000) + 100_000
 
 
+@pytest.mark.parametrize("buffer", [1, 3, 64, 1 << 20])
+def test_words_in_strings_are_left_alone(buffer, monkeypatch):
+    monkeypatch.setattr(coco_annotations, "_BUFFER_BYTES", buffer)
+    texts = [
+        "Disney Infinity 3.jpg",
+        "no box, NaN, removed",
+        'a "NaN" \\',
+        "\\",
+        '\\" -Infinity,',
+        "é",
+    ]
+    text = json.dumps({"images": [*texts, math.nan, {"NaN": math.inf, "b": "[NaN]"}]})
+    assert read(text) == [*texts, "NaN", {"NaN": "Infinity", "b": "[NaN]"}]
+    assert read(text.replace(": ", ":\n").replace(", ", ","))[-1]["NaN"] == "Infinity"
+
+
+WORDS = st.lists(st.sampled_from(["NaN", "-Infinity", '"', "\\", ",", " ", "[", ":"]), max_size=6)
+
+
+@given(st.lists(WORDS.map("".join) | st.just(math.nan)), st.integers(1, 9))
+def test_json_is_read_as_python_reads_it(items, size):
+    class Slow(io.BytesIO):
+        def read(self, most=-1):
+            return super().read(min(most, size) if most > 0 else most)
+
+    text = json.dumps({"images": items}).encode()
+    expected = ["NaN" if isinstance(item, float) else item for item in items]
+    assert list(read_array(Slow(text), "images", path="x")) == expected
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        (["images", "annotation"], "no such list; it has 'annotation': rename it to 'annotations'"),
+        (["images", "boxes"], r"no such list; the file has the keys \['images', 'boxes'\]"),
+        (["annotations"], "it is empty or no list"),
+        ([], "not an object"),
+    ],
+)
+def test_a_list_that_is_not_there(keys, message):
+    assert re.search(message, no_rows_problem(keys, "annotations", path="x.json"))
+
+
+@pytest.mark.parametrize(
+    ("start", "message"),
+    [
+        (
+            b"version https://git-lfs.github.com/spec/v1",
+            "x.json is a Git LFS pointer.*git lfs pull",
+        ),
+        (b"<!DOCTYPE html>", "is an HTML page"),
+        (b"[1]", r"begins with b'\[1\]'; COCO's format is one JSON object"),
+        (b"\xff\xfe{\0", "UTF-16"),
+        (b"", "is empty"),
+    ],
+)
+def test_a_file_that_is_none(start, message):
+    check_start(b"\xef\xbb\xbf {", path="x.json")
+    with pytest.raises(DataError, match=message):
+        check_start(start, path="x.json")
+
+
 def test_image_rows():
     assert parse_image_row(IMAGE, 9) == ImageRow(9, "7", "a/b.jpg", 3, 4)
     assert parse_image_row({**IMAGE, "id": "x7"}, 0).image_id == "x7"
@@ -116,19 +181,25 @@ def test_image_rows():
 
 
 @pytest.mark.parametrize(
+    "size", [{"height": 0}, {"width": "4"}, {"width": None}, {"height": -1}, {"width": 1e300}]
+)
+def test_a_size_that_is_none_is_left_to_the_file(size):
+    assert parse_image_row({**IMAGE, **size}, 9) == ImageRow(9, "7", "a/b.jpg", 0, 0)
+
+
+@pytest.mark.parametrize(
     ("change", "problem"),
     [
         ({"id": None}, "id is None"),
         ({"file_name": ""}, "file_name is ''"),
         ({"file_name": 5}, "file_name is 5"),
         ({"file_name": None, "coco_url": 5}, "file_name is 5"),
-        ({"height": 0}, "height is 0"),
-        ({"width": "4"}, "width is '4'"),
-        ({"width": None}, "width is None"),
     ],
 )
 def test_unusable_image_rows(change, problem):
     assert problem in parse_image_row({**IMAGE, **change}, 0).problem
+    other_key = parse_image_row({"id": 7, "filename": "a.jpg"}, 0)
+    assert other_key.problem == "file_name is None; the row has 'filename'"
 
 
 def test_annotation_rows():
@@ -141,6 +212,17 @@ def test_annotation_rows():
     )
     marked = parse_annotation_row({**BOX, "iscrowd": 0, "isfake": 1, "isreflected": 1}, 0)
     assert (marked.is_crowd, marked.is_fake, marked.is_reflected) == (False, True, True)
+    for flag, expected in (
+        ("0", 0),
+        ("false", 0),
+        ("", 0),
+        (None, 0),
+        ("1", 1),
+        (True, 1),
+        (1.0, 1),
+    ):
+        row = parse_annotation_row({**BOX, "iscrowd": flag}, 0)
+        assert (row.is_crowd, row.problem) == (bool(expected), "")
 
 
 @pytest.mark.parametrize(
@@ -213,7 +295,7 @@ def test_huge_numbers_travel_as_json(huge):
     )
     assert orjson.loads(orjson.dumps(row.packed()))[1] == row.image_id
     image = {"id": 1, "file_name": "a.jpg", "height": huge, "width": huge}
-    assert parse_image_row(image, 0).problem
+    assert parse_image_row(image, 0).height == 0
 
 
 @pytest.mark.parametrize("buffer", [8, 33, 1 << 20])

@@ -2,7 +2,13 @@
 
 import numpy as np
 
-from pix2seq_model.data.box_statistics import ASPECT_EDGES, GRID, SIZE_EDGES, BoxStatistics
+from pix2seq_model.data.box_statistics import (
+    ASPECT_EDGES,
+    GRID,
+    SIZE_EDGES,
+    BoxStatistics,
+    crowded_images,
+)
 
 IMAGES = [
     ([(0.0, 0.0, 0.5, 0.5), (0.5, 0.5, 1.0, 1.0)], [3, 3], [900.0, 5000.0], [False, False]),
@@ -19,6 +25,15 @@ def statistics(images):
             height=100, width=200, boxes_yxyx=boxes, labels=labels, areas=areas, is_crowd=crowd
         )
     return result
+
+
+def test_images_with_more_objects_than_a_sequence_are_counted():
+    assert crowded_images({"3": 5, "100": 1}, max_objects=100) == ""
+    text = crowded_images({"3": 5, "101": 2, "150": 1}, max_objects=100)
+    assert "3 images have more than the 100 objects" in text
+    assert "(at most 150), which leaves out 52 boxes" in text
+    assert "sequence.max_objects" in text
+    assert "100 best detections of an image and category" in text
 
 
 def test_counts():

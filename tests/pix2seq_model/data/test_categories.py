@@ -2,7 +2,7 @@
 
 import pytest
 
-from pix2seq_model.data.categories import id_text, merge_categories
+from pix2seq_model.data.categories import category_numbers, id_text, merge_categories
 from pix2seq_model.errors import DataError
 
 
@@ -40,6 +40,40 @@ def test_text_ids_are_numbered_alike_in_every_file():
     assert [category["id"] for category in table.categories] == [1, 2]
     assert table.by_source["train"] == {"ant": (1, "Ant"), "dog": (2, "Dog")}
     assert table.by_source["val"] == {"dog": (2, "Dog")}
+
+
+def test_ids_beyond_the_vocabulary_are_numbered_in_their_order():
+    files = {
+        "train": ("t", rows((2**40, "b"), (-7, "a"), (901, "c"))),
+        "val": ("v", rows((901, "c"))),
+    }
+    table = merge_categories(files, max_id=899)
+    assert table.categories == (
+        {"id": 1, "name": "a", "source_id": "-7"},
+        {"id": 2, "name": "c", "source_id": "901"},
+        {"id": 3, "name": "b", "source_id": str(2**40)},
+    )
+    assert table.by_source["val"] == {"901": (2, "c")}
+    assert category_numbers(table.categories) == {1: -7, 2: 901, 3: 2**40}
+
+
+def test_ids_up_to_the_vocabularys_last_stay():
+    table = merge_categories({"train": ("t", rows((899, "a"), (4, "b")))}, max_id=899)
+    assert [category["id"] for category in table.categories] == [4, 899]
+    raised = merge_categories({"train": ("t", rows((899, "a"), (0, "b")))}, max_id=899)
+    assert [category["id"] for category in raised.categories] == [1, 2]
+
+
+def test_category_numbers_are_the_annotation_files_own():
+    assert category_numbers([{"id": 1}, {"id": 9}]) == {1: 1, 9: 9}
+    own = [{"id": 1, "source_id": "0"}, {"id": 2, "source_id": "1"}]
+    assert category_numbers(own) == {1: 0, 2: 1}
+    text = [{"id": 1, "source_id": "cat"}, {"id": 2}]
+    assert category_numbers(text) == {1: 1, 2: 2}
+    same = [{"id": 1, "source_id": "2"}, {"id": 2}]
+    assert category_numbers(same) == {1: 1, 2: 2}
+    # The served model has 64 bits for an id.
+    assert category_numbers([{"id": 1, "source_id": str(2**63)}]) == {1: 1}
 
 
 def test_other_numbering_of_the_same_names_is_joined_by_name():

@@ -6,14 +6,12 @@ import numpy as np
 import pytest
 
 from pix2seq_model.data.ground_truth import (
-    category_numbers,
     read_images,
     read_split_truth,
-    with_annotations,
 )
 from pix2seq_model.data.records import decode_example
 from pix2seq_model.errors import DataError
-from tests.fixtures.evaluated_model import CATEGORIES, EXAMPLES, write_examples
+from tests.fixtures.evaluated_model import EXAMPLES, write_examples
 from tests.fixtures.records import example, smooth_image
 
 
@@ -61,16 +59,6 @@ def test_image_ids_that_are_no_numbers_are_counted(tmp_path):
     assert truth.image_numbers == {"a/1": 1, "007": 2, "8": 3}
 
 
-def test_category_numbers_are_the_annotation_files_own():
-    assert category_numbers([{"id": 1}, {"id": 9}]) == {1: 1, 9: 9}
-    own = [{"id": 1, "source_id": "0"}, {"id": 2, "source_id": "1"}]
-    assert category_numbers(own) == {1: 0, 2: 1}
-    text = [{"id": 1, "source_id": "cat"}, {"id": 2}]
-    assert category_numbers(text) == {1: 1, 2: 2}
-    same = [{"id": 1, "source_id": "2"}, {"id": 2}]
-    assert category_numbers(same) == {1: 1, 2: 2}
-
-
 def test_images_are_read_by_id(tmp_path):
     folder = write_examples(tmp_path)
     images = read_split_truth(folder, "val").coco["images"]
@@ -96,47 +84,3 @@ def test_records_that_contradict_their_manifest_are_refused(tmp_path):
     (fewer / "dataset_info.json").write_text(json.dumps(manifest))
     with pytest.raises(DataError, match="holds 5 images, its manifest says 6"):
         read_split_truth(fewer, "val")
-
-
-def annotation_file(images, annotations=(), categories=CATEGORIES):
-    """What `read_ground_truth` gives of such a file."""
-    return {
-        "images": [{"id": i, "file_name": f"{i}.jpg", "height": 40, "width": 60} for i in images],
-        "categories": list(categories),
-        "annotations": list(annotations),
-    }
-
-
-def test_the_annotation_files_truth_takes_the_records_order_and_the_files_annotations(tmp_path):
-    truth = read_split_truth(write_examples(tmp_path), "val")
-    annotations = [{"id": 1, "image_id": 8, "category_id": 3, "bbox": [-5.0, 0.0, 90.0, 9.0]}]
-    file = annotation_file([5, 8, 9, 17, 203], annotations)
-    replaced = with_annotations(truth, file, source="a.json")
-    assert [row["id"] for row in replaced.coco["images"]] == [17, 5, 203, 8, 9]
-    assert replaced.coco["annotations"] == annotations
-    assert replaced.image_numbers == truth.image_numbers
-    assert replaced.category_numbers == truth.category_numbers
-
-
-@pytest.mark.parametrize(
-    ("file", "message"),
-    [
-        (
-            annotation_file([5, 8, 9]),
-            r"a\.json: .* lacks 2, while it lists 0 others \(17, 203\)",
-        ),
-        (annotation_file([5, 8, 9, 17, 203, 4]), r"it lacks 0, while it lists 1 others \(4\)"),
-        (
-            annotation_file([5, 8, 9, 17, 203], categories=[CATEGORIES[0], {"id": 3, "name": "x"}]),
-            "category 3 is 'x' there and 'cross' in the records",
-        ),
-        (
-            annotation_file([5, 8, 9, 17, 203], categories=CATEGORIES[:1]),
-            "category 3 is None there",
-        ),
-    ],
-)
-def test_an_annotation_file_of_other_images_or_categories_is_refused(file, message, tmp_path):
-    truth = read_split_truth(write_examples(tmp_path), "val")
-    with pytest.raises(DataError, match=message):
-        with_annotations(truth, file, source="a.json")

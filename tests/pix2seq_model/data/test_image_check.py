@@ -116,7 +116,15 @@ JPEG = encode()
     ("data", "options", "rule", "detail"),
     [
         (b"", {}, "image_not_decodable", "empty"),
-        (b"<html>not found</html>", {}, "image_not_decodable", "begins with 3c 68"),
+        (b"<html>not found</html>", {}, "image_not_decodable", "an HTML page: the download failed"),
+        (
+            b"version https://git-lfs.x",
+            {},
+            "image_not_decodable",
+            "a Git LFS pointer.*git lfs pull",
+        ),
+        (bytes(500), {}, "image_not_decodable", "holds zero bytes only"),
+        (b"abcdefgh", {}, "image_not_decodable", "begins with b'abcdefgh'"),
         (JPEG[:20], {}, "image_not_decodable", "image_not"),
         (JPEG[: len(JPEG) // 2], {}, "image_truncated", "image_trunc"),
         (JPEG[:-2], {"decode": True}, "image_truncated", "image_trunc"),

@@ -1,5 +1,6 @@
 """COCO files: what is taken, what is completed, what is refused and with which words."""
 
+import gzip
 import json
 import math
 
@@ -82,6 +83,7 @@ def test_numbers_of_numpy_are_numbers():
         (annotation(bbox=[1, 2, -3, 4]), "width and height not negative"),
         (annotation(bbox=None), r"annotation\[0\].bbox is None"),
         (annotation(area="big"), r"annotation\[0\].area is 'big'"),
+        (annotation(iscrowd="0"), r"annotation\[0\].iscrowd is '0', not 0 or 1"),
     ],
 )
 def test_a_ground_truth_that_cannot_be_used_is_refused(content, message):
@@ -114,6 +116,16 @@ def test_files_are_written_whole_and_read_back(tmp_path):
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["gt.json"]
     with pytest.raises(ValueError, match="JSON compliant"):
         write_json(tmp_path / "bad.json", [float("nan")])
+
+
+def test_results_may_be_packed_or_begin_with_a_mark(tmp_path):
+    text = json.dumps([detection()]).encode()
+    for data in (gzip.compress(text), b"\xef\xbb\xbf" + text):
+        (tmp_path / "dt.json").write_bytes(data)
+        assert read_detections(tmp_path / "dt.json") == [detection(bbox=[1.0, 2.0, 3.0, 4.0])]
+    (tmp_path / "dt.json").write_bytes(gzip.compress(text)[:-9])
+    with pytest.raises(DataError, match=r"dt\.json: not JSON"):
+        read_detections(tmp_path / "dt.json")
 
 
 def test_files_that_cannot_be_read_are_named(tmp_path):

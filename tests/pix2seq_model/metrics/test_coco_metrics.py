@@ -18,6 +18,7 @@ from pix2seq_model.metrics.coco_files import (
 from pix2seq_model.metrics.coco_metrics import (
     ENGINES,
     METRIC_KEYS,
+    beyond_the_limit,
     evaluate_detections,
     metrics_table,
 )
@@ -291,3 +292,26 @@ def test_both_engines_agree_on_the_recorded_detections_with_their_negative_sizes
         ours, theirs = (evaluate_detections(truth, found, engine=engine) for engine in ENGINES)
         assert ours.metrics == pytest.approx(theirs.metrics, abs=1e-12)
         assert ours.metrics["AP"] == pytest.approx(ap, abs=1e-6)
+
+
+def test_category_ids_below_zero_and_fields_of_any_type():
+    truth = truth_of([(1, -5, (0, 0, 9, 9), 0, None), (2, 2**62, (0, 0, 9, 9), 0, None)])
+    truth["categories"] = [{"id": i, "name": "x", "supercategory": 5} for i in (-5, 2**62)]
+    truth["images"] = [{**row, "license": "x", "coco_url": None} for row in truth["images"]]
+    found = [row(1, -5, (0, 0, 9, 9), 0.9), row(2, 2**62, (0, 0, 9, 9), 0.8)]
+    assert_engines_agree(truth, found)
+    result = evaluate_detections(checked_ground_truth(truth), found)
+    assert [(one["id"], round(one["AP"], 6)) for one in result.per_class] == [(-5, 1), (2**62, 1)]
+
+
+def test_the_limit_is_of_an_image_and_category():
+    boxes = [(5 * n, 0, 4, 4) for n in range(120)]
+    one = truth_of([(1, 1, box, 0, None) for box in boxes])
+    two = truth_of([(1, 1 + n % 2, box, 0, None) for n, box in enumerate(boxes)])
+    assert "so 20 of 120 objects are missed" in beyond_the_limit(one)
+    assert beyond_the_limit(two) == ""
+    for truth, full in ((one, False), (two, True)):
+        rows = [
+            row(1, object_["category_id"], object_["bbox"], 0.9) for object_ in truth["annotations"]
+        ]
+        assert (evaluate_detections(truth, rows).metrics["AP"] > 0.99) == full
