@@ -73,13 +73,10 @@ def small() -> ConfigDict:
         stage.learning_rate = 2e-3
         stage.warmup_steps = 50
         stage.jit_compile = "off"  # XLA would compile longer than a trial trains
-        stage.sequence.order = "random"
         stage.steps_per_log = 50
         stage.checkpoint_every_steps = 100
         stage.keep_checkpoints = 1
 
-    # As published: sampled from the nucleus.
-    config.evaluation.top_k = 0
     config.evaluation.batch_size = 50
 
     config.ablation = ConfigDict(dataclasses.asdict(AblationSettings(draw_into=ROOT)))

@@ -38,7 +38,7 @@ def test_published_configs_alone_train_as_published(name, published):
     for stage in enabled_stages(config):
         assert config[stage].augmentation.crop == ("diagonal" if published else "anywhere")
         assert config[stage].drop_empty_images == published
-    assert config.model.attention_initializer == ("published" if published else "glorot")
+    assert config.model.attention_initializer == "published"
 
 
 @pytest.mark.parametrize(

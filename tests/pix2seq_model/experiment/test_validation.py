@@ -196,10 +196,10 @@ def test_a_run_is_assembled_of_the_sections():
     run = training_run(config, "finetune")
     assert (run.name, run.stage, run.seed) == ("demo", "finetune", 7)
     assert run.model.image_size == run.settings.image_size == (64, 80)
-    assert run.settings.sequence.order == "area"
+    assert run.settings.sequence.max_objects == 4
     assert run.settings.augmentation.scale_max == 1.0
     assert run.vocabulary.num_bins == 64
-    assert (run.evaluation.split, run.evaluation.top_k) == ("val", 1)
+    assert (run.evaluation.split, run.evaluation.batch_size) == ("val", 64)
     assert run.config == config.to_dict()
 
 
