@@ -2,6 +2,7 @@
 
 import json
 import re
+import types
 
 import numpy as np
 import pytest
@@ -160,6 +161,24 @@ def test_a_batch_that_does_not_divide_is_refused(examples, tmp_path):
 def test_missing_examples_are_named(tmp_path):
     with pytest.raises(DataError, match="nowhere"):
         tiny_run.train(tmp_path, tmp_path / "nowhere")
+
+
+def test_images_with_more_objects_than_a_sequence_holds_are_said(tmp_path):
+    said = []
+    job = types.SimpleNamespace(
+        examples_dir=tmp_path,
+        split="train",
+        run=training_run(tiny_run.config(), "finetune"),
+        replicas=types.SimpleNamespace(is_chief=True),
+        progress=types.SimpleNamespace(message=said.append),
+    )
+    training._say_what_is_left_out(job)  # No statistics, nothing to say.
+    counts = {"train": {"objects_per_image": {"2": 50, "5": 1}}}
+    (tmp_path / "statistics.json").write_text(json.dumps(counts))
+    training._say_what_is_left_out(job)
+    (text,) = said
+    assert text.startswith("warning: train: 1 image has more than the 3 objects")
+    assert "leaves out 2 boxes" in text
 
 
 def test_a_checkpoint_by_the_clock(plain_run, examples, tmp_path, no_export):
