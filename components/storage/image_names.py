@@ -256,7 +256,10 @@ def match_name(
     rank = WHOLE if is_whole else PARTIAL
     if is_literal(path) and not _is_from_elsewhere(file_name):
         return NameMatch(path, rank)
-    return NameMatch(path, rank, "image_name_differs", f"{file_name} is {path}")
+    # They look the same where they are shown.
+    same_look = unicodedata.normalize("NFC", path).endswith(unicodedata.normalize("NFC", file_name))
+    how = ", in another of Unicode's normal forms" if same_look else ""
+    return NameMatch(path, rank, "image_name_differs", f"{file_name} is {path}{how}")
 
 
 def _listed(paths: Sequence[str], word: str = "and") -> str:

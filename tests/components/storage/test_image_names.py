@@ -65,7 +65,7 @@ def test_parts(file_name, parts):
 def test_other_spellings(file_name, path):
     found = match(file_name, path, "else.jpg")
     assert (found.path, found.rule) == (path, "image_name_differs")
-    assert found.detail == f"{file_name} is {path}"
+    assert found.detail.startswith(f"{file_name} is {path}")
     assert same_name_key(file_name) == same_name_key(path)
 
 
@@ -148,3 +148,9 @@ def test_any_names(paths, file_name):
     found = match(file_name, *paths)
     assert found.path in ("", *paths)
     assert bool(found.path) == (found.rule in ("", "image_name_differs"))
+
+
+def test_names_that_look_the_same_are_told_apart():
+    composed, decomposed = (unicodedata.normalize(form, "é.jpg") for form in ("NFC", "NFD"))
+    assert match(composed, decomposed).detail.endswith("in another of Unicode's normal forms")
+    assert match("A.jpg", "a.jpg").detail == "A.jpg is a.jpg"
