@@ -83,7 +83,10 @@ def _damage_of_record(serialized: bytes) -> str | None:
     try:
         image = tf.io.decode_image(example["image_encoded"], channels=3, expand_animations=False)
     except tf.errors.InvalidArgumentError:
-        return f"{name} cannot be decoded"
+        return (
+            f"{name} cannot be decoded, though its header is whole; a conversion with "
+            "--check_pixels, in a config data.<stage>.check_pixels=True, leaves such images out"
+        )
     stored = (example["height"], example["width"])
     if tuple(image.shape[:2]) != stored:
         return f"{name} has {tuple(image.shape[:2])} rows and columns, the record says {stored}"
