@@ -67,14 +67,15 @@ def _damage_of_shard(path: str) -> str | None:
     with epath.Path(path).open("rb") as file:
         try:
             for number, serialized in enumerate(read_records(file, name=path)):
-                if damage := _damage_of_record(serialized):
+                if damage := damage_of_record(serialized):
                     return f"{path}, record {number}: {damage}; convert the data set again"
         except (DataError, OSError) as error:
             return str(error)
     return None
 
 
-def _damage_of_record(serialized: bytes) -> str | None:
+def damage_of_record(serialized: bytes) -> str | None:
+    """What is wrong with a record, which image it is of included; None if all is well."""
     try:
         example = decode_example(serialized)
     except Exception as error:  # whatever protobuf or a missing feature raises
