@@ -47,7 +47,7 @@ _DECODING = [field.name for field in dataclasses.fields(SamplingSettings)]
 _EXPORT_SETTINGS = [f"evaluation.{name}" for name in (*_DECODING, "seed", "resize")]
 
 # Settings of a `data` section that decide, together with its files, what the records hold.
-_RECORD_SETTINGS = ("num_shards", "drop_fake", "drop_reflected")
+_RECORD_SETTINGS = ("num_shards", "drop_fake", "drop_reflected", "check_pixels", "max_pixels")
 
 # Node ids, the stage each belongs to, and what people read; other nodes only look something up.
 NODES = {

@@ -13,18 +13,21 @@ from absl import flags
 
 from pipelines.cli.command_line import flag_values, run_command
 from pipelines.cli.decoding_flags import decoding_settings, define_detection_flags
-from pix2seq_model.prediction.image_sources import find_images
+from pix2seq_model.data.settings import MAX_PIXELS
+from pix2seq_model.prediction.image_sources import EndingFilter, find_images, left_out_text
 
 FLAGS = flags.FLAGS
 
 define_detection_flags()
 flags.DEFINE_list("images", None, "Files, folders, zip archives.", required=True)
 flags.DEFINE_boolean("pictures", True, "Write pictures and the contact sheet.")
+flags.DEFINE_integer("max_pixels", MAX_PIXELS, "Larger images are left out.", lower_bound=1)
 flags.DEFINE_boolean("attention", False, "Write pictures of what the decoder looks at.")
 
 
 def main() -> None:
-    sources = find_images(FLAGS.images)
+    endings = EndingFilter()
+    sources = find_images(FLAGS.images, endings=endings)
     # TensorFlow: not before the flags are right.
     from pix2seq_model.prediction.predict import predict
 
@@ -33,11 +36,18 @@ def main() -> None:
         sources,
         output_dir=FLAGS.output,
         draw=FLAGS.pictures,
-        **flag_values("score_threshold", "batch_size", "attention", "precision"),
+        **flag_values("score_threshold", "batch_size", "attention", "precision", "max_pixels"),
         **decoding_settings(),
     )
     detections = f"{done.num_detections:,} detection{'s' * (done.num_detections != 1)}"
     print(f"{_images(done.num_images)}, {detections}: {FLAGS.output}")
+    if done.num_turned:
+        print(
+            f"{_images(done.num_turned)} turned upright, as EXIF says: width, height and boxes are "
+            "those of the upright image"
+        )
+    if endings.left_out.total():
+        print(left_out_text(endings.left_out))
     if done.unreadable:
         print(f"{_images(len(done.unreadable))} could not be read:")
         for location, reason in done.unreadable[:10]:

@@ -25,7 +25,9 @@ from components.storage.memory import give_freed_memory_back
 from components.storage.watch import ShardBar
 from pipelines.cli.command_line import flag_values, local_pipeline, run_command
 from pipelines.cli.decoding_flags import decoding_settings, define_detection_flags
+from pix2seq_model.data.settings import MAX_PIXELS
 from pix2seq_model.model_folder.pushed import find_model_folder
+from pix2seq_model.prediction.image_sources import left_out_text
 
 FLAGS = flags.FLAGS
 
@@ -33,7 +35,7 @@ define_detection_flags()
 flags.DEFINE_list("images", None, "Folders, patterns, lists, records.", required=True)
 flags.DEFINE_list("split", [], "Of examples folders, such as val; empty: all.")
 flags.DEFINE_integer("images_per_shard", 500, "Of an output shard.", lower_bound=1)
-flags.DEFINE_integer("max_pixels", 100_000_000, "Larger images are left out.")
+flags.DEFINE_integer("max_pixels", MAX_PIXELS, "Larger images are left out.")
 
 
 def main(beam_arguments: list[str]) -> None:
@@ -60,6 +62,8 @@ def main(beam_arguments: list[str]) -> None:
         print(f"  {rule}: {count:,}")
     if unreadable:
         print(f"  each of them is in {output}/unreadable")
+    if done["left_out"]:
+        print(left_out_text(done["left_out"]))
     print(f"{output}: complete after {time.monotonic() - start:.1f} s")
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pix2seq_model.data.defects import DefectLimits
-from pix2seq_model.data.settings import MAX_SHARDS
+from pix2seq_model.data.settings import MAX_PIXELS, MAX_SHARDS
 from pix2seq_model.errors import ConfigError
 from pix2seq_model.setting_checks import check_settings, setting
 
@@ -50,7 +50,7 @@ class ConversionOptions:
     num_shards: Mapping[str, int] = dataclasses.field(default_factory=dict)
     shard_bytes: int = setting(128_000_000, at_least=1)
     check_pixels: bool = False
-    max_pixels: int = setting(100_000_000, at_least=1)
+    max_pixels: int = setting(MAX_PIXELS, at_least=1)
     drop_fake: bool = False
     drop_reflected: bool = False
     max_category_id: int | None = None
@@ -98,7 +98,5 @@ def conversion_options(source: dict[str, Any], *, name: str, seed: int) -> Conve
         seed=seed,
         num_shards={split: source["num_shards"].get(split, 0) for split in splits},
         limits=DefectLimits(max_dropped_images=limit, max_dropped_annotations=limit),
-        drop_fake=source["drop_fake"],
-        drop_reflected=source["drop_reflected"],
-        max_category_id=source.get("max_category_id"),
+        **{name: source[name] for name in (*_OF_CONTENT, "max_category_id") if name in source},
     )

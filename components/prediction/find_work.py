@@ -17,7 +17,7 @@ from components.prediction.options import PredictionOptions
 from components.storage.files import file_exists, file_metadata, folder_exists, refusing
 from pix2seq_model.data import manifest as dataset_info
 from pix2seq_model.errors import DataError
-from pix2seq_model.prediction.image_sources import SUFFIXES
+from pix2seq_model.prediction.image_sources import EndingFilter
 
 _LIST_SUFFIX = ".txt"
 _ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
@@ -25,19 +25,26 @@ _ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
 _UNKNOWN = [-1, -1]
 
 
-def find_work(options: PredictionOptions) -> Iterator[dict[str, Any]]:
+def find_work(
+    options: PredictionOptions, *, endings: EndingFilter | None = None
+) -> Iterator[dict[str, Any]]:
     """Yields the shards of work, in the order of `options.images` and by name within each.
+
+    Args:
+      options: of the prediction.
+      endings: counts what is left out of folders.
 
     Raises:
       DataError: a place does not exist, holds no image, or cannot be read.
     """
+    endings = endings or EndingFilter()
     places = [place.rstrip("/") or "/" for place in options.images]
     for has_records, group in itertools.groupby(places, key=_has_records):
         if has_records:
             for place in group:
                 yield from _record_shards(place, options.splits)
         else:
-            rows = itertools.chain.from_iterable(map(_some_files, group))
+            rows = itertools.chain.from_iterable(_some_files(place, endings) for place in group)
             while files := list(itertools.islice(rows, options.images_per_shard)):
                 yield {"files": files}
 
@@ -46,12 +53,10 @@ def _has_records(place: str) -> bool:
     return file_exists(f"{place}/{dataset_info.FILE_NAME}")
 
 
-def _some_files(place: str) -> Iterator[list[Any]]:
-    files = _files(place)
+def _some_files(place: str, endings: EndingFilter) -> Iterator[list[Any]]:
+    files = _files(place, endings)
     if (first := next(files, None)) is None:
-        raise DataError(
-            f"{place}: no image found; looked for files that end in {', '.join(SUFFIXES)}"
-        )
+        raise endings.refuse(place)
     yield first
     yield from files
 
@@ -65,17 +70,18 @@ def _record_shards(folder: str, splits: Iterable[str]) -> Iterator[dict[str, Any
             yield {"records": path, "num_images": shard.num_examples, "version": shard.sha256}
 
 
-def _files(place: str) -> Iterator[list[Any]]:
+def _files(place: str, endings: EndingFilter) -> Iterator[list[Any]]:
     if place.lower().endswith(_ARCHIVES):
         raise DataError(
             f"{place} is an archive: unpack it first; `python pipelines/unpack_archives.py` does "
             "so for tar files"
         )
     file = file_metadata(place)
-    if any(character in place for character in "*?[") and file is None:
+    is_here = file is not None or os.path.isdir(place)
+    if any(character in place for character in "*?[") and not is_here:
         yield from map(_row, _matched(place))
     elif folder_exists(place):
-        yield from _folder(place)
+        yield from _folder(place, endings)
     elif file is None:
         raise DataError(f"{place}: no such file or folder")
     elif place.lower().endswith(_LIST_SUFFIX):
@@ -84,16 +90,16 @@ def _files(place: str) -> Iterator[list[Any]]:
         yield _row(file)
 
 
-def _folder(place: str) -> Iterator[list[Any]]:
+def _folder(place: str, endings: EndingFilter) -> Iterator[list[Any]]:
     if "://" in place:
         found = _matched(f"{place}/**")
-        yield from (_row(file) for file in found if file.path.lower().endswith(SUFFIXES))
+        yield from (_row(file) for file in found if endings.takes(file.path))
         return
     # By hand: Beam would read brackets in a folder's name as a pattern.
     for folder, below, names in os.walk(place):
         below.sort()
         for name in sorted(names):
-            if name.lower().endswith(SUFFIXES):
+            if endings.takes(name):
                 path = os.path.join(folder, name)
                 file = file_metadata(path)
                 # A broken link is an image that is missing, not one that does not exist.

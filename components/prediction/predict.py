@@ -33,6 +33,7 @@ from components.storage.shards import Once
 from pix2seq_model.decoding.settings import DecodeSettings
 from pix2seq_model.errors import DataError
 from pix2seq_model.model_folder.folder import ModelInfo, read_model_info
+from pix2seq_model.prediction.image_sources import EndingFilter
 
 _MOST_SHARDS = 99_999
 
@@ -71,7 +72,8 @@ def predict_images(
         resize=options.resize or info.resize,
     )
     _check_decoding(options, info)
-    shards = _prepare(options, output)
+    endings = EndingFilter()
+    shards = _prepare(options, output, endings)
     owner = PredictShard(options, output=output, model_identity=info.weights_sha256)
     with make_pipeline() as pipeline:
         reports = (
@@ -82,7 +84,7 @@ def predict_images(
             | "Predict" >> beam.ParDo(owner)
         )
         _ = pipeline | "WriteSummary" >> Once(_write_summary, output, reports=reports)
-    return _finish(options, output, info=info, num_shards=len(shards))
+    return _finish(options, output, info=info, num_shards=len(shards), left_out=+endings.left_out)
 
 
 def _check_decoding(options: PredictionOptions, info: ModelInfo) -> None:
@@ -90,14 +92,16 @@ def _check_decoding(options: PredictionOptions, info: ModelInfo) -> None:
     info.model.check_positions("max_objects", DecodeSettings(**wanted).max_objects)
 
 
-def _prepare(options: PredictionOptions, output: str) -> list[tuple[int, int, int, int]]:
+def _prepare(
+    options: PredictionOptions, output: str, endings: EndingFilter
+) -> list[tuple[int, int, int, int]]:
     """Removes an old manifest and plan and writes the list of work."""
     places: list[tuple[int, int]] = []
     offset = 0
     begin_run(output, manifest=MANIFEST)
     with refusing(f"{output} cannot be written; give another output folder"):
         with new_file(output, WORK) as file:
-            for work in find_work(options):
+            for work in find_work(options, endings=endings):
                 line = orjson.dumps(work, option=orjson.OPT_APPEND_NEWLINE)
                 file.write(line)
                 places.append((offset, len(line)))
@@ -113,7 +117,12 @@ def _prepare(options: PredictionOptions, output: str) -> list[tuple[int, int, in
 
 
 def _finish(
-    options: PredictionOptions, output: str, *, info: ModelInfo, num_shards: int
+    options: PredictionOptions,
+    output: str,
+    *,
+    info: ModelInfo,
+    num_shards: int,
+    left_out: dict[str, int],
 ) -> dict[str, Any]:
     """Checks the counts, removes what other runs left behind and writes the manifest."""
     reports = read_summary(output)
@@ -138,6 +147,7 @@ def _finish(
         "images": counts["images"],
         "written": counts["written"],
         "unreadable": dict(sorted(unreadable.items())),
+        "left_out": dict(sorted(left_out.items())),
         "detections": counts["detections"],
         "model": options.model_dir,
         "model_sha256": info.weights_sha256,

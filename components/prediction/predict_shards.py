@@ -153,7 +153,8 @@ class PredictShard(ShardOwner):
     ) -> Iterator[tuple[_Image, "PreparedImage"]]:
         """Reads two batches ahead; what cannot be read goes to `dead_letters`."""
         options = self._options
-        prepare = functools.partial(_prepare, detector=detector, max_pixels=options.max_pixels)
+        limits: dict[str, Any] = {"max_pixels": options.max_pixels, "apply_exif": "files" in work}
+        prepare = functools.partial(_prepare, detector=detector, **limits)
         images, most = _images(work), 2 * options.batch_size + 1
         for image, future in self.read_ahead(prepare, images, most=most):
             try:
@@ -185,11 +186,11 @@ def _images(work: dict[str, Any]) -> Iterator[_Image]:
         )
 
 
-def _prepare(image: _Image, *, detector: "ImageDetector", max_pixels: int) -> "PreparedImage":
+def _prepare(image: _Image, *, detector: "ImageDetector", **limits: Any) -> "PreparedImage":
     try:
         encoded = image.read()
     except FileNotFoundError:
         raise ImageDefect("image_missing", "no such file") from None
     except READING_ERRORS as error:
         raise ImageDefect("image_unreadable", str(error)[:300]) from None
-    return detector.prepare(encoded, max_pixels=max_pixels, keep_pixels=False)
+    return detector.prepare(encoded, keep_pixels=False, **limits)

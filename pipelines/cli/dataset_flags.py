@@ -10,7 +10,7 @@ from components.conversion.options import AUTOMATIC, ConversionOptions, SplitSou
 from components.storage.files import folder_exists
 from pipelines.cli.command_line import flag_values
 from pix2seq_model.data.defects import EXPLANATIONS, DefectLimits
-from pix2seq_model.data.settings import DATA_FORMATS, MAX_DEFECT_FRACTION
+from pix2seq_model.data.settings import DATA_FORMATS, MAX_DEFECT_FRACTION, MAX_PIXELS
 from pix2seq_model.errors import ConfigError, DataError
 from pix2seq_model.tokens.vocabulary import Vocabulary
 
@@ -35,7 +35,7 @@ flags.DEFINE_integer("seed", 0, "Orders the images, and the objects in them.")
 flags.DEFINE_list("num_shards", [], "For single splits train=64,val=8; or one number.")
 flags.DEFINE_float("shard_megabytes", 128, "Size of a shard, if not counted.")
 flags.DEFINE_bool("check_pixels", False, "Decode every image completely; slower.")
-flags.DEFINE_integer("max_pixels", 100_000_000, "Larger images are dropped.")
+flags.DEFINE_integer("max_pixels", MAX_PIXELS, "Larger images are dropped.")
 flags.DEFINE_bool("drop_fake", False, "Objects365: drop boxes with isfake.")
 flags.DEFINE_bool("drop_reflected", False, "Objects365: drop boxes with isreflected.")
 _BEYOND = "Of the config's vocabulary; where an id is higher, categories are numbered from 1."

@@ -67,14 +67,15 @@ def _damage_of_shard(path: str) -> str | None:
     with epath.Path(path).open("rb") as file:
         try:
             for number, serialized in enumerate(read_records(file, name=path)):
-                if damage := _damage_of_record(serialized):
+                if damage := damage_of_record(serialized):
                     return f"{path}, record {number}: {damage}; convert the data set again"
         except (DataError, OSError) as error:
             return str(error)
     return None
 
 
-def _damage_of_record(serialized: bytes) -> str | None:
+def damage_of_record(serialized: bytes) -> str | None:
+    """What is wrong with a record, which image it is of included; None if all is well."""
     try:
         example = decode_example(serialized)
     except Exception as error:  # whatever protobuf or a missing feature raises
@@ -83,7 +84,10 @@ def _damage_of_record(serialized: bytes) -> str | None:
     try:
         image = tf.io.decode_image(example["image_encoded"], channels=3, expand_animations=False)
     except tf.errors.InvalidArgumentError:
-        return f"{name} cannot be decoded"
+        return (
+            f"{name} cannot be decoded, though its header is whole; a conversion with "
+            "--check_pixels, in a config data.<stage>.check_pixels=True, leaves such images out"
+        )
     stored = (example["height"], example["width"])
     if tuple(image.shape[:2]) != stored:
         return f"{name} has {tuple(image.shape[:2])} rows and columns, the record says {stored}"

@@ -28,6 +28,10 @@ CHANGED_IMAGES = {
     "image_name_differs": "found by another spelling: case, encoding, slashes, a path or URL",
     "image_format_mismatch": "the file's name says another format; kept with its true one",
     "image_reencoded": "of a kind that few readers decode (CMYK, 16 bit, GIF...); stored as RGB",
+    "image_few_grey_levels": "scaled from its own range, few grey levels are left: outliers?",
+    "image_turned": "turned upright as EXIF says, since the JSON row has the turned size",
+    "image_orientation_unclear": "EXIF says turned, the sizes cannot tell if the boxes are; kept "
+    "as stored: if its boxes are of the upright image, save it upright, without EXIF",
     "image_size_missing": "the JSON row has no usable width and height; taken from the file",
     "image_in_several_splits": "another split has an image of this base name and size; kept",
 }

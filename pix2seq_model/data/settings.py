@@ -11,6 +11,8 @@ DATA_FORMATS = ("objects365", "coco", "coco_format")
 # Share of a split's images or boxes that may be dropped before a conversion fails.
 MAX_DEFECT_FRACTION = 0.05
 MAX_SHARDS = 99_999
+# Of an image; what is larger is left out before it is decoded.
+MAX_PIXELS = 100_000_000
 
 
 def _splits(value: Any) -> Any:
@@ -31,6 +33,8 @@ class DataSettings:
         conversion fails.
       drop_fake, drop_reflected: Objects365 marks boxes of pictures of objects, and of objects in
         mirrors; both are kept unless these say otherwise.
+      check_pixels: decode every image wholly, to find damage behind its header; slower.
+      max_pixels: larger images are dropped, before they are decoded.
 
     Raises:
       ConfigError: a value that cannot work.
@@ -43,6 +47,8 @@ class DataSettings:
     max_defect_fraction: float = setting(MAX_DEFECT_FRACTION, at_least=0, at_most=1)
     drop_fake: bool = False
     drop_reflected: bool = False
+    check_pixels: bool = False
+    max_pixels: int = setting(MAX_PIXELS, at_least=1)
 
     def __post_init__(self) -> None:
         check_settings(self)

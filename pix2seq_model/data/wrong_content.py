@@ -25,6 +25,9 @@ def describe_content(data: bytes) -> str:
     for beginning, words in _TEXTS.items():
         if start.startswith(beginning):
             return words
+    if data[4:8] == b"ftyp":
+        brand = data[8:12].decode("latin-1")
+        return f"is of brand {brand!r} (HEIC or a video): save it as JPEG or PNG"
     if not data.strip(b"\0"):
         return "holds zero bytes only: a copy or download that did not finish; get it again"
     return f"begins with {data[:20]!r}"

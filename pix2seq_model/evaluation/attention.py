@@ -57,7 +57,10 @@ def attention_of_chosen_images(
     for image_id in chosen:
         try:
             image = prepare_image(
-                encoded[image_id], image_size=info.model.image_size, resize=settings.resize
+                encoded[image_id],
+                image_size=info.model.image_size,
+                resize=settings.resize,
+                apply_exif=False,
             )
         except ImageDefect:
             continue  # the report can do without

@@ -48,6 +48,7 @@ def training_dataset(
     num_hosts: int = 1,
     host_index: int = 0,
     num_parallel_calls: int | None = None,
+    damaged: Sequence[str] = (),
 ) -> tf.data.Dataset:
     """Endless training batches.
 
@@ -69,6 +70,7 @@ def training_dataset(
       host_index: which share of each batch to return, from 0.
       num_parallel_calls: examples prepared at once, as many as there are processors if None; no
         influence on the batches.
+      damaged: ids of images that cannot be decoded: black, and their tokens of no weight.
 
     Returns:
       Data set of ({"image": float32 (b, H, W, 3) in [0, 1], "tokens": int32 (b, L) input},
@@ -106,6 +108,7 @@ def training_dataset(
         image_size=image_size,
         augmentation=augmentation,
         sequence=sequence,
+        damaged=damaged,
     )
     num_parallel_calls = num_parallel_calls or num_processors()
     dataset = dataset.map(prepare_example, num_parallel_calls=num_parallel_calls)
@@ -117,7 +120,7 @@ def training_dataset(
     return dataset.prefetch(_BATCHES_AHEAD).with_options(_options())
 
 
-def training_image_ids(
+def training_records(
     examples_dir: str | os.PathLike[str],
     *,
     split: str,
@@ -126,8 +129,8 @@ def training_image_ids(
     shuffle_buffer: int,
     step: int,
     drop_empty: bool = False,
-) -> list[str]:
-    """Ids of the images that `training_dataset`, with the same arguments, returns at a step."""
+) -> list[bytes]:
+    """The records of the batch that `training_dataset`, with the same arguments, has at a step."""
     stream = training_stream(
         examples_dir,
         split=split,
@@ -136,8 +139,13 @@ def training_image_ids(
         start_position=step * batch_size,
         drop_empty=drop_empty,
     )
-    examples = (parse_example(serialized) for _, serialized in stream.take(batch_size))
-    return [example["image_id"].numpy().decode() for example in examples]
+    return [serialized.numpy() for _, serialized in stream.take(batch_size)]
+
+
+def training_image_ids(examples_dir: str | os.PathLike[str], **arguments: Any) -> list[str]:
+    """Ids of the images of `training_records`."""
+    records = training_records(examples_dir, **arguments)
+    return [parse_example(record)["image_id"].numpy().decode() for record in records]
 
 
 def evaluation_dataset(
@@ -191,6 +199,7 @@ def _prepare_training_example(
     image_size: tuple[int, int],
     augmentation: Augmentation,
     sequence: SequenceSettings,
+    damaged: Sequence[str],
 ) -> dict[str, Any]:
     """What is done to one example before it joins a batch: all of its pixels' work."""
     image_seed, object_seed = seeds
@@ -203,10 +212,21 @@ def _prepare_training_example(
     window = augment.choose_window(
         source_size, window_draws, image_size=image_size, augmentation=augmentation
     )
-    pixels = augment.decode_window(
-        example["image_encoded"], window, is_jpeg=example["image_format"] == "jpeg"
+    decode = functools.partial(
+        augment.decode_window,
+        example["image_encoded"],
+        window,
+        is_jpeg=example["image_format"] == "jpeg",
     )
-    return {
+    weight = {}
+    if damaged:
+        is_damaged = tf.reduce_any(example["image_id"] == tf.constant(damaged))
+        black = tf.zeros(tf.concat([window.size, [3]], 0), tf.uint8)
+        pixels = tf.cond(is_damaged, lambda: black, decode)
+        weight = {"weight": tf.where(is_damaged, 0.0, 1.0)}
+    else:
+        pixels = decode()
+    return weight | {
         "image": augment.resize_window(pixels, window, augmentation=augmentation),
         "window": window,
         "source_size": source_size,
@@ -266,6 +286,8 @@ def _build_training_batch(
         vocabulary=vocabulary,
         settings=sequence,
     )
+    if "weight" in batch:
+        weights_BL *= batch["weight"][:, tf.newaxis]
     return {"image": batch["image"], "tokens": tokens_BL}, target_BL, weights_BL
 
 

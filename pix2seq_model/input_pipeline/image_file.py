@@ -1,22 +1,20 @@
 """An image file as a person or a job hands it over, made ready for the network.
 
-Every way of using a model (files, batch jobs, the web page) prepares images by this function, as
-evaluation and the served model do by the same operations: what is found does not depend on the way.
+Every way of using a model (files, batch jobs, the web page) prepares images by this function: to
+the JPEG or PNG that a record would hold, then by the operations of evaluation. The served model
+does so in its graph for most kinds: what is found does not depend on the way.
 """
 
 import dataclasses
-import io
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image
 
-from pix2seq_model.data.image_check import ImageDefect
+from pix2seq_model.data.image_check import ImageDefect, plain_image
 from pix2seq_model.input_pipeline.preprocessing import decode_image, preprocess_image
 
-_ORIENTATION = 0x0112  # EXIF
-_UPRIGHT = 1
-_NO_IMAGE = "not a JPEG, PNG, BMP or GIF that can be decoded"
+_NOT_DECODED = "damaged behind its header: it cannot be decoded"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -24,12 +22,13 @@ class PreparedImage:
     """An image that can be decoded.
 
     Attributes:
-      height, width: of the file, as it is stored: a rotation noted in EXIF is not applied.
+      height, width: of the image as it is prepared: turned, if EXIF says so.
       image: float32 (*image_size, 3) in [0, 1], resized and padded for the network.
       content_size: int32 (2,), height and width in pixels that it takes of `image`.
       key: see `preprocessing.image_key`.
-      is_turned: EXIF says that it is to be shown turned.
+      is_turned: it was turned, as EXIF says.
       pixels: uint8 (height, width, 3); empty if they were not kept.
+      plain: JPEG or PNG with these pixels, if the file itself is not that and pixels were kept.
     """
 
     height: int
@@ -39,6 +38,7 @@ class PreparedImage:
     key: int
     is_turned: bool
     pixels: np.ndarray
+    plain: bytes | None = None
 
 
 def prepare_image(
@@ -46,55 +46,35 @@ def prepare_image(
     *,
     image_size: tuple[int, int],
     resize: str = "antialias",
-    max_pixels: int | None = None,
     keep_pixels: bool = True,
+    **limits: Any,
 ) -> PreparedImage:
     """Decodes an image file and prepares it.
 
     Args:
-      encoded: the file.
+      encoded: the file, of any kind that a conversion takes.
       image_size: height and width in pixels of the network's input.
       resize: one of `settings.RESIZES`.
-      max_pixels: larger images are refused by their header, before they are decoded.
       keep_pixels: also return the decoded image, which may be large.
+      **limits: max_pixels and apply_exif, see `plain_image`.
 
     Raises:
-      ImageDefect: `image_not_decodable` or `image_too_large`, with the reason in words.
+      ImageDefect: a rule of `defects.DROPPED_IMAGES`, with the reason in words.
     """
-    if not encoded:
-        raise ImageDefect("image_not_decodable", "the file is empty")
-    is_turned = _check_header(encoded, max_pixels)
+    checked = plain_image(encoded, **limits)
     with tf.device("CPU"):
         try:
-            pixels = decode_image(encoded)
+            pixels = decode_image(checked.encoded)
         except (tf.errors.InvalidArgumentError, tf.errors.ResourceExhaustedError):
-            raise ImageDefect("image_not_decodable", _NO_IMAGE) from None
-        if not tf.size(pixels):
-            raise ImageDefect("image_not_decodable", _NO_IMAGE)
+            raise ImageDefect("image_not_decodable", _NOT_DECODED) from None
         prepared = preprocess_image(pixels, image_size, resize=resize)
     return PreparedImage(
-        height=pixels.shape[0],
-        width=pixels.shape[1],
+        height=checked.height,
+        width=checked.width,
         image=prepared["image"].numpy(),
         content_size=prepared["content_size"].numpy(),
         key=int(prepared["image_key"]),
-        is_turned=is_turned,
+        is_turned=checked.is_turned,
         pixels=pixels.numpy() if keep_pixels else np.empty((0, 0, 3), np.uint8),
+        plain=checked.encoded if keep_pixels and checked.encoded is not encoded else None,
     )
-
-
-def _check_header(encoded: bytes, max_pixels: int | None) -> bool:
-    """Refuses what is no image or too large; returns whether it is to be shown turned."""
-    try:
-        with Image.open(io.BytesIO(encoded)) as image:
-            width, height = image.size
-            turned = image.getexif().get(_ORIENTATION, _UPRIGHT) != _UPRIGHT
-    except Image.DecompressionBombError as error:
-        raise ImageDefect("image_too_large", str(error)) from None
-    except Exception:  # Damaged headers make Pillow raise almost anything.
-        raise ImageDefect("image_not_decodable", _NO_IMAGE) from None
-    if max_pixels is not None and width * height > max_pixels:
-        raise ImageDefect(
-            "image_too_large", f"{width} x {height} pixels; the limit is {max_pixels:,}"
-        )
-    return turned

@@ -1,14 +1,81 @@
 """Images as the network sees them in evaluation and when served. Plain TensorFlow operations."""
 
+from typing import Any
+
 import tensorflow as tf
 
 from pix2seq_model.input_pipeline.augmentation import PADDING_GREY
 
 
 def decode_image(encoded: tf.Tensor) -> tf.Tensor:
-    """Decodes a JPEG or PNG, colour or grey, to uint8 (height, width, 3)."""
+    """Decodes a record's JPEG or PNG, 8-bit colour or grey, to uint8 (height, width, 3)."""
     image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
     return tf.ensure_shape(image, [None, None, 3])
+
+
+def decode_file(encoded: tf.Tensor) -> tf.Tensor:
+    """Decodes a file as `image_check` and `decode_image` do together, by TensorFlow alone.
+
+    So it is for JPEG (RGB or grey; EXIF is not looked at), PNG (not 16-bit RGB that uses the lower
+    bits alone), GIF without transparency, BMP of 8 or 24 bits.
+
+    Returns:
+      uint8 (height, width, 3).
+    """
+    is_png = tf.strings.substr(encoded, 0, 4) == b"\x89PNG"
+    is_bmp = tf.strings.substr(encoded, 0, 2) == b"BM"
+    image = tf.case(
+        [(is_png, lambda: _decode_png(encoded)), (is_bmp, lambda: _decode_bmp(encoded))],
+        default=lambda: decode_image(encoded),
+    )
+    return tf.ensure_shape(image, [None, None, 3])
+
+
+def _decode_png(encoded: tf.Tensor) -> tf.Tensor:
+    bits, color_type = tf.unstack(_numbers(encoded, 24, 2, tf.uint8), num=2)
+    return tf.cond(
+        (color_type == 0) & (bits == 16),
+        lambda: _scale_own_range(tf.io.decode_png(encoded, channels=1, dtype=tf.uint16)),
+        lambda: _on_white(encoded, bits=tf.cast(bits, tf.int32)),
+    )
+
+
+def _scale_own_range(grey: tf.Tensor) -> tf.Tensor:
+    values = tf.cast(grey, tf.float64)
+    low, high = tf.reduce_min(values), tf.reduce_max(values)
+    low = tf.where(low < high, low, 0.0)
+    scaled = tf.round((values - low) * 255 / tf.where(high > low, high - low, 1.0))
+    return tf.repeat(tf.cast(scaled, tf.uint8), 3, axis=2)
+
+
+def _on_white(encoded: tf.Tensor, *, bits: tf.Tensor) -> tf.Tensor:
+    pixels = tf.cast(tf.io.decode_png(encoded, channels=4), tf.int32)
+    color, alpha = pixels[..., :3], pixels[..., 3:]
+    # The alpha that TensorFlow adds to less than 8 bits a channel is not 255 but their greatest.
+    most = tf.bitwise.left_shift(1, tf.minimum(bits, 8)) - 1
+    alpha = tf.where(tf.reduce_all(alpha == most), 255, alpha)
+    # Pillow's integers, to the bit.
+    mixed = 128 * (color * alpha + 255 * (255 - alpha)) + (128 << 7)
+    mixed = tf.bitwise.right_shift(tf.bitwise.right_shift(mixed, 8) + mixed, 15)
+    return tf.cast(mixed, tf.uint8)
+
+
+def _decode_bmp(encoded: tf.Tensor) -> tf.Tensor:
+    # TensorFlow takes the indices into a palette for grey.
+    begin = 14 + _numbers(encoded, 14, 4, tf.int32)[0]
+
+    def with_palette() -> tf.Tensor:
+        end = _numbers(encoded, 10, 4, tf.int32)[0]
+        colors = tf.reshape(_numbers(encoded, begin, end - begin, tf.uint8), [-1, 4])
+        indices = tf.cast(decode_image(encoded)[..., 0], tf.int32)
+        return tf.gather(colors[:, 2::-1], indices)
+
+    has_palette = _numbers(encoded, 28, 2, tf.uint8)[0] == 8
+    return tf.cond(has_palette, with_palette, lambda: decode_image(encoded))
+
+
+def _numbers(encoded: tf.Tensor, begin: Any, length: Any, dtype: tf.DType) -> tf.Tensor:
+    return tf.io.decode_raw(tf.strings.substr(encoded, begin, length), dtype)
 
 
 def image_key(pixels: tf.Tensor) -> tf.Tensor:
@@ -72,7 +139,7 @@ def preprocess_images(
     """Prepares a batch of images, as for the served model.
 
     Args:
-      images_B: string (B,), JPEG or PNG files of any sizes; or uint8 (B, height, width, 3).
+      images_B: string (B,), files of any sizes, see `decode_file`; or uint8 (B, height, width, 3).
       image_size: target height and width in pixels.
       resize: one of `settings.RESIZES`.
 
@@ -87,8 +154,9 @@ def preprocess_images(
         "content_size": tf.TensorSpec([2], tf.int32),
         "image_key": tf.TensorSpec([], tf.int64),
     }
+    decode = decode_file if images_B.dtype == tf.string else tf.identity
     return tf.map_fn(
-        lambda image: preprocess_image(image, image_size, resize=resize),
+        lambda image: preprocess_image(decode(image), image_size, resize=resize),
         images_B,
         fn_output_signature=signature,
     )

@@ -79,8 +79,9 @@ def export_saved_model(
 ) -> None:
     """Writes a SavedModel.
 
-    Its signatures are `serving_default`, of `image_bytes`, a string (B,) of JPEG or PNG files, and
-    `serving_images`, of `images`, uint8 (B, height, width, 3). Both return
+    Its signatures are `serving_default`, of `image_bytes`, a string (B,) of files that
+    `preprocessing.decode_file` takes, and `serving_images`, of `images`, uint8 (B, height, width,
+    3). Both return
 
         detection_boxes        float32 (B, N, 4), ymin, xmin, ymax, xmax in [0, 1] of the image
         detection_classes      int64 (B, N), the annotation file's category ids, 0 behind the last

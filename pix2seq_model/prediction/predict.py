@@ -10,6 +10,7 @@
 
 import concurrent.futures
 import dataclasses
+import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import PurePosixPath
@@ -20,6 +21,7 @@ from PIL import Image
 
 from pix2seq_model.atomic_write import write_atomically, write_json
 from pix2seq_model.data.image_check import ImageDefect
+from pix2seq_model.data.settings import MAX_PIXELS
 from pix2seq_model.decoding.attention_maps import ImageAttention
 from pix2seq_model.decoding.attention_reader import AttentionReader
 from pix2seq_model.errors import DataError
@@ -42,11 +44,13 @@ class Prediction:
     Attributes:
       num_images: images that were read.
       num_detections: detections written.
+      num_turned: images that were turned upright, as EXIF says; so are their boxes.
       unreadable: (location, reason) of images that could not be read.
     """
 
     num_images: int
     num_detections: int
+    num_turned: int
     unreadable: tuple[tuple[str, str], ...]
 
 
@@ -67,6 +71,7 @@ def predict(
     draw: bool = True,
     attention: bool = False,
     precision: str = "float32",
+    max_pixels: int = MAX_PIXELS,
     stream: TextIO | None = None,
     **decoding: Any,
 ) -> Prediction:
@@ -81,6 +86,7 @@ def predict(
       draw: write pictures and the contact sheet too.
       attention: write pictures of where in the image the decoder looks, too.
       precision: of the network, "float32" or "bfloat16".
+      max_pixels: larger images are left out, before they are decoded.
       stream: where to show progress; standard error if None.
       **decoding: other settings than the model folder's, see `Detector`.
 
@@ -99,7 +105,8 @@ def predict(
     found = _Found(epath.Path(output_dir), detector.category_names)
     progress = DetectionProgress("detecting", total=len(sources), stream=stream)
     done = 0
-    for batch, failed in _batches(sources, detector.prepare, batch_size):
+    prepare = functools.partial(detector.prepare, max_pixels=max_pixels)
+    for batch, failed in _batches(sources, prepare, batch_size):
         found.unreadable += failed
         detected = detector.detect([loaded.prepared for loaded in batch]) if batch else []
         for loaded, rows in zip(batch, detected, strict=True):
@@ -114,7 +121,7 @@ def predict(
         progress.update(done)
     progress.close()
     found.write()
-    return Prediction(len(found.images), len(found.rows), tuple(found.unreadable))
+    return Prediction(len(found.images), len(found.rows), found.num_turned, tuple(found.unreadable))
 
 
 class _Found:
@@ -124,6 +131,7 @@ class _Found:
         self.images: list[dict[str, Any]] = []
         self.rows: list[dict[str, Any]] = []
         self.unreadable: list[tuple[str, str]] = []
+        self.num_turned = 0
         self._output, self._names = output, names
         self._sheet: list[tuple[str, Image.Image]] = []
         output.mkdir(parents=True, exist_ok=True)
@@ -132,6 +140,7 @@ class _Found:
         """Adds an image with its detections and draws them."""
         name, image = loaded.source.name, loaded.prepared
         size = {"width": image.width, "height": image.height}
+        self.num_turned += image.is_turned
         self.images.append({"id": loaded.image_id, "file_name": name, **size})
         self.rows += [{"image_id": loaded.image_id, **row} for row in rows]
         if draw:

@@ -2,12 +2,18 @@
 
 import dataclasses
 import os
+from collections.abc import Sequence
+from typing import Any
 
 import tensorflow as tf
 from etils import epath
 
 from pix2seq_model.data.manifest import DatasetInfo
-from pix2seq_model.input_pipeline.datasets import training_dataset, training_image_ids
+from pix2seq_model.input_pipeline.datasets import (
+    training_dataset,
+    training_image_ids,
+    training_records,
+)
 from pix2seq_model.model_folder.folder import ModelInfo
 from pix2seq_model.progress import ProgressLine
 from pix2seq_model.training.replicas import Replicas
@@ -47,7 +53,7 @@ class TrainingJob:
     def best_dir(self) -> str:
         return os.fspath(epath.Path(self.work_dir) / "best")
 
-    def batches(self, *, start_step: int) -> tf.data.Dataset:
+    def batches(self, *, start_step: int, damaged: Sequence[str] = ()) -> tf.data.Dataset:
         """This process' share of the batches of a run, from one of them on."""
         settings = self.run.settings
         return training_dataset(
@@ -64,17 +70,24 @@ class TrainingJob:
             shuffle_buffer=settings.shuffle_buffer,
             drop_empty=settings.drop_empty_images,
             start_step=start_step,
+            damaged=damaged,
         )
+
+    def records(self, batch: int) -> list[bytes]:
+        """Of all processes' shares of a batch, by its number from 0."""
+        return training_records(self.examples_dir, **self._order(batch))
 
     def image_ids(self, batch: int) -> list[str]:
         """Ids of the images of a batch, by its number from 0."""
+        return training_image_ids(self.examples_dir, **self._order(batch))
+
+    def _order(self, batch: int) -> dict[str, Any]:
         settings = self.run.settings
-        return training_image_ids(
-            self.examples_dir,
-            split=self.split,
-            batch_size=settings.images_per_batch,
-            seed=self.run.seed,
-            shuffle_buffer=settings.shuffle_buffer,
-            drop_empty=settings.drop_empty_images,
-            step=batch,
-        )
+        return {
+            "split": self.split,
+            "batch_size": settings.images_per_batch,
+            "seed": self.run.seed,
+            "shuffle_buffer": settings.shuffle_buffer,
+            "drop_empty": settings.drop_empty_images,
+            "step": batch,
+        }

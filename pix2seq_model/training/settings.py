@@ -44,7 +44,7 @@ class StageSettings:
       accumulation_steps: batches whose gradients are added up for one step, batch_size being all
         of them together.
       max_skipped_batches: batches with a loss or gradient that is not finite, after which
-        training stops.
+        training stops; and as many images that cannot be decoded.
       precision: "float32" or "mixed_bfloat16".
       activation_checkpointing: computes the activations inside layers again for the gradients:
         less memory, more time.

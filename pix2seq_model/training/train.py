@@ -27,6 +27,7 @@ from pix2seq_model.progress import ProgressLine
 from pix2seq_model.training.batch_feed import BatchFeed
 from pix2seq_model.training.checkpoint import CheckpointFolder, put_state
 from pix2seq_model.training.compiled_steps import CompiledSteps
+from pix2seq_model.training.damaged_images import DamagedImages
 from pix2seq_model.training.evaluation import TrainingEvaluation
 from pix2seq_model.training.finished_model import make_model_folder, write_model
 from pix2seq_model.training.folder_lock import FolderLock
@@ -216,9 +217,7 @@ def _continue(
 
 def _batches(job: TrainingJob, first_batch: int) -> Iterator[Any]:
     """The batches of the run from one of them on; the very first is shown in TensorBoard."""
-    dataset = job.batches(start_step=first_batch)
-    on_jax = keras.backend.backend() == "jax"
-    batches = dataset.as_numpy_iterator() if on_jax else iter(dataset)
+    batches = DamagedImages(job).batches(first_batch)
     if job.replicas.is_chief and not first_batch:
         batch = next(batches)
         _show_examples(job, batch)

@@ -45,7 +45,8 @@ class AttentiveModel:
           max_pixels: larger images are refused.
 
         Returns:
-          width, height, is_turned (see `PreparedImage`); detections, each with category_id,
+          width, height, is_turned (see `PreparedImage`); picture, what to show if the file is not
+          what the model saw, as an address, or None; detections, each with category_id,
           category, color (#rrggbb), bbox [x, y, width, height] in pixels, score, and attention:
           base64 of uint8 (5, rows, columns), for its tokens ymin, xmin, ymax, xmax, class, each
           map as a part of its greatest value; and attention: rows, columns, and stretch, the
@@ -150,7 +151,12 @@ def _answer(
         for row in sorted(rows, key=lambda row: -row["score"])
         if row["bbox"][2] > 0 and row["bbox"][3] > 0
     ]
+    picture = None
+    if image.plain is not None:
+        kind = "jpeg" if image.plain.startswith(b"\xff\xd8") else "png"
+        picture = f"data:image/{kind};base64,{base64.b64encode(image.plain).decode('ascii')}"
     return {
+        "picture": picture,
         "width": image.width,
         "height": image.height,
         "is_turned": image.is_turned,

@@ -63,11 +63,12 @@ def test_a_failed_conversion_leaves_its_dead_letters(source, tmp_path):
 
 def test_only_splits_with_annotations_are_converted():
     source = pipeline_config("/data").data.pretrain.to_dict()
-    source |= {"max_defect_fraction": 0.5, "drop_fake": True}
+    source |= {"max_defect_fraction": 0.5, "drop_fake": True, "check_pixels": True, "max_pixels": 9}
     options = conversion_options(source, name="n", seed=3)
     assert list(options.splits) == ["train"]
     assert options.splits["train"].images == "/data/objects365"
     assert (options.drop_fake, options.drop_reflected) == (True, False)
+    assert (options.check_pixels, options.max_pixels) == (True, 9)
     assert options.limits.max_dropped_images == options.limits.max_dropped_annotations == 0.5
 
 

@@ -23,7 +23,7 @@ def test_a_folder_of_photos(tmp_path):
     )
     assert "1 image, " in done.stdout
     assert "1 image could not be read:" in done.stdout
-    assert "000018.jpg: not a JPEG" in done.stdout
+    assert "000018.jpg: not an image" in done.stdout
     assert "detecting: 2/2 (100%)" in done.stderr
     detections = json.loads((tmp_path / "out" / "detections.json").read_text())
     assert [row["image_id"] for row in detections] == [17, 17]

@@ -84,7 +84,8 @@ async function take(files) {
   }
   const image = byId("image");
   URL.revokeObjectURL(image.src);
-  image.src = URL.createObjectURL(file);
+  // A turned, transparent or TIFF file is not shown as the model saw it, or not at all.
+  image.src = content.picture ?? URL.createObjectURL(file);
   image.alt = `${file.name} with the objects that were found`;
   // Known before the image is decoded: boxes are in the right place at once.
   image.width = content.width;

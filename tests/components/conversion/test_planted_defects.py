@@ -99,6 +99,20 @@ def sixteen_bits(_):
     return buffer.getvalue()
 
 
+def noted(orientation, **options):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    buffer = io.BytesIO()
+    Image.new("RGB", options.get("size", (WIDTH, HEIGHT))).save(buffer, "JPEG", exif=exif)
+    return buffer.getvalue()
+
+
+def one_level(_):
+    buffer = io.BytesIO()
+    Image.new("I;16", (WIDTH, HEIGHT), 7).save(buffer, "TIFF")
+    return buffer.getvalue()
+
+
 GONE = {"annotation_of_dropped_image": 2}
 PLANTS = [
     (plant_missing, {"image_missing": 1, **GONE}),
@@ -119,6 +133,12 @@ PLANTS = [
     ),
     (plant_bytes(lambda d: image_bytes(1, mode="CMYK")), {"image_reencoded": 1}),
     (plant_bytes(sixteen_bits), {"image_reencoded": 1, "image_format_mismatch": 1}),
+    (plant_bytes(lambda d: noted(6, size=(HEIGHT, WIDTH))), {"image_turned": 1}),
+    (plant_bytes(lambda d: noted(3)), {"image_orientation_unclear": 1}),
+    (
+        plant_bytes(one_level),
+        {"image_few_grey_levels": 1, "image_reencoded": 1, "image_format_mismatch": 1},
+    ),
     (plant_bytes(lambda d: image_bytes(1, mode="L")), {}),
     (plant_id_again, {"image_duplicate_id": 2, **GONE}),
     (plant_row_again, {"image_duplicate_id": 1}),

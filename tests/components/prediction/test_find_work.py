@@ -5,6 +5,7 @@ import pytest
 from components.prediction.find_work import find_work
 from components.prediction.options import PredictionOptions
 from pix2seq_model.errors import ConfigError, DataError
+from pix2seq_model.prediction.image_sources import EndingFilter
 from tests.fixtures.evaluated_model import write_examples
 
 
@@ -33,6 +34,13 @@ def test_a_folder_to_the_bottom_in_shards(photos):
     _, size, version = shards[0]["files"][0]
     assert size == 5
     assert version == int((photos / "10.PNG").stat().st_mtime * 1000)
+
+
+def test_files_with_other_endings_are_counted(photos):
+    (photos / "deep/IMG.HEIC").write_bytes(b"x")
+    options, endings = PredictionOptions(model_dir="model", images=(str(photos),)), EndingFilter()
+    assert len(list(find_work(options, endings=endings))) == 1
+    assert endings.left_out == {".heic": 1, ".md": 1}
 
 
 def test_patterns_files_and_lists(photos, tmp_path):

@@ -40,6 +40,8 @@ REFUSED = [
     ("data.finetune.num_shards", {"train": 100_000}, "at most 99999"),
     ("data.finetune.max_defect_fraction", 1.5, "at most 1"),
     ("data.finetune.drop_fake", "no", "true or false"),
+    ("data.finetune.check_pixels", "no", "true or false"),
+    ("data.finetune.max_pixels", 0, "at least 1"),
     ("pretrain.enabled", 1, "true or false"),
     ("finetune.start_from", 3, _TEXT),
     ("finetune.split", "test", "data.finetune.annotations.test is empty"),

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pix2seq_model.data.image_check import ImageDefect
+from pix2seq_model.data.image_check import ImageDefect, check_image
 from pix2seq_model.input_pipeline.image_file import prepare_image
+from pix2seq_model.input_pipeline.preprocessing import decode_image
 from tests.fixtures.records import jpeg
 
 
@@ -30,20 +31,33 @@ def test_an_image_is_fitted_into_the_models_input():
     ]
 
 
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "GIF"])
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "AVIF"])
 @pytest.mark.parametrize("mode", ["RGB", "L"])
 def test_what_is_read(kind, mode):
     prepared = prepare_image(encoded((9, 7), kind, mode), image_size=(16, 16))
     assert prepared.pixels.shape == (7, 9, 3)
 
 
-def test_a_note_that_it_is_to_be_turned_is_told_and_not_obeyed():
+def test_a_photograph_is_turned_upright_but_that_of_a_record_is_not():
     exif = Image.Exif()
     exif[0x0112] = 6
-    turned = prepare_image(encoded((9, 7), "JPEG", exif=exif), image_size=(16, 16))
+    file = encoded((9, 7), "JPEG", exif=exif)
+    turned = prepare_image(file, image_size=(16, 16))
     assert turned.is_turned
-    assert turned.pixels.shape == (7, 9, 3)
-    assert not prepare_image(encoded((9, 7), "JPEG"), image_size=(16, 16)).is_turned
+    assert turned.pixels.shape == (turned.height, turned.width, 3) == (9, 7, 3)
+    stored = prepare_image(file, image_size=(16, 16), apply_exif=False)
+    assert (stored.is_turned, stored.pixels.shape, stored.plain) == (False, (7, 9, 3), None)
+
+
+def test_the_pixels_are_those_of_a_record():
+    files = [encoded((9, 7), "PNG", "RGBA"), encoded((9, 7), "JPEG", "CMYK")]
+    files.append(encoded((9, 7), "TIFF", "F"))
+    for file in files:
+        prepared = prepare_image(file, image_size=(16, 16))
+        limits = {"expected_size": (7, 9), "max_pixels": 10_000}
+        record = check_image(file, file_name="a", **limits).encoded
+        assert prepared.plain == record
+        np.testing.assert_array_equal(prepared.pixels, decode_image(record))
 
 
 @pytest.mark.parametrize(
@@ -51,10 +65,10 @@ def test_a_note_that_it_is_to_be_turned_is_told_and_not_obeyed():
     [
         (b"", "image_not_decodable"),
         (b"text", "image_not_decodable"),
-        (jpeg(80, 50, seed=2)[:200], "image_not_decodable"),
+        (jpeg(80, 50, seed=2)[:-400], "image_truncated"),
         (encoded((9, 7))[:40], "image_not_decodable"),
         (encoded((101, 100)), "image_too_large"),
-        (encoded((9, 7), "TIFF"), "image_not_decodable"),
+        (encoded((9, 7), "PPM"), "image_not_decodable"),
     ],
 )
 def test_what_is_refused(data, rule):

@@ -1,10 +1,14 @@
+import io
+
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 from pix2seq_model.boxes import scale_box_yxyx
 from pix2seq_model.input_pipeline.image_file import prepare_image
 from pix2seq_model.input_pipeline.preprocessing import (
+    decode_file,
     decode_image,
     preprocess_for_evaluation,
     preprocess_images,
@@ -102,3 +106,43 @@ def test_a_batch_of_encoded_images_of_any_size_equals_one_by_one():
         image, content_size = preprocess_for_evaluation(decode_image(tf.constant(one)), (48, 64))
         np.testing.assert_array_equal(batch["image"][index], image)
         np.testing.assert_array_equal(batch["content_size"][index], content_size)
+
+
+def _file(image, kind, **options):
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+COLORS = Image.fromarray(smooth_image(20, 30))
+NOISE = np.random.default_rng(0).integers(0, 65536, (20, 30, 4))
+CLEAR = Image.fromarray(NOISE.astype(np.uint8), "RGBA")
+
+
+@pytest.mark.parametrize(
+    "encoded",
+    [
+        _file(COLORS, "JPEG"),
+        _file(COLORS.convert("L"), "JPEG"),
+        _file(COLORS, "PNG"),
+        _file(COLORS.convert("L"), "PNG"),
+        _file(COLORS.convert("1"), "PNG"),
+        _file(COLORS.quantize(9), "PNG"),
+        _file(COLORS.quantize(9), "PNG", transparency=bytes(range(0, 90, 10))),
+        _file(COLORS, "PNG", transparency=(1, 2, 3)),
+        _file(COLORS.convert("L"), "PNG", transparency=100),
+        _file(CLEAR, "PNG"),
+        _file(CLEAR.convert("LA"), "PNG"),
+        _file(Image.fromarray((NOISE[..., 0] // 16).astype(np.uint16)), "PNG"),
+        _file(COLORS, "GIF"),
+        _file(COLORS.convert("L"), "GIF"),
+        _file(COLORS, "BMP"),
+        _file(COLORS.convert("L"), "BMP"),
+        _file(COLORS.quantize(9), "BMP"),
+    ],
+)
+def test_the_served_model_decodes_as_records_are_made(encoded):
+    file = prepare_image(encoded, image_size=(64, 64))
+    np.testing.assert_array_equal(decode_file(tf.constant(encoded)), file.pixels)
+    served = preprocess_images(tf.constant([encoded]), (64, 64))
+    assert served["image_key"][0] == file.key

@@ -5,7 +5,7 @@ import zipfile
 import pytest
 
 from pix2seq_model.errors import DataError
-from pix2seq_model.prediction.image_sources import find_images
+from pix2seq_model.prediction.image_sources import EndingFilter, find_images, left_out_text
 
 
 def test_a_folder_is_searched_to_the_bottom_for_images_only(tmp_path):
@@ -61,3 +61,23 @@ def test_what_is_not_there_or_holds_no_image_is_refused(tmp_path):
     (tmp_path / "a.zip").write_bytes(b"no archive")
     with pytest.raises(DataError, match=r"a\.zip: not a zip archive"):
         find_images([tmp_path / "a.zip"])
+
+
+def test_every_kind_of_image_is_found_and_the_rest_is_counted_by_ending(tmp_path):
+    taken = ["a.jpg", "b.WEBP", "c.tif", "d.jfif", "e.tiff", "f.avif", "g.bmp", "h.gif"]
+    left = ["1.heic", "2.HEIC", "notes.txt", "README", ".hidden"]
+    (tmp_path / "photos").mkdir()
+    with zipfile.ZipFile(tmp_path / "more.zip", "w") as archive:
+        for name in taken + left:
+            (tmp_path / "photos" / name).write_bytes(b"x")
+            archive.writestr(name, b"x")
+    for place in ("photos", "more.zip"):
+        endings = EndingFilter()
+        found = find_images([tmp_path / place], endings=endings)
+        assert [source.name for source in found] == taken
+        text = "4 files with other endings left out: none 1, .heic 2, .txt 1"
+        assert left_out_text(endings.left_out) == text
+    (tmp_path / "only").mkdir()
+    (tmp_path / "only/x.heic").write_bytes(b"x")
+    with pytest.raises(DataError, match=r"1 file with other endings left out: \.heic 1"):
+        find_images([tmp_path / "only"])

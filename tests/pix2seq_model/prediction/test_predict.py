@@ -67,7 +67,7 @@ def test_the_rest_is_done_when_some_images_cannot_be_read(model_dir, photos, tmp
     done = predict(model_dir, find_images([photos]), output_dir=output, stream=stream, **SAMPLING)
     assert done.num_images == 2
     assert sorted(reason for _, reason in done.unreadable) == [
-        "not a JPEG, PNG, BMP or GIF that can be decoded",
+        "not an image that can be read: OSError('Truncated File Read')",
         "the file is empty",
     ]
     listed = json.loads((output / "unreadable.json").read_text())
@@ -88,6 +88,17 @@ def test_the_rest_is_done_when_some_images_cannot_be_read(model_dir, photos, tmp
     assert Image.open(output / "pictures" / "deep" / "grey.png.jpg").size == (30, 90)
     assert Image.open(output / "contact_sheet.jpg").width > 480
     assert "4/4 (100%)" in stream.getvalue()
+
+
+def test_a_phone_photograph_is_looked_at_and_drawn_upright(model_dir, tmp_path, compiled_once):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (80, 50), "red").save(tmp_path / "x.jpg", exif=exif)
+    done = predict(model_dir, find_images([tmp_path]), output_dir=tmp_path / "out", **SAMPLING)
+    assert done.num_turned == 1
+    (row,) = json.loads((tmp_path / "out/images.json").read_text())["images"]
+    assert (row["width"], row["height"]) == (50, 80)
+    assert Image.open(tmp_path / "out/pictures/x.jpg.jpg").size == (50, 80)
 
 
 def test_the_threshold_and_no_pictures(model_dir, photos, tmp_path):

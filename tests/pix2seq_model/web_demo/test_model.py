@@ -1,10 +1,12 @@
 """What the page is told of an image: objects, and where the model looked for each of them."""
 
 import base64
+import io
 import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pix2seq_model.decoding.attention import cross_attention_maps
 from pix2seq_model.decoding.settings import DecodeSettings
@@ -78,6 +80,15 @@ def test_each_object_comes_with_the_maps_of_its_own_tokens(attentive, loaded):
         assert height > 0
         assert x + width <= 90 + 1e-3
         assert y + height <= 40 + 1e-3
+
+
+def test_the_page_shows_what_the_model_saw_where_the_file_does_not(attentive):
+    assert attentive.explain(IMAGE, max_pixels=10_000)["picture"] is None
+    file = io.BytesIO()
+    Image.new("RGBA", (30, 20)).save(file, "PNG")
+    picture = attentive.explain(file.getvalue(), max_pixels=10_000)["picture"]
+    shown = Image.open(io.BytesIO(base64.b64decode(picture.removeprefix("data:image/png;base64,"))))
+    assert (shown.mode, shown.getpixel((3, 3))) == ("RGB", (255, 255, 255))
 
 
 def test_a_savedmodel_alone_gives_the_same_objects_and_no_attention(attentive, version):

@@ -105,8 +105,8 @@ def test_a_detection(server):
     ("body", "status", "message"),
     [
         (b"", 415, "the file is empty"),
-        (b"no image at all", 415, "not a JPEG, PNG, BMP or GIF"),
-        (png()[:60], 415, "not a JPEG, PNG, BMP or GIF"),
+        (b"no image at all", 415, "not an image"),
+        (png()[:60], 415, "truncated"),
         (b"\0" * (MAX_BYTES + 1), 413, "the file has 0.0 MB; the limit is 0.0 MB"),
         (png(400, 300), 413, "400 x 300 pixels; the limit is 100,000"),
         (png(13, 13), 500, "the model failed on this image"),
@@ -288,7 +288,11 @@ def test_the_threshold_and_the_keyboard(page, tmp_path):
     ("content", "message"),
     [
         (b"\0" * (MAX_BYTES + 1), "thing.jpg: the file has 0 MB; the limit is 0 MB."),
-        (b"just text", "thing.jpg: not a JPEG, PNG, BMP or GIF that can be decoded."),
+        (
+            b"just text",
+            "thing.jpg: not an image (JPEG, PNG, GIF, BMP, WEBP, TIFF, AVIF) that can be read: it "
+            "begins with 6a 75 73 74 20 74 65 78.",
+        ),
         (png(400, 300), "thing.jpg: 400 x 300 pixels; the limit is 100,000."),
         (png(13, 13), "thing.jpg: the model failed on this image; the server's terminal says why."),
     ],
