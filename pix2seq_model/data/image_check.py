@@ -155,9 +155,7 @@ def _as_rgb(image: Image.Image) -> Image.Image:
 
 
 def _check_upper_bits(image: Image.Image) -> None:
-    bands = image.convert("RGB").getextrema()
-    most = max(high for _, high in bands)
-    if most < _LEAST_OF_UPPER_BITS:
+    if np.asarray(image.convert("RGB")).max() < _LEAST_OF_UPPER_BITS:
         raise ImageDefect(
             "image_not_decodable",
             "colours of more than 8 bits that use the lower bits alone, and would be nearly black: "
