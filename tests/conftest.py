@@ -9,7 +9,8 @@ from pathlib import Path
 _ENVIRONMENT = {
     "XLA_FLAGS": "--xla_backend_optimization_level=0",
     "TF_NUM_INTRAOP_THREADS": "1",
-    "TF_NUM_INTEROP_THREADS": "1",
+    # Two: an input that waits must not keep the steps from running.
+    "TF_NUM_INTEROP_THREADS": "2",
     "OMP_NUM_THREADS": "1",
     "JAX_COMPILATION_CACHE_DIR": str(Path(__file__).parents[1] / ".pytest_cache/jax"),
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",

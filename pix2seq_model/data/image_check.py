@@ -150,7 +150,7 @@ def _as_rgb(image: Image.Image) -> Image.Image:
 
 
 def _check_upper_bits(image: Image.Image) -> None:
-    if np.max(image.convert("RGB").getextrema()) < _LEAST_OF_UPPER_BITS:
+    if np.asarray(image.convert("RGB")).max() < _LEAST_OF_UPPER_BITS:
         raise ImageDefect(
             "image_not_decodable",
             "colours of more than 8 bits that use the lower bits alone, and would be nearly black: "
