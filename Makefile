@@ -44,7 +44,8 @@ ablation: env  ## The paper's ablations on generated images, with a page (an hou
 	@$(RUN) pipelines/run_ablation.py --config=configs/ablation.py --output=$(DEMO)/ablation
 
 test: env  ## All tests that need nothing but this machine.
-	@$(RUN) -m pytest -n auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
+	@$(RUN) -m pytest -n auto --maxprocesses=4 --dist=loadfile \
+	  --no-loadscope-reorder --durations=20
 
 test-large: env  ## The published sizes, and the ResNet reference, on both backends (minutes, 8 GB).
 	@$(RUN) -m pytest -m large tests/pix2seq_model
