@@ -74,7 +74,8 @@ def _open(data: bytes, max_pixels: int) -> ImageFile.ImageFile:
     try:
         image = Image.open(io.BytesIO(data), formats=_FORMATS)
     except Image.UnidentifiedImageError:
-        detail = f"not an image that can be read: the file {describe_content(data)}"
+        kinds = ", ".join(_FORMATS)
+        detail = f"not an image ({kinds}) that can be read: the file {describe_content(data)}"
         raise ImageDefect("image_not_decodable", detail) from None
     except Exception as error:  # A damaged header makes Pillow raise almost anything.
         detail = f"not an image that can be read: {error!r}"[:200]
