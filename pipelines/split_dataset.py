@@ -16,7 +16,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-import orjson
 from absl import flags
 from rich import box
 from rich.console import Console
@@ -32,6 +31,7 @@ from pix2seq_model.data.split import (
     split_images,
 )
 from pix2seq_model.errors import ConfigError, DataError
+from pix2seq_model.metrics.coco_files import read_json
 
 FLAGS = flags.FLAGS
 
@@ -46,11 +46,11 @@ flags.DEFINE_integer("seed", 0, "Orders the images.")
 
 
 def main() -> None:
-    contents = [check_lists(_read(path), path) for path in FLAGS.annotations]
+    contents = [check_lists(read_json(path), path) for path in FLAGS.annotations]
     parent, folders = _folders()
     content = join_sets(list(zip(FLAGS.annotations, folders, contents, strict=True)))
     if FLAGS.classes:
-        content = map_classes(content, _read(FLAGS.classes), FLAGS.classes)
+        content = map_classes(content, read_json(FLAGS.classes), FLAGS.classes)
     source = ", ".join(FLAGS.annotations)
     splits = split_images(
         content, _fractions(), seed=FLAGS.seed, group_by=FLAGS.group_by, source=source
@@ -60,15 +60,6 @@ def main() -> None:
     _print_table(splits)
     if parent:
         print(f"file names are below {parent}: give it as the folder of images")
-
-
-def _read(path: str) -> Any:
-    try:
-        return orjson.loads(Path(path).read_bytes().removeprefix(b"\xef\xbb\xbf"))
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}") from None
-    except orjson.JSONDecodeError as error:
-        raise DataError(f"{path} is not JSON: {error}") from None
 
 
 def _folders() -> tuple[str, list[str]]:

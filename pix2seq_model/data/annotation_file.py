@@ -5,7 +5,6 @@ refused. Boxes without area and duplicates stay, because COCO's numbers count th
 """
 
 import bz2
-import collections
 import contextlib
 import dataclasses
 import gzip
@@ -188,7 +187,6 @@ def _read_images(
     An image listed again is one image; an id of two files is nobody's.
     """
     images: dict[str, dict[str, Any]] = {}
-    repeats: collections.Counter[str] = collections.Counter()
     lost: set[str] = set()
     for ordinal, raw in enumerate(_rows(path, "images")):
         row = parse_image_row(raw, ordinal)
@@ -199,12 +197,12 @@ def _read_images(
             kept = {key: raw[key] for key in raw if key not in ("height", "width")}
             images[row.image_id] = {**kept, "file_name": row.file_name, **sizes}
         else:
-            repeats[row.image_id] += 1
             note("images", "image_duplicate_id", f"image {row.image_id}: {row.file_name}")
             if first["file_name"] != row.file_name:
                 lost.add(row.image_id)
-    for image_id in lost:
-        note("images", "image_duplicate_id", f"image {image_id}: {images.pop(image_id)}")
+    for image_id in sorted(lost):
+        first = images.pop(image_id)
+        note("images", "image_duplicate_id", f"image {image_id}: {first['file_name']}")
     return images, lost
 
 

@@ -41,7 +41,7 @@ class ImageRow(NamedTuple):
     Attributes:
       ordinal: Its place in the array, from 0.
       image_id: The id as text; empty if there is none.
-      file_name: As in the file; in LVIS, whose rows have none, the path of `coco_url`.
+      file_name: As in the file; in LVIS, whose rows have none, the `coco_url`.
       height, width: Pixels; 0 where the row has none that can be used.
       problem: Why the row cannot be used; empty if it can.
     """

@@ -255,8 +255,9 @@ def _deal(
         if group not in dealt:
             give(group, "")  # Without boxes: by the number of images alone.
     for split in fractions:
-        if split not in dealt.values():
+        groups_of = Counter(dealt.values())
+        if split not in groups_of:
             # Of a split that has several, the smallest.
-            spare = [g for g in order if Counter(dealt.values())[dealt[g]] > 1]
+            spare = [group for group in order if groups_of[dealt[group]] > 1]
             dealt[min(spare, key=lambda group: sizes[group])] = split
     return dealt

@@ -28,7 +28,7 @@ def read_ground_truth(path: epath.PathLike) -> dict[str, Any]:
     Raises:
       DataError: the file is missing, is not JSON or is not such a file.
     """
-    return checked_ground_truth(_read_json(path), source=str(path))
+    return checked_ground_truth(read_json(path), source=str(path))
 
 
 def read_detections(
@@ -50,7 +50,7 @@ def read_detections(
       DataError: the file is missing, is not JSON or is not such a file.
     """
     return checked_detections(
-        numbered(_read_json(path)),
+        numbered(read_json(path)),
         source=str(path),
         image_ids=image_ids,
         allow_negative=allow_negative,
@@ -180,7 +180,12 @@ def clipped_detections(
     return [{**row, "bbox": box} for row, box in zip(detections, boxes_N4.tolist())]
 
 
-def _read_json(path: epath.PathLike) -> Any:
+def read_json(path: epath.PathLike) -> Any:
+    """The content of a JSON file, plain or packed by gzip, with or without a byte order mark.
+
+    Raises:
+      DataError: the file is missing or is not JSON.
+    """
     path = epath.Path(path)
     try:
         content = path.read_bytes()

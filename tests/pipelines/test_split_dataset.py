@@ -53,7 +53,7 @@ def test_two_files_are_joined_renamed_and_split(labels, tmp_path):
         (["--val=0.5", "--test=0.5"], "leave something to train on"),
         (["--images=/nowhere"], "there is no such folder"),
         (["--images=/,/"], "--images names 2 folders and --annotations 1 files"),
-        (["--classes=/nowhere.json"], "/nowhere.json cannot be read"),
+        (["--classes=/nowhere.json"], "/nowhere.json: no such file"),
         (["--group_by=clip"], "no 'clip' to group by; it has file_name, id"),
         (["--val=0.9", "--group_by=folder"], "makes 1 groups, too few for the splits train, val"),
     ],
