@@ -17,6 +17,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
+from pix2seq_model.data.settings import ALL_SPLITS, LABEL_FORMATS
 from pix2seq_model.errors import DataError
 from pix2seq_model.published.locations import checkpoint_files, is_checkpoint
 from pix2seq_model.training.settings import WATCHING_SETTINGS
@@ -85,8 +86,11 @@ def source_digest(source: ConfigDict, name: str, *, look: bool = True) -> str:
     Raises:
       DataError: a file or folder is missing; the message names the setting.
     """
-    places = sorted((s, source.images[s], a) for s, a in source.annotations.items() if a)
-    return _places_digest(tuple(places), name) if look else digest_of(json.dumps(places))
+    given = source.annotations.items()
+    places = sorted((s, source.images[s], a) for s, a in given if a and s != ALL_SPLITS)
+    if not look:
+        return digest_of(json.dumps(places))
+    return _places_digest(tuple(places), name, in_folders=source.format in LABEL_FORMATS)
 
 
 def file_digest(place: str, name: str, *, look: bool = True) -> str:
@@ -206,11 +210,12 @@ def _version(package: str) -> str:
 
 
 @functools.cache  # Asked for before and while the pipeline is assembled.
-def _places_digest(places: tuple[tuple[str, str, str], ...], name: str) -> str:
+def _places_digest(places: tuple[tuple[str, str, str], ...], name: str, *, in_folders: bool) -> str:
     parts = []
     for split, images, annotations in places:
-        parts.append([split, _file_token(annotations, f"{name}.annotations.{split}")])
-        parts.append([split, _images_token(images, f"{name}.images.{split}")])
+        token = _folder_token if in_folders else _file_token
+        parts.append([split, token(annotations, f"{name}.annotations.{split}")])
+        parts.append([split, _folder_token(images, f"{name}.images.{split}")])
     return digest_of(json.dumps(parts))
 
 
@@ -225,14 +230,14 @@ def _file_token(address: str, name: str) -> list:
     return [path.name, *_size_and_time(path)]
 
 
-def _images_token(address: str, name: str) -> list:
+def _folder_token(address: str, name: str) -> list:
     if "://" in address:
         return [address]
     path = Path(address)
     if path.is_file():  # An archive.
         return [path.name, *_size_and_time(path)]
     if not path.is_dir():
-        raise DataError(f"{name}={address}: there is no such folder. Give the folder of images.")
+        raise DataError(f"{name}={address}: there is no such folder. Give the folder of the data.")
     files = sorted(file for file in path.rglob("*") if file.is_file())
     stats = [_size_and_time(file) for file in files]
     by_content = sum(size for size, _ in stats) <= _READ_FOLDER_BYTES

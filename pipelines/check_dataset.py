@@ -61,7 +61,7 @@ def _box_lines(split: str, statistics: Mapping[str, Any], names: Mapping[int, st
 
 
 def _check(options: ConversionOptions, output: str, beam_arguments: list[str]) -> Outcome:
-    prepare_conversion(options, output)
+    options = prepare_conversion(options, output)
     # Examined to the end however much is wrong: that is what a person wants to know.
     tolerant = dataclasses.replace(
         options, limits=DefectLimits(max_dropped_images=1.0, max_dropped_annotations=1.0)

@@ -1,6 +1,6 @@
 """The conversion job: `ConvertDataset` in Beam, with a step before it and one after it.
 
-    prepare_conversion(options, output)               in the launching process; refuses bad input
+    options = prepare_conversion(options, output)     in the launching process; refuses bad input
     with beam.Pipeline(...) as pipeline:
         pipeline | ConvertDataset(options, output=output)
     info = finish_conversion(options, output)         in the launching process; writes the manifest
@@ -78,7 +78,7 @@ def convert_dataset(
     Raises:
       DataError: the input cannot be used, or more of it is defective than the options allow.
     """
-    prepare_conversion(options, output)
+    options = prepare_conversion(options, output)
     with make_pipeline() as pipeline:
         _ = pipeline | "ConvertDataset" >> ConvertDataset(options, output=output)
     return finish_conversion(options, output)

@@ -5,7 +5,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from pix2seq_model.data.defects import DefectLimits
-from pix2seq_model.data.settings import MAX_PIXELS, MAX_SHARDS
+from pix2seq_model.data.settings import (
+    ALL_SPLITS,
+    COCO_FORMAT,
+    LABEL_FORMATS,
+    MAX_PIXELS,
+    MAX_SHARDS,
+)
 from pix2seq_model.errors import ConfigError
 from pix2seq_model.setting_checks import check_settings, setting
 
@@ -19,11 +25,13 @@ class SplitSource:
 
     Attributes:
       images: Folder of images, or a zip archive of them, which is read in place.
-      annotations: JSON file in COCO's format.
+      annotations: JSON file in COCO's format; of another format a folder, or a file.
+      format: "coco_format", or one of `LABEL_FORMATS`.
     """
 
     images: str
     annotations: str
+    format: str = COCO_FORMAT
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -86,10 +94,11 @@ def conversion_options(source: dict[str, Any], *, name: str, seed: int) -> Conve
       name: Of the data set, for people.
       seed: See `ConversionOptions`.
     """
+    own = source["format"] if source.get("format") in LABEL_FORMATS else COCO_FORMAT
     splits = {
-        split: SplitSource(images=source["images"][split], annotations=annotations)
+        split: SplitSource(images=source["images"][split], annotations=annotations, format=own)
         for split, annotations in source["annotations"].items()
-        if annotations
+        if annotations and split != ALL_SPLITS
     }
     limit = source["max_defect_fraction"]
     return ConversionOptions(

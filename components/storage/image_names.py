@@ -160,6 +160,11 @@ def _roles(folders: Iterable[str]) -> set[str]:
     return {_ROLES.get(word.lower(), word.lower()) for word in words}
 
 
+def split_roles(names: Iterable[str]) -> set[str]:
+    """Returns which of "train", "val" and "test" the words of some names of folders say."""
+    return _roles(names) & _SPLITS
+
+
 def _is_of_another(
     dropped: Sequence[str], above: Sequence[str], *, split: str, splits: Collection[str]
 ) -> bool:

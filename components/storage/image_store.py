@@ -89,7 +89,7 @@ class ImageStore(abc.ABC):
             if location := self._location(path):
                 return Found(location, EXACT if path == file_name else PARTIAL)
         with self._lock:
-            self._names = self._names or NameIndex(self._list())
+            self._names = self._names or NameIndex(self.paths())
         match = match_name(file_name, self._names, split=split, splits=splits)
         return Found(self._location(match.path) if match.path else None, *match[1:])
 
@@ -102,8 +102,8 @@ class ImageStore(abc.ABC):
         """Whether a file is there by exactly this path."""
 
     @abc.abstractmethod
-    def _list(self) -> Iterable[str]:
-        """The paths of all files."""
+    def paths(self) -> Iterable[str]:
+        """Yields the paths of all files."""
 
 
 def _usual_paths(file_name: str) -> list[str]:
@@ -139,7 +139,7 @@ class ImageFolder(ImageStore):
             return Location(path, found.size_in_bytes, version)
         return None
 
-    def _list(self) -> Iterable[str]:
+    def paths(self) -> Iterable[str]:
         return list_files(self._root)
 
     def read(self, path: str) -> bytes:
@@ -165,7 +165,7 @@ class ImageZip(ImageStore):
         member = self._members.get(path)
         return Location(path, member.file_size, member.CRC) if member else None
 
-    def _list(self) -> Iterable[str]:
+    def paths(self) -> Iterable[str]:
         # A Mac puts its own notes on each file beside them.
         return (path for path in self._members if not path.startswith("__MACOSX/"))
 

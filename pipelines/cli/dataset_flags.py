@@ -7,10 +7,17 @@ from absl import flags
 from apache_beam.io.filesystems import FileSystems
 
 from components.conversion.options import AUTOMATIC, ConversionOptions, SplitSource
+from components.labels.layout import recognise_splits
 from components.storage.files import folder_exists
 from pipelines.cli.command_line import flag_values
 from pix2seq_model.data.defects import EXPLANATIONS, DefectLimits
-from pix2seq_model.data.settings import DATA_FORMATS, MAX_DEFECT_FRACTION, MAX_PIXELS
+from pix2seq_model.data.settings import (
+    AUTO,
+    DATA_FORMATS,
+    LABEL_FORMATS,
+    MAX_DEFECT_FRACTION,
+    MAX_PIXELS,
+)
 from pix2seq_model.errors import ConfigError, DataError
 from pix2seq_model.tokens.vocabulary import Vocabulary
 
@@ -24,12 +31,12 @@ _IMAGE_FOLDERS = {"objects365": ("{split}", ""), "coco": ("{split}2017", "{split
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_enum("dataset", None, DATA_FORMATS, "Which layout of files to expect.", required=True)
+flags.DEFINE_enum("dataset", AUTO, DATA_FORMATS, "Format of the labels; auto: recognised.")
 _SINGLE = "for single splits train=PLACE,val=PLACE."
 _IMAGES = f"Folder (or zip archive) of images; {_SINGLE}"
-_ANNOTATIONS = f"Folder of the published annotation files, or a JSON file; {_SINGLE}"
+_ANNOTATIONS = f"Folder of the labels, or a JSON file; empty: that of the images; {_SINGLE}"
 flags.DEFINE_list("images", None, _IMAGES, required=True)
-flags.DEFINE_list("annotations", None, _ANNOTATIONS, required=True)
+flags.DEFINE_list("annotations", [], _ANNOTATIONS)
 flags.DEFINE_string("name", "", "Of the data set, for people; empty: that of --dataset.")
 flags.DEFINE_integer("seed", 0, "Orders the images, and the objects in them.")
 flags.DEFINE_list("num_shards", [], "For single splits train=64,val=8; or one number.")
@@ -75,6 +82,12 @@ def _find(folder: str, candidates: tuple[str, ...], split: str) -> str | None:
 
 def _sources(dataset: str) -> dict[str, SplitSource]:
     annotations, images = _by_split("annotations"), _by_split("images")
+    if dataset in (AUTO, *LABEL_FORMATS):
+        found = recognise_splits(images, annotations, wanted=dataset if dataset != AUTO else "")
+        print("\n".join(found.lines))
+        return dict(found.splits)
+    if not annotations:
+        raise ConfigError(f"--annotations is missing; --dataset={dataset} needs it")
     if only := annotations.get(""):
         if ".json" in os.path.basename(only):
             annotations = {"val" if "val" in os.path.basename(only) else "train": only}

@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 from etils import epath
 
 from pix2seq_model.data.annotations import (
+    LABEL_PROBLEM,
     AnnotationRow,
     check_start,
     no_rows_problem,
@@ -190,7 +191,7 @@ def _read_images(
     lost: set[str] = set()
     for ordinal, raw in enumerate(_rows(path, "images")):
         row = parse_image_row(raw, ordinal)
-        if not row.image_id:
+        if not row.image_id or LABEL_PROBLEM in raw:
             note("images", "image_row_invalid", f"images[{ordinal}]: {row.problem}")
         elif (first := images.get(row.image_id)) is None:
             sizes = {"height": row.height, "width": row.width} if row.height else {}

@@ -31,6 +31,8 @@ IS_CROWD, IS_FAKE, IS_REFLECTED = 1, 2, 4
 _FLAGS = {"iscrowd": IS_CROWD, "isfake": IS_FAKE, "isreflected": IS_REFLECTED}
 _FLAG_WORDS = {"": 0, "0": 0, "0.0": 0, "false": 0, "1": 1, "1.0": 1, "true": 1}
 _MOST_PIXELS = 1 << 31
+# Of a row that was written for labels of another format: why they cannot be used.
+LABEL_PROBLEM = "label_problem"
 # Where `AnnotationRow` has its area.
 _AREA = 5
 
@@ -223,8 +225,10 @@ def parse_image_row(raw: Any, ordinal: int) -> ImageRow:
     height, width = _pixels(raw.get("height")), _pixels(raw.get("width"))
     if not (height and width):
         height = width = 0
-    problem = ""
-    if not image_id:
+    problem = raw.get(LABEL_PROBLEM) or ""
+    if problem:
+        problem = str(problem)
+    elif not image_id:
         problem = f"id is {raw.get('id')!r:.80}"
     elif not isinstance(file_name, str) or not file_name:
         close = difflib.get_close_matches("file_name", map(str, raw), n=1)
@@ -263,8 +267,10 @@ def parse_annotation_row(raw: Any, ordinal: int) -> AnnotationRow:
     annotation_id = id_text(raw.get("id")) or f"row {ordinal}"
     category = id_text(raw.get("category_id"))
     bbox: list[float] = []
-    flags, area, problem = 0, None, ""
-    if not image_id:
+    flags, area, problem = 0, None, str(raw.get(LABEL_PROBLEM) or "")
+    if problem:
+        pass
+    elif not image_id:
         problem = f"image_id is {raw.get('image_id')!r:.80}"
     elif not category:
         problem = f"category_id is {raw.get('category_id')!r:.80}"

@@ -129,6 +129,17 @@ def _orientation(image: ImageFile.ImageFile) -> int:
     return orientation if orientation in range(1, 9) else _UPRIGHT
 
 
+def upright_size(data: bytes) -> tuple[int, int]:
+    """Returns height and width in pixels of an image file, turned as EXIF says.
+
+    Raises:
+      ImageDefect: the file is no image that can be read.
+    """
+    image = _open(data, MAX_PIXELS)
+    width, height = image.size
+    return (width, height) if _orientation(image) in _SIDEWAYS else (height, width)
+
+
 def _grey_of_own_range(image: Image.Image) -> tuple[Image.Image, str]:
     """Scales floats, or integers of more than 8 bits, from least and greatest to 0 and 255."""
     values = np.asarray(image).astype(np.float64)

@@ -7,7 +7,12 @@ from typing import Any
 from pix2seq_model.errors import ConfigError
 from pix2seq_model.setting_checks import check_range, check_settings, setting
 
-DATA_FORMATS = ("objects365", "coco", "coco_format")
+COCO_FORMAT, AUTO = "coco_format", "auto"
+# Of labelling tools; written as COCO's before a conversion.
+LABEL_FORMATS = ("yolo", "voc", "labelme", "open_images", "label_studio")
+DATA_FORMATS = ("objects365", "coco", COCO_FORMAT, AUTO, *LABEL_FORMATS)
+# The place of all splits, in which each is recognised.
+ALL_SPLITS = "all"
 # Share of a split's images or boxes that may be dropped before a conversion fails.
 MAX_DEFECT_FRACTION = 0.05
 MAX_SHARDS = 99_999
@@ -15,8 +20,10 @@ MAX_SHARDS = 99_999
 MAX_PIXELS = 100_000_000
 
 
-def _splits(value: Any) -> Any:
-    return dataclasses.field(default_factory=lambda: {"train": value, "val": value})
+def _splits(value: Any, *others: str) -> Any:
+    return dataclasses.field(
+        default_factory=lambda: dict.fromkeys(("train", "val", *others), value)
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -24,10 +31,12 @@ class DataSettings:
     """One data set on disk, before conversion.
 
     Attributes:
-      format: "objects365", "coco" or "coco_format".
+      format: "objects365", "coco", "coco_format"; one of `LABEL_FORMATS`; or "auto", which is
+        recognised where a run is started.
       images: folder or archive of images by split; a split is converted if both its places are
-        given.
-      annotations: annotation file by split.
+        given. "all" is the place of every split, where they are recognised.
+      annotations: annotation file by split; of `LABEL_FORMATS` a folder. "all" as of images, and
+        where it is empty labels are looked for among the images.
       num_shards: by split; 0 chooses it by size, about 128 MB a shard.
       max_defect_fraction: share of a split's images or boxes that may be set aside before the
         conversion fails.
@@ -41,8 +50,8 @@ class DataSettings:
     """
 
     format: str = setting("coco", one_of=DATA_FORMATS)
-    images: Mapping[str, str] = _splits("")
-    annotations: Mapping[str, str] = _splits("")
+    images: Mapping[str, str] = _splits("", ALL_SPLITS)
+    annotations: Mapping[str, str] = _splits("", ALL_SPLITS)
     num_shards: Mapping[str, int] = _splits(0)
     max_defect_fraction: float = setting(MAX_DEFECT_FRACTION, at_least=0, at_most=1)
     drop_fake: bool = False
@@ -56,6 +65,8 @@ class DataSettings:
             if not split.isidentifier():
                 raise ConfigError(f"images.{split}: a split's name is a plain word such as 'test'.")
             given = [bool(part.get(split)) for part in (self.images, self.annotations)]
+            if split == ALL_SPLITS and not given[1]:
+                continue
             if given[0] != given[1]:
                 have, lack = ("images", "annotations") if given[0] else ("annotations", "images")
                 raise ConfigError(f"{have}.{split} is given but {lack}.{split} is not: give both.")

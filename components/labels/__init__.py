@@ -1,0 +1,1 @@
+"""Data sets as labelling tools export them: recognised, and written as one COCO file a split."""

@@ -1,0 +1,106 @@
+"""COCO's JSON files in a folder: which split each is, and where its images are."""
+
+import itertools
+import posixpath
+
+import ijson
+
+from components.labels.label_folder import LabelFolder, only_role
+from components.storage.files import open_file, refusing
+from pix2seq_model.data.annotations import parse_image_row, read_array, top_level_keys
+from pix2seq_model.errors import DataError
+
+COCO_FILES = (".json", ".json.gz", ".json.bz2")
+_LISTS = {"images", "annotations", "categories"}
+_SNIFFED_BYTES = 1 << 16
+_FILES_LOOKED_INTO = 60
+_NAMES_TRIED = 50
+# What else COCO has for the same images.
+_NOT_BOXES = ("captions", "keypoints", "panoptic", "stuff", "image_info")
+
+
+def coco_files(folder: LabelFolder) -> list[str]:
+    """Returns the annotation files in COCO's format, those nearest to the root alone.
+
+    Another copy deeper inside is often a backup.
+    """
+    candidates = folder.with_suffix(*COCO_FILES)[:_FILES_LOOKED_INTO]
+    found = [path for path in candidates if _is_coco(folder, path)]
+    boxes = [p for p in found if not any(word in p.lower() for word in _NOT_BOXES)]
+    return boxes or found
+
+
+def _is_coco(folder: LabelFolder, path: str) -> bool:
+    start = folder.read(path, _SNIFFED_BYTES)
+    if not path.endswith(".json"):
+        return True  # Nobody packs other things that way.
+    if not start.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"{"):
+        return False
+    if b'"shapes"' in start and b'"imagePath"' in start:
+        return False
+    for words in (("images", "file_name"), ("annotations", "image_id", "bbox")):
+        if all(f'"{word}"'.encode() in start for word in words):
+            return True
+    with open_file(f"{folder.root}/{path}") as file:
+        try:
+            return len(_LISTS & set(itertools.islice(top_level_keys(file), 100))) >= 2
+        except ijson.JSONError:
+            # Damaged; the conversion says where, if it was meant to be one.
+            return len([n for n in _LISTS if f'"{n}"'.encode() in start]) >= 2
+
+
+def files_by_split(folder: LabelFolder, files: list[str]) -> dict[str, str]:
+    """Returns the annotation file of each split; a single one without a split is train.
+
+    Raises:
+      DataError: several files may be one split.
+    """
+    found: dict[str, list[str]] = {}
+    for path in files:
+        found.setdefault(only_role(path), []).append(path)
+    if len(files) == 1:
+        return {only_role(files[0]) or "train": files[0]}
+    for split, paths in found.items():
+        preferred = [p for p in paths if "instances" in posixpath.basename(p).lower()]
+        if len(preferred) == 1:
+            found[split] = preferred
+    unclear = next((paths for split, paths in found.items() if len(paths) > 1 or not split), None)
+    if unclear:
+        raise DataError(
+            f"{folder.root} has {len(files)} annotation files, and their names do not say which "
+            f"split {' and '.join(unclear[:3])} are: give them one by one (--annotations="
+            "train=FILE,val=FILE; in a config data.<stage>.annotations.train)"
+        )
+    return {split: paths[0] for split, paths in found.items()}
+
+
+def folder_of_images(labels: LabelFolder, path: str, images: LabelFolder, split: str) -> str:
+    """Returns the folder, below `images.root`, from which the file names of a JSON file lead.
+
+    Args:
+      labels, path: The annotation file.
+      images: The place of all images.
+      split: Of the annotation file.
+    """
+    names = _first_names(f"{labels.root}/{path}")
+    there = set(images.files)
+    own = posixpath.dirname(path) if labels.root == images.root else ""
+    folders = sorted({*images.folders, ""}, key=lambda f: (f != own, f.count("/"), f))
+
+    def leads(folder: str) -> bool:
+        paths = (posixpath.normpath(posixpath.join(folder, name)) for name in names)
+        return bool(names) and all(path in there for path in paths)
+
+    fitting = list(filter(leads, folders))
+    if own in fitting:
+        fitting = [own]
+    if len(fitting) > 1:
+        fitting = [folder for folder in fitting if only_role(folder) == split] or fitting
+    return f"{images.root}/{fitting[0]}".rstrip("/") if len(fitting) == 1 else images.root
+
+
+def _first_names(path: str) -> list[str]:
+    with refusing(f"{path} cannot be read"), open_file(path) as file:
+        rows = itertools.islice(read_array(file, "images", path=path), _NAMES_TRIED)
+        parsed = [parse_image_row(raw, 0) for raw in rows]
+    return [row.file_name for row in parsed if not row.problem]

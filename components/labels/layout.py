@@ -1,0 +1,190 @@
+"""What a folder of a user's own data is: recognised by what is in it, never guessed."""
+
+import collections
+import dataclasses
+import posixpath
+from collections.abc import Iterator, Mapping
+
+from components.conversion.options import SplitSource
+from components.labels.coco_layout import COCO_FILES, coco_files, files_by_split, folder_of_images
+from components.labels.label_folder import LabelFolder
+from components.labels.label_sets import SPLITS, LabelMeLabels, LabelSet, VocLabels
+from components.labels.table_labels import LabelStudioLabels, OpenImagesLabels
+from components.labels.yolo_labels import YoloLabels
+from components.storage.files import open_file
+from pix2seq_model.data.annotations import parse_image_row, read_array
+from pix2seq_model.data.settings import COCO_FORMAT
+from pix2seq_model.errors import ConfigError, DataError
+
+_KINDS: tuple[type[LabelSet], ...] = (
+    YoloLabels, VocLabels, LabelMeLabels, OpenImagesLabels, LabelStudioLabels
+)  # fmt: skip
+KINDS: Mapping[str, type[LabelSet]] = {kind.format: kind for kind in _KINDS}
+_TITLES = {COCO_FORMAT: "COCO JSON", **{name: kind.title for name, kind in KINDS.items()}}
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """What was recognised.
+
+    Attributes:
+      format: "coco_format" or a key of `KINDS`.
+      splits: Split to its source.
+      lines: For people: what was found, and what was not taken.
+    """
+
+    format: str
+    splits: Mapping[str, SplitSource]
+    lines: tuple[str, ...]
+
+
+def open_labels(source: SplitSource) -> LabelSet:
+    """Returns the reader of a split in a format of `KINDS`."""
+    images, labels = _folders(source.images, source.annotations)
+    return KINDS[source.format](labels, images)
+
+
+def recognise(images: str, annotations: str = "", *, wanted: str = "") -> Layout:
+    """Finds out what is in a folder.
+
+    Args:
+      images: Folder, or zip archive, of images.
+      annotations: Folder of the labels, or one file of them; empty: the folder of images.
+      wanted: The format to take; empty: whichever is there.
+
+    Raises:
+      DataError: there are no labels, or labels in several formats that do not agree.
+    """
+    annotations = annotations or images
+    image_folder, labels = _folders(images, annotations)
+    found = [name for name in _TITLES if wanted in ("", name) and _is_in(name, labels)]
+    if not found:
+        raise DataError(_nothing(labels, wanted))
+    by_format = {name: _splits(name, labels, image_folder, annotations) for name in found}
+    chosen, lines = found[0], []
+    if len(found) > 1:
+        _check_agreement(by_format, labels.root)
+        others = " and ".join(_TITLES[name] for name in found[1:])
+        lines.append(
+            f"the same images have labels as {others} too, which are not read: "
+            f"--dataset={found[1]} (in a config data.<stage>.format) takes those"
+        )
+    splits = by_format[chosen]
+    splits = {split: splits[split] for split in SPLITS if split in splits}
+    lines.insert(0, f"{labels.root}: {_TITLES[chosen]}, {', '.join(splits)}")
+    if list(splits) == ["train"]:
+        lines.append("all of it is train: pipelines/split_dataset.py takes some for validation")
+    return Layout(chosen, splits, tuple(lines))
+
+
+def recognise_splits(
+    images: Mapping[str, str], annotations: Mapping[str, str], *, wanted: str = ""
+) -> Layout:
+    """Finds out what is in one folder, or in a folder for each split.
+
+    Args:
+      images: Split to its folder of images; "" is that of all splits.
+      annotations: Split to its labels; where a split has none, they are among its images.
+      wanted: As of `recognise`.
+
+    Raises:
+      ConfigError: images of a split without a place.
+      DataError: as `recognise`; or a place does not have its split, or places differ in format.
+    """
+    if "" in images and not annotations.keys() - {""}:
+        return recognise(images[""], annotations.get("", ""), wanted=wanted)
+    found: dict[str, Layout] = {}
+    for split in {**images, **annotations}:
+        if split:
+            place = images.get(split) or images.get("", "")
+            if not place:
+                raise ConfigError(f"images of split {split!r} are missing; its labels are given")
+            of_split = annotations.get(split) or annotations.get("", "")
+            found[split] = recognise(place, of_split, wanted=wanted)
+    formats = {layout.format for layout in found.values()}
+    if len(formats) > 1:
+        raise DataError(f"the places of the splits have labels of {' and '.join(sorted(formats))}")
+    splits = {}
+    for split, layout in found.items():
+        if split not in layout.splits and len(layout.splits) > 1:
+            raise DataError(f"{layout.lines[0]}: there is no {split}")
+        splits[split] = layout.splits.get(split) or next(iter(layout.splits.values()))
+    lines = tuple(f"{split}: {layout.lines[0]}" for split, layout in found.items())
+    return Layout(formats.pop(), splits, lines)
+
+
+def _folders(images: str, annotations: str) -> tuple[LabelFolder, LabelFolder]:
+    """The folders of images and of labels; of these only the one file that may be named."""
+    image_folder = LabelFolder(images)
+    if annotations.rstrip("/") == image_folder.root:
+        return image_folder, image_folder
+    if not annotations.lower().endswith((*COCO_FILES, ".csv")):
+        return image_folder, LabelFolder(annotations)
+    place, _, name = annotations.rpartition("/")
+    labels = LabelFolder(place or ".")
+    labels.files = [path for path in labels.files if path == name]
+    if not labels.files:
+        raise DataError(f"{annotations}: there is no such file")
+    return image_folder, labels
+
+
+def _is_in(name: str, labels: LabelFolder) -> bool:
+    return bool(coco_files(labels)) if name == COCO_FORMAT else KINDS[name].is_in(labels)
+
+
+def _splits(
+    name: str, labels: LabelFolder, images: LabelFolder, annotations: str
+) -> dict[str, SplitSource]:
+    if name == COCO_FORMAT:
+        return {
+            split: SplitSource(
+                images=folder_of_images(labels, path, images, split),
+                annotations=f"{labels.root}/{path}",
+            )
+            for split, path in files_by_split(labels, coco_files(labels)).items()
+        }
+    source = SplitSource(images=images.root, annotations=annotations.rstrip("/"), format=name)
+    return dict.fromkeys(KINDS[name](labels, images).splits or ("train",), source)
+
+
+def _check_agreement(by_format: Mapping[str, Mapping[str, SplitSource]], root: str) -> None:
+    """Raises DataError unless one of the formats is COCO's and all label the same images."""
+    names = {
+        name: {
+            posixpath.splitext(posixpath.basename(image.replace("\\", "/")))[0]
+            for split, source in splits.items()
+            for image in labelled_images(source, split)
+        }
+        for name, splits in by_format.items()
+    }
+    if COCO_FORMAT in names and len(set(map(frozenset, names.values()))) == 1:
+        return
+    counts = "; ".join(
+        f"{_TITLES[name]} of {len(images):,} images" for name, images in names.items()
+    )
+    raise DataError(
+        f"{root} has labels in several formats, {counts}: say which to read, as "
+        f"--dataset={[*names][-1]} (in a config data.<stage>.format), or name a folder with one"
+    )
+
+
+def labelled_images(source: SplitSource, split: str) -> Iterator[str]:
+    """Yields the file names of a split's images as its labels have them."""
+    if source.format != COCO_FORMAT:
+        yield from (image.file_name for image in open_labels(source).read(split))
+        return
+    with open_file(source.annotations) as file:
+        for raw in read_array(file, "images", path=source.annotations):
+            yield parse_image_row(raw, 0).file_name
+
+
+def _nothing(labels: LabelFolder, wanted: str) -> str:
+    suffixes = collections.Counter(
+        posixpath.splitext(path)[1].lower() or "no suffix" for path in labels.files
+    )
+    there = ", ".join(f"{count:,} {suffix}" for suffix, count in suffixes.most_common(6))
+    known = _TITLES[wanted] if wanted else ", ".join(_TITLES.values())
+    return (
+        f"{labels.root} has no labels that are known ({known}); it has {there or 'no files'}. Name "
+        "the folder of the labels as well, or export them from your tool as COCO JSON"
+    )

@@ -1,0 +1,1 @@
+"""What labelling tools write, read into one shape: functions of a file's content, no storage."""

@@ -1,0 +1,72 @@
+"""One image with its boxes, as any labelling tool describes it."""
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+
+class LabelledBox(NamedTuple):
+    """An object.
+
+    Attributes:
+      label: Name of its class.
+      corners: x1, y1, x2, y2; empty if it has no box.
+      is_crowd: A box around many objects, as `iscrowd` of COCO.
+      problem: Why the object cannot be used; empty if it can.
+    """
+
+    label: str
+    corners: tuple[float, ...] = ()
+    is_crowd: bool = False
+    problem: str = ""
+
+
+class LabelledImage(NamedTuple):
+    """An image.
+
+    Attributes:
+      file_name: As the labels have it.
+      height, width: Pixels; 0 where the labels do not say it.
+      boxes: Its objects.
+      in_fractions: Corners are fractions of the sides instead of pixels.
+      problem: Why its labels cannot be read; empty if they can.
+    """
+
+    file_name: str
+    height: int = 0
+    width: int = 0
+    boxes: Sequence[LabelledBox] = ()
+    in_fractions: bool = False
+    problem: str = ""
+
+
+def bounds(points: Iterable[Sequence[float]]) -> tuple[float, ...]:
+    """Returns the corners x1, y1, x2, y2 of the box around points x, y."""
+    xs, ys = zip(*points, strict=True)
+    return min(xs), min(ys), max(xs), max(ys)
+
+
+def number(value: Any) -> float:
+    """Returns a finite number, of text too.
+
+    Raises:
+      ValueError: it is none.
+    """
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise ValueError(f"{value!r:.40} is not a number")
+    try:
+        result = float(value)
+    except (ValueError, OverflowError):
+        raise ValueError(f"{value!r:.40} is not a number") from None
+    if not math.isfinite(result):
+        raise ValueError(f"{value!r:.40} is not a number")
+    return result
+
+
+def pixels(value: Any) -> int:
+    """Returns a side of an image; 0 if it is none, and then the image file says it."""
+    try:
+        side = number(value)
+    except ValueError:
+        return 0
+    return int(side) if side >= 1 and side == int(side) else 0

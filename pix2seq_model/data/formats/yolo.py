@@ -1,0 +1,85 @@
+"""YOLO: a text file for each image, a line `class x y width height` for each object.
+
+Numbers are fractions of the image's sides, x and y those of the box's middle. More numbers are the
+corners of a polygon, of which the box is taken, as ultralytics does.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import yaml
+
+from pix2seq_model.data.formats.labelled_image import LabelledBox, bounds, number
+
+# Rounding and sloppy labels reach a little over the edge; pixels reach far.
+_FAR_OUTSIDE = 2.0
+_BOX, _DETECTION, _TRIANGLE = 5, 6, 7
+
+
+def parse_yolo(text: str, names: Mapping[int, str], *, num_keypoints: int = 0) -> list[LabelledBox]:
+    """Reads the lines of one file.
+
+    Args:
+      text: Of the file.
+      names: Of the classes by their number.
+      num_keypoints: Numbers behind each box that belong to its key points.
+    """
+    lines = text.removeprefix("\ufeff").splitlines()
+    return [
+        _box(line.split(), names, num_keypoints, f"line {position}")
+        for position, line in enumerate(lines, start=1)
+        if line.strip()
+    ]
+
+
+def _box(
+    parts: Sequence[str], names: Mapping[int, str], num_keypoints: int, where: str
+) -> LabelledBox:
+    try:
+        index, *values = map(number, parts)
+    except ValueError as error:
+        return LabelledBox("", problem=f"{where}: {error}")
+    label = names.get(int(index), "") if index == int(index) else ""
+    if not label:
+        return LabelledBox("", problem=f"{where}: no class {parts[0]}; there are {len(names)}")
+    if num_keypoints and len(parts) == _BOX + num_keypoints:
+        values = values[:4]
+    if len(parts) == _DETECTION:
+        what = "six numbers are a detection with its confidence, no label"
+        return LabelledBox(label, problem=f"{where}: {what}")
+    if any(abs(value) > _FAR_OUTSIDE for value in values):
+        what = "the numbers are no fractions of the image's sides; pixels?"
+        return LabelledBox(label, problem=f"{where}: {what}")
+    if len(values) == 4:
+        x, y, width, height = values
+        corners = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
+        return LabelledBox(label, corners)
+    if len(parts) >= _TRIANGLE and len(values) % 2 == 0:
+        return LabelledBox(label, bounds(zip(values[::2], values[1::2], strict=True)))
+    return LabelledBox(label, problem=f"{where}: {len(parts)} numbers are no box and no polygon")
+
+
+def parse_data_yaml(text: str) -> dict[str, Any] | None:
+    """Returns the content of a `data.yaml`, `names` by number; None if the file is none.
+
+    Raises:
+      ValueError: it is one, but its names cannot be used.
+    """
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return None
+    if not isinstance(content, dict) or "names" not in content:
+        return None
+    names = content["names"]
+    rows = names.items() if isinstance(names, dict) else enumerate(names or [])
+    try:
+        named = {int(index): str(name).strip() for index, name in rows}
+    except (TypeError, ValueError):
+        raise ValueError(f"names are {names!r:.80}: write a list, or numbers with names") from None
+    if not named or not all(named.values()):
+        raise ValueError("names are empty: name each class")
+    if len(set(named.values())) < len(named):
+        double = next(n for n in named.values() if [*named.values()].count(n) > 1)
+        raise ValueError(f"names has {double!r} twice: give each class its own name")
+    return {**content, "names": named}
