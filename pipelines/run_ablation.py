@@ -18,6 +18,7 @@ from ml_collections import ConfigDict
 
 from pipelines import cache_keys
 from pipelines.cli.command_line import local_pipeline, run_command, split_overrides
+from pipelines.cli.own_data import settle_data
 from pix2seq_model.ablation.trials import ablation_settings, plan_trials, stages_of
 from pix2seq_model.atomic_write import write_atomically
 from pix2seq_model.data.manifest import FILE_NAME as MANIFEST
@@ -33,8 +34,9 @@ flags.DEFINE_string("output", "", "Folder of all results, here; empty: runs/<nam
 
 def main(arguments: list[str]) -> None:
     overrides, beam_arguments = split_overrides(arguments)
-    config, _, notes = load_with_recipes(FLAGS.config, overrides)
-    print("".join(f"{note}\n" for note in notes), end="")
+    settled, recognised = settle_data(FLAGS.config, overrides)
+    config, _, notes = load_with_recipes(FLAGS.config, settled)
+    print("".join(f"{note}\n" for note in (*recognised, *notes)), end="")
     trials = plan_trials(config)
     output = FLAGS.output or f"runs/{config.name}"
     if "://" in output:

@@ -24,6 +24,7 @@ from absl import flags
 from pipelines import cache_keys
 from pipelines.cli.command_line import flag_values, local_beam_args, run_command, split_overrides
 from pipelines.cli.no_secrets import refuse_in_config
+from pipelines.cli.own_data import settle_data
 from pipelines.local.run_log import run_log
 from pipelines.local.stage_errors import StageError
 from pipelines.request import STAGES, Request, parse_stages, portable_config_name
@@ -53,8 +54,9 @@ def main(arguments: list[str]) -> int:
     if not FLAGS.config:
         raise ConfigError("--config is missing: name an experiment, such as configs/demo.py.")
     overrides, beam_args = split_overrides(arguments)
-    config, overrides, notes = load_with_recipes(FLAGS.config, overrides)
-    print("".join(f"{note}\n" for note in notes), end="")
+    settled, recognised = settle_data(FLAGS.config, overrides)
+    config, overrides, notes = load_with_recipes(FLAGS.config, settled)
+    print("".join(f"{note}\n" for note in (*recognised, *notes)), end="")
     refuse_in_config(config.to_dict())
     root = FLAGS.pipeline_root or f"runs/{config.name}"
     request = Request(

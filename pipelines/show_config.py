@@ -9,6 +9,7 @@ With --changed only what differs from configs/base.py is shown.
 from absl import flags
 
 from pipelines.cli.command_line import run_command, split_overrides
+from pipelines.cli.own_data import settle_data
 from pix2seq_model.errors import ConfigError
 from pix2seq_model.experiment.explanation import BASE, explain, resolved_values
 from pix2seq_model.experiment.recipes import load_with_recipes
@@ -30,7 +31,8 @@ def main(arguments: list[str]) -> None:
         if found.default is not None:
             print(f"  default: {found.default!r}")
     if FLAGS.config:
-        config, all_overrides, notes = load_with_recipes(FLAGS.config, overrides)
+        settled, recognised = settle_data(FLAGS.config, overrides)
+        config, all_overrides, notes = load_with_recipes(FLAGS.config, settled)
         values = resolved_values(config, FLAGS.config, given=overrides, all_overrides=all_overrides)
         shown = [v for v in values if v.source != BASE or not FLAGS.changed]
         if FLAGS.explain:
@@ -41,7 +43,7 @@ def main(arguments: list[str]) -> None:
         ]
         for v in shown:
             print(f"{v.key:<{widths[0]}}  {v.value!r:<{widths[1]}}  {v.source}")
-        print("".join(f"{note}\n" for note in notes), end="")
+        print("".join(f"{note}\n" for note in (*recognised, *notes)), end="")
     elif not FLAGS.explain:
         raise ConfigError("give --config=FILE, --explain=SETTING, or both")
 

@@ -1,8 +1,11 @@
-"""Deals the images of annotation files in COCO's format out to train, val and test.
+"""Deals the images of a data set out to train, val and test.
 
     python pipelines/split_dataset.py --annotations=labels.json --output=splits --val=0.2
+    python pipelines/split_dataset.py --images=exported --output=splits
 
-Writes splits/train.json and splits/val.json, each class in proportion, the same for the same seed.
+The second form reads the labels that a tool has put into a folder (docs/own_data.md) and joins the
+splits that it has already. Writes splits/train.json and splits/val.json, each class in proportion,
+the same for the same seed.
 --group_by=folder keeps the images of a folder together, as the frames of a video must be;
 --group_by=video_id those with an equal value of that field.
 
@@ -13,6 +16,8 @@ leaves out all that are not named.
 """
 
 import os
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +26,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Column, Table
 
+from components.labels.layout import coco_file, recognise
 from pipelines.cli.command_line import run_command
 from pix2seq_model.atomic_write import write_json
+from pix2seq_model.data.settings import AUTO, COCO_FORMAT, LABEL_FORMATS
 from pix2seq_model.data.split import (
     boxes_by_class,
     check_lists,
@@ -35,9 +42,11 @@ from pix2seq_model.metrics.coco_files import read_json
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_list("annotations", None, "Annotation files, COCO's format.", required=True)
+flags.DEFINE_list("annotations", [], "Annotation files, COCO's format; empty: see --images.")
 flags.DEFINE_string("output", None, "Folder for train.json, val.json, test.json.", required=True)
-flags.DEFINE_list("images", [], "Folder of images of each file, needed where names would clash.")
+_IMAGES = "Folder of images of each file, where names would clash; or folders with labels in them."
+flags.DEFINE_list("images", [], _IMAGES)
+flags.DEFINE_enum("dataset", AUTO, (AUTO, COCO_FORMAT, *LABEL_FORMATS), "Format of such labels.")
 flags.DEFINE_float("val", 0.2, "Fraction of the images to validate on.")
 flags.DEFINE_float("test", 0.0, "Fraction of the images to test on.")
 flags.DEFINE_string("group_by", "", "What must not be parted: folder, or a field of images.")
@@ -46,12 +55,19 @@ flags.DEFINE_integer("seed", 0, "Orders the images.")
 
 
 def main() -> None:
-    contents = [check_lists(read_json(path), path) for path in FLAGS.annotations]
+    if not FLAGS.annotations and not FLAGS.images:
+        raise ConfigError("give --annotations=FILE, or --images=FOLDER with labels in it")
     parent, folders = _folders()
-    content = join_sets(list(zip(FLAGS.annotations, folders, contents, strict=True)))
+    if FLAGS.annotations:
+        contents = [check_lists(read_json(path), path) for path in FLAGS.annotations]
+        sets = list(zip(FLAGS.annotations, folders, contents, strict=True))
+    else:
+        pairs = zip(FLAGS.images, folders, strict=True)
+        sets = [found for place, below in pairs for found in _recognised(place, below)]
+    content = join_sets(sets)
     if FLAGS.classes:
         content = map_classes(content, read_json(FLAGS.classes), FLAGS.classes)
-    source = ", ".join(FLAGS.annotations)
+    source = ", ".join(source for source, _, _ in sets)
     splits = split_images(
         content, _fractions(), seed=FLAGS.seed, group_by=FLAGS.group_by, source=source
     )
@@ -66,7 +82,7 @@ def _folders() -> tuple[str, list[str]]:
     """What the folders of images share, and what of each is below it; empty if none are given."""
     if not FLAGS.images:
         return "", [""] * len(FLAGS.annotations)
-    if len(FLAGS.images) != len(FLAGS.annotations):
+    if FLAGS.annotations and len(FLAGS.images) != len(FLAGS.annotations):
         raise ConfigError(
             f"--images names {len(FLAGS.images)} folders and --annotations "
             f"{len(FLAGS.annotations)} files: give one folder for each file, in the same order"
@@ -77,6 +93,24 @@ def _folders() -> tuple[str, list[str]]:
     parent = os.path.commonpath(absolute)
     below = [Path(folder).relative_to(parent).as_posix() for folder in absolute]
     return parent, ["" if folder == "." else folder for folder in below]
+
+
+def _recognised(place: str, below: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """The sets in a folder, as `join_sets` takes them.
+
+    Args:
+      place: The folder.
+      below: What of its path goes in front of file names.
+    """
+    layout = recognise(place, wanted="" if FLAGS.dataset == AUTO else FLAGS.dataset)
+    print(layout.lines[0])
+    for split, source in layout.splits.items():
+        folder = os.path.relpath(source.images, place)
+        parts = [part for part in (below, folder) if part not in ("", ".")]
+        with tempfile.TemporaryDirectory() as scratch:
+            path = coco_file(source, split, output=scratch)
+            content = check_lists(read_json(path), path)
+        yield f"{place} ({split})", "/".join(parts), content
 
 
 def _fractions() -> dict[str, float]:

@@ -6,8 +6,7 @@ import itertools
 from apache_beam.io.filesystems import FileSystems
 
 from components.conversion.options import ConversionOptions, SplitSource
-from components.labels.coco_file import write_coco_file
-from components.labels.layout import open_labels
+from components.labels.layout import coco_file
 from components.storage.files import (
     begin_run,
     check_output_name,
@@ -18,7 +17,6 @@ from components.storage.files import (
 from components.storage.image_store import open_store
 from pix2seq_model.data import manifest as dataset_info
 from pix2seq_model.data.annotations import check_start, parse_image_row, read_array
-from pix2seq_model.data.settings import COCO_FORMAT
 from pix2seq_model.errors import DataError
 
 _IMAGES_TRIED = 40
@@ -81,28 +79,16 @@ def prepare_conversion(options: ConversionOptions, output: str) -> ConversionOpt
     check_output_name(output)
     # Files may have come since an earlier conversion in this process listed them.
     open_store.cache_clear()
-    options = _with_coco_files(options, output)
+    splits = {
+        split: SplitSource(
+            images=source.images, annotations=coco_file(source, split, output=output)
+        )
+        for split, source in options.splits.items()
+    }
+    options = dataclasses.replace(options, splits=splits)
     for split, source in options.splits.items():
         _check_annotations(split, source.annotations)
         _check_images(split, options)
     # The old data set ends here: its shards are about to be replaced.
     begin_run(output, manifest=dataset_info.FILE_NAME)
     return options
-
-
-def _with_coco_files(options: ConversionOptions, output: str) -> ConversionOptions:
-    splits = dict(options.splits)
-    for split, source in splits.items():
-        if source.format != COCO_FORMAT:
-            labels = open_labels(source)
-            path = write_coco_file(
-                labels,
-                split,
-                store=open_store(source.images),
-                output=output,
-                name=f"labels/{split}.json",
-            )
-            splits[split] = SplitSource(images=source.images, annotations=path)
-            for reason, number in labels.left_out.items():
-                print(f"{split}: {number:,} {reason}")
-    return dataclasses.replace(options, splits=splits)

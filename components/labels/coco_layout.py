@@ -4,9 +4,10 @@ import itertools
 import posixpath
 
 import ijson
+from apache_beam.io.filesystems import FileSystems
 
 from components.labels.label_folder import LabelFolder, only_role
-from components.storage.files import open_file, refusing
+from components.storage.files import refusing
 from pix2seq_model.data.annotations import parse_image_row, read_array, top_level_keys
 from pix2seq_model.errors import DataError
 
@@ -41,7 +42,7 @@ def _is_coco(folder: LabelFolder, path: str) -> bool:
     for words in (("images", "file_name"), ("annotations", "image_id", "bbox")):
         if all(f'"{word}"'.encode() in start for word in words):
             return True
-    with open_file(f"{folder.root}/{path}") as file:
+    with FileSystems.open(f"{folder.root}/{path}") as file:
         try:
             return len(_LISTS & set(itertools.islice(top_level_keys(file), 100))) >= 2
         except ijson.JSONError:
@@ -100,7 +101,7 @@ def folder_of_images(labels: LabelFolder, path: str, images: LabelFolder, split:
 
 
 def _first_names(path: str) -> list[str]:
-    with refusing(f"{path} cannot be read"), open_file(path) as file:
+    with refusing(f"{path} cannot be read"), FileSystems.open(path) as file:
         rows = itertools.islice(read_array(file, "images", path=path), _NAMES_TRIED)
         parsed = [parse_image_row(raw, 0) for raw in rows]
     return [row.file_name for row in parsed if not row.problem]

@@ -56,6 +56,11 @@ class LabelFolder:
     def image_index(self) -> NameIndex:
         return NameIndex(self.images)
 
+    def images_called(self, stem: str) -> list[str]:
+        """The images with this name, whatever their kind."""
+        found = self.image_index.like([f"{stem}.x"])
+        return [path for path in found if posixpath.splitext(posixpath.basename(path))[0] == stem]
+
     @functools.cached_property
     def folders(self) -> set[str]:
         """All folders that have files in or below them."""

@@ -116,8 +116,8 @@ class _FilePerImage(LabelSet):
         there and differ, nobody can tell.
         """
         index, stem = self._images.image_index, _stem(path)
-        same_stem = [like for like in index.like([f"{stem}.x"]) if _stem(like) == stem]
-        called = _nearest(same_stem, path, split)
+        same_stem = self._images.images_called(stem)
+        called = nearest(same_stem, posixpath.dirname(path), split)
         found = ""
         if named:
             found = posixpath.join(posixpath.dirname(path), named.replace("\\", "/"))
@@ -135,9 +135,8 @@ def _stem(path: str) -> str:
     return posixpath.splitext(posixpath.basename(path))[0]
 
 
-def _nearest(paths: list[str], label_path: str, split: str) -> list[str]:
-    """Of several images of a name those beside the labels, else those of the split."""
-    folder = posixpath.dirname(label_path)
+def nearest(paths: list[str], folder: str, split: str) -> list[str]:
+    """Of several images of a name those in the labels' folder, else those of the split."""
     return (
         [path for path in paths if posixpath.dirname(path) == folder]
         or [path for path in paths if split and only_role(posixpath.dirname(path)) == split]

@@ -5,13 +5,16 @@ import dataclasses
 import posixpath
 from collections.abc import Iterator, Mapping
 
+from apache_beam.io.filesystems import FileSystems
+
 from components.conversion.options import SplitSource
+from components.labels.coco_file import write_coco_file
 from components.labels.coco_layout import COCO_FILES, coco_files, files_by_split, folder_of_images
 from components.labels.label_folder import LabelFolder
 from components.labels.label_sets import SPLITS, LabelMeLabels, LabelSet, VocLabels
 from components.labels.table_labels import LabelStudioLabels, OpenImagesLabels
 from components.labels.yolo_labels import YoloLabels
-from components.storage.files import open_file
+from components.storage.image_store import open_store
 from pix2seq_model.data.annotations import parse_image_row, read_array
 from pix2seq_model.data.settings import COCO_FORMAT
 from pix2seq_model.errors import ConfigError, DataError
@@ -173,9 +176,27 @@ def labelled_images(source: SplitSource, split: str) -> Iterator[str]:
     if source.format != COCO_FORMAT:
         yield from (image.file_name for image in open_labels(source).read(split))
         return
-    with open_file(source.annotations) as file:
+    with FileSystems.open(source.annotations) as file:
         for raw in read_array(file, "images", path=source.annotations):
             yield parse_image_row(raw, 0).file_name
+
+
+def coco_file(source: SplitSource, split: str, *, output: str) -> str:
+    """Returns an annotation file in COCO's format of a split, and says what is not in it.
+
+    Args:
+      source: Of the split; its own file if it is in COCO's format already.
+      split: Its name.
+      output: Folder, local or `gs://`; a file is written as `labels/<split>.json`.
+    """
+    if source.format == COCO_FORMAT:
+        return source.annotations
+    labels, name = open_labels(source), f"labels/{split}.json"
+    store = open_store(source.images)
+    path = write_coco_file(labels, split, store=store, output=output, name=name)
+    for reason, number in labels.left_out.items():
+        print(f"{split}: {number:,} {reason}")
+    return path
 
 
 def _nothing(labels: LabelFolder, wanted: str) -> str:

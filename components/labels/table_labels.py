@@ -10,13 +10,12 @@ from collections.abc import Iterator
 import ijson
 
 from components.labels.label_folder import LabelFolder, only_role
-from components.labels.label_sets import SNIFFED_FILES, SPLITS, LabelSet
+from components.labels.label_sets import SNIFFED_FILES, SPLITS, LabelSet, nearest
 from components.storage.files import open_file, refusing
 from components.storage.image_names import match_name
 from pix2seq_model.data.formats.label_studio import is_task, parse_task
 from pix2seq_model.data.formats.labelled_image import LabelledImage
 from pix2seq_model.data.formats.open_images import is_boxes, parse_boxes, parse_class_names
-from pix2seq_model.data.image_check import SUFFIXES
 from pix2seq_model.errors import DataError
 
 _SNIFFED_BYTES = 1 << 16
@@ -71,13 +70,13 @@ class OpenImagesLabels(_Tables):
 
     def read(self, split: str) -> Iterator[LabelledImage]:
         path, names = self._path(split), self._class_names()
-        index = self._images.image_index
         with open_file(path) as file, refusing(f"{path} cannot be read as a table"):
             rows = parse_boxes(io.TextIOWrapper(file, "utf-8-sig"), names)
             for image_id, of_image in itertools.groupby(rows, operator.itemgetter(0)):
-                name = image_id if image_id.lower().endswith(SUFFIXES) else f"{image_id}.jpg"
-                found = match_name(name, index, split=split, splits=self.splits).path or name
-                yield LabelledImage(found, boxes=[box for _, box in of_image], in_fractions=True)
+                called = nearest(self._images.images_called(image_id), "", split)
+                # Where several are called so, the conversion says which.
+                name = called[0] if len(called) == 1 else f"{image_id}.jpg"
+                yield LabelledImage(name, boxes=[box for _, box in of_image], in_fractions=True)
 
     def _class_names(self) -> dict[str, str]:
         tables = [p for p in self._labels.with_suffix(".csv") if "class" in posixpath.basename(p)]

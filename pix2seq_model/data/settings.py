@@ -20,10 +20,8 @@ MAX_SHARDS = 99_999
 MAX_PIXELS = 100_000_000
 
 
-def _splits(value: Any, *others: str) -> Any:
-    return dataclasses.field(
-        default_factory=lambda: dict.fromkeys(("train", "val", *others), value)
-    )
+def _splits(value: Any) -> Any:
+    return dataclasses.field(default_factory=lambda: {"train": value, "val": value})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -50,8 +48,8 @@ class DataSettings:
     """
 
     format: str = setting("coco", one_of=DATA_FORMATS)
-    images: Mapping[str, str] = _splits("", ALL_SPLITS)
-    annotations: Mapping[str, str] = _splits("", ALL_SPLITS)
+    images: Mapping[str, str] = _splits("")
+    annotations: Mapping[str, str] = _splits("")
     num_shards: Mapping[str, int] = _splits(0)
     max_defect_fraction: float = setting(MAX_DEFECT_FRACTION, at_least=0, at_most=1)
     drop_fake: bool = False
@@ -65,8 +63,8 @@ class DataSettings:
             if not split.isidentifier():
                 raise ConfigError(f"images.{split}: a split's name is a plain word such as 'test'.")
             given = [bool(part.get(split)) for part in (self.images, self.annotations)]
-            if split == ALL_SPLITS and not given[1]:
-                continue
+            if self.format in (AUTO, *LABEL_FORMATS) and given[0]:
+                continue  # Labels may lie among the images.
             if given[0] != given[1]:
                 have, lack = ("images", "annotations") if given[0] else ("annotations", "images")
                 raise ConfigError(f"{have}.{split} is given but {lack}.{split} is not: give both.")

@@ -158,7 +158,8 @@ def test_check_dataset_tells_most_when_nothing_is_left(tmp_path):
         ({"--num_shards": "test=3"}, "num_shards names split 'test'"),
         ({"--max_by_rule": "box_odd=0.1"}, "no rule 'box_odd'"),
         ({"--datset": "coco"}, "did you mean --dataset?"),
-        ({"--dataset": "voc"}, "--dataset=voc"),
+        ({"--dataset": "pascal"}, "--dataset=pascal"),
+        ({"--dataset": "voc"}, "no labels that are known (Pascal VOC)"),
         ({"--output": "/proc/nothing"}, "/proc/nothing cannot be written"),
     ],
 )

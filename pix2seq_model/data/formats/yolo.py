@@ -72,8 +72,8 @@ def parse_data_yaml(text: str) -> dict[str, Any] | None:
     if not isinstance(content, dict) or "names" not in content:
         return None
     names = content["names"]
-    rows = names.items() if isinstance(names, dict) else enumerate(names or [])
     try:
+        rows = names.items() if isinstance(names, dict) else enumerate(names or [])
         named = {int(index): str(name).strip() for index, name in rows}
     except (TypeError, ValueError):
         raise ValueError(f"names are {names!r:.80}: write a list, or numbers with names") from None

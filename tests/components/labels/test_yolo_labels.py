@@ -1,0 +1,95 @@
+"""YOLO's folders, as tools write them."""
+
+import pytest
+
+from components.labels.label_folder import LabelFolder
+from components.labels.yolo_labels import YoloLabels
+from pix2seq_model.errors import DataError
+from tests.fixtures.label_exports import write_image, write_text, write_yolo, yolo_lines
+
+
+def labels_of(root):
+    folder = LabelFolder(str(root))
+    return YoloLabels(folder, folder)
+
+
+def names(images):
+    return [image.file_name for image in images]
+
+
+def test_the_paths_of_another_machine(tmp_path):
+    write_yolo(tmp_path)
+    text = (tmp_path / "data.yaml").read_text()
+    (tmp_path / "data.yaml").write_text(text.replace("../", "/content/datasets/set-3/"))
+    labels = labels_of(tmp_path)
+    assert labels.splits == ("train", "val", "test")
+    assert names(labels.read("val")) == ["valid/images/four.png", "valid/images/three.png"]
+
+
+def test_a_path_that_is_not_there(tmp_path):
+    write_yolo(tmp_path)
+    text = (tmp_path / "data.yaml").read_text()
+    (tmp_path / "data.yaml").write_text(text.replace("../valid/images", "../dev/pictures"))
+    with pytest.raises(DataError, match=r"data.yaml: \.\./dev/pictures is not in"):
+        labels_of(tmp_path)
+
+
+def test_lists_of_images(tmp_path):
+    for stem in ("one", "two"):
+        write_image(tmp_path / f"images/{stem}.png", stem)
+        write_text(tmp_path / f"labels/{stem}.txt", yolo_lines(stem))
+    write_text(tmp_path / "train.txt", "./images/one.png\n")
+    write_text(tmp_path / "val.txt", "/home/me/set/images/two.png\n")
+    text = "path: .\ntrain: train.txt\nval: val.txt\nnames:\n  0: cat\n  1: dog\n  2: bus\n"
+    write_text(tmp_path / "set.yaml", text)
+    labels = labels_of(tmp_path)
+    assert names(labels.read("train")) == ["images/one.png"]
+    assert names(labels.read("val")) == ["images/two.png"]
+    assert labels.class_names == {0: "cat", 1: "dog", 2: "bus"}
+
+
+def test_a_bare_list_of_classes(tmp_path):
+    """As LabelImg writes it: text files beside the images, and no splits."""
+    for stem in ("one", "two"):
+        write_image(tmp_path / f"{stem}.png", stem)
+        write_text(tmp_path / f"{stem}.txt", yolo_lines(stem))
+    write_text(tmp_path / "classes.txt", "cat\ndog\nbus\n")
+    labels = labels_of(tmp_path)
+    assert labels.splits == ()
+    found = list(labels.read(""))
+    assert names(found) == ["one.png", "two.png"]
+    assert [box.label for box in found[0].boxes] == ["cat", "bus"]
+
+
+def test_an_image_without_a_file_has_no_objects_and_a_file_without_an_image_is_missing(tmp_path):
+    write_image(tmp_path / "images/one.png", "one")
+    write_image(tmp_path / "images/two.png", "two")
+    write_text(tmp_path / "labels/one.txt", yolo_lines("one"))
+    write_text(tmp_path / "labels/lost.txt", yolo_lines("one"))
+    write_text(tmp_path / "classes.txt", "cat\ndog\nbus\n")
+    labels = labels_of(tmp_path)
+    found = {image.file_name: len(image.boxes) for image in labels.read("")}
+    assert found == {"images/one.png": 2, "images/two.png": 0, "labels/lost": 0}
+    assert [*labels.left_out.values()] == [1]
+
+
+def test_no_file_of_labels_at_all_is_a_wrong_folder(tmp_path):
+    write_image(tmp_path / "images/one.png", "one")
+    write_text(tmp_path / "marks/one.txt", yolo_lines("one"))
+    write_text(tmp_path / "classes.txt", "cat\ndog\nbus\n")
+    with pytest.raises(DataError, match=r"none of the 1 images .*looked for labels/one.txt"):
+        list(labels_of(tmp_path).read(""))
+
+
+def test_names_that_cannot_be_used(tmp_path):
+    write_yolo(tmp_path)
+    (tmp_path / "data.yaml").write_text("train: train/images\nnames: [cat, cat]\n")
+    with pytest.raises(DataError, match=r"data.yaml: names has 'cat' twice"):
+        labels_of(tmp_path)
+
+
+def test_without_names(tmp_path):
+    write_yolo(tmp_path)
+    (tmp_path / "data.yaml").unlink()
+    with pytest.raises(DataError, match="with the names of the classes"):
+        labels_of(tmp_path)

@@ -1,0 +1,64 @@
+import pytest
+
+from pix2seq_model.data.formats.yolo import parse_data_yaml, parse_yolo
+
+NAMES = {0: "cat", 3: "dog"}
+
+
+def corners(line, **options):
+    (box,) = parse_yolo(line, NAMES, **options)
+    assert not box.problem
+    return box.label, pytest.approx(box.corners)
+
+
+def test_a_box():
+    assert corners("\ufeff3 0.5 0.5 0.2 0.4\r\n\n") == ("dog", (0.4, 0.3, 0.6, 0.7))
+
+
+def test_a_polygon_is_its_box():
+    assert corners("0 0.1 0.2 0.5 0.9 0.3 0.4") == ("cat", (0.1, 0.2, 0.5, 0.9))
+    # Corners of a turned box.
+    assert corners("0 0.5 0.1 0.9 0.5 0.5 0.9 0.1 0.5") == ("cat", (0.1, 0.1, 0.9, 0.9))
+
+
+def test_key_points_behind_a_box():
+    line = "0 0.5 0.5 0.2 0.4 0.1 0.1 2 0.9 0.9 2"
+    assert corners(line, num_keypoints=6) == ("cat", (0.4, 0.3, 0.6, 0.7))
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("1 0.5 0.5 0.2 0.4", "line 1: no class 1; there are 2"),
+        ("0.5 0.5 0.5 0.2 0.4", "no class 0.5"),
+        ("cat 0.5 0.5 0.2 0.4", "'cat' is not a number"),
+        ("0 0.5 0.5 0.2", "4 numbers are no box and no polygon"),
+        ("0 0.5 0.5 0.2 0.4 0.9", "a detection with its confidence"),
+        ("0 320 240 100 50", "no fractions of the image's sides"),
+        ("0 0.5 nan 0.2 0.4", "'nan' is not a number"),
+    ],
+)
+def test_lines_that_cannot_be_used(line, problem):
+    (box,) = parse_yolo(line, NAMES)
+    assert problem in box.problem
+
+
+def test_data_yaml():
+    assert parse_data_yaml("names: [cat, dog]\ntrain: x")["names"] == {0: "cat", 1: "dog"}
+    assert parse_data_yaml("names:\n  0: cat\n  3: dog")["names"] == NAMES
+    for text in ("names", "a: 1", "{", "- 1"):
+        assert parse_data_yaml(text) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("names: []", "names are empty"),
+        ("names: 5", "write a list"),
+        ("names: {a: cat}", "write a list, or numbers"),
+        ("names: [cat, dog, cat]", "'cat' twice"),
+    ],
+)
+def test_names_that_cannot_be_used(text, reason):
+    with pytest.raises(ValueError, match=reason):
+        parse_data_yaml(text)
