@@ -1,6 +1,7 @@
 """The conversion gives the same bytes on every runner. `make test-runners` fetches the runners."""
 
 import hashlib
+import itertools
 import json
 from pathlib import Path
 
@@ -9,8 +10,10 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from components.conversion.convert import convert_dataset
+from components.labels.layout import recognise
 from pix2seq_model.data.defects import DefectLimits
 from pix2seq_model.data.manifest import read_dataset_info
+from tests.fixtures.label_exports import WRITERS
 from tests.fixtures.small_dataset import SmallDataset, options
 from tests.runners.install import FOUND_FILE
 
@@ -52,7 +55,7 @@ def arguments(name):
 def convert(source, output, beam_arguments):
     limits = DefectLimits(max_dropped_images=0.2, max_dropped_annotations=0.2)
     convert_dataset(
-        options(source, num_shards={"train": 4, "val": 2}, limits=limits),
+        options(source, num_shards=dict.fromkeys(source, 2) | {"train": 4}, limits=limits),
         str(output),
         make_pipeline=lambda: beam.Pipeline(options=PipelineOptions(beam_arguments)),
     )
@@ -84,3 +87,37 @@ def test_same_bytes_on_every_runner(name, expected, tmp_path):
     assert len([path for path in files if path.endswith(".tfrecord")]) == 6
     assert {"dataset_info.json", "statistics.json", "progress/summary.json"} <= set(files)
     assert read_dataset_info(tmp_path / "out").split("train").num_examples == 59
+
+
+def convert_export(name, folder, output, beam_arguments):
+    """Converts a data set as a labelling tool writes it; the labels become a COCO file first."""
+    layout = recognise(str(folder / name))
+    assert layout.format == name
+    files = convert(layout.splits, output, beam_arguments)
+    del files["progress/summary.json"]  # It names the COCO file, which lies in the output.
+    return files
+
+
+@pytest.fixture(scope="module")
+def exports(tmp_path_factory):
+    """The folder of all exports, and what each becomes in memory."""
+    folder = tmp_path_factory.mktemp("exports")
+    for name, write in WRITERS.items():
+        write(folder / name)
+    in_memory = ["--runner=FnApiRunner"]
+    return folder, {
+        name: convert_export(name, folder, folder / f"out-{name}", in_memory) for name in WRITERS
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "format_name"),
+    # Flink takes half a minute to start, and on every runner the job reads the same COCO file.
+    [*itertools.product(["two processes", "prism"], WRITERS), ("flink", "voc")],
+)
+def test_same_bytes_from_every_labelling_tool(name, format_name, exports, tmp_path):
+    folder, expected_files = exports
+    files = convert_export(format_name, folder, tmp_path / "out", arguments(name))
+    assert files == expected_files[format_name]
+    assert "labels/train.json" in files
+    assert any(path.endswith(".tfrecord") for path in files)
