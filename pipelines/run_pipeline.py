@@ -44,6 +44,7 @@ flags.DEFINE_boolean("verbose", False, "show what TensorFlow, TFX and Beam say")
 flags.DEFINE_string("image", "", "vertex: container image of all steps")
 flags.DEFINE_string("job_file", "", "vertex: where to write the job; empty: <name>.json here")
 flags.DEFINE_boolean("submit", False, "vertex: check the project and submit the job")
+flags.DEFINE_boolean("preflight", True, "vertex: check the project before submitting")
 flags.DEFINE_boolean("follow", True, "vertex: after submitting, show the run until it ends")
 flags.DEFINE_boolean("compile", True, "vertex: write the job again; --nocompile takes --job_file")
 flags.DEFINE_multi_string("parameters", [], "vertex: name=value of the job; once for each")
@@ -172,11 +173,16 @@ def _submit(request: Request, job_file: Path) -> int:
         if "=" not in text:
             raise ConfigError(f"--parameters={text}: write name=value.")
     parameters = dict(text.split("=", 1) for text in FLAGS.parameters)
-    print("Checking the project, the bucket, the image, quotas and roles ...", flush=True)
-    if findings := preflight(request):
+    findings = []
+    if FLAGS.preflight:
+        print("Checking the project, the bucket, the image, quotas and roles ...", flush=True)
+        findings = preflight(request)
+    if findings:
         shown = "\n".join(f"  {finding.what}\n    {finding.fix}" for finding in findings)
         if any(finding.blocks for finding in findings):
-            raise ConfigError(f"nothing was submitted; first fix this:\n{shown}")
+            raise ConfigError(
+                f"nothing was submitted; first fix this (--nopreflight submits without):\n{shown}"
+            )
         print(f"Could not be checked:\n{shown}")
     if FLAGS.schedule:
         plan = vertex_submit.schedule(request, job_file, parameters, cron=FLAGS.schedule)

@@ -35,6 +35,31 @@ class Finding:
     blocks: bool = True
 
 
+class ServiceDisabled(Exception):  # noqa: N818 - a state of the project
+    """A service that was asked is not enabled in the project."""
+
+    def __init__(self, service: str):
+        super().__init__(service)
+        self.service = service
+
+
+def enabled(answer: requests.Response) -> requests.Response:
+    """Returns the answer of a service.
+
+    Raises:
+      ServiceDisabled: it says that the service is not enabled, which looks like a lack of roles.
+    """
+    if answer.status_code == 403:
+        try:
+            details = answer.json()["error"].get("details", [])
+        except (ValueError, KeyError, TypeError, AttributeError):
+            details = []
+        for detail in details:
+            if detail.get("reason") == "SERVICE_DISABLED":
+                raise ServiceDisabled(detail["metadata"]["service"])
+    return answer
+
+
 def reason(answer: requests.Response) -> str:
     """Why a service refused, in its own words."""
     try:

@@ -12,28 +12,20 @@ from google.auth.exceptions import GoogleAuthError
 from google.auth.transport import requests as google_requests
 
 from pipelines.request import Request
-from pipelines.vertex.findings import TIMEOUT_S, Endpoints, Finding, reason
+from pipelines.vertex import access
+from pipelines.vertex.findings import (
+    TIMEOUT_S,
+    Endpoints,
+    Finding,
+    ServiceDisabled,
+    enabled,
+    reason,
+)
 from pipelines.vertex.image import check_image
 from pipelines.vertex.quota import check_accelerators
 
-_APIS = ("aiplatform", "artifactregistry", "compute", "storage")
-_PERMISSIONS = {
-    "aiplatform.pipelineJobs.create": "roles/aiplatform.user",
-    "aiplatform.customJobs.cancel": "roles/aiplatform.user",
-}
-_DATAFLOW_PERMISSIONS = {"dataflow.jobs.cancel": "roles/dataflow.developer"}
-# What the jobs' service account needs, and what grants as much.
-_ACCOUNT_ROLES = {
-    "roles/aiplatform.user": "roles/aiplatform.admin",
-    "roles/storage.objectAdmin": "roles/storage.admin",
-}
-_DATAFLOW_ACCOUNT_ROLES = {
-    "roles/dataflow.developer": "roles/dataflow.admin",
-    "roles/dataflow.worker": "roles/dataflow.worker",
-}
 _WIDEST_ROLES = {"roles/owner", "roles/editor"}
 _YOU = '"user:$(gcloud config get account)"'
-_BUCKET_PERMISSIONS = ("storage.objects.create", "storage.objects.delete", "storage.objects.get")
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 
 
@@ -52,7 +44,7 @@ def preflight(
     """
     if session is None:
         try:
-            session = _authorized_session()
+            session = _authorized_session(request.target.project)
         except GoogleAuthError as error:
             what = f"no credentials for Google Cloud ({type(error).__name__})"
             return [Finding(what=what, fix="gcloud auth application-default login")]
@@ -65,14 +57,21 @@ def preflight(
     for step in steps:
         try:
             findings += step()
+        except ServiceDisabled as error:
+            finding = Finding(
+                what=f"service {error.service} is not enabled",
+                fix=f"gcloud services enable {error.service} --project={request.target.project}",
+            )
+            findings += [finding] if finding not in findings else []
         except requests.RequestException as error:
             what = f"{step.__name__.replace('_', ' ')}: no answer ({error})"
             findings.append(Finding(what=what, fix="look at the network and try again"))
     return findings
 
 
-def _authorized_session() -> requests.Session:
-    credentials, _ = google.auth.default(scopes=[_SCOPE])
+def _authorized_session(project: str) -> requests.Session:
+    # A person's own credentials name no project on whose account Google's services are asked.
+    credentials, _ = google.auth.default(scopes=[_SCOPE], quota_project_id=project)
     credentials.refresh(google_requests.Request())
     return google_requests.AuthorizedSession(credentials)
 
@@ -86,14 +85,15 @@ class _Checks:
         self._dataflow = "--runner=DataflowRunner" in request.beam_args
 
     def apis(self) -> Iterator[Finding]:
-        wanted = (*_APIS, "dataflow") if self._dataflow else _APIS
         services = f"projects/{self._project}/services"
-        names = "&".join(f"names={services}/{api}.googleapis.com" for api in wanted)
+        wanted = access.services(dataflow=self._dataflow)
+        names = "&".join(f"names={services}/{service}" for service in wanted)
         answer = self._get(f"{self._at.service_usage}/v1/{services}:batchGet?{names}")
         if answer.status_code != 200:
             yield Finding(
-                what=f"project {self._project} cannot be looked at: {reason(answer)}",
-                fix=f"gcloud projects describe {self._project}",
+                what=f"which services are enabled cannot be read: {reason(answer)}",
+                fix=f"gcloud services enable {' '.join(wanted)} --project={self._project}",
+                blocks=False,
             )
             return
         missing = [
@@ -128,7 +128,9 @@ class _Checks:
     def bucket(self) -> Iterator[Finding]:
         bucket = self._request.pipeline_root.removeprefix("gs://").partition("/")[0]
         address = f"{self._at.storage}/storage/v1/b/{bucket}"
-        answer = self._get(address)
+        (role,) = access.roles(who="you", on="bucket", dataflow=self._dataflow)
+        wanted = "&".join(f"permissions={name}" for name in role.permissions)
+        answer = self._get(f"{address}/iam/testPermissions?{wanted}")
         if answer.status_code == 404:
             yield Finding(
                 what=f"there is no bucket gs://{bucket}",
@@ -138,8 +140,23 @@ class _Checks:
             return
         if answer.status_code != 200:
             yield Finding(
-                what=f"gs://{bucket} cannot be looked at: {reason(answer)}",
-                fix=f"gcloud storage buckets describe gs://{bucket}",
+                what=f"what you may do on gs://{bucket} cannot be read: {reason(answer)}",
+                fix=_grant("storage buckets", f"gs://{bucket}", role.role),
+                blocks=False,
+            )
+        elif missing := sorted({*role.permissions} - {*answer.json().get("permissions", [])}):
+            yield Finding(
+                what=f"on gs://{bucket} you lack {', '.join(missing)}",
+                fix=_grant("storage buckets", f"gs://{bucket}", role.role),
+            )
+        yield from self._location(bucket, self._get(address))
+
+    def _location(self, bucket: str, answer: requests.Response) -> Iterator[Finding]:
+        if answer.status_code != 200:  # storage.objectAdmin has no storage.buckets.get.
+            yield Finding(
+                what=f"where gs://{bucket} lies cannot be read: {reason(answer)}",
+                fix=f"it must be in {self._region}: gcloud storage buckets describe gs://{bucket}",
+                blocks=False,
             )
             return
         location = answer.json()["location"].lower()
@@ -147,13 +164,6 @@ class _Checks:
             yield Finding(
                 what=f"gs://{bucket} is in {location}, the job runs in {self._region}",
                 fix=f"give a bucket in {self._region}, or --region={location}",
-            )
-        wanted = "&".join(f"permissions={name}" for name in _BUCKET_PERMISSIONS)
-        granted = self._get(f"{address}/iam/testPermissions?{wanted}").json().get("permissions", [])
-        if missing := sorted({*_BUCKET_PERMISSIONS} - {*granted}):
-            yield Finding(
-                what=f"on gs://{bucket} you lack {', '.join(missing)}",
-                fix=_grant("storage buckets", f"gs://{bucket}", "roles/storage.objectAdmin"),
             )
 
     def image(self) -> Iterator[Finding]:
@@ -163,23 +173,27 @@ class _Checks:
         return check_accelerators(self._request, self._session, self._at)
 
     def permissions(self) -> Iterator[Finding]:
-        wanted = _PERMISSIONS | (_DATAFLOW_PERMISSIONS if self._dataflow else {})
-        asked = {"permissions": list(wanted)}
+        wanted = access.roles(who="you", on="project", dataflow=self._dataflow)
+        asked = {"permissions": [name for role in wanted for name in role.permissions]}
         answer = self._post(f"{self._project_address}:testIamPermissions", asked)
         granted = answer.json().get("permissions", []) if answer.status_code == 200 else []
-        for role in sorted({role for name, role in wanted.items() if name not in granted}):
-            yield Finding(
-                what=f"in project {self._project} you lack what {role} grants",
-                fix=_grant("projects", self._project, role),
-            )
+        for role in wanted:
+            if not {*role.permissions} <= {*granted}:
+                unknown = answer.status_code != 200
+                why = f" (cannot be read: {reason(answer)})" if unknown else ""
+                yield Finding(
+                    what=f"in project {self._project} you lack what {role.role} grants{why}",
+                    fix=_grant("projects", self._project, role.role),
+                    blocks=not unknown,
+                )
 
     def service_account(self) -> Iterator[Finding]:
         account = self._machines.service_account
         if not account:
             return
-        address = f"{self._at.iam}/v1/projects/-/serviceAccounts/{account}"
-        asked = {"permissions": ["iam.serviceAccounts.actAs"]}
-        answer = self._post(f"{address}:testIamPermissions", asked)
+        (role,) = access.roles(who="you", on="account", dataflow=self._dataflow)
+        asked = {"permissions": list(role.permissions)}
+        answer = self._post(f"{self._account_address(account)}:testIamPermissions", asked)
         if answer.status_code == 404:
             name, _, rest = account.partition("@")
             yield Finding(
@@ -189,12 +203,16 @@ class _Checks:
         elif answer.status_code != 200 or not answer.json().get("permissions"):
             yield Finding(
                 what=f"you may not start jobs as {account}: {reason(answer)}",
-                fix=_grant("iam service-accounts", account, "roles/iam.serviceAccountUser")
-                + f" --project={self._project}",
+                fix=self._grant_on_account(account, role.role, _YOU),
+                blocks=answer.status_code == 200,
             )
 
     def service_account_roles(self) -> Iterator[Finding]:
-        """What the jobs need to do their work, as far as the project's own policy says it."""
+        """What the jobs need to do their work, as far as policies say it.
+
+        A policy shows neither what a folder or an organization grants, nor the members of a group,
+        nor what is in a role of the user's own: so nothing here blocks.
+        """
         account = self._machines.service_account or self._default_account()
         answer = self._post(f"{self._project_address}:getIamPolicy", {})
         if answer.status_code != 200 or not account:
@@ -205,19 +223,32 @@ class _Checks:
             )
             return
         member = f"serviceAccount:{account}"
-        held = {
-            binding["role"]
-            for binding in answer.json().get("bindings", [])
-            if member in binding.get("members", [])
-        }
-        wanted = _ACCOUNT_ROLES | (_DATAFLOW_ACCOUNT_ROLES if self._dataflow else {})
-        for role, wider in wanted.items():
-            if not held & {role, wider, *_WIDEST_ROLES}:
+        held = _roles_of(member, answer)
+        unseen = "; roles from a folder, a group or a custom role are not seen here"
+        for role in access.roles(who="account", on="project", dataflow=self._dataflow):
+            if not held & {role.role, *role.as_good, *_WIDEST_ROLES}:
                 yield Finding(
-                    what=f"the jobs' service account {account} lacks {role} in project "
-                    f"{self._project}",
-                    fix=_grant("projects", self._project, role, member=member),
+                    what=f"project {self._project} does not give the jobs' service account "
+                    f"{account} {role.role}{unseen}",
+                    fix=_grant("projects", self._project, role.role, member=member),
+                    blocks=False,
                 )
+        (itself,) = access.roles(who="account", on="account", dataflow=self._dataflow)
+        own = self._post(f"{self._account_address(account)}:getIamPolicy", {})
+        if not (held | _roles_of(member, own)) & {itself.role, *_WIDEST_ROLES}:
+            yield Finding(
+                what=f"{account} may not be able to start jobs as itself ({itself.role} on itself)"
+                + (unseen if own.status_code == 200 else f": cannot be read, {reason(own)}"),
+                fix=self._grant_on_account(account, itself.role, member),
+                blocks=False,
+            )
+
+    def _account_address(self, account: str) -> str:
+        return f"{self._at.iam}/v1/projects/-/serviceAccounts/{account}"
+
+    def _grant_on_account(self, account: str, role: str, member: str) -> str:
+        grant = _grant("iam service-accounts", account, role, member=member)
+        return f"{grant} --project={self._project}"
 
     def _default_account(self) -> str:
         """Compute Engine's, which Vertex AI takes where none is named; "" if not found out."""
@@ -226,10 +257,16 @@ class _Checks:
         return f"{number}-compute@developer.gserviceaccount.com" if number else ""
 
     def _get(self, address: str) -> requests.Response:
-        return self._session.get(address, timeout=TIMEOUT_S)
+        return enabled(self._session.get(address, timeout=TIMEOUT_S))
 
     def _post(self, address: str, content: dict[str, Any]) -> requests.Response:
-        return self._session.post(address, json=content, timeout=TIMEOUT_S)
+        return enabled(self._session.post(address, json=content, timeout=TIMEOUT_S))
+
+
+def _roles_of(member: str, policy: requests.Response) -> set[str]:
+    """The roles that a policy gives to a member directly; none if it could not be read."""
+    bindings = policy.json().get("bindings", []) if policy.status_code == 200 else []
+    return {row["role"] for row in bindings if member in row.get("members", [])}
 
 
 def _grant(kind: str, name: str, role: str, *, member: str = _YOU) -> str:

@@ -7,7 +7,7 @@ from urllib.parse import quote
 import requests
 
 from pipelines.request import Request
-from pipelines.vertex.findings import TIMEOUT_S, Endpoints, Finding, reason
+from pipelines.vertex.findings import TIMEOUT_S, Endpoints, Finding, enabled, reason
 
 _UNLIMITED = 1 << 30
 
@@ -18,11 +18,11 @@ def check_accelerators(
     """Compares what the config asks for with the project's quotas."""
     project, region = request.target.project, request.target.region
     for use, metric, kind, wanted, setting in _wanted_accelerators(request):
-        answer = session.get(
+        address = (
             f"{endpoints.service_usage}/v1beta1/projects/{project}/services/"
-            f"aiplatform.googleapis.com/consumerQuotaMetrics/{quote(metric, safe='')}",
-            timeout=TIMEOUT_S,
+            f"aiplatform.googleapis.com/consumerQuotaMetrics/{quote(metric, safe='')}"
         )
+        answer = enabled(session.get(address, timeout=TIMEOUT_S))
         limit = _limit_in(answer.json(), region) if answer.status_code == 200 else None
         where = f"{metric} under IAM & Admin, Quotas, of project {project}"
         if limit is None:

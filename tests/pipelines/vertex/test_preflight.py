@@ -1,10 +1,13 @@
 """Each thing that can be missing on Google Cloud is found, and named with what fixes it."""
 
+from types import SimpleNamespace
+
 import pytest
 import requests
 
 from pipelines.image_identity import code_digest, requirements_digest
 from pipelines.request import Request
+from pipelines.vertex import access
 from pipelines.vertex.findings import Endpoints
 from pipelines.vertex.image import check_image
 from pipelines.vertex.job import on_cloud
@@ -12,7 +15,7 @@ from pipelines.vertex.preflight import preflight
 from pix2seq_model.experiment import load_config
 from tests.fixtures.stand_in import stand_in
 
-SERVICES = ("aiplatform", "artifactregistry", "compute", "dataflow", "storage")
+SERVICES = [name.partition(".")[0] for name in access.services(dataflow=True)]
 QUOTAS = (
     "GET /v1beta1/projects/p/services/aiplatform.googleapis.com/consumerQuotaMetrics/"
     "aiplatform.googleapis.com%2Fcustom_model_"
@@ -21,7 +24,11 @@ QUOTA = f"{QUOTAS}training_nvidia_a100_gpus"
 T4_QUOTA = f"{QUOTAS}training_nvidia_t4_gpus"
 LOCATIONS = "GET /v1/projects/p/locations"
 POLICY = "POST /v1/projects/p:getIamPolicy"
-ROLES = ("aiplatform.user", "storage.objectAdmin", "dataflow.developer", "dataflow.worker")
+ACCOUNT_POLICY = "POST /v1/projects/-/serviceAccounts/s@p.iam:getIamPolicy"
+ROLES = (
+    *("aiplatform.user", "storage.objectAdmin", "artifactregistry.reader"),
+    *("dataflow.developer", "dataflow.worker"),
+)
 DATAFLOW = ("--runner=DataflowRunner",)
 MANIFEST = "GET /v2/p/r/pix2seq/manifests/1"
 CONFIG = "GET /v2/p/r/pix2seq/blobs/sha256:c"
@@ -65,6 +72,7 @@ def project_answers():
         T4_QUOTA: quota(1),
         LOCATIONS: (200, {"locations": [{"locationId": "europe-west4"}]}),
         POLICY: policy(*ROLES),
+        ACCOUNT_POLICY: policy("iam.serviceAccountUser"),
         "GET /v1/projects/p": (200, {"projectNumber": "12"}),
         "POST /v1/projects/p:testIamPermissions": lambda asked: (200, asked),
         "POST /v1/projects/-/serviceAccounts/s@p.iam:testIamPermissions": lambda asked: (
@@ -121,11 +129,11 @@ def test_nothing_is_missing(google):
         ),
         (
             {"GET /v1/projects/p/services:batchGet": (403, {"error": {"message": "denied"}})},
-            "project p cannot be looked at: 403 denied",
-            "gcloud projects describe p",
+            "which services are enabled cannot be read: 403 denied",
+            "gcloud services enable aiplatform.googleapis.com artifactregistry",
         ),
         (
-            {"GET /storage/v1/b/bucket": None},
+            {"GET /storage/v1/b/bucket/iam/testPermissions": None},
             "there is no bucket gs://bucket",
             "gcloud storage buckets create gs://bucket --location=europe-west4",
         ),
@@ -166,10 +174,16 @@ def test_nothing_is_missing(google):
         ({LOCATIONS: None}, "cannot be listed", "gcloud ai locations list"),
         (
             {POLICY: policy(*ROLES[1:])},
-            "account s@p.iam lacks roles/aiplatform.user",
+            "does not give the jobs' service account s@p.iam roles/aiplatform.user",
             "--member=serviceAccount:s@p.iam --role=roles/aiplatform.user",
         ),
-        ({POLICY: policy(*ROLES[:3])}, "lacks roles/dataflow.worker", "roles/dataflow.worker"),
+        ({POLICY: policy(*ROLES[:4])}, "s@p.iam roles/dataflow.worker", "roles/dataflow.worker"),
+        (
+            {ACCOUNT_POLICY: policy()},
+            "s@p.iam may not be able to start jobs as itself (roles/iam.serviceAccountUser",
+            "gcloud iam service-accounts add-iam-policy-binding s@p.iam "
+            "--member=serviceAccount:s@p.iam --role=roles/iam.serviceAccountUser --project=p",
+        ),
         ({POLICY: (403, {})}, "cannot be read: 403", "get-iam-policy p"),
         (
             {"POST /v1/projects/-/serviceAccounts/s@p.iam:testIamPermissions": None},
@@ -229,15 +243,68 @@ def test_without_accelerators_no_quota_is_asked_for(google):
 
 
 def test_what_cannot_be_found_out_does_not_block(google):
-    google.answers |= {LOCATIONS: None, POLICY: (403, {}), QUOTA: (403, {})}
+    """As for someone who may read neither policies nor the bucket's description, and has all."""
+    google.answers |= {
+        LOCATIONS: None,
+        POLICY: (403, {}),
+        QUOTA: (403, {}),
+        "GET /storage/v1/b/bucket": (403, {"error": {"message": "no storage.buckets.get"}}),
+        "GET /v1/projects/p/services:batchGet": (403, {}),
+        "POST /v1/projects/-/serviceAccounts/s@p.iam:testIamPermissions": (403, {}),
+        "POST /v1/projects/p:testIamPermissions": (403, {}),
+    }
     found = findings(google)
-    assert len(found) == 3
+    assert len(found) == 9
     assert not any(finding.blocks for finding in found)
+
+
+@pytest.mark.parametrize(
+    "bindings",
+    [
+        [{"role": "organizations/1/roles/ours", "members": ["serviceAccount:s@p.iam"]}],
+        [{"role": "roles/aiplatform.user", "members": ["group:jobs@p"]}],
+        [],
+    ],
+)
+def test_roles_that_a_policy_does_not_show_do_not_block(bindings, google):
+    """Custom roles, groups, and what a folder or the organization grants."""
+    google.answers[POLICY] = 200, {"bindings": bindings}
+    found = findings(google)
+    assert len(found) == len(ROLES)
+    assert not any(finding.blocks for finding in found)
+    assert "a group or a custom role are not seen here" in found[0].what
+
+
+def disabled(service):
+    """What Google answers, word for word in its fields, where a service is not enabled."""
+    metadata = {"service": f"{service}.googleapis.com", "consumer": "projects/12"}
+    detail = {"reason": "SERVICE_DISABLED", "domain": "googleapis.com", "metadata": metadata}
+    return 403, {
+        "error": {"message": "disabled", "status": "PERMISSION_DENIED", "details": [detail]}
+    }
+
+
+@pytest.mark.parametrize(
+    ("asked", "service"),
+    [
+        ("GET /v1/projects/p/services:batchGet", "serviceusage"),
+        (QUOTA, "serviceusage"),
+        ("POST /v1/projects/p:testIamPermissions", "cloudresourcemanager"),
+        ("POST /v1/projects/-/serviceAccounts/s@p.iam:testIamPermissions", "iam"),
+        (LOCATIONS, "aiplatform"),
+    ],
+)
+def test_a_service_that_is_not_enabled_is_no_lack_of_roles(asked, service, google):
+    google.answers[asked] = disabled(service)
+    (found,) = findings(google)
+    assert found.what == f"service {service}.googleapis.com is not enabled"
+    assert found.fix == f"gcloud services enable {service}.googleapis.com --project=p"
+    assert found.blocks
 
 
 def test_without_dataflow_nothing_is_asked_of_it(google):
     google.answers |= {
-        POLICY: policy(*ROLES[:2]),
+        POLICY: policy(*ROLES[:3]),
         "GET /v1/projects/p/services:batchGet": services(dataflow="ENABLED"),
     }
     assert findings(google, beam_args=()) == []
@@ -250,7 +317,8 @@ def test_an_editor_may_all(google):
 
 
 def test_the_default_service_account_is_looked_at(google):
-    google.answers[POLICY] = policy(*ROLES, account="12-compute@developer.gserviceaccount.com")
+    account = "12-compute@developer.gserviceaccount.com"
+    google.answers[POLICY] = policy(*ROLES, "iam.serviceAccountUser", account=account)
     assert findings(google, "cloud.service_account=") == []
     google.answers[POLICY] = policy(*ROLES)
     assert "12-compute@developer" in findings(google, "cloud.service_account=")[0].what
@@ -297,5 +365,5 @@ def test_no_answer_is_a_finding(google):
 
 def test_no_credentials(monkeypatch, tmp_path):
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "none.json"))
-    found = preflight(None)
+    found = preflight(SimpleNamespace(target=SimpleNamespace(project="p")))
     assert found[0].fix == "gcloud auth application-default login"
