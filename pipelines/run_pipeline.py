@@ -28,7 +28,7 @@ from pipelines.local.run_log import run_log
 from pipelines.local.stage_errors import StageError
 from pipelines.request import STAGES, Request, parse_stages, portable_config_name
 from pix2seq_model.errors import ConfigError
-from pix2seq_model.experiment.recipes import load_with_recipes
+from pix2seq_model.experiment.submission import load_for_submission
 
 FLAGS = flags.FLAGS
 
@@ -53,19 +53,25 @@ def main(arguments: list[str]) -> int:
     if not FLAGS.config:
         raise ConfigError("--config is missing: name an experiment, such as configs/demo.py.")
     overrides, beam_args = split_overrides(arguments)
-    config, overrides, notes = load_with_recipes(FLAGS.config, overrides)
-    print("".join(f"{note}\n" for note in notes), end="")
+    from rich.console import Console  # Takes a while to import.
+
+    from pipelines.cli.settled import print_settled
+
+    submission = load_for_submission(FLAGS.config, overrides)
+    config = submission.config
     refuse_in_config(config.to_dict())
+    print_settled(submission, Console())
     root = FLAGS.pipeline_root or f"runs/{config.name}"
     request = Request(
         config=config,
         config_name=portable_config_name(FLAGS.config),
-        overrides=tuple(overrides),
+        overrides=submission.overrides,
         pipeline_root=root.rstrip("/"),
         stages=parse_stages(FLAGS.stages, config),
         beam_args=tuple(beam_args),
         **flag_values("data_version", "code_version"),
         use_cache=FLAGS.cache,
+        scan=submission.scan_json(),
     )
     return _run_on_vertex(request) if FLAGS.orchestrator == "vertex" else _run_here(request)
 
@@ -97,6 +103,7 @@ def _run_stages(request: Request) -> None:
             cache_keys.model_digest(request.config[stage].start_from, f"{stage}.start_from")
     if "evaluate" in request.needed and (truth := request.config.evaluation.ground_truth):
         cache_keys.file_digest(truth, "evaluation.ground_truth")
+    request.write_scan()
     print("Loading TensorFlow, TFX and Beam ...", flush=True)
 
     from rich.console import Console
@@ -176,6 +183,7 @@ def _submit(request: Request, job_file: Path) -> int:
         if any(finding.blocks for finding in findings):
             raise ConfigError(f"nothing was submitted; first fix this:\n{shown}")
         print(f"Could not be checked:\n{shown}")
+    request.write_scan()
     if FLAGS.schedule:
         plan = vertex_submit.schedule(request, job_file, parameters, cron=FLAGS.schedule)
         print(f"Scheduled: {plan.resource_name}, {FLAGS.schedule}")

@@ -11,7 +11,7 @@ from absl import flags
 from pipelines.cli.command_line import run_command, split_overrides
 from pix2seq_model.errors import ConfigError
 from pix2seq_model.experiment.explanation import BASE, explain, resolved_values
-from pix2seq_model.experiment.recipes import load_with_recipes
+from pix2seq_model.experiment.submission import load_for_submission
 
 FLAGS = flags.FLAGS
 
@@ -30,8 +30,14 @@ def main(arguments: list[str]) -> None:
         if found.default is not None:
             print(f"  default: {found.default!r}")
     if FLAGS.config:
-        config, all_overrides, notes = load_with_recipes(FLAGS.config, overrides)
-        values = resolved_values(config, FLAGS.config, given=overrides, all_overrides=all_overrides)
+        submission = load_for_submission(FLAGS.config, overrides)
+        values = resolved_values(
+            submission.config,
+            FLAGS.config,
+            given=overrides,
+            all_overrides=submission.overrides,
+            scanned=submission.scanned,
+        )
         shown = [v for v in values if v.source != BASE or not FLAGS.changed]
         if FLAGS.explain:
             shown = [v for v in shown if v.key == FLAGS.explain]
@@ -41,7 +47,11 @@ def main(arguments: list[str]) -> None:
         ]
         for v in shown:
             print(f"{v.key:<{widths[0]}}  {v.value!r:<{widths[1]}}  {v.source}")
-        print("".join(f"{note}\n" for note in notes), end="")
+        print("".join(f"{note}\n" for note in submission.notes), end="")
+        for choice in submission.choices:
+            if FLAGS.explain in ("", choice.key):
+                print(f"{choice.key}={choice.value}: {choice.reason}")
+        print("".join(f"warning: {warning}\n" for warning in submission.warnings), end="")
     elif not FLAGS.explain:
         raise ConfigError("give --config=FILE, --explain=SETTING, or both")
 
