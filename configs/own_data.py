@@ -12,7 +12,8 @@ follow from a scan of the annotation files when the command is given: `own_data`
 within which they are chosen, the command prints each value with its reason, and
 `--config.section.field=value` sets it otherwise. base and large start from the checkpoint that was
 published for pretraining on Objects365; --config.finetune.start_from=FOLDER names another one, and
-the network and the vocabulary are then that one's.
+the network and the vocabulary are then that one's: with
+gs://pix2seq/obj365_pretrain/resnet_640x640_b256_s400k base is a ResNet-50.
 """
 
 from typing import Any
@@ -112,7 +113,7 @@ _SIZES: dict[str, dict[str, dict[str, Any]]] = {
     "large": {
         "own_data": {
             "machine": "a GPU of 80 GB",
-            "image_sides": (640, 1024),
+            "image_sides": (640,),
             "batch_size": 16,
             "passes": 60,
             "min_steps": 2000,
