@@ -11,7 +11,12 @@ from ml_collections import ConfigDict
 
 from pix2seq_model.data.settings import DataSettings
 from pix2seq_model.evaluation.settings import BlessingSettings, EvaluationSettings
-from pix2seq_model.experiment.settings import CloudSettings, PushSettings, StageSource
+from pix2seq_model.experiment.settings import (
+    CloudSettings,
+    OwnDataSettings,
+    PushSettings,
+    StageSource,
+)
 from pix2seq_model.network.config import ModelConfig
 from pix2seq_model.tokens.vocabulary import Vocabulary
 from pix2seq_model.training.settings import StageSettings
@@ -32,6 +37,8 @@ def get_config() -> ConfigDict:
     config.data = ConfigDict()
     config.data.pretrain = data_source("objects365")
     config.data.finetune = data_source("coco")
+
+    config.own_data = _section(OwnDataSettings())
 
     config.pretrain = stage()
     config.finetune = stage()

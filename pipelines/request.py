@@ -3,15 +3,18 @@
 import dataclasses
 import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ml_collections import ConfigDict
 
 from pipelines.cloud_target import CloudTarget
+from pix2seq_model.atomic_write import write_json
 from pix2seq_model.errors import ConfigError
 from pix2seq_model.experiment.validation import enabled_stages
 
+SCAN_FILE = "scan.json"
 STAGES = ("convert", "pretrain", "finetune", "evaluate", "push")
 _PROJECT_ROOT = Path(__file__).resolve().parents[1]
 
@@ -32,6 +35,8 @@ class Request:
       code_version: counts as the code's version; empty: a digest of the code itself.
       use_cache: take stages from earlier runs.
       cloud: where on Google Cloud; None runs here.
+      scan: what was counted in the data of fine-tuning, what follows from it and why, as plain
+        values; empty if nothing does.
     """
 
     config: ConfigDict
@@ -44,6 +49,7 @@ class Request:
     code_version: str = ""
     use_cache: bool = True
     cloud: CloudTarget | None = None
+    scan: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @functools.cached_property
     def training_stages(self) -> tuple[str, ...]:
@@ -79,6 +85,16 @@ class Request:
     def pipeline_name(self) -> str:
         """The config's name as Vertex AI takes it: lower case letters, digits and dashes."""
         return "pix2seq-" + re.sub(r"[^a-z0-9]+", "-", self.config.name.lower()).strip("-")
+
+    @property
+    def scan_file(self) -> str:
+        """Where `scan` is kept: in the folder of the records of fine-tuning."""
+        return f"{self.pipeline_root}/FinetuneExamples/{SCAN_FILE}"
+
+    def write_scan(self) -> None:
+        """Writes `scan`, if there is any."""
+        if self.scan:
+            write_json(self.scan_file, self.scan, indent=1)
 
     def place(self, address: str) -> str:
         """An address as it is written down: on this machine the absolute path."""

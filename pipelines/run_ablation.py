@@ -34,9 +34,9 @@ flags.DEFINE_string("output", "", "Folder of all results, here; empty: runs/<nam
 
 def main(arguments: list[str]) -> None:
     overrides, beam_arguments = split_overrides(arguments)
-    settled, recognised = settle_data(FLAGS.config, overrides)
-    config, _, notes = load_with_recipes(FLAGS.config, settled)
-    print("".join(f"{note}\n" for note in (*recognised, *notes)), end="")
+    settled = settle_data(FLAGS.config, overrides)
+    config, _, notes = load_with_recipes(FLAGS.config, settled.overrides)
+    print("".join(f"{note}\n" for note in (*settled.notes, *notes)), end="")
     trials = plan_trials(config)
     output = FLAGS.output or f"runs/{config.name}"
     if "://" in output:

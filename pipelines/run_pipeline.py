@@ -24,12 +24,11 @@ from absl import flags
 from pipelines import cache_keys
 from pipelines.cli.command_line import flag_values, local_beam_args, run_command, split_overrides
 from pipelines.cli.no_secrets import refuse_in_config
-from pipelines.cli.own_data import settle_data
+from pipelines.cli.own_data import load_submission
 from pipelines.local.run_log import run_log
 from pipelines.local.stage_errors import StageError
 from pipelines.request import STAGES, Request, parse_stages, portable_config_name
 from pix2seq_model.errors import ConfigError
-from pix2seq_model.experiment.recipes import load_with_recipes
 
 FLAGS = flags.FLAGS
 
@@ -55,20 +54,25 @@ def main(arguments: list[str]) -> int:
     if not FLAGS.config:
         raise ConfigError("--config is missing: name an experiment, such as configs/demo.py.")
     overrides, beam_args = split_overrides(arguments)
-    settled, recognised = settle_data(FLAGS.config, overrides)
-    config, overrides, notes = load_with_recipes(FLAGS.config, settled)
-    print("".join(f"{note}\n" for note in (*recognised, *notes)), end="")
+    from rich.console import Console  # Takes a while to import.
+
+    from pipelines.cli.settled import print_settled
+
+    submission = load_submission(FLAGS.config, overrides)
+    config = submission.config
     refuse_in_config(config.to_dict())
+    print_settled(submission, Console())
     root = FLAGS.pipeline_root or f"runs/{config.name}"
     request = Request(
         config=config,
         config_name=portable_config_name(FLAGS.config),
-        overrides=tuple(overrides),
+        overrides=submission.overrides,
         pipeline_root=root.rstrip("/"),
         stages=parse_stages(FLAGS.stages, config),
         beam_args=tuple(beam_args),
         **flag_values("data_version", "code_version"),
         use_cache=FLAGS.cache,
+        scan=submission.scan_json(),
     )
     return _run_on_vertex(request) if FLAGS.orchestrator == "vertex" else _run_here(request)
 
@@ -100,6 +104,7 @@ def _run_stages(request: Request) -> None:
             cache_keys.model_digest(request.config[stage].start_from, f"{stage}.start_from")
     if "evaluate" in request.needed and (truth := request.config.evaluation.ground_truth):
         cache_keys.file_digest(truth, "evaluation.ground_truth")
+    request.write_scan()
     print("Loading TensorFlow, TFX and Beam ...", flush=True)
 
     from rich.console import Console
@@ -184,6 +189,7 @@ def _submit(request: Request, job_file: Path) -> int:
                 f"nothing was submitted; first fix this (--nopreflight submits without):\n{shown}"
             )
         print(f"Could not be checked:\n{shown}")
+    request.write_scan()
     if FLAGS.schedule:
         plan = vertex_submit.schedule(request, job_file, parameters, cron=FLAGS.schedule)
         print(f"Scheduled: {plan.resource_name}, {FLAGS.schedule}")

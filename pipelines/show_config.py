@@ -9,10 +9,9 @@ With --changed only what differs from configs/base.py is shown.
 from absl import flags
 
 from pipelines.cli.command_line import run_command, split_overrides
-from pipelines.cli.own_data import settle_data
+from pipelines.cli.own_data import load_submission
 from pix2seq_model.errors import ConfigError
 from pix2seq_model.experiment.explanation import BASE, explain, resolved_values
-from pix2seq_model.experiment.recipes import load_with_recipes
 
 FLAGS = flags.FLAGS
 
@@ -31,9 +30,15 @@ def main(arguments: list[str]) -> None:
         if found.default is not None:
             print(f"  default: {found.default!r}")
     if FLAGS.config:
-        settled, recognised = settle_data(FLAGS.config, overrides)
-        config, all_overrides, notes = load_with_recipes(FLAGS.config, settled)
-        values = resolved_values(config, FLAGS.config, given=overrides, all_overrides=all_overrides)
+        submission = load_submission(FLAGS.config, overrides)
+        values = resolved_values(
+            submission.config,
+            FLAGS.config,
+            given=overrides,
+            all_overrides=submission.overrides,
+            scanned=submission.scanned,
+            recognised=submission.recognised,
+        )
         shown = [v for v in values if v.source != BASE or not FLAGS.changed]
         if FLAGS.explain:
             shown = [v for v in shown if v.key == FLAGS.explain]
@@ -43,7 +48,11 @@ def main(arguments: list[str]) -> None:
         ]
         for v in shown:
             print(f"{v.key:<{widths[0]}}  {v.value!r:<{widths[1]}}  {v.source}")
-        print("".join(f"{note}\n" for note in (*recognised, *notes)), end="")
+        print("".join(f"{note}\n" for note in submission.notes), end="")
+        for choice in submission.choices:
+            if FLAGS.explain in ("", choice.key):
+                print(f"{choice.key}={choice.value}: {choice.reason}")
+        print("".join(f"warning: {warning}\n" for warning in submission.warnings), end="")
     elif not FLAGS.explain:
         raise ConfigError("give --config=FILE, --explain=SETTING, or both")
 

@@ -1,29 +1,76 @@
 """Data of a config that is recognised where the command is given, as the recipes are settled."""
 
+import dataclasses
+import tempfile
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from pix2seq_model.data.settings import ALL_SPLITS, AUTO, LABEL_FORMATS
 from pix2seq_model.errors import ConfigError
 from pix2seq_model.experiment.loading import read_config
+from pix2seq_model.experiment.own_data import STAGE as SCANNED_STAGE
+from pix2seq_model.experiment.submission import Submission, load_for_submission
 from pix2seq_model.training.settings import STAGES
 
+if TYPE_CHECKING:
+    from components.labels.layout import Layout
 
-def settle_data(name: str, overrides: Sequence[str]) -> tuple[list[str], list[str]]:
+
+@dataclasses.dataclass(frozen=True)
+class SettledData:
+    """The data of a config, recognised.
+
+    Attributes:
+      overrides: As given, with the place of each split instead of the place of all.
+      keys: Of those that were found.
+      notes: Lines for the user.
+      layouts: What was found, by stage.
+    """
+
+    overrides: list[str]
+    keys: frozenset[str]
+    notes: list[str]
+    layouts: Mapping[str, "Layout"]
+
+
+def load_submission(name: str, overrides: Sequence[str]) -> Submission:
+    """Loads a config with all that is looked up where a command is given: data, scan, recipes.
+
+    Raises:
+      ConfigError, DataError, CheckpointError, ModelError: see `settle_data` and
+        `load_for_submission`.
+    """
+    settled = settle_data(name, overrides)
+    with tempfile.TemporaryDirectory() as scratch:
+        found = settled.layouts.get(SCANNED_STAGE)
+        files: dict[str, str] = {}
+        if found and read_config(name, settled.overrides).own_data.scan:
+            from components.labels.layout import coco_file
+
+            files = {
+                split: coco_file(source, split, output=scratch)
+                for split, source in found.splits.items()
+            }
+        submission = load_for_submission(
+            name, settled.overrides, annotation_files=files, recognised=settled.keys
+        )
+    return dataclasses.replace(submission, notes=(*settled.notes, *submission.notes))
+
+
+def settle_data(name: str, overrides: Sequence[str]) -> SettledData:
     """Recognises the data of the stages whose format is "auto" or a labelling tool's.
 
     Args:
       name: Of the config.
       overrides: As given.
 
-    Returns:
-      The overrides with the place of each split in place of what was given; lines for the user.
-
     Raises:
       ConfigError: no place is given.
       DataError: a place is not there, or nobody can tell what is in it.
     """
     config = read_config(name, overrides)
-    settled, notes = list(overrides), []
+    settled, notes, layouts = list(overrides), [], {}
+    keys: set[str] = set()
     for stage in STAGES:
         source = config.data[stage]
         if not config[stage].enabled or source.format not in (AUTO, *LABEL_FORMATS):
@@ -41,6 +88,7 @@ def settle_data(name: str, overrides: Sequence[str]) -> tuple[list[str], list[st
         wanted = source.format if source.format != AUTO else ""
         layout = recognise_splits(images, annotations, wanted=wanted)
         notes += [f"data.{stage}: {line}" for line in layout.lines]
+        layouts[stage] = layout
         found = {f"data.{stage}.format": layout.format}
         for kind in ("images", "annotations"):
             places = {split: "" for split, place in source[kind].items() if place}
@@ -48,7 +96,8 @@ def settle_data(name: str, overrides: Sequence[str]) -> tuple[list[str], list[st
             found |= {f"data.{stage}.{kind}.{split}": place for split, place in places.items()}
         settled = [text for text in settled if text.partition("=")[0] not in found]
         settled += [f"{key}={value}" for key, value in found.items()]
-    return settled, notes
+        keys |= found.keys()
+    return SettledData(settled, frozenset(keys), notes, layouts)
 
 
 def _places(given: Mapping[str, str]) -> dict[str, str]:

@@ -39,7 +39,8 @@ def summarize(request: Request, runs: Sequence[NodeRun], *, seconds: float) -> d
 
     Returns:
       Plain JSON values: `stages`, `data`, and as far as these stages ran `evaluation`, `blessing`,
-      `push`, `model`, `report`, `tensorboard`; an entry of `data` has a `report` or None.
+      `push`, `model`, `report`, `tensorboard`; an entry of `data` has a `report` or None; `scan`
+      and `settled`, a list of settings with reasons, where settings follow from the data.
     """
     outputs = {run.node_id: {key: a.uri for key, a in run.outputs.items()} for run in runs}
     summary: dict[str, Any] = {
@@ -64,6 +65,8 @@ def summarize(request: Request, runs: Sequence[NodeRun], *, seconds: float) -> d
             if f"{stage.capitalize()}Examples" in outputs
         },
     }
+    if request.scan:
+        summary |= {"scan": request.scan_file, "settled": request.scan["settings"]}
     names = [stage.capitalize() for stage in request.training_stages]
     trained = [outputs[name] for name in names if name in outputs]
     if trained:
@@ -201,7 +204,8 @@ def _places(summary: dict[str, Any]) -> list[tuple[str, str]]:
         already = " (the same model was there already)" if push.get("already_there") else ""
         pushed = f"{push['path']}{already}" if push["pushed"] else "no, since it is not blessed"
         places.append(("Pushed", pushed))
-    places += [(key.capitalize(), summary[key]) for key in ("model", "report") if key in summary]
+    shown = ("model", "report", "scan")
+    places += [(key.capitalize(), summary[key]) for key in shown if key in summary]
     reports = [data["report"] for data in summary["data"].values() if data["report"]]
     places += zip(("Data report", ""), reports)
     if "tensorboard" in summary:

@@ -113,8 +113,7 @@ def read_annotation_file(path: epath.PathLike, *, limits: DefectLimits = _LIMITS
         allow.
     """
     path = str(path)
-    with _damage_named(path), _opened(path) as file:
-        check_start(file.read(_START_BYTES), path=path)
+    check_file(path)
     counts = {kind: RowCounts() for kind in ("images", "annotations")}
     examples: list[str] = []
 
@@ -127,7 +126,7 @@ def read_annotation_file(path: epath.PathLike, *, limits: DefectLimits = _LIMITS
     # A class may have its number for a name: COCO's numbers need none.
     rows = [
         {"name": id_text(row.get("id")), **row} if isinstance(row, dict) else row
-        for row in _rows(path, "categories")
+        for row in read_rows(path, "categories")
     ]
     table = merge_categories({"": (path, rows)})
     numbers = category_numbers(table.categories)
@@ -139,7 +138,7 @@ def read_annotation_file(path: epath.PathLike, *, limits: DefectLimits = _LIMITS
     plain = all(map(is_plain_number, images))
     image_numbers = {text: int(text) if plain else n for n, text in enumerate(images, start=1)}
     annotations: list[dict[str, Any]] = []
-    for ordinal, raw in enumerate(_rows(path, "annotations")):
+    for ordinal, raw in enumerate(read_rows(path, "annotations")):
         counts["annotations"].rows_in += 1
         row = parse_annotation_row(raw, ordinal)
         if problem := _problem(row, image_numbers, categories, lost):
@@ -189,7 +188,7 @@ def _read_images(
     """
     images: dict[str, dict[str, Any]] = {}
     lost: set[str] = set()
-    for ordinal, raw in enumerate(_rows(path, "images")):
+    for ordinal, raw in enumerate(read_rows(path, "images")):
         row = parse_image_row(raw, ordinal)
         if not row.image_id or LABEL_PROBLEM in raw:
             note("images", "image_row_invalid", f"images[{ordinal}]: {row.problem}")
@@ -229,8 +228,22 @@ def _problem(
     return None
 
 
-def _rows(path: str, array: str) -> Iterator[Any]:
-    """The rows of an array; none only of `annotations`, if the file has that list."""
+def check_file(path: str) -> None:
+    """Raises DataError unless there is a file that may be an annotation file by its beginning."""
+    with _damage_named(path), _opened(path) as file:
+        check_start(file.read(_START_BYTES), path=path)
+
+
+def read_rows(path: str, array: str) -> Iterator[Any]:
+    """The rows of a file's array, as a stream; none only of `annotations`, if it has that list.
+
+    Args:
+      path: of the file, plain or packed by gzip or bzip2.
+      array: `images`, `annotations` or `categories`.
+
+    Raises:
+      DataError: the file cannot be read, or has no such rows.
+    """
     count = 0
     with _damage_named(path), _opened(path) as file:
         for row in read_array(file, array, path=path):

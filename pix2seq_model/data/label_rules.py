@@ -26,7 +26,7 @@ def _annotation_number(annotation_id: str) -> int:
     return int.from_bytes(digest) >> 1
 
 
-def _drop_rule(
+def drop_rule(
     row: AnnotationRow,
     categories: Mapping[str, tuple[int, str]],
     *,
@@ -36,7 +36,11 @@ def _drop_rule(
 ) -> tuple[str, str] | None:
     """The rule by which a single row is dropped, with the detail; None if it is kept.
 
-    Rows that have a flag of `unwanted` are.
+    Args:
+      row: of an image's annotations.
+      categories: category key to (stored id, name).
+      height, width: of the image, pixels.
+      unwanted: rows that have one of these flags are dropped.
     """
     if row.problem:
         return "annotation_row_invalid", row.problem
@@ -116,7 +120,7 @@ def apply_label_rules(
         defects.append(Defect(rule, image_id, row.annotation_id, detail, row.bbox))
 
     for row in sorted(rows):
-        dropped = _drop_rule(row, categories, height=height, width=width, unwanted=unwanted)
+        dropped = drop_rule(row, categories, height=height, width=width, unwanted=unwanted)
         identity = (row.category, *row.bbox, row.is_crowd)
         if dropped is None and identity in seen:
             dropped = "annotation_duplicate", f"the same as annotation {seen[identity]}"

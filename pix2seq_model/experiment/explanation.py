@@ -8,7 +8,7 @@ import difflib
 import inspect
 import re
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -17,7 +17,12 @@ from pix2seq_model.data.settings import DataSettings
 from pix2seq_model.errors import ConfigError
 from pix2seq_model.evaluation.settings import BlessingSettings, EvaluationSettings
 from pix2seq_model.experiment.loading import read_config
-from pix2seq_model.experiment.settings import CloudSettings, PushSettings, StageSource
+from pix2seq_model.experiment.settings import (
+    CloudSettings,
+    OwnDataSettings,
+    PushSettings,
+    StageSource,
+)
 from pix2seq_model.network.config import ModelConfig
 from pix2seq_model.setting_checks import MAX_SEED
 from pix2seq_model.tokens.vocabulary import Vocabulary
@@ -28,6 +33,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "vocabulary": (Vocabulary,),
     "model": (ModelConfig,),
     **{f"data.{stage}": (DataSettings,) for stage in STAGES},
+    "own_data": (OwnDataSettings,),
     **dict.fromkeys(STAGES, (StageSource, StageSettings)),
     "evaluation": (EvaluationSettings, BlessingSettings),
     "push": (PushSettings,),
@@ -69,7 +75,8 @@ class Value:
     Attributes:
       key: as "finetune.sequence.order".
       value: that a run would use.
-      source: configs/base.py, the config, "command line", or "recipe".
+      source: configs/base.py, the config, "command line", "found in the folder", "scan of the
+        data", or "recipe".
     """
 
     key: str
@@ -78,15 +85,23 @@ class Value:
 
 
 def resolved_values(
-    config: ConfigDict, name: str, *, given: Sequence[str], all_overrides: Sequence[str]
+    config: ConfigDict,
+    name: str,
+    *,
+    given: Sequence[str],
+    all_overrides: Sequence[str],
+    scanned: Container[str] = (),
+    recognised: Container[str] = (),
 ) -> list[Value]:
     """Every setting of a config with where its value comes from.
 
     Args:
-      config: as loaded with its recipes.
+      config: as loaded for a command.
       name: of the config.
       given: overrides of the user.
-      all_overrides: these, and what recipes set.
+      all_overrides: these, and what recipes and the scan of the data set.
+      scanned: the settings that the scan set.
+      recognised: the settings that were found by looking into a folder.
     """
     base = dict(_flat(read_config(BASE)))
     own = dict(_flat(read_config(name)))
@@ -97,10 +112,12 @@ def resolved_values(
     values = []
     for key, value in _flat(config):
         source = BASE if key in base and base[key] == own.get(key) else name
-        if key in command_line:
+        if key in recognised:
+            source = "found in the folder"
+        elif key in command_line:
             source = "command line"
         elif key in all_keys:
-            source = "recipe"
+            source = "scan of the data" if key in scanned else "recipe"
         values.append(Value(key, value, source))
     return values
 

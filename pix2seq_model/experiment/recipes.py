@@ -21,11 +21,16 @@ _DATA = {"pretrain": "objects365", "finetune": "coco"}
 
 
 def load_with_recipes(
-    name: str, overrides: Sequence[str]
+    name: str, overrides: Sequence[str], *, below: Sequence[str] = ()
 ) -> tuple[ConfigDict, list[str], list[str]]:
     """Loads a config as `load_config` does, with the recipes that its stages name.
 
     What an override sets stays; all else that a recipe says replaces what the config says.
+
+    Args:
+      name: of the config.
+      overrides: of the user.
+      below: overrides that a recipe replaces.
 
     Returns:
       The config; overrides with which `load_config` gives it again; and lines for the user: what
@@ -35,7 +40,8 @@ def load_with_recipes(
       ConfigError: as `load_config`; or no published checkpoint is of a stage's architecture.
       CheckpointError: a recipe cannot be read, or has what this project has not.
     """
-    config, given = read_config(name, overrides), {o.partition("=")[0] for o in overrides}
+    config = read_config(name, [*below, *overrides])
+    given = {override.partition("=")[0] for override in overrides}
     recipes: dict[str, object] = {}
     notes = []
     for stage in STAGES:
@@ -45,11 +51,12 @@ def load_with_recipes(
             recipes |= {f"{stage}.{field}": value for field, value in settings.items()}
             notes += [f"{stage}: the recipe of {place}", *(f"  {line}" for line in others)]
     taken = [f"{key}={value}" for key, value in recipes.items() if key not in given]
-    loaded = load_config(name, [*taken, *overrides])
+    resolved = [*below, *taken, *overrides]
+    loaded = load_config(name, resolved)
     for key, value in recipes.items():
         ours = functools.reduce(operator.getitem, key.split("."), loaded)
         notes.append(f"  {key}={ours}" + (f", not {value}: given by you" if key in given else ""))
-    return loaded, [*taken, *overrides], notes
+    return loaded, resolved, notes
 
 
 def _place(config: ConfigDict, stage: str) -> str:

@@ -33,6 +33,50 @@ class StageSource:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class OwnDataSettings:
+    """Within which limits a scan of the annotation files settles what follows from the data.
+
+    Attributes:
+      scan: settle it, where a command is given, see `own_data`; false: the config's own values.
+      machine: what the size is made for, in words.
+      image_sides: of the network's square image to choose from, pixels, ascending.
+      box_pixels: side of the median box in the network's image: the least of image_sides at which
+        it is as large is taken.
+      max_objects: of a sequence, at most.
+      batch_size: of a step, at most.
+      passes: over the training images, from which the number of steps follows ...
+      min_steps, max_steps: ... between these.
+      learning_rate, start_learning_rate: from random weights, and from trained ones.
+
+    Raises:
+      ConfigError: a value that cannot work.
+    """
+
+    scan: bool = False
+    machine: str = ""
+    image_sides: tuple[int, ...] = setting((640,), at_least=16)
+    box_pixels: int = setting(32, at_least=1)
+    max_objects: int = setting(100, at_least=1)
+    batch_size: int = setting(32, at_least=1)
+    passes: int = setting(100, at_least=1)
+    min_steps: int = setting(1000, at_least=1)
+    max_steps: int = setting(100_000, at_least=1)
+    learning_rate: float = setting(1e-4, above=0)
+    start_learning_rate: float = setting(3e-5, above=0)
+
+    def __post_init__(self) -> None:
+        check_settings(self, "own_data")
+        if not self.image_sides or list(self.image_sides) != sorted(self.image_sides):
+            raise ConfigError(
+                f"own_data.image_sides={self.image_sides} must be one side or several, ascending."
+            )
+        if self.min_steps > self.max_steps:
+            raise ConfigError(
+                f"own_data.min_steps={self.min_steps} exceeds own_data.max_steps={self.max_steps}."
+            )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class EndpointSettings:
     """A Vertex AI endpoint that serves the pushed model too.
 

@@ -13,13 +13,21 @@ from ml_collections import ConfigDict
 from pix2seq_model.data.settings import DataSettings
 from pix2seq_model.errors import ConfigError
 from pix2seq_model.evaluation.settings import BlessingSettings, EvaluationSettings
-from pix2seq_model.experiment.settings import CloudSettings, PushSettings, StageSource
+from pix2seq_model.experiment.settings import (
+    CloudSettings,
+    OwnDataSettings,
+    PushSettings,
+    StageSource,
+)
 from pix2seq_model.network.config import ModelConfig
 from pix2seq_model.setting_checks import build_settings
 from pix2seq_model.tokens.vocabulary import Vocabulary
 from pix2seq_model.training.settings import STAGES, StageSettings, TrainingRun
 
-_SECTIONS = ("name", "seed", "vocabulary", "model", "data", *STAGES, "evaluation", "push", "cloud")
+_SECTIONS = (
+    *("name", "seed", "vocabulary", "model", "data", "own_data"),
+    *(*STAGES, "evaluation", "push", "cloud"),
+)
 
 
 def validate(config: ConfigDict) -> None:
@@ -27,6 +35,7 @@ def validate(config: ConfigDict) -> None:
     _check_sections(config)
     for stage in STAGES:
         build_settings(StageSource, _taken(StageSource, config[stage].to_dict()), stage)
+    own_data_settings(config)
     stages = enabled_stages(config)
     if not stages:
         raise ConfigError("pretrain.enabled and finetune.enabled are both false: enable one.")
@@ -54,6 +63,11 @@ def validate_stage(config: ConfigDict, stage: str) -> None:
 def enabled_stages(config: ConfigDict) -> tuple[str, ...]:
     """The stages that are part of an experiment, in their order."""
     return tuple(stage for stage in STAGES if config[stage].enabled)
+
+
+def own_data_settings(config: ConfigDict) -> OwnDataSettings:
+    """How a scan of the data settles values of the config."""
+    return build_settings(OwnDataSettings, config.own_data.to_dict(), "own_data")
 
 
 def vocabulary(config: ConfigDict) -> Vocabulary:

@@ -6,6 +6,7 @@ from components.conversion.options import conversion_options
 from configs import demo
 from pix2seq_model.ablation.trials import plan_trials
 from pix2seq_model.data.defects import DefectLimits
+from pix2seq_model.errors import ConfigError
 from pix2seq_model.experiment import load_config
 from pix2seq_model.experiment.validation import enabled_stages, model_config
 from pix2seq_model.network.config import PUBLISHED_NAMES, ModelConfig
@@ -101,6 +102,33 @@ def test_the_papers_ablations_at_the_papers_size():
     # Bins and orders, of which one is the usual trial; two pretrained models; three more starts.
     assert len(trials) == 4 + 6 - 1 + 2 + 3
     assert {trial.pretrained for trial in trials} == {None, True, False}
+
+
+@pytest.mark.parametrize(
+    ("size", "architecture", "start"),
+    [
+        ("tiny", None, ""),
+        ("small", None, ""),
+        ("base", "vit_b", "gs://pix2seq/obj365_pretrain/vit_b_640x640_b256_s400k"),
+        ("large", "vit_l", "gs://pix2seq/obj365_pretrain/vit_l_640x640_b256_s400k"),
+    ],
+)
+def test_own_data_loads_without_a_scan(size, architecture, start):
+    places = [
+        f"data.finetune.{kind}.{split}=x"
+        for kind in ("images", "annotations")
+        for split in ("train", "val")
+    ]
+    config = load_config(f"configs/own_data.py:{size}", places)
+    assert enabled_stages(config) == ("finetune",)
+    assert config.own_data.scan
+    assert model_config(config, "finetune").published_name() == architecture
+    assert config.finetune.start_from == start
+    # The places, and nothing else.
+    with pytest.raises(ConfigError, match=r"annotations\.train is empty"):
+        load_config(f"configs/own_data.py:{size}")
+    with pytest.raises(ConfigError, match="give one of tiny, small, base, large"):
+        load_config("configs/own_data.py:huge", places)
 
 
 def test_configs_and_conversion_commands_have_one_limit_of_defects():

@@ -1,5 +1,7 @@
 """Which stages a request has."""
 
+import dataclasses
+import json
 from pathlib import Path
 
 import pytest
@@ -92,6 +94,15 @@ def test_config_names(tmp_path, monkeypatch):
 
 def test_pipeline_name_is_one_for_vertex():
     assert request("name=My demo_2").pipeline_name == "pix2seq-my-demo-2"
+
+
+def test_what_was_counted_is_kept_beside_the_records(tmp_path):
+    without = dataclasses.replace(request(), pipeline_root=str(tmp_path))
+    without.write_scan()
+    assert not any(tmp_path.iterdir())
+    dataclasses.replace(without, scan={"settings": [1]}).write_scan()
+    kept = (tmp_path / "FinetuneExamples/scan.json").read_text()
+    assert json.loads(kept) == {"settings": [1]}
 
 
 def test_places_are_written_down_absolute(monkeypatch, tmp_path):

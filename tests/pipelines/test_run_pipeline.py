@@ -13,6 +13,7 @@ import pytest
 
 from pipelines import cache_keys
 from pipelines.run_pipeline import split_overrides
+from pix2seq_model.data.manifest import STATISTICS_FILE
 from pix2seq_model.errors import ConfigError
 from pix2seq_model.experiment import load_config
 from pix2seq_model.experiment.validation import model_config, vocabulary
@@ -225,6 +226,32 @@ def test_a_published_checkpoint_goes_all_the_way(config, tmp_path):
     ended = run(*arguments)
     assert ended.status == 2
     assert f"{checkpoint}/ckpt-7" in ended.err
+
+
+def test_own_data_needs_two_places_and_keeps_what_was_counted(data, tmp_path):
+    places = [
+        f"--config.data.finetune.{kind}.{split}={data}/coco/{place}"
+        for split in ("train", "val")
+        for kind, place in (
+            ("images", f"{split}2017"),
+            ("annotations", f"annotations/instances_{split}2017.json"),
+        )
+    ]
+    arguments = ("--config=configs/own_data.py:tiny", *places, f"--pipeline_root={tmp_path}")
+    ended = run(*arguments, "--stages=convert", "--config.finetune.steps=20")
+    assert ended.status == 0, ended.err
+    assert "Settings that follow from the data" in ended.out
+    summary = read_summary(tmp_path)
+    scan = json.loads((tmp_path / "FinetuneExamples/scan.json").read_text())
+    assert summary["scan"] == str(tmp_path / "FinetuneExamples/scan.json")
+    assert summary["settled"] == scan["settings"]
+    # As the conversion counts.
+    folder = Path(summary["data"]["finetune"]["folder"])
+    statistics = json.loads((folder / STATISTICS_FILE).read_text())
+    for split, counts in statistics.items():
+        for kind in ("objects_per_image", "classes"):
+            assert scan["splits"][split][kind] == counts[kind]
+        assert scan["splits"][split]["crowds"] == counts["crowd"]
 
 
 def copy_with(data: Path, folder: Path, file: str, content: str) -> Path:

@@ -13,26 +13,27 @@ AUTO = "data.finetune.format=auto"
 
 def test_places_of_the_config_give_way_to_one_for_all_splits(tmp_path):
     root = write_roboflow_coco(tmp_path)
-    settled, notes = settle_data(CONFIG, [AUTO, f"data.finetune.images.all={root}", "seed=3"])
-    data = load_config(CONFIG, settled).data.finetune
+    found = settle_data(CONFIG, [AUTO, f"data.finetune.images.all={root}", "seed=3"])
+    data = load_config(CONFIG, found.overrides).data.finetune
     assert data.format == "coco_format"
     assert data.images.to_dict() == {"train": f"{root}/train", "val": f"{root}/valid", "all": ""}
     assert data.annotations.val == f"{root}/valid/_annotations.coco.json"
-    assert load_config(CONFIG, settled).seed == 3
-    assert notes == [f"data.finetune: {root}: COCO JSON, train, val"]
+    assert load_config(CONFIG, found.overrides).seed == 3
+    assert found.notes == [f"data.finetune: {root}: COCO JSON, train, val"]
 
 
 def test_a_format_of_a_labelling_tool(tmp_path):
     root = write_voc(tmp_path)
     given = ["data.finetune.format=voc", f"data.finetune.images.all={root}"]
-    settled, _ = settle_data(CONFIG, given)
-    data = load_config(CONFIG, settled).data.finetune
+    found = settle_data(CONFIG, given)
+    data = load_config(CONFIG, found.overrides).data.finetune
     assert data.format == "voc"
     assert data.annotations.train == data.images.train == str(root)
 
 
 def test_other_configs_stay_as_they_are():
-    assert settle_data(CONFIG, ["seed=3"]) == (["seed=3"], [])
+    found = settle_data(CONFIG, ["seed=3"])
+    assert (found.overrides, found.notes, found.layouts) == (["seed=3"], [], {})
 
 
 def test_no_place():

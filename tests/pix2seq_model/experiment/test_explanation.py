@@ -51,15 +51,22 @@ def test_an_unknown_setting(key, hint):
 
 def test_where_values_come_from():
     name, given = "configs/demo.py", ["finetune.steps=300"]
-    overrides = ["finetune.batch_size=16", *given]
-    config = load_config(name, overrides)
-    values = {v.key: v for v in resolved_values(config, name, given=given, all_overrides=overrides)}
+    overrides = ["finetune.image_size=96", "finetune.batch_size=16", *given]
+    shown = resolved_values(
+        load_config(name, overrides),
+        name,
+        given=given,
+        all_overrides=overrides,
+        scanned={"finetune.image_size", "finetune.steps"},
+    )
+    values = {v.key: v for v in shown}
     sources = {
         "finetune.steps": (300, "command line"),
         "finetune.batch_size": (16, "recipe"),
+        "finetune.image_size": ((96, 96), "scan of the data"),
         "vocabulary.num_bins": (64, name),
         "finetune.beta_2": (0.95, BASE),
         "evaluation.min_metrics.AP": (0.4, name),
     }
     assert {key: (values[key].value, values[key].source) for key in sources} == sources
-    assert set(values) == {key for key, _ in _flat(config)}
+    assert set(values) == {key for key, _ in _flat(load_config(name))}
