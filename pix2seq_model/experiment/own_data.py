@@ -28,7 +28,7 @@ _SHARE_OF_IMAGES = 0.99
 _OBJECTS_ROUNDED_TO = 5
 # Room for classes that a later version of the data adds.
 _CLASSES_ROUNDED_TO = 100
-_WARMUP_SHARE, _MOST_WARMUP_STEPS = 20, 1000
+_WARMUP_SHARE = 10
 _LOGS, _CHECKPOINTS, _EVALUATIONS = 40, 10, 5
 _MOST_STEPS_PER_LOG, _MOST_STEPS_PER_CHECKPOINT = 100, 1000
 _MOST_IMAGES_OF_AN_EVALUATION = 64
@@ -98,10 +98,12 @@ def choose_settings(
     choices = _Choices(config, given)
     train, val = scan.splits[config[STAGE].split], scan.splits[config.evaluation.split]
     _choose_network(choices, start)
-    side = max(_choose_image_size(choices, train, start))
-    _choose_vocabulary(choices, scan, start, side=side)
+    image_size = _choose_image_size(choices, train, start)
+    _choose_vocabulary(choices, scan, start, side=max(image_size))
     _choose_objects(choices, [train, val], start)
-    _choose_schedule(choices, train, val, starts=start is not None)
+    steps = _choose_steps(choices, train, math.prod(image_size))
+    _choose_rate(choices, steps, trained=start is not None)
+    _choose_intervals(choices, steps, val)
     return choices.made
 
 
@@ -230,7 +232,7 @@ def _choose_objects(
     choices.choose("model.max_seq_len", positions, reason)
 
 
-def _choose_schedule(choices: _Choices, train: SplitScan, val: SplitScan, *, starts: bool) -> None:
+def _choose_steps(choices: _Choices, train: SplitScan, pixels: int) -> int:
     settings = own_data_settings(choices.config)
     parts = choices.config[STAGE].accumulation_steps
     batch = choices.choose(
@@ -243,13 +245,27 @@ def _choose_schedule(choices: _Choices, train: SplitScan, val: SplitScan, *, sta
     reason = f"{settings.passes} passes over {train.images:,} images, {batch} a step"
     if steps != passes:
         reason += f", within {settings.min_steps:,} to {settings.max_steps:,}"
-    steps = choices.choose(f"{STAGE}.steps", steps, reason)
-    warmup = min(steps // _WARMUP_SHARE, _MOST_WARMUP_STEPS)
-    reason = f"a {_WARMUP_SHARE}th of the steps, at most {_MOST_WARMUP_STEPS:,}"
+    seconds = batch * pixels / 1e6 / settings.megapixels_per_second
+    if settings.minutes and steps * seconds > 60 * settings.minutes:
+        steps = _two_digits(60 * settings.minutes / seconds)
+        reason = f"about {settings.minutes:g} minutes on {settings.machine}, {seconds:.2f} s a step"
+    return choices.choose(f"{STAGE}.steps", steps, reason)
+
+
+def _choose_rate(choices: _Choices, steps: int, *, trained: bool) -> None:
+    settings = own_data_settings(choices.config)
+    warmup = min(steps // _WARMUP_SHARE, settings.warmup_steps)
+    reason = f"a {_WARMUP_SHARE}th of the steps, at most {settings.warmup_steps:,}"
     choices.choose(f"{STAGE}.warmup_steps", warmup, reason)
-    rate = settings.start_learning_rate if starts else settings.learning_rate
-    start = "trained" if starts else "random"
+    rate = settings.start_learning_rate if trained else settings.learning_rate
+    start = "trained" if trained else "random"
     choices.choose(f"{STAGE}.learning_rate", rate, f"this size of network, {start} weights")
+    precision = choices.config[STAGE].precision
+    on = {"float32": "exact on any processor", "mixed_bfloat16": "fast on a GPU, not on a CPU"}
+    choices.keep(f"{STAGE}.precision", precision, f"{on[precision]}; for {settings.machine}")
+
+
+def _choose_intervals(choices: _Choices, steps: int, val: SplitScan) -> None:
     per_log = choices.choose(
         f"{STAGE}.steps_per_log",
         _round_number(steps // _LOGS, at_most=_MOST_STEPS_PER_LOG),
@@ -270,9 +286,6 @@ def _choose_schedule(choices: _Choices, train: SplitScan, val: SplitScan, *, sta
         min(val.images, _MOST_IMAGES_OF_AN_EVALUATION),
         f"of {val.images:,} in {choices.config.evaluation.split}",
     )
-    precision = choices.config[STAGE].precision
-    on = {"float32": "exact on any processor", "mixed_bfloat16": "fast on a GPU, not on a CPU"}
-    choices.keep(f"{STAGE}.precision", precision, f"{on[precision]}; for {settings.machine}")
 
 
 def _without_empty(objects_per_image: Mapping[int, int]) -> Counter[int]:

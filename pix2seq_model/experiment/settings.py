@@ -46,6 +46,10 @@ class OwnDataSettings:
       batch_size: of a step, at most.
       passes: over the training images, from which the number of steps follows ...
       min_steps, max_steps: ... between these.
+      minutes: that training may take at megapixels_per_second, even if min_steps takes longer;
+        0 is off.
+      megapixels_per_second: that the machine trains on, counted in the network's image.
+      warmup_steps: at most; fewer where these are more than a tenth of the steps.
       learning_rate, start_learning_rate: from random weights, and from trained ones.
 
     Raises:
@@ -61,6 +65,9 @@ class OwnDataSettings:
     passes: int = setting(100, at_least=1)
     min_steps: int = setting(1000, at_least=1)
     max_steps: int = setting(100_000, at_least=1)
+    minutes: float = setting(0.0, at_least=0)
+    megapixels_per_second: float = setting(1.0, above=0)
+    warmup_steps: int = setting(1000, at_least=0)
     learning_rate: float = setting(1e-4, above=0)
     start_learning_rate: float = setting(3e-5, above=0)
 

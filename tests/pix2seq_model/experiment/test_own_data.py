@@ -108,13 +108,16 @@ def test_classes_have_room(highest, shift):
     ("images", "expected"),
     # Batch, steps, warm-up, and steps between logs, checkpoints and evaluations.
     [
-        (10, (10, 1000, 50, 20, 100, 200)),
-        (160, (32, 1500, 75, 20, 100, 300)),
-        (10**6, (32, 3000, 150, 50, 200, 600)),
+        (10, (10, 1000, 100, 20, 100, 200)),
+        (30, (20, 800, 80, 20, 50, 160)),
+        (10**6, (20, 3000, 200, 50, 200, 600)),
     ],
 )
 def test_the_schedule(images, expected):
-    choices = choose("own_data.passes=300", "own_data.max_steps=3000", train=split_scan(images))
+    limits = {"batch_size": 20, "passes": 500, "min_steps": 800, "max_steps": 3000}
+    limits |= {"warmup_steps": 200, "minutes": 0.0} | ({"min_steps": 1000} if images == 10 else {})
+    given = [f"own_data.{name}={value}" for name, value in limits.items()]
+    choices = choose(*given, train=split_scan(images))
     names = ("batch_size", "steps", "warmup_steps", "steps_per_log", "checkpoint_every_steps")
     keys = [f"finetune.{name}" for name in (*names, "evaluate_every_steps")]
     assert values(choices, *keys) == expected
@@ -126,6 +129,17 @@ def test_a_batch_is_a_multiple_of_its_parts():
     assert choices["finetune.batch_size"].value == 8
 
 
+def test_the_time_that_a_training_may_take():
+    given = ("own_data.minutes=2.0", "own_data.megapixels_per_second=0.5")
+    choices = choose(*given, "finetune.image_size=128", "finetune.batch_size=16")
+    # 16 images of 16,384 pixels are 0.262 megapixels.
+    assert choices["finetune.steps"].value == 230
+    assert (
+        "about 2 minutes on two processor cores, 0.52 s a step" in choices["finetune.steps"].reason
+    )
+    settled(choose(*given))
+
+
 @pytest.mark.parametrize("steps", [1, 7, 20, 333, 123_456])
 def test_of_any_number_of_steps_a_config_can_be_made(steps):
     choices = choose(f"finetune.steps={steps}")
@@ -134,7 +148,7 @@ def test_of_any_number_of_steps_a_config_can_be_made(steps):
     assert "given by you; the scan says " in held.reason
     scanned = [f"{c.key}={c.value}" for c in choices.values() if c.source == SCAN]
     config = load_config(NAME, [*scanned, *PLACES, f"finetune.steps={steps}"])
-    assert config.finetune.warmup_steps == min(steps // 20, 1000)
+    assert config.finetune.warmup_steps == min(steps // 10, 100)
 
 
 def test_what_is_given_stays_and_the_rest_follows_it():

@@ -46,7 +46,7 @@ def test_what_follows_from_the_data_becomes_overrides(data):
     submission = load_for_submission(CONFIG, given)
     config = submission.config
     assert (config.finetune.batch_size, config.finetune.image_size) == (6, (96, 96))
-    assert (config.finetune.steps, config.finetune.warmup_steps) == (20, 1)
+    assert (config.finetune.steps, config.finetune.warmup_steps) == (20, 2)
     # What a remote step is handed.
     assert load_config(CONFIG, submission.overrides).to_dict() == config.to_dict()
     assert "finetune.batch_size" in submission.scanned
