@@ -67,7 +67,8 @@ def test_the_rest_is_done_when_some_images_cannot_be_read(model_dir, photos, tmp
     done = predict(model_dir, find_images([photos]), output_dir=output, stream=stream, **SAMPLING)
     assert done.num_images == 2
     empty, truncated = sorted(reason for _, reason in done.unreadable)
-    assert empty.startswith("not an image (JPEG, PNG,") and empty.endswith("the file is empty")
+    assert empty.startswith("not an image (JPEG, PNG,")
+    assert empty.endswith("the file is empty")
     assert truncated == "not an image that can be read: OSError('Truncated File Read')"
     listed = json.loads((output / "unreadable.json").read_text())
     assert {row["file"] for row in listed} == {
