@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from xdist.scheduler import LoadFileScheduling
+
 # Before anything imports TensorFlow or JAX, here or in a child. A test runs the code that it
 # compiles a few dozen times: optimizing it takes longer than it saves. The processes of a machine
 # share its cores, and what JAX compiled in one of them serves the others.
@@ -19,29 +21,45 @@ _ENVIRONMENT = {
 for _name, _value in _ENVIRONMENT.items():
     os.environ.setdefault(_name, _value)
 
+# Files that train by the same settings: one worker takes them all, and traces each step once.
+_TRAININGS = (
+    "pix2seq_model/training/test_train.py",
+    "pix2seq_model/training/test_training_survival.py",
+    "pix2seq_model/training/test_compiled_steps.py",
+    "pix2seq_model/ablation/test_runner.py",
+)
 # The files that take longest, first: a worker that meets one last leaves the other one idle.
 # (`make test` hands out whole files, in this order.)
 _LONGEST_FIRST = (
-    "pix2seq_model/ablation/test_trials.py",
-    "pix2seq_model/training/test_training_survival.py",
-    "pix2seq_model/training/test_train.py",
+    *_TRAININGS,
     "pipelines/test_run_pipeline.py",
-    "pix2seq_model/test_reference_check.py",
+    "pix2seq_model/training/test_loop.py",
     "pix2seq_model/training/test_published_training.py",
+    "pix2seq_model/test_reference_check.py",
+    "pix2seq_model/decoding/test_generate.py",
+    "pix2seq_model/evaluation/test_evaluate.py",
+    "components/conversion/test_planted_defects.py",
     "pipelines/test_dataset_commands.py",
+    "pix2seq_model/network/test_pix2seq.py",
     "pipelines/vertex/test_job.py",
     "pipelines/vertex/test_job_settings.py",
     "components/conversion/test_conversion.py",
-    "pix2seq_model/training/test_loop.py",
-    "pix2seq_model/network/test_pix2seq.py",
-    "pix2seq_model/decoding/test_generate.py",
 )
+
+
+def _file(nodeid: str) -> str:
+    return nodeid.partition("::")[0].removeprefix("tests/")
+
+
+class _Scheduling(LoadFileScheduling):
+    def _split_scope(self, nodeid):
+        return "trainings" if _file(nodeid) in _TRAININGS else super()._split_scope(nodeid)
+
+
+def pytest_xdist_make_scheduler(config, log):
+    return _Scheduling(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 def pytest_collection_modifyitems(items):
     place = {name: index for index, name in enumerate(_LONGEST_FIRST)}
-
-    def key(item):
-        return place.get(item.nodeid.partition("::")[0].removeprefix("tests/"), len(place))
-
-    items.sort(key=key)
+    items.sort(key=lambda item: place.get(_file(item.nodeid), len(place)))

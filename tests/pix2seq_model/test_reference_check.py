@@ -56,18 +56,15 @@ def test_the_vit_reference_passes(capsys):
     assert "all ok" in printed
 
 
-def test_the_vit_reference_passes_on_jax():
-    done = run(reference.model_folder("vit"), "jax")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "on jax" in done.stdout
-    assert "all ok" in done.stdout
-
-
 @pytest.mark.large
-@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
-def test_the_resnet_reference_passes(backend):
-    done = run(reference.model_folder("resnet"), backend)
+@pytest.mark.parametrize(
+    ("name", "backend"), [("vit", "jax"), ("resnet", "tensorflow"), ("resnet", "jax")]
+)
+def test_the_other_references_pass(name, backend):
+    """A process each, of half a minute and more: `make test-large`."""
+    done = run(reference.model_folder(name), backend)
     assert done.returncode == 0, done.stdout + done.stderr
+    assert f"on {backend}" in done.stdout
     assert "all ok" in done.stdout
 
 
@@ -82,7 +79,7 @@ def test_a_changed_number_of_the_resnet_reference_fails(tmp_path):
     assert "not ok: train_losses" in done.stdout
 
 
-def test_a_changed_weight_fails(tmp_path):
+def test_a_changed_weight_fails(tmp_path, recorded):
     # Written again without a change, the reference is the same one, which passes above.
     same = copy_with(tmp_path / "same", change_weight=False)
     folders = (reference.model_folder("vit"), same)
@@ -91,7 +88,11 @@ def test_a_changed_weight_fails(tmp_path):
         np.testing.assert_array_equal(
             keras.ops.convert_to_numpy(ours), keras.ops.convert_to_numpy(theirs)
         )
-    off = failed(reference_check.check(copy_with(tmp_path / "changed", change_weight=True)))
+    changed = copy_with(tmp_path / "changed", change_weight=True)
+    # Without the training steps, whose rounding would be measured in eight more runs.
+    golden = {name: value for name, value in recorded.items() if not name.startswith("train_")}
+    np.savez(changed / "golden.npz", **golden)
+    off = failed(reference_check.check(changed))
     assert {"logits", "token_losses", "greedy_logits"} <= off
     assert not {"encoder_output", "encoded", "input_seq"} & off
 

@@ -18,6 +18,9 @@ def test_trials_are_trained_and_evaluated_once_and_go_on_where_they_were_killed(
 ):
     examples = {"finetune": tiny_run.write_examples(tmp_path / "data", splits=("train", "val"))}
     config = small_config()
+    # A later call uses the steps that an earlier one has traced.
+    monkeypatch.setattr("pix2seq_model.ablation.runner.CompiledSteps", tiny_run.compiled_steps)
+    patches = pytest.MonkeyPatch()
     output = tmp_path / "out"
     results = run_trials(config, examples=examples, output_dir=output)
     assert [result.trial.augmented for result in results] == [True, False]
@@ -26,28 +29,28 @@ def test_trials_are_trained_and_evaluated_once_and_go_on_where_they_were_killed(
     assert not list(output.glob("trials/*/work"))
 
     # Finished trials are not done again.
-    monkeypatch.setattr("pix2seq_model.ablation.runner.TrialRunner", None)
+    patches.setattr("pix2seq_model.ablation.runner.TrialRunner", None)
     assert run_trials(config, examples=examples, output_dir=output) == results
     # Nor where others ask for more data.
     both = {**examples, "pretrain": examples["finetune"]}
     assert run_trials(config, examples=both, output_dir=output) == results
-    monkeypatch.undo()
+    patches.undo()
 
     # More offsets take no training.
-    monkeypatch.setattr("pix2seq_model.ablation.runner.train", None)
+    patches.setattr("pix2seq_model.ablation.runner.train", None)
     more = small_config(end_token_offsets=(0.0, -3.0))
     evaluated = run_trials(more, examples=examples, output_dir=output)
     assert set(evaluated[0].metrics) == {0.0, -3.0}
     assert evaluated[0].metrics[0.0] == results[0].metrics[0.0]
-    monkeypatch.undo()
+    patches.undo()
 
     # A stopped trial continues from its checkpoint, alone, and ends with the same weights.
     second = output / "trials" / results[1].trial.name
     shutil.rmtree(second)
-    _stop_at_step(monkeypatch, 7)
+    _stop_at_step(patches, 7)
     with pytest.raises(TrainingInterruptedError, match="at step 7 of 10"):
         run_trials(config, examples=examples, output_dir=output)
-    monkeypatch.undo()
+    patches.undo()
     assert read_result(second) is None
     again = run_trials(config, examples=examples, output_dir=output)
     assert again[1].weights_sha256 == results[1].weights_sha256

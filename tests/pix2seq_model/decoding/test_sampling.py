@@ -84,7 +84,7 @@ import sys, keras, numpy as np
 from pix2seq_model.decoding.generate import generate
 from pix2seq_model.decoding.sampling import draw_uniform
 from tests.fixtures import tiny_model
-network = tiny_model.network()
+network = tiny_model.network(num_encoder_layers=1, num_decoder_layers=1)
 images = np.zeros((1, *network.model_config.image_size, 3), np.float32)
 assert generate(network, images, max_objects=1, top_k=1)["tokens"].shape == (1, 5)
 print(keras.backend.backend(), "tensorflow" in sys.modules)

@@ -50,6 +50,11 @@ def folder(network, tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def signatures(folder):
+    return tf.saved_model.load(str(folder)).signatures
+
+
 def _files():
     random = np.random.default_rng(0)
     files = []
@@ -64,8 +69,8 @@ def _pixels(file):
     return np.asarray(tf.io.decode_image(file, channels=3, expand_animations=False))
 
 
-def test_it_returns_what_python_decodes(network, folder):
-    served = tf.saved_model.load(str(folder)).signatures["serving_default"]
+def test_it_returns_what_python_decodes(network, signatures):
+    served = signatures["serving_default"]
     got = {name: value.numpy() for name, value in served(image_bytes=tf.constant(_files())).items()}
     for index, file in enumerate(_files()):
         image = prepare_image(file, image_size=(32, 48), resize="plain")
@@ -101,8 +106,7 @@ def test_it_returns_what_python_decodes(network, folder):
     assert got["num_detections"].sum() >= 2
 
 
-def test_arrays_give_what_files_give(folder):
-    signatures = tf.saved_model.load(str(folder)).signatures
+def test_arrays_give_what_files_give(signatures):
     file = _files()[1]
     from_file = signatures["serving_default"](image_bytes=tf.constant([file]))
     from_array = signatures["serving_images"](images=_pixels(file)[None])
@@ -116,7 +120,7 @@ def test_categories_are_inside(folder):
     assert json.loads(content) == list(tiny_run.CATEGORIES)
 
 
-def test_classes_are_the_annotation_files_own(network, folder, tmp_path):
+def test_classes_are_the_annotation_files_own(network, signatures, tmp_path):
     # An id that starts at 0 is raised by one to become a token; text becomes a number.
     categories = [
         {"id": 2, "name": "square", "source_id": "1"},
@@ -124,10 +128,8 @@ def test_classes_are_the_annotation_files_own(network, folder, tmp_path):
     ]
     export_saved_model(network, tmp_path / "own", categories=categories, settings=SETTINGS, seed=7)
     stored, own = (
-        tf.saved_model.load(str(path)).signatures["serving_default"](
-            image_bytes=tf.constant(_files())
-        )["detection_classes"]
-        for path in (folder, tmp_path / "own")
+        each["serving_default"](image_bytes=tf.constant(_files()))["detection_classes"]
+        for each in (signatures, tf.saved_model.load(str(tmp_path / "own")).signatures)
     )
     ids = np.zeros(8, np.int64)
     ids[[2, 7]] = [1, 900]

@@ -147,10 +147,12 @@ def test_a_batch_that_two_devices_cannot_share_is_refused(examples, tmp_path):
     assert child.returncode != 0
 
 
-@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
-def test_a_plain_run_that_is_killed_continues(examples, tmp_path, backend):
-    # Next to the run of test_training_survival.py, which has everything with a state of its own.
+@pytest.mark.parametrize(
+    ("settings", "backend"), [("plain", "tensorflow"), ("plain", "jax"), ("rich", "tensorflow")]
+)
+def test_a_single_process_that_is_killed_continues(examples, tmp_path, settings, backend):
+    # Next to the rich run on JAX, which test_training_survival.py kills in each `make test`.
     driver = kill_and_continue.start(
-        tmp_path, examples, backend=backend, settings="plain", seed=random.randrange(1000)
+        tmp_path, examples, backend=backend, settings=settings, seed=random.randrange(1000)
     )
     kill_and_continue.check(driver, tmp_path, backend=backend)

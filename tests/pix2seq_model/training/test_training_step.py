@@ -1,10 +1,12 @@
-"""Steps of the published training of a ResNet, repeated, and a bad batch after them.
+"""A bad batch and batch statistics; steps of the published training of a ResNet, repeated.
 
-The ViT's recorded steps are repeated by `test_reference_check.py`.
+To trace the ResNet's step takes half a minute: `make test-large`. The ViT's recorded steps are
+repeated by `test_reference_check.py`.
 """
 
 import json
 
+import keras
 import numpy as np
 import pytest
 
@@ -13,7 +15,41 @@ from pix2seq_model.training.optimizer import make_optimizer
 from pix2seq_model.training.training_model import TrainingModel
 from pix2seq_model.training.training_step import make_step
 from tests.fixtures import reference, tiny_run
+from tests.pix2seq_model.training import one_step
 from tests.pix2seq_model.training.one_step import train
+
+
+class _Normalized(one_step.Table):
+    """A table of logits behind a batch norm."""
+
+    def __init__(self, logits):
+        super().__init__(logits)
+        self.norm = keras.layers.BatchNormalization()
+        self.norm.build((None, 2))
+
+    def call(self, inputs, training=False):
+        normalized = self.norm(inputs["image"], training=training)
+        return self.table * (1 + keras.ops.mean(normalized))
+
+
+def test_batch_statistics_survive_a_bad_batch():
+    step = one_step.make(_Normalized(np.zeros((1, 3, 160), np.float32)))
+    _assert_a_bad_batch_changes_nothing(step, one_step.batch([[121, 122, 30]], [[1, 1, 1]]))
+
+
+def _assert_a_bad_batch_changes_nothing(step, good):
+    start = [weight.numpy() for weight in step.model.network.non_trainable_weights]
+    train(step, [good])
+    before = [weight.numpy() for weight in step.model.network.weights]
+    states = step.model.network.non_trainable_weights
+    assert not all(np.array_equal(old, new.numpy()) for old, new in zip(start, states, strict=True))
+    inputs, targets, weights = good
+    bad = inputs["image"].copy()
+    bad.flat[-1] = np.nan
+    train(step, [({**inputs, "image": bad}, targets, weights)])
+    assert int(step.model.count.skipped.value) == 1
+    for old, new in zip(before, step.model.network.weights, strict=True):
+        assert np.array_equal(old, new.numpy()), new.path
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +86,8 @@ def trained(golden, recorded):
     return step, [train(step, [recorded]) for _ in golden["train_losses"]]
 
 
-def test_the_published_training_is_repeated(golden, trained):
+@pytest.mark.large
+def test_the_published_training_is_repeated(golden, recorded, trained):
     """Five recorded steps of the published code's own training on one batch.
 
     Adam's first step moves every weight by the learning rate in the direction of its gradient: for
@@ -62,15 +99,4 @@ def test_the_published_training_is_repeated(golden, trained):
     np.testing.assert_allclose(losses, golden["train_losses"], rtol=2e-3)
     first = trained[1][0]["gradient_norm"]
     np.testing.assert_allclose(first, golden["train_grad_norms"][0], rtol=0.05)
-
-
-def test_batch_statistics_survive_a_bad_batch(trained, recorded):
-    step, _ = trained
-    inputs, targets, weights = recorded
-    bad = inputs["image"].copy()
-    bad[-1, 3, 3, 0] = np.nan
-    before = [weight.numpy() for weight in step.model.network.weights]
-    train(step, [({**inputs, "image": bad}, targets, weights)])
-    assert int(step.model.count.skipped.value) == 1
-    for old, new in zip(before, step.model.network.weights, strict=True):
-        assert np.array_equal(old, new.numpy()), new.path
+    _assert_a_bad_batch_changes_nothing(trained[0], recorded)

@@ -35,20 +35,18 @@ class _KilledError(Exception):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def killed_runs(examples, tmp_path_factory):
-    """The runs of kill_and_continue on both backends; they go on next to the other tests."""
+def killed_run(examples, tmp_path_factory):
+    """The run of kill_and_continue on JAX, with everything that has a state of its own.
+
+    It goes on next to the other tests, which end runs on TensorFlow in as many ways, but in this
+    process. Killed processes on TensorFlow: `make test-distributed`.
+    """
     seed, root = random.randrange(1000), tmp_path_factory.mktemp("killed")
     print(f"seed of the kills: {seed}")
-    drivers = {
-        backend: kill_and_continue.start(
-            root, examples, backend=backend, settings="rich", seed=seed
-        )
-        for backend in ("tensorflow", "jax")
-    }
-    yield root, drivers
-    for driver in drivers.values():
-        driver.kill()
-        driver.communicate()
+    driver = kill_and_continue.start(root, examples, backend="jax", settings="rich", seed=seed)
+    yield root, driver
+    driver.kill()
+    driver.communicate()
 
 
 def _kill_at(monkeypatch, batch):
@@ -229,7 +227,6 @@ def test_folders_that_cannot_be_written_are_named_before_training(examples, tmp_
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
-def test_killed_processes_continue(killed_runs, backend):
-    root, drivers = killed_runs
-    kill_and_continue.check(drivers[backend], root, backend=backend)
+def test_killed_processes_continue(killed_run):
+    root, driver = killed_run
+    kill_and_continue.check(driver, root, backend="jax")
