@@ -19,6 +19,7 @@ from tests.cloud.object_store.emulator import child_environment, emulator
 from tests.cloud.object_store.every_stage import write_data
 from tests.cloud.object_store.faults import Fault, FaultPlan, Faults
 from tests.cloud.object_store.history import History
+from tests.cloud.varying import MADE
 
 pytestmark = pytest.mark.cloud
 
@@ -61,7 +62,9 @@ def comparable(files: dict[str, bytes], root: str, data: str) -> dict[str, bytes
     """Contents without the addresses in them, pushed versions without their number."""
     return {
         re.sub(r"^served/\d+/", "served/version/", re.sub(r"/events\.out.*", "/events", name)): (
-            content.replace(root.encode(), b"ROOT").replace(data.encode(), b"DATA")
+            re.sub(
+                MADE, b"", content.replace(root.encode(), b"ROOT").replace(data.encode(), b"DATA")
+            )
         )
         for name, content in files.items()
         if not name.endswith(("/", "trainer.lock"))

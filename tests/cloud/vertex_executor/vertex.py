@@ -49,7 +49,7 @@ class Vertex:
                 *(f"--region={REGION}", *arguments),
             ],
             cwd=self.image,
-            env=_variables(self.image, {}),
+            env=variables_of(self.image, {}),
             check=True,
             stdout=subprocess.DEVNULL,
         )
@@ -82,7 +82,7 @@ def vertex(folder: Path, *, configs: Mapping[str, str] | None = None) -> Iterato
                 process = subprocess.Popen(
                     command,
                     cwd=image,
-                    env={**_variables(image, bucket.environment), **variables},
+                    env={**variables_of(image, bucket.environment), **variables},
                     stdout=file,
                     stderr=subprocess.STDOUT,
                 )
@@ -102,7 +102,7 @@ def vertex(folder: Path, *, configs: Mapping[str, str] | None = None) -> Iterato
         yield Vertex(bucket, executor, trainings, image, logs)
 
 
-def _variables(image: Path, more: Mapping[str, str]) -> dict[str, str]:
+def variables_of(image: Path, more: Mapping[str, str]) -> dict[str, str]:
     """What the image sets, and nothing of this process but where its Python is."""
     return {
         "PATH": os.pathsep.join([os.path.dirname(sys.executable), "/usr/bin", "/bin"]),

@@ -28,7 +28,7 @@ tokens = random.integers(1000, 2000, (2, 11)).astype(np.int32)
 inputs = {"image": image, "tokens": tokens[:, :-1]}
 logits = keras.ops.convert_to_numpy(network(inputs))
 model = TrainingModel(network, keras.optimizers.AdamW(1e-4), vocabulary=Vocabulary())
-step = make_step(model, jit_compile="off")
+step = make_step(model)
 batch = step.place((inputs, tokens[:, 1:], np.ones((2, 10), np.float32)))
 losses = []
 for _ in range(2):
