@@ -1,20 +1,24 @@
 """What all tests share: the order of the files, and what makes compiling and starting cheap."""
 
 import os
+from importlib.metadata import version
 from pathlib import Path
 
 from xdist.scheduler import LoadFileScheduling
 
 # Before anything imports TensorFlow or JAX, here or in a child. A test runs the code that it
 # compiles a few dozen times: optimizing it takes longer than it saves. The processes of a machine
-# share its cores, and what JAX compiled in one of them serves the others.
+# share its cores, and what XLA compiled in one of them serves the others, and later runs.
+_CACHE = Path(__file__).parents[1] / ".pytest_cache"
 _ENVIRONMENT = {
     "XLA_FLAGS": "--xla_backend_optimization_level=0",
+    # TensorFlow does not look at which version has written an entry.
+    "TF_XLA_FLAGS": f"--tf_xla_persistent_cache_directory={_CACHE}/xla-{version('tensorflow')}",
     "TF_NUM_INTRAOP_THREADS": "1",
     # Two: an input that waits must not keep the steps from running.
     "TF_NUM_INTEROP_THREADS": "2",
     "OMP_NUM_THREADS": "1",
-    "JAX_COMPILATION_CACHE_DIR": str(Path(__file__).parents[1] / ".pytest_cache/jax"),
+    "JAX_COMPILATION_CACHE_DIR": f"{_CACHE}/jax",
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "0",
 }
@@ -54,6 +58,11 @@ def _file(nodeid: str) -> str:
 class _Scheduling(LoadFileScheduling):
     def _split_scope(self, nodeid):
         return "trainings" if _file(nodeid) in _TRAININGS else super()._split_scope(nodeid)
+
+
+def pytest_xdist_auto_num_workers(config):
+    # One more than there are cores: some tests wait for a process that they have started.
+    return len(os.sched_getaffinity(0)) + 1
 
 
 def pytest_xdist_make_scheduler(config, log):
