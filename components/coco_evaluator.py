@@ -45,7 +45,12 @@ class CocoEvaluatorSpec(component_spec.ComponentSpec):
     """Inputs, outputs and settings of `CocoEvaluator`."""
 
     PARAMETERS = parameters(
-        settings=str, overrides=str, cache_dir=str, fingerprint=str, code_version=str
+        settings=str,
+        overrides=str,
+        cache_dir=str,
+        fingerprint=str,
+        code_version=str,
+        accelerators=str,
     )
     INPUTS = channels(examples=Examples, model=Model) | channels(
         optional=True, baseline_model=Model
@@ -69,6 +74,12 @@ class Executor(BeamArguments, evaluator_executor.Executor):
             [o for o in overrides if setting_of(o) not in REPORT_SETTINGS],
         )
         evaluation_settings(settings)  # Refuses what cannot work before anything is decoded.
+        if exec_properties.get("accelerators") and not settings["on_beam"]:
+            # Imports Keras, which takes seconds.
+            from pix2seq_model.accelerators import check_accelerators, leave_to_backend
+
+            leave_to_backend()
+            check_accelerators(int(exec_properties["accelerators"]))
         finished = _Evaluations(
             examples_dir=artifact_utils.get_single_uri(input_dict["examples"]),
             section=settings,
@@ -189,6 +200,7 @@ class CocoEvaluator(MadeBySpec, base_beam_component.BaseBeamComponent):
       fingerprint: of the annotation file that is the truth, if one is.
       code_version: makes the stage run again when it changes.
       overrides: like "evaluation.top_k=1", between blanks; change `settings`.
+      accelerators: GPUs that the step's machine must have; empty: whatever there is.
     """
 
     SPEC_CLASS = CocoEvaluatorSpec

@@ -31,7 +31,7 @@ class CloudTarget:
         return {**self.machines.labels.to_dict(), CONFIG_LABEL: config_name[:_LABEL_LENGTH]}
 
     def training_job(self, stage: str, name: str, *, backend: str) -> dict[str, Any]:
-        """What TFX reads of a trainer's `custom_config`: the custom job's machines and image.
+        """What a trainer's `custom_config` says of the custom job: its machines and image.
 
         Args:
           stage: pretrain or finetune.
@@ -71,6 +71,7 @@ class CloudTarget:
         if self.machines.service_account:
             job["service_account"] = self.machines.service_account
         return {
+            "accelerators": wanted.accelerator_count,
             constants.ENABLE_VERTEX_KEY: True,
             constants.VERTEX_REGION_KEY: self.region,
             TRAINING_ARGS_KEY: {
@@ -80,6 +81,11 @@ class CloudTarget:
                 "labels": self.labels(name),
             },
         }
+
+    @property
+    def evaluation_accelerators(self) -> str:
+        """How many GPUs the evaluation step has, as its setting."""
+        return str(self.machines.evaluation.accelerator_count)
 
     def evaluation_resources(self, *, accelerator: bool) -> Any:
         """The machine of the evaluation step, and, without accelerator, of its report."""

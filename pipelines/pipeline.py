@@ -232,6 +232,7 @@ def _evaluation(
         fingerprint=truth,
         code_version=version,
         overrides=_parameter(request, "evaluation_overrides"),
+        accelerators=request.cloud.evaluation_accelerators if request.cloud else "",
     )
     if request.config.evaluation.on_beam:
         node.with_beam_pipeline_args(list(request.beam_args))

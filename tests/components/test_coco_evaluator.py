@@ -10,6 +10,7 @@ from tfx.types import standard_artifacts
 from components import coco_evaluator
 from components.coco_evaluator import Executor
 from configs import base
+from pix2seq_model.errors import ConfigError
 from tests.fixtures.evaluated_model import MAX_OBJECTS, write_examples, write_model
 
 
@@ -30,7 +31,7 @@ def artifact(kind, uri, number=0):
     return made
 
 
-def evaluate(folders, output: Path, *, baseline=None, overrides="", **settings):
+def evaluate(folders, output: Path, *, baseline=None, overrides="", accelerators="", **settings):
     """Runs the executor; returns the blessing artifact."""
     examples, model, cache = folders
     section = base.get_config().evaluation.to_dict()
@@ -54,6 +55,7 @@ def evaluate(folders, output: Path, *, baseline=None, overrides="", **settings):
             "cache_dir": str(cache),
             "fingerprint": "",
             "code_version": "1",
+            "accelerators": accelerators,
         },
     )
     return blessing
@@ -85,6 +87,12 @@ def test_below_a_threshold(wanted, folders, tmp_path):
     assert (tmp_path / "blessing" / "NOT_BLESSED").exists()
     assert not (tmp_path / "blessing" / "BLESSED").exists()
     assert "below the least value 0.9990" in reasons(blessing)
+
+
+def test_without_the_gpu_that_it_was_promised_nothing_is_decoded(folders, tmp_path):
+    with pytest.raises(ConfigError, match=r"accelerator_count=1 .* sees 0: the processor alone"):
+        evaluate(folders, tmp_path, accelerators="1")
+    assert not (tmp_path / "evaluation").exists()
 
 
 def test_compared_with_itself_it_is_not_decoded_again(folders, tmp_path, monkeypatch):

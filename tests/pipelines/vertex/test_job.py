@@ -191,6 +191,8 @@ def test_training_is_a_custom_job(job):
     assert config["work_dir"].startswith("gs://bucket/full/training/pretrain-")
     assert config["ai_platform_enable_vertex"] is True
     assert config["ai_platform_vertex_region"] == "europe-west4"
+    assert config["accelerators"] == 1
+    assert parameters(job, "CocoEvaluator")["accelerators"] == "1"
     training = config["ai_platform_training_args"]
     assert training["project"] == "project"
     assert training["job_spec"]["worker_pool_specs"] == [
