@@ -212,6 +212,13 @@ def _training(
     return node, _Trained(model=node.outputs["model"], lineage=lineage)
 
 
+def baseline_of(request: Request) -> str:
+    """Which blessed models a new one is compared with: those of this pipeline, on these data."""
+    stage = request.training_stages[-1]
+    data = cache_keys.source_digest(request.config.data[stage], f"data.{stage}", look=False)
+    return f"{request.pipeline_name}-{data}"
+
+
 def _evaluation(
     request: Request, examples: ExampleGen, trained: _Trained, latest: Resolver
 ) -> CocoEvaluator:
@@ -233,6 +240,7 @@ def _evaluation(
         code_version=version,
         overrides=_parameter(request, "evaluation_overrides"),
         accelerators=request.cloud.evaluation_accelerators if request.cloud else "",
+        baseline_of=baseline_of(request),
     )
     if request.config.evaluation.on_beam:
         node.with_beam_pipeline_args(list(request.beam_args))

@@ -31,6 +31,7 @@ def write_job(request: Request, path: Path) -> None:
     from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner as vertex
 
     from pipelines.pipeline import create_pipeline
+    from pipelines.vertex.completed_job import complete_job
 
     image = vertex.KubeflowV2DagRunnerConfig(default_image=request.target.image)
     pipeline = create_pipeline(request)
@@ -39,6 +40,7 @@ def write_job(request: Request, path: Path) -> None:
         vertex.KubeflowV2DagRunner(
             image, output_dir=str(path.parent), output_filename=path.name
         ).run(pipeline, parameter_values=_defaults(pipeline))
+        complete_job(path, request)
     except OSError as error:
         raise ConfigError(f"--job_file={path} cannot be written: {error.strerror}.") from error
 
