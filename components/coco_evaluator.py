@@ -26,6 +26,7 @@ from tfx.utils import io_utils
 from components.beam_executor import BeamArguments
 from components.blessing import DECISION_FILE, Decision, decide
 from components.prediction.detect_on_beam import detect_on_beam
+from components.remembered_failure import note_of, remembered
 from components.specs import Artifacts, MadeBySpec, channels, parameters, setting_of
 from pix2seq_model.atomic_write import write_atomically, write_json
 from pix2seq_model.data.ground_truth import SplitTruth
@@ -79,12 +80,6 @@ class Executor(BeamArguments, evaluator_executor.Executor):
             [o for o in overrides if setting_of(o) not in REPORT_SETTINGS],
         )
         evaluation_settings(settings)  # Refuses what cannot work before anything is decoded.
-        if exec_properties.get("accelerators") and not settings["on_beam"]:
-            # Imports Keras, which takes seconds.
-            from pix2seq_model.accelerators import check_accelerators, leave_to_backend
-
-            leave_to_backend()
-            check_accelerators(int(exec_properties["accelerators"]))
         finished = _Evaluations(
             examples_dir=artifact_utils.get_single_uri(input_dict["examples"]),
             section=settings,
@@ -93,11 +88,14 @@ class Executor(BeamArguments, evaluator_executor.Executor):
             code_version=exec_properties["code_version"],
             make_pipeline=self._make_beam_pipeline,
         )
-        folder = finished.folder_of(model.uri)
         baseline = next(iter(input_dict.get("baseline_model") or []), None)
-        decision = finished.decision(read_metrics(folder), baseline)
-
         evaluation = artifact_utils.get_single_instance(output_dict["evaluation"])
+        with remembered(note_of(self._context, evaluation.uri)):
+            if exec_properties.get("accelerators") and not settings["on_beam"]:
+                _check_accelerators(int(exec_properties["accelerators"]))
+            folder = finished.folder_of(model.uri)
+            decision = finished.decision(read_metrics(folder), baseline)
+
         io_utils.copy_dir(os.fspath(folder), evaluation.uri)
         blessing = artifact_utils.get_single_instance(output_dict["blessing"])
         _write_blessing(blessing, decision, model=model, baseline=baseline)
@@ -181,6 +179,14 @@ class _Evaluations:
                     f"not compared with the model blessed before, {baseline.uri}: {error}"
                 )
         return decide(metrics, blessed_metrics=before, **wanted)
+
+
+def _check_accelerators(expected: int) -> None:
+    # Imports Keras, which takes seconds.
+    from pix2seq_model.accelerators import check_accelerators, leave_to_backend
+
+    leave_to_backend()
+    check_accelerators(expected)
 
 
 def _is_refused(error: BaseException) -> bool:

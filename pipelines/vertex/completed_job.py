@@ -9,11 +9,13 @@ from components.coco_evaluator import BASELINE_OF
 from pipelines.pipeline import baseline_of
 from pipelines.request import Request
 
+# A trainer that is gone holds its work folder for some minutes: see `FolderLock`.
+_BACKOFF = {"backoffDuration": "180s", "backoffFactor": 2.0, "backoffMaxDuration": "3600s"}
 _BLESSINGS = 'schema_title="tfx.ModelBlessing"'
 
 
 def complete_job(path: Path, request: Request) -> None:
-    """Completes a job file: whose blessed model is the baseline.
+    """Completes a job file: whose blessed model is the baseline, how often a step is tried.
 
     Raises:
       OSError: the file cannot be read or written.
@@ -23,6 +25,7 @@ def complete_job(path: Path, request: Request) -> None:
     spec = job["pipelineSpec"]
     if "evaluate" in request.needed:
         _own_baseline(spec, baseline_of(request))
+    _retry(spec, request.target.machines.retries)
     path.write_text(json.dumps(job, sort_keys=True))
 
 
@@ -37,3 +40,12 @@ def _own_baseline(spec: Mapping[str, Any], wanted: str) -> None:
     if len(queries) != 1:
         raise ValueError(f"{len(queries)} queries for a blessing in the compiled job, expected 1")
     queries[0]["filter"] += f' AND metadata.{BASELINE_OF}.string_value="{wanted}"'
+
+
+def _retry(spec: Mapping[str, Any], retries: int) -> None:
+    """Has failed steps tried again: every one can be repeated, and continues where it was."""
+    executors = spec["deploymentSpec"]["executors"]
+    for task in spec["root"]["dag"]["tasks"].values():
+        label = spec["components"][task["componentRef"]["name"]]["executorLabel"]
+        if retries and "container" in executors[label]:
+            task["retryPolicy"] = {"maxRetryCount": retries, **_BACKOFF}

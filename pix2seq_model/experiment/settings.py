@@ -139,11 +139,13 @@ class CloudSettings:
     Attributes:
       service_account: that all jobs run as; empty: the project's default.
       labels: of every job, as --config.cloud.labels.team=vision.
+      retries: how often a failed step is tried again; one that cannot work is not.
       dataflow, training, evaluation: the machines of these steps.
     """
 
     service_account: str = ""
     labels: Mapping[str, str] = dataclasses.field(default_factory=lambda: {"pipeline": "pix2seq"})
+    retries: int = setting(2, at_least=0, at_most=10)
     dataflow: DataflowMachines = dataclasses.field(default_factory=DataflowMachines)
     training: TrainingMachines = dataclasses.field(default_factory=TrainingMachines)
     evaluation: EvaluationMachine = dataclasses.field(default_factory=EvaluationMachine)

@@ -1,6 +1,8 @@
 """What is put into the compiled job file, as a store of artifacts and Vertex AI's schema see it."""
 
 import pytest
+from google.protobuf import json_format
+from kfp.pipeline_spec import pipeline_spec_pb2
 
 from pipelines.pipeline import baseline_of
 from pipelines.request import Request
@@ -51,7 +53,7 @@ def test_the_baseline_is_of_this_pipeline_and_these_data(job, tmp_path):
 
 
 def test_another_seed_or_length_has_the_same_baseline():
-    same = owner("configs/full.py:vit_b,640", "seed=9", "finetune.steps=7")
+    same = owner("configs/full.py:vit_b,640", "seed=9", "finetune.learning_rate=1e-6")
     assert same == owner("configs/full.py:vit_b,640")
 
 
@@ -59,3 +61,16 @@ def test_a_compiler_that_writes_something_else_is_noticed(job):
     spec = {"deploymentSpec": {"executors": {}}}
     with pytest.raises(ValueError, match="0 queries for a blessing"):
         completed_job._own_baseline(spec, "x")
+
+
+def test_every_step_that_runs_something_is_tried_again(job, tmp_path):
+    tasks = job["pipelineSpec"]["root"]["dag"]["tasks"]
+    tried = {
+        name: task["retryPolicy"]["maxRetryCount"]
+        for name, task in tasks.items()
+        if "retryPolicy" in task
+    }
+    assert tried == dict.fromkeys([name for name in tasks if "resolver" not in name], 2)
+    json_format.ParseDict(job["pipelineSpec"], pipeline_spec_pb2.PipelineSpec())
+    once = written(tmp_path, request("cloud.retries=0"))["pipelineSpec"]["root"]["dag"]["tasks"]
+    assert not any("retryPolicy" in task for task in once.values())

@@ -273,6 +273,11 @@ def test_a_service_that_never_answers_again():
         follow(Run("RUNNING", "no answer"))
 
 
+def test_a_state_that_is_never_said():
+    with pytest.raises(ConnectionError, match=r"does not say the state of .*/run-1"):
+        follow(Run("RUNNING", "UNSPECIFIED", "RUNNING", "UNSPECIFIED"))
+
+
 def interrupt_once():
     waits = iter([KeyboardInterrupt])
 
