@@ -62,7 +62,7 @@ def request_on_cloud():
         config_name="configs/full.py:vit_b,640",
         overrides=OVERRIDES,
         pipeline_root="gs://bucket/root",
-        beam_args=("--project=p", "--region=europe-west4"),
+        beam_args=("--project=p", "--region=europe-west4", "--runner=DirectRunner"),
     )
     return on_cloud(request, image="image:1")
 
