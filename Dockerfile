@@ -31,7 +31,9 @@ RUN python -m venv /opt/venv \
 FROM python:3.11-slim-bookworm
 COPY --from=beam /opt/apache/beam /opt/apache/beam
 COPY --from=packages /opt/venv /opt/venv
-ENV PATH=/opt/venv/bin:$PATH \
+# The platforms mount a GPU's driver below /usr/local/nvidia; without it no GPU is seen.
+ENV PATH=/opt/venv/bin:$PATH:/usr/local/nvidia/bin \
+    LD_LIBRARY_PATH=/usr/local/nvidia/lib:/usr/local/nvidia/lib64 \
     PYTHONPATH=/opt/pix2seq \
     PYTHONUNBUFFERED=1 \
     TF_CPP_MIN_LOG_LEVEL=2 \

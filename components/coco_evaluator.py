@@ -14,6 +14,7 @@ from typing import Any
 
 import apache_beam as beam
 from etils import epath
+from google.api_core.exceptions import Forbidden
 from tfx import types
 from tfx.components.evaluator import constants
 from tfx.components.evaluator import executor as evaluator_executor
@@ -25,11 +26,12 @@ from tfx.utils import io_utils
 from components.beam_executor import BeamArguments
 from components.blessing import DECISION_FILE, Decision, decide
 from components.prediction.detect_on_beam import detect_on_beam
+from components.remembered_failure import note_of, remembered
 from components.specs import Artifacts, MadeBySpec, channels, parameters, setting_of
 from pix2seq_model.atomic_write import write_atomically, write_json
 from pix2seq_model.data.ground_truth import SplitTruth
 from pix2seq_model.data.manifest import read_dataset_info
-from pix2seq_model.errors import UserError
+from pix2seq_model.errors import DataError, UserError
 from pix2seq_model.evaluation.evaluate import evaluate_model
 from pix2seq_model.evaluation.settings import EvaluationSettings
 from pix2seq_model.experiment.loading import override_section
@@ -39,13 +41,22 @@ from pix2seq_model.model_folder.folder import read_model_info
 
 # Settings of the config's `evaluation` section that the report alone reads.
 REPORT_SETTINGS = ("num_pictures",)
+# The property of a blessing that says for which pipeline and data it counts. Vertex AI has one
+# store of artifacts for a project: without it the baseline would be anybody's latest blessed model.
+BASELINE_OF = "baseline_of"
 
 
 class CocoEvaluatorSpec(component_spec.ComponentSpec):
     """Inputs, outputs and settings of `CocoEvaluator`."""
 
     PARAMETERS = parameters(
-        settings=str, overrides=str, cache_dir=str, fingerprint=str, code_version=str
+        settings=str,
+        overrides=str,
+        cache_dir=str,
+        fingerprint=str,
+        code_version=str,
+        accelerators=str,
+        baseline_of=str,
     )
     INPUTS = channels(examples=Examples, model=Model) | channels(
         optional=True, baseline_model=Model
@@ -77,14 +88,19 @@ class Executor(BeamArguments, evaluator_executor.Executor):
             code_version=exec_properties["code_version"],
             make_pipeline=self._make_beam_pipeline,
         )
-        folder = finished.folder_of(model.uri)
         baseline = next(iter(input_dict.get("baseline_model") or []), None)
-        decision = finished.decision(read_metrics(folder), baseline)
-
         evaluation = artifact_utils.get_single_instance(output_dict["evaluation"])
+        with remembered(note_of(self._context, evaluation.uri)):
+            if exec_properties.get("accelerators") and not settings["on_beam"]:
+                _check_accelerators(int(exec_properties["accelerators"]))
+            folder = finished.folder_of(model.uri)
+            decision = finished.decision(read_metrics(folder), baseline)
+
         io_utils.copy_dir(os.fspath(folder), evaluation.uri)
         blessing = artifact_utils.get_single_instance(output_dict["blessing"])
         _write_blessing(blessing, decision, model=model, baseline=baseline)
+        # What the next run of this pipeline finds its baseline by.
+        blessing.set_string_custom_property(BASELINE_OF, exec_properties["baseline_of"])
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -148,11 +164,41 @@ class _Evaluations:
         if baseline is not None:
             try:
                 before = read_metrics(self.folder_of(baseline.uri))
-            except UserError as error:
+            except Exception as error:
+                if _is_refused(error):
+                    # Not "not compared": a worse model would be blessed for want of a role.
+                    raise DataError(
+                        f"the model blessed before, {baseline.uri}, may not be read: {error}. Give "
+                        "the account that this step runs as roles/storage.objectViewer on that "
+                        "bucket. If nothing is to be compared with it any more, delete its "
+                        "blessing under Vertex AI, Metadata."
+                    ) from error
+                if not isinstance(error, UserError):
+                    raise
                 wanted["not_compared"] = (
                     f"not compared with the model blessed before, {baseline.uri}: {error}"
                 )
         return decide(metrics, blessed_metrics=before, **wanted)
+
+
+def _check_accelerators(expected: int) -> None:
+    # Imports Keras, which takes seconds.
+    from pix2seq_model.accelerators import check_accelerators, leave_to_backend
+
+    leave_to_backend()
+    check_accelerators(expected)
+
+
+def _is_refused(error: BaseException) -> bool:
+    """Whether a permission is missing; each client of a bucket has an error of its own for that."""
+    import tensorflow as tf
+
+    refusals = (PermissionError, Forbidden, tf.errors.PermissionDeniedError)
+    while not isinstance(error, refusals):
+        if error.__cause__ is None:
+            return False
+        error = error.__cause__
+    return True
 
 
 def _write_blessing(
@@ -189,6 +235,8 @@ class CocoEvaluator(MadeBySpec, base_beam_component.BaseBeamComponent):
       fingerprint: of the annotation file that is the truth, if one is.
       code_version: makes the stage run again when it changes.
       overrides: like "evaluation.top_k=1", between blanks; change `settings`.
+      baseline_of: pipeline and data that a blessing counts for.
+      accelerators: GPUs that the step's machine must have; empty: whatever there is.
     """
 
     SPEC_CLASS = CocoEvaluatorSpec

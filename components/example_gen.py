@@ -13,6 +13,7 @@ from tfx.types import artifact_utils, component_spec, standard_artifacts
 from components.beam_executor import BeamArguments
 from components.conversion.convert import convert_dataset
 from components.conversion.options import conversion_options
+from components.remembered_failure import note_of, remembered
 from components.specs import Artifacts, MadeBySpec, channels, parameters
 from components.storage.watch import ShardBar
 from pix2seq_model.data import manifest as dataset_info
@@ -48,7 +49,7 @@ class Executor(BeamArguments):
             seed=exec_properties["seed"],
         )
         work_dir = exec_properties["work_dir"].rstrip("/")
-        with ShardBar(work_dir):
+        with ShardBar(work_dir), remembered(note_of(self._context, examples.uri)):
             convert_dataset(options, work_dir, make_pipeline=self._make_beam_pipeline)
         _move_folder(work_dir, examples.uri.rstrip("/"))
         examples.split_names = artifact_utils.encode_split_names(sorted(options.splits))

@@ -15,9 +15,12 @@ from tfx.proto import trainer_pb2
 from tfx.types import standard_artifacts, standard_component_specs
 from tfx.utils import json_utils
 
+from components.remembered_failure import remembered
 from components.specs import Artifacts, parameters
 
 RUN_FN = "components.trainer_module.run_fn"
+# In `custom_config`: where a failure for good is noted, see `remembered`.
+FAILURE_NOTE = "failure_note"
 
 
 class TrainerSpec(standard_component_specs.TrainerSpec):
@@ -32,7 +35,9 @@ class Executor(trainer_executor.GenericExecutor):
     def Do(  # noqa: N802
         self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]
     ) -> None:
-        super().Do(input_dict, output_dict, with_overrides(exec_properties))
+        config = json.loads(exec_properties["custom_config"])
+        with remembered(config.get(FAILURE_NOTE, "")):
+            super().Do(input_dict, output_dict, with_overrides(exec_properties))
 
 
 def with_overrides(exec_properties: dict[str, Any]) -> dict[str, Any]:

@@ -13,9 +13,9 @@ def run_fn(fn_args: FnArgs) -> None:
     Args:
       fn_args: TFX's. `custom_config` holds `config` (its name), `overrides` (a list of
         "section.field=value"), `stage` ("pretrain" or "finetune") and `work_dir`, where the
-        checkpoints go. `train_files` are in the examples folder; the base model's folder, if any,
-        is the parent of `base_model`, and that of the model to write the parent of
-        `serving_model_dir`.
+        checkpoints go; for a job in the cloud also `accelerators`, those of each machine.
+        `train_files` are in the examples folder; the base model's folder, if any, is the parent of
+        `base_model`, and that of the model to write the parent of `serving_model_dir`.
 
     Raises:
       UserError: something that the user can fix.
@@ -34,6 +34,7 @@ def run_fn(fn_args: FnArgs) -> None:
         # TFX names the SavedModel's place inside the model folder, whether it is there or not.
         base_model_dir=_parent(fn_args.base_model) if fn_args.base_model else None,
         logs_dir=fn_args.model_run_dir,
+        accelerators=request.get("accelerators"),
     )
 
 

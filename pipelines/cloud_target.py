@@ -31,7 +31,7 @@ class CloudTarget:
         return {**self.machines.labels.to_dict(), CONFIG_LABEL: config_name[:_LABEL_LENGTH]}
 
     def training_job(self, stage: str, name: str, *, backend: str) -> dict[str, Any]:
-        """What TFX reads of a trainer's `custom_config`: the custom job's machines and image.
+        """What a trainer's `custom_config` says of the custom job: its machines and image.
 
         Args:
           stage: pretrain or finetune.
@@ -71,6 +71,7 @@ class CloudTarget:
         if self.machines.service_account:
             job["service_account"] = self.machines.service_account
         return {
+            "accelerators": wanted.accelerator_count,
             constants.ENABLE_VERTEX_KEY: True,
             constants.VERTEX_REGION_KEY: self.region,
             TRAINING_ARGS_KEY: {
@@ -81,14 +82,33 @@ class CloudTarget:
             },
         }
 
+    @property
+    def workers_in_step(self) -> list[str]:
+        """Beam's arguments of a conversion in its step: a process for each core."""
+        cpus = self.machines.conversion.cpus
+        return [f"--direct_num_workers={cpus}", "--direct_running_mode=multi_processing"]
+
+    def conversion_resources(self) -> Any:
+        """The machine of a conversion that runs in its step."""
+        return _resources(self.machines.conversion)
+
+    @property
+    def evaluation_accelerators(self) -> str:
+        """How many GPUs the evaluation step has, as its setting."""
+        return str(self.machines.evaluation.accelerator_count)
+
     def evaluation_resources(self, *, accelerator: bool) -> Any:
         """The machine of the evaluation step, and, without accelerator, of its report."""
-        from kfp.pipeline_spec.pipeline_spec_pb2 import PipelineDeploymentConfig
-
         machine = self.machines.evaluation
-        kind = PipelineDeploymentConfig.PipelineContainerSpec.ResourceSpec
-        spec = kind(cpu_limit=machine.cpus, memory_limit=machine.memory_gb)
+        spec = _resources(machine)
         if accelerator and machine.accelerator_count:
             spec.accelerator.type = machine.accelerator_type
             spec.accelerator.count = machine.accelerator_count
         return spec
+
+
+def _resources(machine: ConfigDict) -> Any:
+    from kfp.pipeline_spec.pipeline_spec_pb2 import PipelineDeploymentConfig
+
+    kind = PipelineDeploymentConfig.PipelineContainerSpec.ResourceSpec
+    return kind(cpu_limit=machine.cpus, memory_limit=machine.memory_gb)

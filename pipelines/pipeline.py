@@ -125,18 +125,19 @@ def _examples(request: Request, stage: str) -> ExampleGen:
     settings = cache_keys.settings_digest(request.config, ["seed"])
     lineage = cache_keys.digest_of(fingerprint, code_version, settings)
     max_category_id = vocabulary(request.config).max_category_id
-    return (
-        ExampleGen(
-            source={**request.config.data[stage].to_dict(), "max_category_id": max_category_id},
-            name=f"{request.config.name} {stage}",
-            seed=request.config.seed,
-            work_dir=f"{request.pipeline_root}/conversion/{stage}-{lineage}",
-            fingerprint=fingerprint,
-            code_version=code_version,
-        )
-        .with_beam_pipeline_args(list(request.beam_args))
-        .with_id(f"{stage.capitalize()}Examples")
+    node = ExampleGen(
+        source={**request.config.data[stage].to_dict(), "max_category_id": max_category_id},
+        name=f"{request.config.name} {stage}",
+        seed=request.config.seed,
+        work_dir=f"{request.pipeline_root}/conversion/{stage}-{lineage}",
+        fingerprint=fingerprint,
+        code_version=code_version,
     )
+    arguments = list(request.beam_args)
+    if request.cloud is not None and "--runner=DataflowRunner" not in arguments:
+        node.with_platform_config(request.cloud.conversion_resources())
+        arguments = [*request.cloud.workers_in_step, *arguments]  # Those given go before these.
+    return node.with_beam_pipeline_args(arguments).with_id(f"{stage.capitalize()}Examples")
 
 
 def _data_report(request: Request, stage: str, examples: ExampleGen) -> base_node.BaseNode:
@@ -212,6 +213,13 @@ def _training(
     return node, _Trained(model=node.outputs["model"], lineage=lineage)
 
 
+def baseline_of(request: Request) -> str:
+    """Which blessed models a new one is compared with: those of this pipeline, on these data."""
+    stage = request.training_stages[-1]
+    data = cache_keys.source_digest(request.config.data[stage], f"data.{stage}", look=False)
+    return f"{request.pipeline_name}-{data}"
+
+
 def _evaluation(
     request: Request, examples: ExampleGen, trained: _Trained, latest: Resolver
 ) -> CocoEvaluator:
@@ -232,6 +240,8 @@ def _evaluation(
         fingerprint=truth,
         code_version=version,
         overrides=_parameter(request, "evaluation_overrides"),
+        accelerators=request.cloud.evaluation_accelerators if request.cloud else "",
+        baseline_of=baseline_of(request),
     )
     if request.config.evaluation.on_beam:
         node.with_beam_pipeline_args(list(request.beam_args))

@@ -17,6 +17,10 @@ class ConfigError(UserError):
     """A setting that cannot work."""
 
 
+class UnavailableError(UserError):
+    """A place with data that does not answer now; the same command continues later."""
+
+
 class ModelError(UserError):
     """A model folder that cannot be used."""
 

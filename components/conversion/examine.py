@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import zipfile
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ from components.conversion.batches import owner
 from components.conversion.join_images import JoinedImage
 from components.conversion.options import ConversionOptions
 from components.storage.image_names import plain_name
-from components.storage.image_store import READING_ERRORS, ImageStore, read_with_retries
+from components.storage.image_store import ImageStore, read_with_retries
 from pix2seq_model.data.annotations import AnnotationRow, ImageRow
 from pix2seq_model.data.box_statistics import BoxStatistics
 from pix2seq_model.data.defects import (
@@ -54,7 +55,7 @@ class ExaminedImage:
 def _load(
     row: ImageRow, image: JoinedImage, store: ImageStore, options: ConversionOptions
 ) -> CheckedImage:
-    """Returns the checked image. Raises ImageDefect."""
+    """Returns the checked image. Raises ImageDefect, and what `read_with_retries` does."""
     if image.refusal:
         raise ImageDefect(*image.refusal)
     if row.problem:
@@ -67,7 +68,7 @@ def _load(
         data = read_with_retries(store, image.location.path)
     except FileNotFoundError:
         raise ImageDefect("image_missing", row.file_name) from None
-    except READING_ERRORS as error:
+    except zipfile.BadZipFile as error:
         raise ImageDefect("image_unreadable", f"{row.file_name}: {error}"[:300]) from None
     return check_image(
         data,
@@ -105,6 +106,9 @@ def examine_image(
       store: Where its split's images are.
       categories: Category key to (stored id, name), of its split.
       options: Of the conversion.
+
+    Raises:
+      UnavailableError: the image cannot be read now.
     """
     rows, annotations = image.image_rows, image.annotation_rows
     num_rows = (len(rows), len(annotations))

@@ -3,6 +3,7 @@
 import itertools
 import shutil
 import tempfile
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent import futures
 from typing import Any
@@ -11,7 +12,7 @@ import orjson
 
 from components.labels.label_sets import LabelSet
 from components.storage.files import new_file
-from components.storage.image_store import READING_ERRORS, ImageStore, read_with_retries
+from components.storage.image_store import ImageStore, read_with_retries
 from pix2seq_model.data.annotations import LABEL_PROBLEM
 from pix2seq_model.data.formats.labelled_image import LabelledBox, LabelledImage
 from pix2seq_model.data.image_check import ImageDefect, upright_size
@@ -112,6 +113,6 @@ def _with_size(image: LabelledImage, store: ImageStore) -> LabelledImage:
         return image  # The conversion counts it as missing.
     try:
         height, width = upright_size(read_with_retries(store, location.path))
-    except (ImageDefect, *READING_ERRORS):
+    except (ImageDefect, FileNotFoundError, zipfile.BadZipFile):
         return image  # And finds this again.
     return image._replace(height=height, width=width)

@@ -21,7 +21,7 @@ from apache_beam.utils.shared import Shared
 from components.prediction.folder import KIND, WORK, shard_file
 from components.prediction.options import PredictionOptions
 from components.storage.files import CountedFile, file_size, new_file, open_file
-from components.storage.image_store import READING_ERRORS, ImageFolder, read_with_retries
+from components.storage.image_store import ImageFolder, read_with_retries
 from components.storage.shards import ShardOwner
 from pix2seq_model.data.image_check import ImageDefect
 from pix2seq_model.data.records import decode_example
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
 # Raised whenever the same images, model and options would give other bytes.
 _WRITER_VERSION = 2
-# An image with one of these may be there, or be readable, the next time.
-_PASSING_RULES = ("image_missing", "image_unreadable")
+# Such an image may be there the next time.
+_PASSING_RULE = "image_missing"
 
 
 class _Image(NamedTuple):
@@ -68,7 +68,7 @@ class PredictShard(ShardOwner):
         )
 
     def is_kept(self, report: dict[str, Any]) -> bool:
-        return not any(rule in report["unreadable"] for rule in _PASSING_RULES) and all(
+        return _PASSING_RULE not in report["unreadable"] and all(
             file_size(self._output, name) == file["num_bytes"]
             for name, file in report["files"].items()
         )
@@ -190,7 +190,5 @@ def _prepare(image: _Image, *, detector: "ImageDetector", **limits: Any) -> "Pre
     try:
         encoded = image.read()
     except FileNotFoundError:
-        raise ImageDefect("image_missing", "no such file") from None
-    except READING_ERRORS as error:
-        raise ImageDefect("image_unreadable", str(error)[:300]) from None
+        raise ImageDefect(_PASSING_RULE, "no such file") from None
     return detector.prepare(encoded, keep_pixels=False, **limits)

@@ -21,16 +21,16 @@ from google.api_core.exceptions import GoogleAPIError, NotFound
 
 from components.storage.files import file_metadata, list_files, open_file
 from components.storage.image_names import EXACT, PARTIAL, NameIndex, match_name
+from pix2seq_model.errors import UnavailableError
 
-# What `ImageStore.read` raises; all but the last may pass.
-READING_ERRORS = (OSError, GoogleAPIError, zipfile.BadZipFile)
-_PASSING_ERRORS = READING_ERRORS[:-1]
+_PASSING_ERRORS = (OSError, GoogleAPIError)
+_ATTEMPTS = 4
 _PATCH = re.compile(r"(?:^|/)(patch\d+)/")
 _MISSING = (FileNotFoundError, NotFound)
 _retrying = tenacity.Retrying(
     retry=tenacity.retry_if_exception_type(_PASSING_ERRORS)
     & tenacity.retry_if_not_exception_type(_MISSING),
-    stop=tenacity.stop_after_attempt(4),
+    stop=tenacity.stop_after_attempt(_ATTEMPTS),
     wait=tenacity.wait_exponential(multiplier=0.5),  # seconds: 0.5, 1, 2
     reraise=True,
 )
@@ -72,9 +72,14 @@ class Found(NamedTuple):
 
 
 class ImageStore(abc.ABC):
-    """A place with images; its methods may be called from several threads."""
+    """A place with images; its methods may be called from several threads.
 
-    def __init__(self) -> None:
+    Attributes:
+      place: A folder or a zip archive.
+    """
+
+    def __init__(self, place: str) -> None:
+        self.place = place
         self._lock = threading.Lock()
         self._names: NameIndex | None = None
 
@@ -127,23 +132,22 @@ class ImageFolder(ImageStore):
     """Images in a folder."""
 
     def __init__(self, root: str):
-        super().__init__()
-        self._root = root.rstrip("/")
+        super().__init__(root.rstrip("/"))
 
     def _location(self, path: str) -> Location | None:
         # What a bucket's list lacks need not be asked for: two requests for each image.
-        if self._names and "://" in self._root and path not in self._names:
+        if self._names and "://" in self.place and path not in self._names:
             return None
-        if found := file_metadata(f"{self._root}/{path}"):
+        if found := file_metadata(f"{self.place}/{path}"):
             version = int(found.last_updated_in_seconds * 1000)
             return Location(path, found.size_in_bytes, version)
         return None
 
     def paths(self) -> Iterable[str]:
-        return list_files(self._root)
+        return list_files(self.place)
 
     def read(self, path: str) -> bytes:
-        with open_file(f"{self._root}/{path}") as file:
+        with open_file(f"{self.place}/{path}") as file:
             return file.read()
 
 
@@ -155,8 +159,7 @@ class ImageZip(ImageStore):
     """
 
     def __init__(self, path: str):
-        super().__init__()
-        self._path = path
+        super().__init__(path)
         self._of_thread = threading.local()
         with _open_for_ranges(path) as file, zipfile.ZipFile(file) as archive:
             self._members = {_name(m): m for m in archive.infolist() if not m.is_dir()}
@@ -174,16 +177,16 @@ class ImageZip(ImageStore):
         is_encrypted, method = member.flag_bits & _ENCRYPTED, member.compress_type
         if is_encrypted or method not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             how = "encrypted" if is_encrypted else f"packed by method {method}"
-            raise zipfile.BadZipFile(f"{path} is {how}; unpack {self._path} and name the folder")
+            raise zipfile.BadZipFile(f"{path} is {how}; unpack {self.place} and name the folder")
         data = self._packed(member)
         if method == zipfile.ZIP_DEFLATED:
             try:
                 # One byte more than announced is enough to see that the size is wrong.
                 data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, member.file_size + 1)
             except zlib.error as error:
-                raise zipfile.BadZipFile(f"{path} is damaged in {self._path}: {error}") from None
+                raise zipfile.BadZipFile(f"{path} is damaged in {self.place}: {error}") from None
         if len(data) != member.file_size or zlib.crc32(data) != member.CRC:
-            raise zipfile.BadZipFile(f"{path} is damaged in {self._path}: wrong checksum")
+            raise zipfile.BadZipFile(f"{path} is damaged in {self.place}: wrong checksum")
         return data
 
     def _packed(self, member: zipfile.ZipInfo) -> bytes:
@@ -193,7 +196,7 @@ class ImageZip(ImageStore):
         start = self._read_range(offset, _HEADER.size + name_size + _USUAL_EXTRA + size)
         if len(start) < _HEADER.size or not start.startswith(b"PK\3\4"):
             raise zipfile.BadZipFile(
-                f"{member.filename} is not where {self._path}'s directory says"
+                f"{member.filename} is not where {self.place}'s directory says"
             )
         begin = _HEADER.size + sum(_HEADER.unpack_from(start))
         packed = start[begin : begin + size]
@@ -203,7 +206,7 @@ class ImageZip(ImageStore):
 
     def _read_range(self, offset: int, size: int) -> bytes:
         if not hasattr(self._of_thread, "file"):
-            self._of_thread.file = _open_for_ranges(self._path)
+            self._of_thread.file = _open_for_ranges(self.place)
         try:
             self._of_thread.file.seek(offset)
             return self._of_thread.file.read(size)
@@ -232,9 +235,17 @@ def read_with_retries(store: ImageStore, path: str) -> bytes:
 
     Raises:
       FileNotFoundError: it is not there.
-      READING_ERRORS: the last attempt's error.
+      BadZipFile: it is damaged in its archive.
+      UnavailableError: no attempt succeeded. It says nothing of the image, so it is no defect: an
+        image that is given up for an hour without a network would be lost for good.
     """
     try:
         return _retrying(store.read, path)
     except _MISSING as error:
         raise FileNotFoundError(path) from error
+    except _PASSING_ERRORS as error:
+        raise UnavailableError(
+            f"{path} in {store.place} could not be read in {_ATTEMPTS} attempts: {error}. Run the "
+            "same command again when it can be: what is finished is kept. An image that can never "
+            "be read counts as missing once its file is removed."
+        ) from error

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from tfx.orchestration.pipeline import Pipeline
 
 
+# Runners that convert in the step's own container.
+_IN_STEP = ("DirectRunner", "FnApiRunner")
 # Beam's arguments that have two names.
 _OTHER_NAMES = {"worker_machine_type": "machine_type", "disk_size_gb": "worker_disk_size_gb"}
 
@@ -31,6 +33,7 @@ def write_job(request: Request, path: Path) -> None:
     from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner as vertex
 
     from pipelines.pipeline import create_pipeline
+    from pipelines.vertex.completed_job import complete_job
 
     image = vertex.KubeflowV2DagRunnerConfig(default_image=request.target.image)
     pipeline = create_pipeline(request)
@@ -39,6 +42,7 @@ def write_job(request: Request, path: Path) -> None:
         vertex.KubeflowV2DagRunner(
             image, output_dir=str(path.parent), output_filename=path.name
         ).run(pipeline, parameter_values=_defaults(pipeline))
+        complete_job(path, request)
     except OSError as error:
         raise ConfigError(f"--job_file={path} cannot be written: {error.strerror}.") from error
 
@@ -88,11 +92,27 @@ def on_cloud(request: Request, *, image: str) -> Request:
         )
     place = {"project": google.project, "region": google.region}
     cloud = CloudTarget(**place, image=image, machines=request.config.cloud)
-    if options.view_as(beam.StandardOptions).runner == "DataflowRunner":
+    runner = options.view_as(beam.StandardOptions).runner
+    if runner == "DataflowRunner":
         beam_args = _dataflow_args(request, cloud)
+    elif runner in _IN_STEP or not request.converted:
+        beam_args = local_beam_args(request.beam_args)
     else:
-        beam_args = local_beam_args(request.beam_args)  # In the step's own container.
+        raise ConfigError(_runner_problem(runner))
     return dataclasses.replace(request, beam_args=beam_args, cloud=cloud)
+
+
+def _runner_problem(runner: str | None) -> str:
+    problem = "the conversion needs a runner"
+    if runner:
+        problem = (
+            f"--runner={runner} does not start in a step: its image has no job server, nor Java"
+        )
+    return (
+        f"--orchestrator=vertex: {problem}. Give --runner=DataflowRunner, which takes up to cloud."
+        "dataflow.max_num_workers machines; or, for small data sets, --runner=DirectRunner, which "
+        "converts on the step's one machine, of cloud.conversion.cpus and memory_gb."
+    )
 
 
 def _dataflow_args(request: Request, cloud: CloudTarget) -> tuple[str, ...]:

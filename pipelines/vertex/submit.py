@@ -167,11 +167,16 @@ def _watch(job: Any, console: Console) -> None:
     with Live(_table(job), console=console, refresh_per_second=1) as live:
         while True:
             try:
-                ended = _name(job.state) in _ENDED
+                state = _name(job.state)
                 live.update(_table(job))
-                if ended:
+                if state in _ENDED:
                     return
-                unanswered = 0
+                # A state that is not said is no answer.
+                unanswered = unanswered + 1 if state == "UNSPECIFIED" else 0
+                if unanswered > _PATIENCE:
+                    raise ConnectionError(
+                        f"Vertex AI does not say the state of {job.resource_name}"
+                    )
             except (GoogleAPICallError, ConnectionError):
                 unanswered += 1
                 if unanswered > _PATIENCE:

@@ -18,7 +18,7 @@ DROPPED_IMAGES = {
     "image_duplicate_file": "another image row before it names the same file",
     "image_missing": "no such file in any of the known layouts",
     "image_ambiguous": "several files fit its name, or several rows come to its file",
-    "image_unreadable": "the file could not be read, after several tries",
+    "image_unreadable": "the file is damaged in its zip archive, or packed there as cannot be read",
     "image_not_decodable": "the file is not an image, or not one that can be decoded",
     "image_truncated": "the file ends before the image does",
     "image_wrong_size": "the file's width and height are not those of the JSON row",

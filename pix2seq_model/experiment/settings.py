@@ -147,6 +147,18 @@ class DataflowMachines:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class ConversionMachine:
+    """The machine of the conversion's step with --runner=DirectRunner, for small data sets.
+
+    Attributes:
+      cpus, memory_gb: processor cores, each with a worker, and memory.
+    """
+
+    cpus: int = setting(8, at_least=1)
+    memory_gb: float = setting(32.0, above=0)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainingMachines:
     """A training stage, which is a custom job.
 
@@ -190,12 +202,16 @@ class CloudSettings:
     Attributes:
       service_account: that all jobs run as; empty: the project's default.
       labels: of every job, as --config.cloud.labels.team=vision.
-      dataflow, training, evaluation: the machines of these steps.
+      retries: how often a failed step is tried again; one that cannot work is not.
+      dataflow, conversion: the machines of the conversion, on Dataflow or in its step.
+      training, evaluation: the machines of these steps.
     """
 
     service_account: str = ""
     labels: Mapping[str, str] = dataclasses.field(default_factory=lambda: {"pipeline": "pix2seq"})
+    retries: int = setting(2, at_least=0, at_most=10)
     dataflow: DataflowMachines = dataclasses.field(default_factory=DataflowMachines)
+    conversion: ConversionMachine = dataclasses.field(default_factory=ConversionMachine)
     training: TrainingMachines = dataclasses.field(default_factory=TrainingMachines)
     evaluation: EvaluationMachine = dataclasses.field(default_factory=EvaluationMachine)
 

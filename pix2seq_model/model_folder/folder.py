@@ -160,10 +160,12 @@ def load_model_folder(
     Raises:
       ModelError: the folder is no model folder or its weights do not fit.
     """
-    # It imports Keras, which takes seconds; reading model.json alone should not.
+    # They import Keras, which takes seconds; reading model.json alone should not.
+    from pix2seq_model.accelerators import leave_to_backend
     from pix2seq_model.network.pix2seq import build_model
 
     info = read_model_info(folder)
+    leave_to_backend()
     if image_size is not None:
         model = dataclasses.replace(info.model, image_size=image_size)
         info = dataclasses.replace(info, model=model)

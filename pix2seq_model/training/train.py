@@ -10,11 +10,10 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-import keras
 import numpy as np
-import tensorflow as tf
 from etils import epath
 
+from pix2seq_model.accelerators import check_accelerators, leave_to_backend
 from pix2seq_model.data.box_statistics import crowded_images
 from pix2seq_model.data.damage import reading_errors_named
 from pix2seq_model.data.manifest import read_dataset_info, read_statistics
@@ -59,6 +58,7 @@ def train(
     split: str | None = None,
     base_model_dir: str | os.PathLike | None = None,
     export: bool = True,
+    accelerators: int | None = None,
     compiled_steps: CompiledSteps | None = None,
 ) -> ModelInfo:
     """Trains one stage and writes its model folder; continues where an earlier call was stopped.
@@ -74,6 +74,7 @@ def train(
       split: of the examples; that of the settings if None.
       base_model_dir: model folder to start from; random weights if None.
       export: write the SavedModel too.
+      accelerators: GPUs or TPUs that this machine must have; None: whatever there is.
       compiled_steps: of earlier calls in this process, to use and to add to; for one device.
 
     Returns:
@@ -83,7 +84,7 @@ def train(
       UserError: data, base model, settings or folders cannot be used; says what to do.
       TrainingInterruptedError: stopped by a signal, with the state saved.
     """
-    replicas = _join(run)
+    replicas = _join(run, accelerators)
     data = read_dataset_info(examples_dir)
     base_info = read_model_info(os.fspath(base_model_dir)) if base_model_dir else None
     with contextlib.ExitStack() as stack:
@@ -131,12 +132,12 @@ def train(
 # ---- The devices and folders. --------------------------------------------------------------------
 
 
-def _join(run: TrainingRun) -> Replicas:
+def _join(run: TrainingRun, accelerators: int | None) -> Replicas:
     """Takes the devices, and joins the processes that share the batches."""
-    if keras.backend.backend() == "jax":
-        # TensorFlow reads the images; the accelerators' memory is JAX's.
-        tf.config.set_visible_devices([], "GPU")
+    leave_to_backend()
     replicas = join_replicas()
+    if accelerators is not None:
+        check_accelerators(accelerators)
     replicas.check_share(
         run.settings.batch_size,
         accumulation_steps=run.settings.accumulation_steps,

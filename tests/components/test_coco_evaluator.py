@@ -4,12 +4,16 @@ import json
 from pathlib import Path
 
 import pytest
+import tensorflow as tf
+from google.api_core.exceptions import Forbidden
 from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
 from tfx.types import standard_artifacts
 
 from components import coco_evaluator
 from components.coco_evaluator import Executor
 from configs import base
+from pix2seq_model.errors import ConfigError, DataError
+from pix2seq_model.model_folder.folder import read_model_info
 from tests.fixtures.evaluated_model import MAX_OBJECTS, write_examples, write_model
 
 
@@ -30,7 +34,7 @@ def artifact(kind, uri, number=0):
     return made
 
 
-def evaluate(folders, output: Path, *, baseline=None, overrides="", **settings):
+def evaluate(folders, output: Path, *, baseline=None, overrides="", accelerators="", **settings):
     """Runs the executor; returns the blessing artifact."""
     examples, model, cache = folders
     section = base.get_config().evaluation.to_dict()
@@ -54,6 +58,8 @@ def evaluate(folders, output: Path, *, baseline=None, overrides="", **settings):
             "cache_dir": str(cache),
             "fingerprint": "",
             "code_version": "1",
+            "accelerators": accelerators,
+            "baseline_of": "pix2seq-tiny-1a2b",
         },
     )
     return blessing
@@ -68,6 +74,7 @@ def test_a_blessing_as_tfx_writes_it(folders, tmp_path):
     assert blessing.get_int_custom_property("blessed") == 1
     assert blessing.get_int_custom_property("current_model_id") == 7
     assert blessing.get_string_custom_property("current_model") == str(folders[1])
+    assert blessing.get_string_custom_property("baseline_of") == "pix2seq-tiny-1a2b"
     assert (tmp_path / "blessing" / "BLESSED").exists()
     metrics = json.loads((tmp_path / "evaluation" / "metrics.json").read_text())
     assert metrics["num_images"] == 5
@@ -87,6 +94,12 @@ def test_below_a_threshold(wanted, folders, tmp_path):
     assert "below the least value 0.9990" in reasons(blessing)
 
 
+def test_without_the_gpu_that_it_was_promised_nothing_is_decoded(folders, tmp_path):
+    with pytest.raises(ConfigError, match=r"accelerator_count=1 .* sees 0: the processor alone"):
+        evaluate(folders, tmp_path, accelerators="1")
+    assert not (tmp_path / "evaluation").exists()
+
+
 def test_compared_with_itself_it_is_not_decoded_again(folders, tmp_path, monkeypatch):
     evaluate(folders, tmp_path / "first")
     monkeypatch.setattr(coco_evaluator, "evaluate_model", None)
@@ -102,6 +115,27 @@ def test_a_baseline_that_is_gone_is_said(folders, tmp_path):
     blessing = evaluate(folders, tmp_path, baseline=baseline)
     assert blessing.get_int_custom_property("blessed") == 1
     assert f"not compared with the model blessed before, {tmp_path}/gone" in reasons(blessing)
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        tf.errors.PermissionDeniedError(None, None, "HTTP response code 403"),
+        Forbidden("storage.objects.get denied"),
+        PermissionError(13, "denied"),
+    ],
+)
+def test_a_baseline_that_may_not_be_read_is_no_missing_one(refusal, folders, tmp_path, monkeypatch):
+    def read(folder):
+        if str(folder) == "gs://theirs/model":
+            raise refusal
+        return read_model_info(folder)
+
+    monkeypatch.setattr(coco_evaluator, "read_model_info", read)
+    baseline = artifact(standard_artifacts.Model, "gs://theirs/model", 3)
+    with pytest.raises(DataError, match=r"gs://theirs/model, may not be read: .*objectViewer"):
+        evaluate(folders, tmp_path, baseline=baseline)
+    assert not (tmp_path / "blessing").exists()
 
 
 def test_a_baseline_of_other_categories_is_not_compared(folders, tmp_path):

@@ -44,7 +44,14 @@ def test_folders(calls, root):
         "work_dir": f"{root}/training/finetune-abc",
         "base_model_dir": None,
         "logs_dir": f"{root}/Trainer/model_run/5",
+        "accelerators": None,
     }
+
+
+def test_a_job_in_the_cloud_says_how_many_accelerators_it_pays_for(calls):
+    config = _fn_args("/p").custom_config | {"accelerators": 8}
+    trainer_module.run_fn(_fn_args("/p", custom_config=config))
+    assert calls[0][1]["accelerators"] == 8
 
 
 def test_the_base_model_is_a_model_folder(calls):

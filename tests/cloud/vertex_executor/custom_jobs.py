@@ -7,6 +7,7 @@ with the very command that the job gives.
 import contextlib
 import dataclasses
 import json
+import re
 import socket
 import subprocess
 import threading
@@ -21,6 +22,8 @@ from google.cloud.aiplatform_v1.types import (
     CustomJob,
     GetCustomJobRequest,
     JobState,
+    ListCustomJobsRequest,
+    ListCustomJobsResponse,
 )
 
 _SERVICE = "google.cloud.aiplatform.v1.JobService"
@@ -81,9 +84,14 @@ def custom_jobs(
             context.abort(grpc.StatusCode.NOT_FOUND, f"no job {request.name}")
         return state.jobs[request.name]
 
+    def list_jobs(request: ListCustomJobsRequest, _: Any) -> ListCustomJobsResponse:
+        found = [job for job in state.jobs.values() if fits(job, request.filter)]
+        return ListCustomJobsResponse(custom_jobs=found)
+
     handlers = {
         "CreateCustomJob": _handler(create, CreateCustomJobRequest),
         "GetCustomJob": _handler(get, GetCustomJobRequest),
+        "ListCustomJobs": _handler(list_jobs, ListCustomJobsRequest, ListCustomJobsResponse),
     }
     server = grpc.server(futures.ThreadPoolExecutor(4))
     server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(_SERVICE, handlers)])
@@ -116,9 +124,28 @@ def replicas_of(job: CustomJob) -> list[tuple[list[str], dict[str, str]]]:
     return replicas
 
 
-def _handler(answer: Callable, request: type) -> grpc.RpcMethodHandler:
+_QUERY = re.compile(r"labels\.(?P<label>[a-z0-9_-]+)=(?P<value>[a-z0-9_-]+) AND \((?P<rest>.*)\)")
+
+
+def fits(job: CustomJob, query: str) -> bool:
+    """Whether a list by this filter has the job.
+
+    Raises:
+      ValueError: a filter that is not known here.
+    """
+    found = _QUERY.fullmatch(query)
+    states = [
+        re.fullmatch(r'state="(\w+)"', s) for s in (found["rest"] if found else "").split(" OR ")
+    ]
+    if not found or not all(states):
+        raise ValueError(f"a filter that is not known here: {query}")
+    has_label = job.labels.get(found["label"]) == found["value"]
+    return has_label and JobState(job.state) in [JobState[state[1]] for state in states]
+
+
+def _handler(answer: Callable, request: type, answered: type = CustomJob) -> grpc.RpcMethodHandler:
     return grpc.unary_unary_rpc_method_handler(
-        answer, request_deserializer=request.deserialize, response_serializer=CustomJob.serialize
+        answer, request_deserializer=request.deserialize, response_serializer=answered.serialize
     )
 
 

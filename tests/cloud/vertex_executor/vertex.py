@@ -46,7 +46,12 @@ class Vertex:
             [
                 *(sys.executable, "pipelines/run_pipeline.py", "--orchestrator=vertex"),
                 *(f"--job_file={job_file}", "--image=an/image:1", "--project=project"),
-                *(f"--region={REGION}", *arguments),
+                *(f"--region={REGION}", "--runner=DirectRunner"),
+                *("--direct_num_workers=1", "--direct_running_mode=in_memory"),
+                *arguments,
+                # Jobs that ask for GPUs refuse this machine.
+                "--config.cloud.training.accelerator_count=0",
+                "--config.cloud.evaluation.accelerator_count=0",
             ],
             cwd=self.image,
             env=variables_of(self.image, {}),

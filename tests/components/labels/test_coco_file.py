@@ -8,10 +8,12 @@ from PIL import Image
 
 from components.labels.coco_file import write_coco_file
 from components.labels.label_sets import LabelSet
+from components.storage import image_store
 from components.storage.image_store import open_store
 from pix2seq_model.data.annotation_file import read_annotation_file
 from pix2seq_model.data.defects import DefectLimits
 from pix2seq_model.data.formats.labelled_image import LabelledBox, LabelledImage
+from pix2seq_model.errors import UnavailableError
 
 ANY = DefectLimits(max_dropped_images=1.0, max_dropped_annotations=1.0)
 
@@ -73,6 +75,18 @@ def test_nothing_is_lost_without_a_reason(tmp_path):
     assert file.counts["annotations"]["dropped"] == {"annotation_row_invalid": 3}
     assert len(file.coco["annotations"]) == 1
     assert "sound.png: line 3: no class 9" in Path(path).read_text()
+
+
+def test_a_size_that_cannot_be_read_now_is_no_defect(tmp_path, monkeypatch):
+    def read(self, path):
+        raise OSError("no network")
+
+    Image.new("RGB", (10, 10)).save(tmp_path / "sound.png")
+    monkeypatch.setattr(image_store.ImageFolder, "read", read)
+    monkeypatch.setattr(image_store._retrying, "sleep", lambda seconds: None)
+    boxes = [LabelledBox("cat", (0.0, 0.0, 0.5, 0.5))]
+    with pytest.raises(UnavailableError, match=r"sound\.png"):
+        written(tmp_path, Given([LabelledImage("sound.png", boxes=boxes, in_fractions=True)]))
 
 
 @pytest.mark.parametrize("repeats", [False, True])

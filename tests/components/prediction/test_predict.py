@@ -12,6 +12,7 @@ from PIL import Image
 from components.prediction import predict_shards
 from components.prediction.options import PredictionOptions
 from components.prediction.predict import predict_images
+from components.storage import image_store
 from pix2seq_model.data.tfrecord import read_records
 from pix2seq_model.errors import ConfigError, DataError, ModelError
 from pix2seq_model.input_pipeline.image_file import prepare_image
@@ -172,6 +173,23 @@ def test_a_rerun_keeps_finished_shards_and_tries_missing_files_again(
     (photos / "8.jpg").write_bytes(jpeg(60, 50, seed=9))
     assert run(model_dir, output, listed)["written"] == 2
     assert loaded
+
+
+def test_an_image_that_cannot_be_read_now_ends_the_job(model_dir, photos, tmp_path, monkeypatch):
+    def read(self, path):
+        if path == "6.jpg" and errors:
+            raise errors.pop()
+        return original(self, path)
+
+    errors, original = [OSError("no network")] * 4, image_store.ImageFolder.read
+    monkeypatch.setattr(image_store.ImageFolder, "read", read)
+    monkeypatch.setattr(image_store._retrying, "sleep", lambda seconds: None)
+    with pytest.raises(Exception, match=r"6\.jpg in .* could not be read in 4 attempts"):
+        run(model_dir, tmp_path / "out", photos)
+    assert run(model_dir, tmp_path / "out", photos)["unreadable"].keys() == {
+        "image_missing",
+        "image_not_decodable",
+    }
 
 
 def test_other_images_and_other_settings_are_done_again(model_dir, photos, tmp_path, loaded):

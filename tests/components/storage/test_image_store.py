@@ -4,10 +4,12 @@ import zipfile
 
 import pytest
 from apache_beam.io.filesystems import FileSystems
+from google.api_core.exceptions import ServiceUnavailable
 
 from components.storage import image_store
 from components.storage.image_names import PARTIAL
 from components.storage.image_store import ImageFolder, ImageZip, open_store, read_with_retries
+from pix2seq_model.errors import UnavailableError
 from tests.fixtures import object_store
 
 NAME = "images/v1/patch8/objects365_v1_00420917.jpg"
@@ -123,6 +125,8 @@ def test_store_follows_the_suffix(tmp_path):
 
 
 class Flaky:
+    place = "gs://bucket/images"
+
     def __init__(self, *errors):
         self.errors = list(errors)
 
@@ -137,8 +141,10 @@ def test_passing_errors_are_tried_again(monkeypatch):
     monkeypatch.setattr(image_store._retrying, "sleep", waits.append)
     assert read_with_retries(Flaky(OSError(), OSError()), "p") == b"x"
     assert waits == [0.5, 1.0]
-    with pytest.raises(OSError, match="the fourth"):
-        read_with_retries(Flaky(*[OSError("no")] * 3, OSError("the fourth")), "p")
+    with pytest.raises(
+        UnavailableError, match=r"p in gs://bucket/images .* 4 attempts: 503 .*again"
+    ):
+        read_with_retries(Flaky(*[OSError("no")] * 3, ServiceUnavailable("the fourth")), "p")
     missing = Flaky(FileNotFoundError())
     with pytest.raises(FileNotFoundError):
         read_with_retries(missing, "p")

@@ -4,8 +4,10 @@ import socket
 
 import pytest
 from apache_beam.options.pipeline_options import (
+    DirectOptions,
     GoogleCloudOptions,
     PipelineOptions,
+    StandardOptions,
     WorkerOptions,
 )
 from google.cloud.aiplatform_v1.types import CustomJobSpec, Scheduling
@@ -13,6 +15,8 @@ from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 
 from pipelines.cache_keys import keras_backend
+from pipelines.vertex.job import on_cloud
+from pix2seq_model.errors import ConfigError
 from tests.fixtures.vertex_request import (
     DATAFLOW,
     IMAGE,
@@ -143,9 +147,24 @@ def test_dataflow_by_config(tmp_path):
     assert google.service_account_email == "s@p.iam"
 
 
-def test_without_dataflow_the_conversion_runs_in_its_step(tmp_path):
-    job = written(tmp_path, request(beam_args=PLACE))
-    assert container(job, "PretrainExamples")["args"][-1] == "--runner=FnApiRunner"
+def test_in_its_step_the_conversion_has_a_machine_of_its_own(tmp_path):
+    place = (*PLACE, "--runner=DirectRunner")
+    job = written(tmp_path, request("cloud.conversion.cpus=4", beam_args=place))
+    step = container(job, "PretrainExamples")
+    assert step["resources"] == {"cpuLimit": 4.0, "memoryLimit": 32.0}
+    options = PipelineOptions(step["args"][4:])
+    assert options.view_as(StandardOptions).runner == "FnApiRunner"
+    direct = options.view_as(DirectOptions)
+    assert (direct.direct_num_workers, direct.direct_running_mode) == (4, "multi_processing")
+
+
+@pytest.mark.parametrize(
+    ("runner", "problem"),
+    [((), "needs a runner"), (("--runner=FlinkRunner",), "--runner=FlinkRunner does not start")],
+)
+def test_a_conversion_that_would_run_anywhere_or_nowhere_is_refused(runner, problem):
+    with pytest.raises(ConfigError, match=rf"{problem}.*DataflowRunner.*DirectRunner"):
+        on_cloud(request(beam_args=(*PLACE, *runner)), image=IMAGE)
 
 
 def test_artifact_types(job):
@@ -191,6 +210,8 @@ def test_training_is_a_custom_job(job):
     assert config["work_dir"].startswith("gs://bucket/full/training/pretrain-")
     assert config["ai_platform_enable_vertex"] is True
     assert config["ai_platform_vertex_region"] == "europe-west4"
+    assert config["accelerators"] == 1
+    assert parameters(job, "CocoEvaluator")["accelerators"] == "1"
     training = config["ai_platform_training_args"]
     assert training["project"] == "project"
     assert training["job_spec"]["worker_pool_specs"] == [

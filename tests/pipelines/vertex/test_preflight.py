@@ -307,7 +307,7 @@ def test_without_dataflow_nothing_is_asked_of_it(google):
         POLICY: policy(*ROLES[:3]),
         "GET /v1/projects/p/services:batchGet": services(dataflow="ENABLED"),
     }
-    assert findings(google, beam_args=()) == []
+    assert findings(google, beam_args=("--runner=DirectRunner",)) == []
     assert not [asked for asked in google.asked if "dataflow" in str(asked)]
 
 

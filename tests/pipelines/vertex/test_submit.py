@@ -62,7 +62,7 @@ def request_on_cloud():
         config_name="configs/full.py:vit_b,640",
         overrides=OVERRIDES,
         pipeline_root="gs://bucket/root",
-        beam_args=("--project=p", "--region=europe-west4"),
+        beam_args=("--project=p", "--region=europe-west4", "--runner=DirectRunner"),
     )
     return on_cloud(request, image="image:1")
 
@@ -271,6 +271,11 @@ def test_followed_to_its_end(end, status):
 def test_a_service_that_never_answers_again():
     with pytest.raises(ServiceUnavailable):
         follow(Run("RUNNING", "no answer"))
+
+
+def test_a_state_that_is_never_said():
+    with pytest.raises(ConnectionError, match=r"does not say the state of .*/run-1"):
+        follow(Run("RUNNING", "UNSPECIFIED", "RUNNING", "UNSPECIFIED"))
 
 
 def interrupt_once():

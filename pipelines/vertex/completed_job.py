@@ -1,0 +1,51 @@
+"""What TFX's compiler has no words for, put into the job file that it wrote."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from components.coco_evaluator import BASELINE_OF
+from pipelines.pipeline import baseline_of
+from pipelines.request import Request
+
+# A trainer that is gone holds its work folder for some minutes: see `FolderLock`.
+_BACKOFF = {"backoffDuration": "180s", "backoffFactor": 2.0, "backoffMaxDuration": "3600s"}
+_BLESSINGS = 'schema_title="tfx.ModelBlessing"'
+
+
+def complete_job(path: Path, request: Request) -> None:
+    """Completes a job file: whose blessed model is the baseline, how often a step is tried.
+
+    Raises:
+      OSError: the file cannot be read or written.
+      ValueError: it does not look as this version of TFX writes it.
+    """
+    job = json.loads(path.read_text())
+    spec = job["pipelineSpec"]
+    if "evaluate" in request.needed:
+        _own_baseline(spec, baseline_of(request))
+    _retry(spec, request.target.machines.retries)
+    path.write_text(json.dumps(job, sort_keys=True))
+
+
+def _own_baseline(spec: Mapping[str, Any], wanted: str) -> None:
+    """Has the latest blessed model looked up among this pipeline's, not in the whole project."""
+    queries = [
+        query
+        for executor in spec["deploymentSpec"]["executors"].values()
+        for query in executor.get("resolver", {}).get("outputArtifactQueries", {}).values()
+        if _BLESSINGS in query["filter"]
+    ]
+    if len(queries) != 1:
+        raise ValueError(f"{len(queries)} queries for a blessing in the compiled job, expected 1")
+    queries[0]["filter"] += f' AND metadata.{BASELINE_OF}.string_value="{wanted}"'
+
+
+def _retry(spec: Mapping[str, Any], retries: int) -> None:
+    """Has failed steps tried again: every one can be repeated, and continues where it was."""
+    executors = spec["deploymentSpec"]["executors"]
+    for task in spec["root"]["dag"]["tasks"].values():
+        label = spec["components"][task["componentRef"]["name"]]["executorLabel"]
+        if retries and "container" in executors[label]:
+            task["retryPolicy"] = {"maxRetryCount": retries, **_BACKOFF}

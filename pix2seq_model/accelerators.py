@@ -1,0 +1,58 @@
+"""The accelerators of this machine: that Keras' backend gets them, and that they are there.
+
+What imports this needs Keras anyway; the backends are imported when they are asked.
+"""
+
+import os
+import warnings
+
+import keras
+
+from pix2seq_model.errors import ConfigError
+
+
+def leave_to_backend() -> None:
+    """Hides GPUs from TensorFlow where another backend computes.
+
+    TensorFlow reads images and records in every process, and whatever it computes first would take
+    all memory of the GPUs that it sees.
+    """
+    if keras.backend.backend() == "tensorflow":
+        return
+    import tensorflow as tf
+
+    try:
+        tf.config.set_visible_devices([], "GPU")
+    except RuntimeError:  # Only where this process has computed with them already.
+        warnings.warn(
+            f"TensorFlow holds the GPUs of this process, and {keras.backend.backend()} gets what "
+            "memory is left: start another process, or use TensorFlow after the model is loaded.",
+            stacklevel=2,
+        )
+
+
+def check_accelerators(expected: int) -> None:
+    """Compares the GPUs or TPUs that Keras' backend sees in this process with what was promised.
+
+    Raises:
+      ConfigError: it sees another number. Without GPUs it would compute on the processor, for
+        weeks, on a machine that is paid for its GPUs.
+    """
+    backend = keras.backend.backend()
+    if backend == "jax":
+        import jax
+
+        seen = [str(device) for device in jax.local_devices() if device.platform != "cpu"]
+    else:
+        import tensorflow as tf
+
+        devices = tf.config.list_physical_devices()
+        seen = [device.name for device in devices if device.device_type != "CPU"]
+    if len(seen) != expected:
+        raise ConfigError(
+            f"accelerator_count={expected} of this machine in the config's cloud section, and "
+            f"{backend} sees {len(seen)}: {', '.join(seen) or 'the processor alone'}. Build the "
+            "image with DEVICE=cuda; if it was, the driver's libcuda.so.1 is not found in "
+            f"LD_LIBRARY_PATH={os.environ.get('LD_LIBRARY_PATH', '')} (on Vertex AI it is in "
+            "/usr/local/nvidia/lib64), or is too old for the image's CUDA."
+        )

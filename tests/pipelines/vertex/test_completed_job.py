@@ -1,0 +1,76 @@
+"""What is put into the compiled job file, as a store of artifacts and Vertex AI's schema see it."""
+
+import pytest
+from google.protobuf import json_format
+from kfp.pipeline_spec import pipeline_spec_pb2
+
+from pipelines.pipeline import baseline_of
+from pipelines.request import Request
+from pipelines.vertex import completed_job
+from pix2seq_model.experiment import load_config
+from tests.cloud.vertex_executor.metadata import Artifact, MetadataStore
+from tests.fixtures.vertex_request import BUCKET, request, written
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory):
+    return written(tmp_path_factory.mktemp("job"), request())
+
+
+def owner(config, *overrides):
+    return baseline_of(
+        Request(
+            config=load_config(config, (*BUCKET, *overrides)),
+            config_name=config,
+            pipeline_root="gs://bucket/full",
+        )
+    )
+
+
+def blessing(number, **metadata):
+    name, kind = f"blessing-{number}", "tfx.ModelBlessing"
+    return Artifact(name, kind, {}, f"gs://b/{number}", {"blessed": 1.0, **metadata})
+
+
+def test_the_baseline_is_of_this_pipeline_and_these_data(job, tmp_path):
+    executors = job["pipelineSpec"]["deploymentSpec"]["executors"]
+    resolver = executors["LatestBlessedModel-model-blessing-resolver_executor"]["resolver"]
+    query = resolver["outputArtifactQueries"]["model_blessing"]["filter"]
+    store = MetadataStore(tmp_path / "metadata.json")
+    own = owner("configs/full.py:vit_b,640")
+    others = [
+        owner("configs/full.py:vit_l,640"),
+        owner("configs/full.py:vit_b,640", "data.finetune.images.train=gs://theirs/train"),
+    ]
+    assert len({own, *others}) == 3
+    for number, whose in enumerate(others):
+        store.add(blessing(number, baseline_of=whose))
+    store.add(blessing(8))  # Of a program that knows nothing of this.
+    assert store.latest(query) is None
+    store.add(blessing(9, baseline_of=own))
+    store.add(blessing(10, baseline_of=others[0]))
+    assert store.latest(query).name == "blessing-9"
+
+
+def test_another_seed_or_length_has_the_same_baseline():
+    same = owner("configs/full.py:vit_b,640", "seed=9", "finetune.learning_rate=1e-6")
+    assert same == owner("configs/full.py:vit_b,640")
+
+
+def test_a_compiler_that_writes_something_else_is_noticed(job):
+    spec = {"deploymentSpec": {"executors": {}}}
+    with pytest.raises(ValueError, match="0 queries for a blessing"):
+        completed_job._own_baseline(spec, "x")
+
+
+def test_every_step_that_runs_something_is_tried_again(job, tmp_path):
+    tasks = job["pipelineSpec"]["root"]["dag"]["tasks"]
+    tried = {
+        name: task["retryPolicy"]["maxRetryCount"]
+        for name, task in tasks.items()
+        if "retryPolicy" in task
+    }
+    assert tried == dict.fromkeys([name for name in tasks if "resolver" not in name], 2)
+    json_format.ParseDict(job["pipelineSpec"], pipeline_spec_pb2.PipelineSpec())
+    once = written(tmp_path, request("cloud.retries=0"))["pipelineSpec"]["root"]["dag"]["tasks"]
+    assert not any("retryPolicy" in task for task in once.values())
