@@ -1,5 +1,6 @@
 """Data of a config that is recognised where the command is given, as the recipes are settled."""
 
+import os
 from collections.abc import Mapping, Sequence
 
 from pix2seq_model.data.settings import ALL_SPLITS, AUTO, LABEL_FORMATS
@@ -53,4 +54,8 @@ def settle_data(name: str, overrides: Sequence[str]) -> tuple[list[str], list[st
 
 def _places(given: Mapping[str, str]) -> dict[str, str]:
     """The places that are given, "" that of all splits."""
-    return {"" if split == ALL_SPLITS else split: place for split, place in given.items() if place}
+    return {
+        "" if split == ALL_SPLITS else split: os.path.expanduser(place)
+        for split, place in given.items()
+        if place
+    }
