@@ -26,7 +26,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Column, Table
 
-from components.labels.layout import coco_file, recognise
+from components.labels.layout import ALL_IS_TRAIN, coco_file, recognise
 from pipelines.cli.command_line import run_command
 from pix2seq_model.atomic_write import write_json
 from pix2seq_model.data.settings import AUTO, COCO_FORMAT, LABEL_FORMATS
@@ -62,7 +62,7 @@ def main() -> None:
         contents = [check_lists(read_json(path), path) for path in FLAGS.annotations]
         sets = list(zip(FLAGS.annotations, folders, contents, strict=True))
     else:
-        pairs = zip(FLAGS.images, folders, strict=True)
+        pairs = zip(map(os.path.expanduser, FLAGS.images), folders, strict=True)
         sets = [found for place, below in pairs for found in _recognised(place, below)]
     content = join_sets(sets)
     if FLAGS.classes:
@@ -87,9 +87,13 @@ def _folders() -> tuple[str, list[str]]:
             f"--images names {len(FLAGS.images)} folders and --annotations "
             f"{len(FLAGS.annotations)} files: give one folder for each file, in the same order"
         )
-    if missing := [folder for folder in FLAGS.images if not Path(folder).is_dir()]:
-        raise DataError(f"--images={missing[0]}: there is no such folder")
-    absolute = [os.path.abspath(folder) for folder in FLAGS.images]
+    folders = list(map(os.path.expanduser, FLAGS.images))
+    if missing := [folder for folder in folders if not Path(folder).is_dir()]:
+        hint = ""
+        if Path(missing[0]).is_file():
+            hint = ": unpack it, or with --annotations leave --images out"
+        raise DataError(f"--images={missing[0]}: there is no such folder{hint}")
+    absolute = [os.path.abspath(folder) for folder in folders]
     parent = os.path.commonpath(absolute)
     below = [Path(folder).relative_to(parent).as_posix() for folder in absolute]
     return parent, ["" if folder == "." else folder for folder in below]
@@ -103,7 +107,7 @@ def _recognised(place: str, below: str) -> Iterator[tuple[str, str, dict[str, An
       below: What of its path goes in front of file names.
     """
     layout = recognise(place, wanted="" if FLAGS.dataset == AUTO else FLAGS.dataset)
-    print(layout.lines[0])
+    print("\n".join(line for line in layout.lines if line != ALL_IS_TRAIN))
     for split, source in layout.splits.items():
         folder = os.path.relpath(source.images, place)
         parts = [part for part in (below, folder) if part not in ("", ".")]

@@ -6,7 +6,7 @@ import posixpath
 import ijson
 from apache_beam.io.filesystems import FileSystems
 
-from components.labels.label_folder import LabelFolder, only_role
+from components.labels.label_folder import LabelFolder
 from components.storage.files import refusing
 from pix2seq_model.data.annotations import parse_image_row, read_array, top_level_keys
 from pix2seq_model.errors import DataError
@@ -21,10 +21,7 @@ _NOT_BOXES = ("captions", "keypoints", "panoptic", "stuff", "image_info")
 
 
 def coco_files(folder: LabelFolder) -> list[str]:
-    """Returns the annotation files in COCO's format, those nearest to the root alone.
-
-    Another copy deeper inside is often a backup.
-    """
+    """Returns the annotation files in COCO's format; those of boxes alone, if there are any."""
     candidates = folder.with_suffix(*COCO_FILES)[:_FILES_LOOKED_INTO]
     found = [path for path in candidates if _is_coco(folder, path)]
     boxes = [p for p in found if not any(word in p.lower() for word in _NOT_BOXES)]
@@ -58,9 +55,9 @@ def files_by_split(folder: LabelFolder, files: list[str]) -> dict[str, str]:
     """
     found: dict[str, list[str]] = {}
     for path in files:
-        found.setdefault(only_role(path), []).append(path)
+        found.setdefault(folder.split_of(path), []).append(path)
     if len(files) == 1:
-        return {only_role(files[0]) or "train": files[0]}
+        return {folder.split_of(files[0]) or "train": files[0]}
     for split, paths in found.items():
         preferred = [p for p in paths if "instances" in posixpath.basename(p).lower()]
         if len(preferred) == 1:
@@ -70,7 +67,9 @@ def files_by_split(folder: LabelFolder, files: list[str]) -> dict[str, str]:
         raise DataError(
             f"{folder.root} has {len(files)} annotation files, and their names do not say which "
             f"split {' and '.join(unclear[:3])} are: give them one by one (--annotations="
-            "train=FILE,val=FILE; in a config data.<stage>.annotations.train)"
+            "train=FILE,val=FILE; in a config data.<stage>.annotations.train), or join the parts "
+            "of one set: python pipelines/split_dataset.py --annotations=FILE,FILE "
+            "--images=FOLDER,FOLDER"
         )
     return {split: paths[0] for split, paths in found.items()}
 
@@ -92,11 +91,14 @@ def folder_of_images(labels: LabelFolder, path: str, images: LabelFolder, split:
         paths = (posixpath.normpath(posixpath.join(folder, name)) for name in names)
         return bool(names) and all(path in there for path in paths)
 
-    fitting = list(filter(leads, folders))
+    # Another split's pixels have the same names as often as not. In an archive there is only one.
+    fitting = [f for f in folders if leads(f) and images.split_of(f) in ("", split)]
+    if images.root.lower().endswith(".zip"):
+        fitting = []
     if own in fitting:
         fitting = [own]
     if len(fitting) > 1:
-        fitting = [folder for folder in fitting if only_role(folder) == split] or fitting
+        fitting = [folder for folder in fitting if images.split_of(folder) == split] or fitting
     return f"{images.root}/{fitting[0]}".rstrip("/") if len(fitting) == 1 else images.root
 
 

@@ -1,16 +1,23 @@
 """The labels of a data set, image by image, whatever tool wrote them."""
 
 import abc
+import functools
 import json
 import posixpath
 from collections.abc import Iterator, Mapping
 from typing import ClassVar
 
-from components.labels.label_folder import LabelFolder, only_role
-from components.storage.image_names import match_name
+from components.labels.label_folder import (
+    LabelFolder,
+    by_stem,
+    decoded,
+    name_key,
+    nearness,
+    stem_of,
+)
+from components.storage.image_names import NO_PHOTOGRAPHS, match_name
 from pix2seq_model.data.formats.labelled_image import LabelledImage
 from pix2seq_model.data.formats.labelme import is_labelme, parse_labelme
-from pix2seq_model.data.formats.voc import is_voc, parse_voc
 from pix2seq_model.errors import DataError
 
 SPLITS = ("train", "val", "test")
@@ -28,6 +35,7 @@ class LabelSet(abc.ABC):
       splits: Names of the splits that the files tell apart; empty if they tell none.
       class_names: All classes by their number, where the format lists them; else empty.
       repeats_images: Whether the rows of an image may come in several parts.
+      notes: What a person should know of the folder, a line each.
       left_out: How many images or labels were not taken, by reason, once all were read.
     """
 
@@ -39,6 +47,7 @@ class LabelSet(abc.ABC):
 
     def __init__(self, labels: LabelFolder, images: LabelFolder):
         self._labels, self._images = labels, images
+        self.notes: list[str] = []
         self.left_out: dict[str, int] = {}
 
     @classmethod
@@ -53,21 +62,30 @@ class LabelSet(abc.ABC):
         `file_name` is the path of the file where it is certain, else what the labels say.
         """
 
+    def _key(self, split: str) -> str:
+        """What a split is called here: a folder with one split may be given for any."""
+        if split in self.splits:
+            return split
+        if len(self.splits) > 1:
+            raise DataError(f"{self._labels.root} has {', '.join(self.splits)}; no {split}")
+        return self.splits[0] if self.splits else ""
+
     def _leave_out(self, why: str, number: int = 1) -> None:
         if number:
             self.left_out[why] = self.left_out.get(why, 0) + number
 
 
-class _FilePerImage(LabelSet):
+class FilePerImage(LabelSet):
     """A file of labels for each image; splits are folders."""
 
     def __init__(self, labels: LabelFolder, images: LabelFolder):
         super().__init__(labels, images)
         self._files = self._find()
         self.splits = tuple(split for split in SPLITS if split in self._files)
-        if self.splits and (other := self._files.get("")):
+        others = self._files.get("", []) if self.splits else []
+        if other := next(filter(functools.partial(self._is_one, labels), others), ""):
             raise DataError(
-                f"{labels.root}: {other[0]} is in no folder of a split, and others are in "
+                f"{labels.root}: {other} is in no folder of a split, and others are in "
                 f"{', '.join(self.splits)}: name the folders of the splits one by one"
             )
 
@@ -75,8 +93,18 @@ class _FilePerImage(LabelSet):
         """The files of labels by split, "" for those that say none."""
         found: dict[str, list[str]] = {}
         for path in self._label_files():
-            found.setdefault(only_role(posixpath.dirname(path)), []).append(path)
+            found.setdefault(self._labels.split_of(posixpath.dirname(path)), []).append(path)
         return found
+
+    @classmethod
+    def _is_one(cls, folder: LabelFolder, path: str) -> bool:
+        """Whether a file looks like labels of this format by its beginning."""
+        return cls._begins_so(decoded(folder.read(path, _SNIFFED_BYTES), "replace"))
+
+    @staticmethod
+    @abc.abstractmethod
+    def _begins_so(start: str) -> bool:
+        """Whether a file that begins so may be labels of this format."""
 
     @abc.abstractmethod
     def _label_files(self) -> list[str]:
@@ -86,9 +114,18 @@ class _FilePerImage(LabelSet):
     def _parse(self, content: bytes) -> LabelledImage | None:
         """Reads one file; None if it is another tool's. Raises ValueError."""
 
+    def _unlabelled(self, split: str) -> list[str]:
+        """The images that a list names and that have no file of labels, as they have no objects."""
+        del split
+        return []
+
+    @functools.cached_property
+    def _labels_by_stem(self) -> dict[str, list[str]]:
+        return by_stem(self._label_files())
+
     def read(self, split: str) -> Iterator[LabelledImage]:
-        used = set()
-        for path, content in self._labels.read_all(self._files[split if self.splits else ""]):
+        split, used = self._key(split), set()
+        for path, content in self._labels.read_all(self._files[split]):
             problem = ""
             try:
                 image = self._parse(content)
@@ -101,10 +138,16 @@ class _FilePerImage(LabelSet):
             used.add(name)
             problem = problem or unclear
             yield image._replace(file_name=name, problem=f"{path}: {problem}" if problem else "")
+        for name in self._unlabelled(split):
+            used.add(name)
+            self._leave_out("listed images without a file of labels, taken as without objects")
+            yield LabelledImage(name)
         others = sum(
             1
             for path in self._images.images
-            if path not in used and only_role(posixpath.dirname(path)) in ("", split)
+            if path not in used
+            and self._images.split_of(posixpath.dirname(path)) in ("", split)
+            and not NO_PHOTOGRAPHS.search(posixpath.dirname(path))
         )
         if len(self.splits) <= 1:
             self._leave_out(f"images without a file of labels ({self.title})", others)
@@ -115,87 +158,52 @@ class _FilePerImage(LabelSet):
         It is the one that the file names, or the one that is called like the file: if both are
         there and differ, nobody can tell.
         """
-        index, stem = self._images.image_index, _stem(path)
-        same_stem = self._images.images_called(stem)
-        called = nearest(same_stem, posixpath.dirname(path), split)
-        found = ""
+        same_stem = self._images.images_called(stem_of(path))
+        called = self._images.nearest(same_stem, path, split=split)
+        found = beside = ""
         if named:
-            found = posixpath.join(posixpath.dirname(path), named.replace("\\", "/"))
-            found = posixpath.normpath(found)
-            if found not in index:
+            named = named.replace("\\", "/")
+            suffix = name_key(posixpath.splitext(named)[1])
+            if len(called) > 1 and name_key(stem_of(named)) == name_key(stem_of(path)):
+                called = [p for p in called if name_key(p).endswith(suffix)] or called
+            beside = posixpath.normpath(posixpath.join(posixpath.dirname(path), named))
+            if beside in self._image_paths:
+                found = beside
+            elif name_key(posixpath.basename(named)) not in map(
+                name_key, map(posixpath.basename, called)
+            ):
+                index = self._images.image_index
                 found = match_name(named, index, split=split, splits=self.splits).path
         if found and called and found not in same_stem:
             return named, _either([found, *called])
-        if not found and len(called) == 1:
-            return called[0], ""
-        return found or named or stem, _either(called) if called and not found else ""
+        if found and found == beside:
+            return found, ""
+        found = found or (called[0] if len(called) == 1 else "")
+        if found and (other := self._as_near(found, path)):
+            return found, f"its image may be {found}, to which {other} is as near: {_ONE_NAME}"
+        return found or named or stem_of(path), _either(called) if called and not found else ""
+
+    @functools.cached_property
+    def _image_paths(self) -> set[str]:
+        return set(self._images.images)
+
+    def _as_near(self, image: str, labels: str) -> str:
+        """Another file of labels that an image called like both belongs to as much or more."""
+        others = self._labels_by_stem.get(name_key(stem_of(image)), [])
+        if len(others) < 2 or posixpath.dirname(image) == posixpath.dirname(labels):
+            return ""
+        near = nearness(image, labels)
+        return next((p for p in others if p != labels and nearness(image, p) >= near), "")
 
 
-def _stem(path: str) -> str:
-    return posixpath.splitext(posixpath.basename(path))[0]
-
-
-def nearest(paths: list[str], folder: str, split: str) -> list[str]:
-    """Of several images of a name those in the labels' folder, else those of the split."""
-    return (
-        [path for path in paths if posixpath.dirname(path) == folder]
-        or [path for path in paths if split and only_role(posixpath.dirname(path)) == split]
-        or paths
-    )
+_ONE_NAME = "give image and labels one name"
 
 
 def _either(paths: list[str]) -> str:
-    return f"its image may be {' or '.join(paths[:3])}: give image and labels one name"
+    return f"its image may be {' or '.join(paths[:3])}: {_ONE_NAME}"
 
 
-class VocLabels(_FilePerImage):
-    """Pascal VOC: XML files, and lists of splits in `ImageSets/Main`."""
-
-    format, title = "voc", "Pascal VOC"
-
-    @classmethod
-    def is_in(cls, folder: LabelFolder) -> bool:
-        files = folder.with_suffix(".xml")[:SNIFFED_FILES]
-        return any(is_voc(folder.read(path, _SNIFFED_BYTES)) for path in files)
-
-    def _label_files(self) -> list[str]:
-        return sorted(self._labels.with_suffix(".xml"))
-
-    def _parse(self, content: bytes) -> LabelledImage:
-        return parse_voc(content)
-
-    def _find(self) -> dict[str, list[str]]:
-        lists = [
-            p for p in self._labels.files if "/ImageSets/Main/" in f"/{p}" and p.endswith(".txt")
-        ]
-        by_name: dict[str, list[str]] = {}
-        for path in lists:
-            base = f"/{path}".partition("/ImageSets/Main/")[0].lstrip("/")
-            ids = [line.split()[0] for line in self._labels.text(path).splitlines() if line.strip()]
-            files = [posixpath.join(base, "Annotations", f"{name}.xml") for name in ids]
-            by_name.setdefault(posixpath.basename(path)[:-4], []).extend(files)
-        if "train" not in by_name and "trainval" in by_name:
-            by_name["train"] = by_name["trainval"]
-        found = {split: by_name[split] for split in SPLITS if by_name.get(split)}
-        if not found:
-            return super()._find()
-        there = set(self._labels.files)
-        for split, files in found.items():
-            if missing := [path for path in files if path not in there]:
-                raise DataError(
-                    f"{self._labels.root}: ImageSets/Main/{split}.txt lists {missing[0]}, which is "
-                    f"not there ({len(missing)} of {len(files)} are missing): complete the folder, "
-                    "or correct the list"
-                )
-        listed = {path for files in found.values() for path in files}
-        self._leave_out(
-            "XML files in none of the lists of ImageSets/Main",
-            sum(1 for path in self._label_files() if path not in listed),
-        )
-        return found
-
-
-class LabelMeLabels(_FilePerImage):
+class LabelMeLabels(FilePerImage):
     """LabelMe: JSON files, mostly beside the images."""
 
     format, title = "labelme", "LabelMe"
@@ -203,7 +211,12 @@ class LabelMeLabels(_FilePerImage):
     @classmethod
     def is_in(cls, folder: LabelFolder) -> bool:
         files = folder.with_suffix(".json")[:SNIFFED_FILES]
-        return any(b'"shapes"' in folder.read(path, _SNIFFED_BYTES) for path in files)
+        return any(cls._is_one(folder, path) for path in files)
+
+    @staticmethod
+    def _begins_so(start: str) -> bool:
+        # Old versions write the image itself before the shapes.
+        return '"shapes"' in start or '"imageData"' in start
 
     def _label_files(self) -> list[str]:
         return sorted(self._labels.with_suffix(".json"))

@@ -11,18 +11,23 @@ from components.conversion.options import SplitSource
 from components.labels.coco_file import write_coco_file
 from components.labels.coco_layout import COCO_FILES, coco_files, files_by_split, folder_of_images
 from components.labels.label_folder import LabelFolder
-from components.labels.label_sets import SPLITS, LabelMeLabels, LabelSet, VocLabels
+from components.labels.label_sets import SPLITS, LabelMeLabels, LabelSet
 from components.labels.table_labels import LabelStudioLabels, OpenImagesLabels
+from components.labels.voc_labels import VocLabels
 from components.labels.yolo_labels import YoloLabels
+from components.labels.yolo_layout import has_labels
+from components.storage.files import file_exists, file_metadata
 from components.storage.image_store import open_store
 from pix2seq_model.data.annotations import parse_image_row, read_array
 from pix2seq_model.data.settings import COCO_FORMAT
+from pix2seq_model.data.wrong_content import describe_content
 from pix2seq_model.errors import ConfigError, DataError
 
 _KINDS: tuple[type[LabelSet], ...] = (
     YoloLabels, VocLabels, LabelMeLabels, OpenImagesLabels, LabelStudioLabels
 )  # fmt: skip
 KINDS: Mapping[str, type[LabelSet]] = {kind.format: kind for kind in _KINDS}
+ALL_IS_TRAIN = "all of it is train: pipelines/split_dataset.py takes some for validation"
 _TITLES = {COCO_FORMAT: "COCO JSON", **{name: kind.title for name, kind in KINDS.items()}}
 
 
@@ -75,8 +80,15 @@ def recognise(images: str, annotations: str = "", *, wanted: str = "") -> Layout
     splits = by_format[chosen]
     splits = {split: splits[split] for split in SPLITS if split in splits}
     lines.insert(0, f"{labels.root}: {_TITLES[chosen]}, {', '.join(splits)}")
+    if chosen != COCO_FORMAT:
+        lines += KINDS[chosen](labels, image_folder).notes
+    elif not image_folder.images and (zips := image_folder.with_suffix(".zip")):
+        raise DataError(
+            f"{images} has no images but {zips[0]}: unpack it, or give both, "
+            f"--images={image_folder.root}/{zips[0]} --annotations={labels.root}"
+        )
     if list(splits) == ["train"]:
-        lines.append("all of it is train: pipelines/split_dataset.py takes some for validation")
+        lines.append(ALL_IS_TRAIN)
     return Layout(chosen, splits, tuple(lines))
 
 
@@ -112,7 +124,12 @@ def recognise_splits(
         if split not in layout.splits and len(layout.splits) > 1:
             raise DataError(f"{layout.lines[0]}: there is no {split}")
         splits[split] = layout.splits.get(split) or next(iter(layout.splits.values()))
-    lines = tuple(f"{split}: {layout.lines[0]}" for split, layout in found.items())
+    lines = tuple(
+        f"{split}: {line}"
+        for split, layout in found.items()
+        for line in layout.lines
+        if line != ALL_IS_TRAIN
+    )
     return Layout(formats.pop(), splits, lines)
 
 
@@ -121,13 +138,19 @@ def _folders(images: str, annotations: str) -> tuple[LabelFolder, LabelFolder]:
     image_folder = LabelFolder(images)
     if annotations.rstrip("/") == image_folder.root:
         return image_folder, image_folder
-    if not annotations.lower().endswith((*COCO_FILES, ".csv")):
-        return image_folder, LabelFolder(annotations)
     place, _, name = annotations.rpartition("/")
-    labels = LabelFolder(place or ".")
-    labels.files = [path for path in labels.files if path == name]
-    if not labels.files:
+    place = place or ("/" if annotations.startswith("/") else ".")
+    if not annotations.lower().endswith((*COCO_FILES, ".csv")):
+        is_file = not annotations.endswith("/") and file_metadata(annotations)
+        if is_file and not name.lower().endswith((".yaml", ".yml", ".data", ".names")):
+            raise DataError(f"{annotations} is one file of the labels: give the folder, {place}")
+        folder = place if is_file else annotations
+        same = folder.rstrip("/") == image_folder.root
+        return image_folder, image_folder if same else LabelFolder(folder)
+    if not file_exists(annotations):
         raise DataError(f"{annotations}: there is no such file")
+    labels = LabelFolder(place)
+    labels.files = [name]
     return image_folder, labels
 
 
@@ -146,7 +169,9 @@ def _splits(
             )
             for split, path in files_by_split(labels, coco_files(labels)).items()
         }
-    source = SplitSource(images=images.root, annotations=annotations.rstrip("/"), format=name)
+    # A `data.yaml` that was named is no more than its folder.
+    place = annotations if annotations.lower().endswith((*COCO_FILES, ".csv")) else labels.root
+    source = SplitSource(images=images.root, annotations=place, format=name)
     return dict.fromkeys(KINDS[name](labels, images).splits or ("train",), source)
 
 
@@ -205,7 +230,25 @@ def _nothing(labels: LabelFolder, wanted: str) -> str:
     )
     there = ", ".join(f"{count:,} {suffix}" for suffix, count in suffixes.most_common(6))
     known = _TITLES[wanted] if wanted else ", ".join(_TITLES.values())
+    hints = "".join(f". {hint}" for hint in _hints(labels))
     return (
-        f"{labels.root} has no labels that are known ({known}); it has {there or 'no files'}. Name "
-        "the folder of the labels as well, or export them from your tool as COCO JSON"
+        f"{labels.root} has no labels that are known ({known}); it has {there or 'no files'}{hints}"
+        ". Name the folder of the labels as well, or export them from your tool as COCO JSON"
     )
+
+
+def _hints(labels: LabelFolder) -> Iterator[str]:
+    """What may be wrong with files that might be labels."""
+    if zips := labels.with_suffix(".zip", ".tar", ".gz", ".7z", ".rar"):
+        yield f"{zips[0]} is packed: unpack it"
+    if has_labels(labels):
+        yield (
+            "The text files look like YOLO's, but no data.yaml or classes.txt names the classes: "
+            "give the folder that has it"
+        )
+    for path in labels.with_suffix(".json")[:1]:
+        start = labels.read(path, 64)
+        if not start.lstrip().startswith((b"{", b"[")):
+            yield f"{path} {describe_content(start)}"
+        else:
+            yield f"{path} is JSON of another kind, or cut off"

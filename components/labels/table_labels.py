@@ -4,15 +4,15 @@ import io
 import itertools
 import operator
 import posixpath
-import re
 from collections.abc import Iterator
 
 import ijson
 
-from components.labels.label_folder import LabelFolder, only_role
-from components.labels.label_sets import SNIFFED_FILES, SPLITS, LabelSet, nearest
+from components.labels.label_folder import LabelFolder, decoded, name_key
+from components.labels.label_sets import SNIFFED_FILES, SPLITS, LabelSet
 from components.storage.files import open_file, refusing
-from components.storage.image_names import match_name
+from components.storage.image_names import match_name, uploaded_name
+from pix2seq_model.data.annotations import read_array
 from pix2seq_model.data.formats.label_studio import is_task, parse_task
 from pix2seq_model.data.formats.labelled_image import LabelledImage
 from pix2seq_model.data.formats.open_images import is_boxes, parse_boxes, parse_class_names
@@ -20,7 +20,6 @@ from pix2seq_model.errors import DataError
 
 _SNIFFED_BYTES = 1 << 16
 _SNIFFED_TASKS = 20
-_UPLOAD = re.compile("^[0-9a-f]{8}-")
 
 
 class _Tables(LabelSet):
@@ -30,7 +29,7 @@ class _Tables(LabelSet):
         super().__init__(labels, images)
         self._files: dict[str, list[str]] = {}
         for path in self._tables(labels):
-            self._files.setdefault(only_role(path), []).append(path)
+            self._files.setdefault(labels.split_of(path), []).append(path)
         for files in self._files.values():
             if len(files) > 1:
                 raise DataError(
@@ -53,7 +52,7 @@ class _Tables(LabelSet):
         raise NotImplementedError
 
     def _path(self, split: str) -> str:
-        return f"{self._labels.root}/{self._files[split if self.splits else ''][0]}"
+        return f"{self._labels.root}/{self._files[self._key(split)][0]}"
 
 
 class OpenImagesLabels(_Tables):
@@ -73,7 +72,7 @@ class OpenImagesLabels(_Tables):
         with open_file(path) as file, refusing(f"{path} cannot be read as a table"):
             rows = parse_boxes(io.TextIOWrapper(file, "utf-8-sig"), names)
             for image_id, of_image in itertools.groupby(rows, operator.itemgetter(0)):
-                called = nearest(self._images.images_called(image_id), "", split)
+                called = self._images.nearest(self._images.images_called(image_id), "", split=split)
                 # Where several are called so, the conversion says which.
                 name = called[0] if len(called) == 1 else f"{image_id}.jpg"
                 yield LabelledImage(name, boxes=[box for _, box in of_image], in_fractions=True)
@@ -98,7 +97,7 @@ class LabelStudioLabels(_Tables):
     def read(self, split: str) -> Iterator[LabelledImage]:
         path = self._path(split)
         with open_file(path) as file, refusing(f"{path} cannot be read"):
-            for task in ijson.items(file, "item", use_float=True):
+            for task in read_array(file, "", path=path):
                 image = parse_task(task) if isinstance(task, dict) else None
                 if image is None:
                     self._leave_out("tasks that nobody has labelled yet")
@@ -106,17 +105,22 @@ class LabelStudioLabels(_Tables):
                     yield image._replace(file_name=self._name(image.file_name, split))
 
     def _name(self, named: str, split: str) -> str:
-        """The path of a task's image; uploads carry eight hexadecimal digits before their name."""
-        folder, _, name = named.rpartition("/")
-        for candidate in (named, f"{folder}/{_UPLOAD.sub('', name)}".lstrip("/")):
-            match = match_name(candidate, self._images.image_index, split=split, splits=self.splits)
-            if match.path:
-                return match.path
-        return named
+        """The path of a task's image.
+
+        If only the digits of an upload are too much, the conversion finds it by the rest, and sees
+        whether several uploads come to one file.
+        """
+        index = self._images.image_index
+        found = match_name(named, index, split=split, splits=self.splits).path
+        name = posixpath.basename(named.replace("\\", "/"))
+        is_cut = uploaded_name(name) != name and name_key(posixpath.basename(found)) != name_key(
+            name
+        )
+        return name if found and is_cut else found or named
 
 
 def _first_line(folder: LabelFolder, path: str) -> str:
-    return folder.read(path, _SNIFFED_BYTES).decode(errors="replace").partition("\n")[0]
+    return decoded(folder.read(path, _SNIFFED_BYTES), "replace").partition("\n")[0]
 
 
 def _has_tasks(folder: LabelFolder, path: str) -> bool:

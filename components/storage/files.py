@@ -30,6 +30,8 @@ SUMMARY = "progress/summary.json"
 _TEMPORARY = "progress/tmp-"
 # What killed workers leave behind.
 TEMPORARY_FILES = (f"{_TEMPORARY}*",)
+# At the root of a disk, for nobody to read.
+_OF_THE_SYSTEM = ("lost+found", "System Volume Information")
 
 
 def check_output_name(output: str) -> None:
@@ -151,15 +153,41 @@ def folder_exists(path: str) -> bool:
 
 
 def list_files(folder: str) -> Iterator[str]:
-    """Yields the paths of all files in a folder and the folders in it, relative to it."""
+    """Yields the paths of all files in a folder and the folders in it, relative to it.
+
+    Links to folders elsewhere are followed, once each.
+
+    Raises:
+      OSError: a folder in it cannot be read, and it is none of the system's.
+    """
     start = f"{folder.rstrip('/')}/"
     if "://" not in folder:
-        for where, _, names in os.walk(start):
+        walked = {os.path.realpath(start)}
+        for where, folders, names in os.walk(start, onerror=_refuse, followlinks=True):
+            folders[:] = [name for name in folders if _is_new(os.path.join(where, name), walked)]
             yield from (f"{where}/{name}".removeprefix(start).lstrip("/") for name in names)
         return
     # The only listing of Beam's that is a stream and knows no patterns.
     for found in FileSystems.get_filesystem(folder)._list(start):
         yield found.path.removeprefix(start)
+
+
+def _is_new(folder: str, walked: set[str]) -> bool:
+    """Whether a folder is none, or a link to none, that was or will be listed anyway."""
+    if not os.path.islink(folder):
+        return True
+    target = os.path.realpath(folder)
+    if any(os.path.commonpath([target, known]) in (target, known) for known in walked):
+        return False
+    walked.add(target)
+    return True
+
+
+def _refuse(error: OSError) -> None:
+    """Of a folder that cannot be read: left out, its images would be lost without a word."""
+    name = os.path.basename(str(error.filename))
+    if not name.startswith((".", "$")) and name not in _OF_THE_SYSTEM:
+        raise error
 
 
 def remove_others(output: str, patterns: Iterable[str], *, kept: Container[str]) -> None:

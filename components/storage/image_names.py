@@ -26,6 +26,8 @@ EXACT, WHOLE, PARTIAL = 2, 1, 0
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://[^/]*", re.IGNORECASE)
 _DRIVE = re.compile(r"[a-z]:(?=/)", re.IGNORECASE)
 _LABEL_STUDIO = re.compile(r".*/local-files/\?d=")
+# What Label Studio puts in front of the names of uploaded files.
+_UPLOAD = re.compile(r"[0-9a-f]{8}-(?=.)")
 _PATCH = re.compile(r"patch\d+")
 _ROLES = {"training": "train", "valid": "val", "validation": "val", "testing": "test"}
 _SPLITS = {"train", "val", "test"}
@@ -34,7 +36,7 @@ _SAYS_NOTHING = re.compile(
     r"|train(?:ing)?|val(?:id(?:ation)?)?|test(?:ing)?)[-_ ]?)+(?:20\d\d)?|patch\d+|v\d",
     re.IGNORECASE,
 )
-_NO_PHOTOGRAPHS = re.compile(r"(?:^|[^a-z])(?:mask|label|seg|thumb|depth|annot)", re.IGNORECASE)
+NO_PHOTOGRAPHS = re.compile(r"(?:^|[^a-z])(?:mask|label|seg|thumb|depth|annot)", re.IGNORECASE)
 _SEPARATORS = re.compile(r"[\W_]+")
 _NO_IMAGES = (".txt", ".xml", ".json", ".csv", ".yaml")
 _SHOWN = 3
@@ -101,7 +103,12 @@ def name_parts(file_name: str) -> list[str]:
 
 def same_name_key(file_name: str) -> str:
     """Returns what all names have in common that may mean the same file."""
-    return _key((name_parts(file_name) or [""])[-1])
+    return uploaded_name(_key((name_parts(file_name) or [""])[-1]))
+
+
+def uploaded_name(name: str) -> str:
+    """Returns a base name without the eight digits that Label Studio puts in front of it."""
+    return _UPLOAD.sub("", name) if _UPLOAD.match(name) else name
 
 
 def plain_name(file_name: str) -> str:
@@ -163,6 +170,22 @@ def _roles(folders: Iterable[str]) -> set[str]:
 def split_roles(names: Iterable[str]) -> set[str]:
     """Returns which of "train", "val" and "test" the words of some names of folders say."""
     return _roles(names) & _SPLITS
+
+
+def split_role(path: str, *, top: int = 0) -> str:
+    """Returns the split that a path says: "train", "val", "test"; empty if none or several.
+
+    A name that is such a word and no more counts first: `train/test_scene` is of train.
+
+    Args:
+      path: Of a file or folder.
+      top: So many folders at its beginning all others share; of them only such names count.
+    """
+    parts = path.split("/")
+    names = [part.lower().partition(".")[0].rstrip("0123456789") for part in parts]
+    exact = {_ROLES.get(name, name) for name in names} & _SPLITS
+    found = exact or split_roles(parts[top:])
+    return found.pop() if len(found) == 1 else ""
 
 
 def _is_of_another(
@@ -228,7 +251,7 @@ def match_name(
             if not _is_of_another(*folders, split=split, splits=splits):
                 if _says_nothing(*folders, top=names.top):
                     fitting[path] = length
-                elif len(same) == len(parts) == 1 and not _NO_PHOTOGRAPHS.search(
+                elif len(same) == len(parts) == 1 and not NO_PHOTOGRAPHS.search(
                     "/".join(folders[1])
                 ):
                     # Neither the row nor another file says that it is not this one.
@@ -236,6 +259,12 @@ def match_name(
                     return NameMatch(path, PARTIAL, "image_name_differs", detail)
         if fitting:
             break
+    if not fitting and (name := uploaded_name(parts[-1])) != parts[-1]:
+        # The user's own file; folders are Label Studio's.
+        found = match_name(name, names, split=split, splits=splits)
+        if found.rule != "image_missing":
+            detail = found.detail if not found.path else f"{file_name} is {found.path}"
+            return NameMatch(found.path, PARTIAL, found.rule or "image_name_differs", detail)
     if not fitting:
         there = [path for path in like if not path.lower().endswith(_NO_IMAGES)]
         hint = f"; there is {_listed(there)}" if there else ""

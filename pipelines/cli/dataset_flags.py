@@ -61,10 +61,16 @@ def _by_split(flag: str) -> dict[str, str]:
         if not equals:
             split, rest = "", value
         if not rest or split in parsed:
-            raise ConfigError(f"{given}: write train=...,val=... or one value")
-        parsed[split] = rest.rstrip("/")
+            raise ConfigError(
+                f"{given}: write train=...,val=... or one value; a path with a comma in it goes "
+                f"into double quotes of its own, --{flag}='\"a,b\"'"
+            )
+        parsed[split] = os.path.expanduser(rest).rstrip("/")
     if len(parsed) > 1 and "" in parsed:
-        raise ConfigError(f"{given}: name the split of each value")
+        raise ConfigError(
+            f"{given}: name the split of each value; a path with a comma in it goes into double "
+            f"quotes of its own, --{flag}='\"a,b\"'"
+        )
     return parsed
 
 

@@ -153,21 +153,23 @@ def read_array(file: BinaryIO, array: str, *, path: str) -> Iterator[Any]:
 
     Args:
       file: At its start.
-      array: `images`, `annotations` or `categories`.
+      array: `images`, `annotations` or `categories`; empty if the whole file is a list.
       path: For messages.
 
     Raises:
       DataError: the file is not JSON, or ends too early.
     """
     count = 0
-    items = ijson.items(_JsonStream(file), f"{array}.item", use_float=True, buf_size=_BUFFER_BYTES)
+    prefix = f"{array}.item" if array else "item"
+    items = ijson.items(_JsonStream(file), prefix, use_float=True, buf_size=_BUFFER_BYTES)
     try:
         for item in items:
             yield item
             count += 1
     except (ijson.JSONError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split("(right here)")[0].split())
-        where = f"after row {count} of {array!r}" if count else f"while looking for {array!r}"
+        name = repr(array) if array else "its list"
+        where = f"after row {count} of {name}" if count else f"while looking for {name}"
         raise DataError(
             f"{path}: broken JSON {where}: {reason[:300]}; the file may be cut off or damaged: "
             "download or export it again"

@@ -152,7 +152,7 @@ def test_check_dataset_tells_most_when_nothing_is_left(tmp_path):
         ({"--annotations": "/nowhere/x.json"}, "annotation file of split 'train' does not exist"),
         ({"--annotations": "{tmp}"}, "is not a JSON file; with --dataset=coco_format name"),
         ({"--dataset": "coco", "--annotations": "{tmp}"}, "no annotation file of coco: looked for"),
-        ({"--images": "train=a,b"}, "name the split of each value"),
+        ({"--images": "train=a,b"}, """double quotes of its own, --images='"a,b"'"""),
         ({"--images": "val=a"}, "--images says nothing of split 'train'"),
         ({"--num_shards": "many"}, "--num_shards=many: not numbers"),
         ({"--num_shards": "test=3"}, "num_shards names split 'test'"),

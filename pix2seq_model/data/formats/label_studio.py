@@ -13,7 +13,10 @@ from pix2seq_model.data.formats.labelled_image import (
 )
 
 _RECTANGLE = ("x", "y", "width", "height")
-_OTHER_THINGS = ("choices", "rating", "textarea", "relation", "taxonomy")
+_OTHER_THINGS = (
+    *("choices", "rating", "textarea", "relation", "taxonomy"),
+    *("number", "datetime", "pairwise", "ranker"),
+)
 
 
 def is_task(row: Any) -> bool:
@@ -46,11 +49,14 @@ def parse_task(task: dict[str, Any]) -> LabelledImage | None:
     else:
         name, results = _image_of(task), _short_results(task)
     results = [result for result in results if isinstance(result, dict)]
+    labelled = {r.get("id") for r in results if _labels(r.get("value", r))}
     size: dict[str, Any] = next((r for r in results if r.get("original_width")), {})
     boxes = [
         _box(result, result.get("value", result))
         for result in results
         if result.get("type") not in _OTHER_THINGS
+        # `<Rectangle>` with `<Labels>` gives two results of one id, the labels' has the place too.
+        and (_labels(result.get("value", result)) or result.get("id") not in labelled)
     ]
     return LabelledImage(
         file_name=name,
@@ -81,8 +87,8 @@ def _image_of(data: Mapping[str, Any]) -> str:
     return texts.get("image") or next((t for t in texts.values() if "/" in t or "." in t), "")
 
 
-def _labels(value: Mapping[str, Any]) -> list[str]:
-    for key, labels in value.items():
+def _labels(value: Any) -> list[str]:
+    for key, labels in value.items() if isinstance(value, dict) else ():
         if key.endswith("labels") and isinstance(labels, list):
             return [label for label in labels if isinstance(label, str)]
     return []

@@ -15,25 +15,25 @@ from pix2seq_model.data.formats.labelled_image import (
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
-def is_voc(start: bytes) -> bool:
-    """Whether a file with these first bytes is one of VOC's."""
-    return b"<annotation>" in start or b"<annotation " in start
+def is_voc(start: str) -> bool:
+    """Whether a file that begins so is one of VOC's."""
+    return "<annotation>" in start or "<annotation " in start
 
 
-def parse_voc(content: bytes) -> LabelledImage:
-    """Reads one file; `file_name` is empty where it names none.
+def parse_voc(content: bytes) -> LabelledImage | None:
+    """Reads one file, None if it is other XML; `file_name` is empty where it names none.
 
     Objects marked difficult are objects like others. Parts of objects are left out.
 
     Raises:
-      ValueError: the content is no XML of VOC's.
+      ValueError: the content is no XML.
     """
     try:
         root = ElementTree.fromstring(content)
     except (ElementTree.ParseError, ValueError, LookupError) as error:
         raise ValueError(f"no XML that can be read: {error}") from None
     if root.tag != "annotation":
-        raise ValueError(f"its outermost element is <{root.tag}>, not <annotation>")
+        return None
     return LabelledImage(
         file_name=_text(root, "filename"),
         height=pixels(_text(root, "size/height")),

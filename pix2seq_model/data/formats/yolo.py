@@ -4,6 +4,7 @@ Numbers are fractions of the image's sides, x and y those of the box's middle. M
 corners of a polygon, of which the box is taken, as ultralytics does.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from pix2seq_model.data.formats.labelled_image import LabelledBox, bounds, numbe
 # Rounding and sloppy labels reach a little over the edge; pixels reach far.
 _FAR_OUTSIDE = 2.0
 _BOX, _DETECTION, _TRIANGLE = 5, 6, 7
+_NAMES = re.compile(r"^\s*names\s*:", re.MULTILINE)
 
 
 def parse_yolo(text: str, names: Mapping[int, str], *, num_keypoints: int = 0) -> list[LabelledBox]:
@@ -60,26 +62,56 @@ def _box(
 
 
 def parse_data_yaml(text: str) -> dict[str, Any] | None:
-    """Returns the content of a `data.yaml`, `names` by number; None if the file is none.
+    """Returns the content of a `data.yaml`, `names` by number; None if the text is none.
+
+    `names` that are the path of a file stay that path.
 
     Raises:
-      ValueError: it is one, but its names cannot be used.
+      ValueError: it is one, but it is no YAML, or its names cannot be used.
     """
     try:
         content = yaml.safe_load(text)
-    except yaml.YAMLError:
-        return None
+        as_written = yaml.load(text, yaml.BaseLoader)
+    except yaml.YAMLError as error:
+        if not _NAMES.search(text):
+            return None
+        reason = " ".join(str(error).split())
+        raise ValueError(f"no YAML that can be read: {reason}; tabs must be spaces") from None
     if not isinstance(content, dict) or "names" not in content:
         return None
     names = content["names"]
+    if isinstance(names, str) and names.strip():
+        return content
+    if names and not isinstance(names, dict | list):
+        raise ValueError(f"names are {names!r:.80}: write a list, or numbers with names")
+    # Classes may be called `no`, `on` or `1.0`: they are no truth values and no numbers.
+    names = as_written["names"]
     try:
         rows = names.items() if isinstance(names, dict) else enumerate(names or [])
-        named = {int(index): str(name).strip() for index, name in rows}
-    except (TypeError, ValueError):
+        named = {int(index): name.strip() for index, name in rows}
+    except (AttributeError, TypeError, ValueError):
         raise ValueError(f"names are {names!r:.80}: write a list, or numbers with names") from None
     if not named or not all(named.values()):
         raise ValueError("names are empty: name each class")
+    _check_unique(named)
+    return {**content, "names": named}
+
+
+def parse_name_list(text: str) -> dict[int, str]:
+    """Returns the names by number of a list with a line for each class.
+
+    A line without a name counts: it is the class of its number.
+
+    Raises:
+      ValueError: two classes have one name.
+    """
+    lines = map(str.strip, text.removeprefix("\ufeff").splitlines())
+    named = {index: name for index, name in enumerate(lines) if name}
+    _check_unique(named)
+    return named
+
+
+def _check_unique(named: Mapping[int, str]) -> None:
     if len(set(named.values())) < len(named):
         double = next(n for n in named.values() if [*named.values()].count(n) > 1)
         raise ValueError(f"names has {double!r} twice: give each class its own name")
-    return {**content, "names": named}

@@ -1,6 +1,7 @@
 """COCO's files in a folder: which are annotations, of which split, and where their images are."""
 
 import json
+import zipfile
 
 import pytest
 
@@ -40,7 +41,7 @@ def test_a_file_that_begins_with_its_annotations(tmp_path):
 
 def test_several_files_of_a_split(tmp_path):
     folder = folder_with(tmp_path, "train_a.json", "train_b.json")
-    with pytest.raises(DataError, match=r"train_a.json and train_b.json are"):
+    with pytest.raises(DataError, match=r"train_a.json and train_b.json are.*or join"):
         files_by_split(folder, coco_files(folder))
 
 
@@ -65,3 +66,24 @@ def test_nobody_can_tell_the_folder_so_the_rows_are_looked_for_one_by_one(tmp_pa
         write_image(tmp_path / f"{name}/one.png", "one")
     folder = folder_with(tmp_path, "labels.json")
     assert folder_of_images(folder, "labels.json", folder, "train") == str(tmp_path)
+
+
+def test_never_the_images_of_another_split(tmp_path):
+    write_image(tmp_path / "val/one.png", "one")
+    folder = folder_with(tmp_path, "train.json", "val.json")
+    assert folder_of_images(folder, "train.json", folder, "train") == str(tmp_path)
+    assert folder_of_images(folder, "val.json", folder, "val") == f"{tmp_path}/val"
+
+
+def test_an_archive_of_images_is_one_place(tmp_path):
+    write_image(tmp_path / "one.png", "one")
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
+        archive.write(tmp_path / "one.png", "images/one.png")
+    folder, images = folder_with(tmp_path, "x.json"), LabelFolder(str(tmp_path / "all.zip"))
+    assert folder_of_images(folder, "x.json", images, "train") == str(tmp_path / "all.zip")
+
+
+def test_a_data_set_whose_own_name_is_a_splits(tmp_path):
+    names = [f"My test/annotations/instances_{split}.json" for split in ("train", "val")]
+    folder = folder_with(tmp_path, *names)
+    assert [*files_by_split(folder, coco_files(folder))] == ["train", "val"]

@@ -3,9 +3,10 @@
 import pytest
 
 from components.labels.label_folder import LabelFolder
-from components.labels.label_sets import LabelMeLabels, VocLabels
+from components.labels.label_sets import LabelMeLabels
+from components.labels.voc_labels import VocLabels
 from pix2seq_model.errors import DataError
-from tests.fixtures.label_exports import labelme_json, voc_xml, write_image, write_text, write_voc
+from tests.fixtures.label_exports import labelme_json, voc_xml, write_image, write_text
 
 
 def read(kind, root, split=""):
@@ -79,24 +80,44 @@ def test_paths_of_labelme(path, tmp_path):
     assert images[0].file_name == "images/one.png"
 
 
-def test_a_list_names_a_file_that_is_not_there(tmp_path):
-    root = write_voc(tmp_path)
-    (root / "Annotations/two.xml").unlink()
-    with pytest.raises(DataError, match=r"train.txt lists Annotations/two.xml, .*1 of 2"):
-        read(VocLabels, root)
-
-
-def test_lists_of_train_and_val_together(tmp_path):
-    root = write_voc(tmp_path)
-    (root / "ImageSets/Main/train.txt").rename(root / "ImageSets/Main/trainval.txt")
-    (root / "ImageSets/Main/val.txt").rename(root / "ImageSets/Main/test.txt")
-    labels, images = read(VocLabels, root, "train")
-    assert labels.splits == ("train", "test")
-    assert len(images) == 2
-
-
 def test_labels_beside_the_folders_of_splits(tmp_path):
     write_text(tmp_path / "train/one.xml", voc_xml("one"))
     write_text(tmp_path / "more/two.xml", voc_xml("two"))
     with pytest.raises(DataError, match=r"more/two.xml is in no folder of a split"):
         read(VocLabels, tmp_path)
+
+
+def test_several_sets_with_the_same_names(tmp_path):
+    for year, stem in (("2007", "one"), ("2012", "two")):
+        write_image(tmp_path / f"VOC{year}/JPEGImages/1.png", stem)
+        write_text(tmp_path / f"VOC{year}/Annotations/1.xml", voc_xml(stem, file_name="1.png"))
+    _, images = read(VocLabels, tmp_path)
+    found = {image.file_name: len(image.boxes) for image in images}
+    assert found == {"VOC2007/JPEGImages/1.png": 2, "VOC2012/JPEGImages/1.png": 1}
+    # The labels of a lost image are not another set's.
+    (tmp_path / "VOC2007/JPEGImages/1.png").unlink()
+    _, images = read(VocLabels, tmp_path)
+    assert "to which VOC2012/Annotations/1.xml is as near" in images[0].problem
+    assert [image.problem for image in images[1:]] == [""]
+
+
+def test_masks_are_not_the_image(tmp_path):
+    write_image(tmp_path / "JPEGImages/one.png", "one")
+    write_image(tmp_path / "SegmentationClass/one.png", "one")
+    write_text(tmp_path / "Annotations/one.xml", voc_xml("one", file_name="one"))
+    labels, images = read(VocLabels, tmp_path)
+    assert [(i.file_name, i.problem) for i in images] == [("JPEGImages/one.png", "")]
+    assert not labels.left_out
+
+
+def test_files_of_something_else_beside_the_folders_of_splits(tmp_path):
+    for name in ("train", "val"):
+        write_text(tmp_path / f"{name}/one.json", labelme_json("one"))
+    write_text(tmp_path / "settings.json", "{}")
+    labels, _ = read(LabelMeLabels, tmp_path, "train")
+    assert labels.splits == ("train", "val")
+
+
+def test_the_image_itself_before_the_shapes(tmp_path):
+    write_text(tmp_path / "one.json", '{"imageData": "' + 9000 * "A" + '", "shapes": []}')
+    assert LabelMeLabels.is_in(LabelFolder(str(tmp_path)))

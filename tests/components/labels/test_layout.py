@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from components.labels.layout import coco_file, recognise, recognise_splits
+from components.storage.files import list_files
 from pix2seq_model.errors import ConfigError, DataError
 from tests.fixtures.label_exports import (
     IMAGES,
@@ -162,3 +163,103 @@ def test_files_that_may_be_one_split(tmp_path):
     )
     with pytest.raises(DataError, match=r"2 annotation files.*--annotations=train=FILE"):
         recognise(str(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["data.yaml", "_annotations.coco.json"])
+def test_a_file_of_the_labels_is_named(name, tmp_path):
+    root = (
+        write_yolo(tmp_path) if name.endswith("yaml") else write_roboflow_coco(tmp_path) / "valid"
+    )
+    layout = recognise(str(root), str(root / name))
+    assert "train" in layout.splits
+    assert layout.splits["train"].annotations == str(root if name.endswith("yaml") else root / name)
+
+
+def test_one_of_many_files_is_named(tmp_path):
+    root = write_voc(tmp_path)
+    with pytest.raises(DataError, match=r"one.xml is one file of the labels: give the folder"):
+        recognise(str(root), str(root / "Annotations/one.xml"))
+    with pytest.raises(DataError, match=r"lost.json: there is no such file"):
+        recognise(str(root), str(root / "lost.json"))
+
+
+def test_a_named_file_is_found_without_listing_its_folder(tmp_path, monkeypatch):
+    root = write_cvat_coco(tmp_path / "set")
+    named = tmp_path / "labels.json"
+    shutil.move(root / "annotations/instances_default.json", named)
+    listed = []
+    monkeypatch.setattr(
+        "components.labels.label_folder.list_files",
+        lambda folder: listed.append(folder) or list_files(folder),
+    )
+    assert recognise(str(root), str(named)).splits["train"].images == f"{root}/images/default"
+    assert listed == [str(root)]
+
+
+def test_one_split_of_a_folder_given_for_another(tmp_path):
+    for name in ("a", "b"):
+        write_image(tmp_path / f"{name}/train/one.png", "one")
+        write_text(tmp_path / f"{name}/train/one.xml", voc_xml("one"))
+    layout = recognise_splits({"train": str(tmp_path / "a"), "val": str(tmp_path / "b")}, {})
+    path = coco_file(layout.splits["val"], "val", output=str(tmp_path))
+    assert boxes_of(path) == expected(["one"])
+
+
+def test_a_packed_export(tmp_path):
+    write_roboflow_coco(tmp_path / "data")
+    shutil.make_archive(str(tmp_path / "export"), "zip", tmp_path / "data")
+    with pytest.raises(DataError, match=r"export.zip has labels in it .*unpack it"):
+        recognise(str(tmp_path / "export.zip"))
+    shutil.rmtree(tmp_path / "data")
+    with pytest.raises(DataError, match=r"export.zip is packed: unpack it"):
+        recognise(str(tmp_path))
+
+
+def test_labels_beside_an_archive_of_images(tmp_path):
+    root = write_cvat_coco(tmp_path / "data")
+    shutil.make_archive(str(root / "images"), "zip", root / "images")
+    shutil.rmtree(root / "images")
+    with pytest.raises(
+        DataError, match=r"no images but images.zip: .*--images=\S+images.zip --anno"
+    ):
+        recognise(str(root))
+    layout = recognise(str(root / "images.zip"), str(root))
+    assert layout.splits["train"].images == str(root / "images.zip")
+
+
+@pytest.mark.parametrize(
+    ("content", "hint"),
+    [
+        (b"", "a.json is empty"),
+        ('{"images": []}'.encode("utf-16"), "a.json is text in UTF-16: save it as UTF-8"),
+        (b'{"imag', "a.json is JSON of another kind, or cut off"),
+    ],
+)
+def test_a_file_that_may_be_labels_and_cannot_be_read(content, hint, tmp_path):
+    (tmp_path / "a.json").write_bytes(content)
+    with pytest.raises(DataError, match=hint):
+        recognise(str(tmp_path))
+
+
+def test_classes_without_names(tmp_path):
+    root = write_yolo(tmp_path)
+    with pytest.raises(DataError, match=r"look like YOLO's, but no data.yaml or classes.txt"):
+        recognise(str(root / "train"))
+
+
+def test_what_is_not_there_is_said(tmp_path):
+    root = write_yolo(tmp_path)
+    shutil.rmtree(root / "test")
+    assert "data.yaml names test: ../test/images, which is not there" in recognise(str(root)).lines
+
+
+def test_links_to_folders_elsewhere(tmp_path):
+    write_voc(tmp_path / "set")
+    shutil.move(tmp_path / "set/JPEGImages", tmp_path / "disk")
+    (tmp_path / "set/JPEGImages").symlink_to(tmp_path / "disk")
+    (tmp_path / "disk/back").symlink_to(tmp_path)
+    (tmp_path / "set/again").symlink_to(tmp_path / "set/Annotations")
+    layout = recognise(str(tmp_path / "set"))
+    path = coco_file(layout.splits["train"], "train", output=str(tmp_path))
+    assert boxes_of(path) == expected(SPLITS["train"])
+    assert len(list(list_files(str(tmp_path / "set")))) == 10

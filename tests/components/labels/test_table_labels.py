@@ -34,7 +34,7 @@ def test_the_names_that_label_studio_gives_uploads(tmp_path):
     write_text(tmp_path / "export.json", json.dumps(tasks))
     labels = labels_of(LabelStudioLabels, tmp_path)
     assert [image.file_name for image in labels.read("")] == [
-        "images/one.png",
+        "0123abcd-one.png",
         "images/0123abcd-two.png",
         "images/one.png",
     ]
@@ -64,3 +64,22 @@ def test_two_files_of_one_split(tmp_path):
     write_text(tmp_path / "project-2.json", (tmp_path / "project-1.json").read_text())
     with pytest.raises(DataError, match="several files of labels, project-1"):
         labels_of(LabelStudioLabels, tmp_path)
+
+
+def test_the_users_own_photographs_without_the_digits(tmp_path):
+    """Two uploads may come to one file: the conversion sees that, by names as they are."""
+    write_image(tmp_path / "images/one.png", "one")
+    name = "/data/upload/1/ffffffff-one.png"
+    tasks = [label_studio_task("one", 1), label_studio_task("two", 2, name=name)]
+    write_text(tmp_path / "export.json", json.dumps(tasks))
+    found = [image.file_name for image in labels_of(LabelStudioLabels, tmp_path).read("")]
+    assert found == ["0123abcd-one.png", "ffffffff-one.png"]
+
+
+def test_a_byte_order_mark_and_damage(tmp_path):
+    text = "\ufeff" + json.dumps([label_studio_task("one", 1)])
+    write_text(tmp_path / "export.json", text)
+    assert len(list(labels_of(LabelStudioLabels, tmp_path).read(""))) == 1
+    write_text(tmp_path / "export.json", text[:-1])
+    with pytest.raises(DataError, match=r"export.json: broken JSON after row 1 .*export it again"):
+        list(labels_of(LabelStudioLabels, tmp_path).read(""))

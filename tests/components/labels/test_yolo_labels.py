@@ -1,5 +1,7 @@
 """YOLO's folders, as tools write them."""
 
+import unicodedata
+
 import pytest
 
 from components.labels.label_folder import LabelFolder
@@ -93,3 +95,58 @@ def test_without_names(tmp_path):
     (tmp_path / "data.yaml").unlink()
     with pytest.raises(DataError, match="with the names of the classes"):
         labels_of(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("image", "text"),
+    [
+        ("Images/one.PNG", "Labels/one.txt"),
+        ("images/IMG.png", "labels/img.txt"),
+        (f"images/{unicodedata.normalize('NFD', 'ä')}.png", "labels/ä.txt"),
+        ("images/one.png", "labels/0123abcd-one.txt"),  # As of Label Studio.
+        ("data/JPEGImages/one.png", "data/labels/one.txt"),
+    ],
+)
+def test_spellings_of_an_image_and_its_labels(image, text, tmp_path):
+    write_image(tmp_path / image, "one")
+    write_text(tmp_path / text, yolo_lines("one"))
+    write_text(tmp_path / "classes.txt", "cat\ndog\nbus\n")
+    labels = labels_of(tmp_path)
+    assert [(i.file_name, len(i.boxes)) for i in labels.read("")] == [(image, 2)]
+    assert not labels.left_out
+
+
+def test_nobody_can_tell_which_upload_it_was(tmp_path):
+    write_image(tmp_path / "images/one.png", "one")
+    for digits in ("0123abcd", "ffffffff"):
+        write_text(tmp_path / f"labels/{digits}-one.txt", yolo_lines("one"))
+    write_text(tmp_path / "classes.txt", "cat\ndog\nbus\n")
+    (image,) = labels_of(tmp_path).read("")
+    assert "labels/0123abcd-one.txt or labels/ffffffff-one.txt" in image.problem
+
+
+def test_labels_of_cvat_and_images_elsewhere(tmp_path):
+    write_image(tmp_path / "photos/cam 1/one.png", "one")
+    write_text(tmp_path / "cvat/obj_train_data/cam 1/one.txt", yolo_lines("one"))
+    write_text(tmp_path / "cvat/obj.names", "cat\ndog\nbus\n")
+    places = (LabelFolder(str(tmp_path / name)) for name in ("cvat", "photos"))
+    (image,) = YoloLabels(*places).read("")
+    assert len(image.boxes) == 2
+
+
+def test_what_no_split_has_is_counted_once(tmp_path):
+    write_yolo(tmp_path)
+    write_image(tmp_path / "more/images/two.png", "two")
+    write_text(tmp_path / "more/labels/two.txt", yolo_lines("two"))
+    write_text(tmp_path / "valid/labels/lost.txt", yolo_lines("two"))
+    write_text(tmp_path / "README.roboflow.txt", "about 1 2 3 4")
+    labels = labels_of(tmp_path)
+    images = [name for split in labels.splits for name in names(labels.read(split))]
+    assert [name for name in images if not name.endswith(".png")] == ["valid/labels/lost"]
+    assert labels.left_out == {"images that are in none of the splits": 1}
+
+
+def test_other_text_files_are_no_labels(tmp_path):
+    write_text(tmp_path / "classes.txt", "cat\n")
+    write_text(tmp_path / "about.txt", "These are photographs of cats.")
+    assert not YoloLabels.is_in(LabelFolder(str(tmp_path)))

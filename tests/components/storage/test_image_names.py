@@ -60,6 +60,9 @@ def test_parts(file_name, parts):
         ("/home/me/train/a.jpg", "images/train/a.jpg"),
         ("http://images.cocodataset.org/train2017/a.jpg", "train2017/a.jpg"),
         ("a.jpg", "site1/a.jpg"),
+        # Label Studio's name of an upload.
+        ("../label-studio/media/upload/1/0123abcd-a.jpg", "site1/a.jpg"),
+        (r"images\0123abcd-a b.jpg", "a b.jpg"),
     ],
 )
 def test_other_spellings(file_name, path):
@@ -154,3 +157,12 @@ def test_names_that_look_the_same_are_told_apart():
     composed, decomposed = (unicodedata.normalize(form, "é.jpg") for form in ("NFC", "NFD"))
     assert match(composed, decomposed).detail.endswith("in another of Unicode's normal forms")
     assert match("A.jpg", "a.jpg").detail == "A.jpg is a.jpg"
+
+
+def test_the_digits_of_an_upload_count_where_they_are_there():
+    found = match("images/0123abcd-a.jpg", "a.jpg", "images/0123abcd-a.jpg")
+    assert (found.path, found.rule) == ("images/0123abcd-a.jpg", "")
+    found = match("0123abcd-a.jpg", "x/a.jpg", "y/a.jpg", "b.jpg")
+    assert found.path == ""
+    # Not eight digits, so part of the name.
+    assert match("0123abc-a.jpg", "a.jpg").rule == "image_missing"

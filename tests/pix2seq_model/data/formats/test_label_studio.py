@@ -58,6 +58,21 @@ def test_answers_about_the_whole_image_are_no_boxes():
     assert parse_task(task({"type": "choices", "value": {"choices": ["indoor"]}})).boxes == []
 
 
+def test_a_place_and_its_label_in_two_results():
+    """As `<Rectangle>` and `<Labels>` give it; a number about the object is no box either."""
+    place = {key: VALUE[key] for key in ("x", "y", "width", "height", "rotation")}
+    results = [
+        {"id": "a", "type": "rectangle", "value": place, **SIZE},
+        {"id": "a", "type": "labels", "value": {**place, "labels": ["cat"]}, **SIZE},
+        {"id": "a", "type": "number", "value": {"number": 3}, **SIZE},
+        {"id": "b", "type": "rectangle", "value": place, **SIZE},
+    ]
+    first, second = parse_task(task(*results)).boxes
+    assert first.label == "cat"
+    assert first.corners == pytest.approx((0.1, 0.2, 0.4, 0.6))
+    assert second.problem == "result b has 0 labels"
+
+
 def test_who_labelled_it():
     assert parse_task({"data": {"image": "a"}, "annotations": []}) is None
     assert parse_task(task(RESULT, was_cancelled=True)) is None

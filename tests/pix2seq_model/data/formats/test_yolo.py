@@ -1,6 +1,6 @@
 import pytest
 
-from pix2seq_model.data.formats.yolo import parse_data_yaml, parse_yolo
+from pix2seq_model.data.formats.yolo import parse_data_yaml, parse_name_list, parse_yolo
 
 NAMES = {0: "cat", 3: "dog"}
 
@@ -62,3 +62,25 @@ def test_data_yaml():
 def test_names_that_cannot_be_used(text, reason):
     with pytest.raises(ValueError, match=reason):
         parse_data_yaml(text)
+
+
+def test_names_that_yaml_would_take_for_other_things():
+    assert parse_data_yaml("names: [yes, no, 1.0, 007]")["names"] == dict(
+        enumerate(["yes", "no", "1.0", "007"])
+    )
+
+
+def test_names_in_a_file():
+    assert parse_data_yaml("names: obj.names")["names"] == "obj.names"
+
+
+def test_yaml_with_tabs():
+    with pytest.raises(ValueError, match=r"no YAML .*line 2, column 1.*tabs must be spaces"):
+        parse_data_yaml("names:\n\t0: cat\n")
+    assert parse_data_yaml("a:\tb:\n\tc") is None
+
+
+def test_a_list_of_names_keeps_its_numbers():
+    assert parse_name_list("\ufeffcat\r\n\r\nred bus\r\n\r\n") == {0: "cat", 2: "red bus"}
+    with pytest.raises(ValueError, match="'cat' twice"):
+        parse_name_list("cat\ncat\n")
