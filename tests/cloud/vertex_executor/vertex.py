@@ -46,7 +46,8 @@ class Vertex:
             [
                 *(sys.executable, "pipelines/run_pipeline.py", "--orchestrator=vertex"),
                 *(f"--job_file={job_file}", "--image=an/image:1", "--project=project"),
-                *(f"--region={REGION}", *arguments),
+                # These steps run here, as in the local run that they are compared with.
+                *(f"--region={REGION}", "--config.cloud.training.preset=none", *arguments),
             ],
             cwd=self.image,
             env=_variables(self.image, {}),
