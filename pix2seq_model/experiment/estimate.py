@@ -14,7 +14,7 @@ from pix2seq_model.training.step_costs import StepCosts
 
 GIB = 2**30
 # What JAX may take of an accelerator's memory (XLA_PYTHON_CLIENT_MEM_FRACTION), and what is left
-# free of it: estimates were 15 % off at most.
+# free of it: estimates were up to 4 % too low.
 USABLE_FRACTION, HEADROOM = 0.92, 1.1
 # Workspaces of cuDNN and cuBLAS: with them the peaks measured on an H100 come out.
 _LIBRARIES = 0.75 * GIB

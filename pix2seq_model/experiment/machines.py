@@ -65,9 +65,6 @@ class Machine:
 
 _A100 = {"mixed_bfloat16": 312.0, "float32": 19.5}
 _H100 = {"mixed_bfloat16": 989.4, "float32": 66.9}
-_A100_40 = {"accelerator_type": "NVIDIA_TESLA_A100", "memory_gib": 40.0, "peak_tflops": _A100}
-_A100_80 = {"accelerator_type": "NVIDIA_A100_80GB", "memory_gib": 80.0, "peak_tflops": _A100}
-_H100_80 = {"accelerator_type": "NVIDIA_H100_80GB", "memory_gib": 79.6, "peak_tflops": _H100}
 
 _ALL = (
     Machine(
@@ -76,7 +73,9 @@ _ALL = (
         accelerator_count=1,
         host_cores=12,
         price=Price(3.673385, _PRICE_LIST, "6 March 2025"),
-        **_A100_40,
+        accelerator_type="NVIDIA_TESLA_A100",
+        memory_gib=40.0,
+        peak_tflops=_A100,
     ),
     Machine(
         name="a100-40gb-x8",
@@ -84,7 +83,9 @@ _ALL = (
         accelerator_count=8,
         host_cores=96,
         price=Price(29.38708, _PRICE_LIST, "6 March 2025"),
-        **_A100_40,
+        accelerator_type="NVIDIA_TESLA_A100",
+        memory_gib=40.0,
+        peak_tflops=_A100,
     ),
     Machine(
         name="a100-80gb",
@@ -92,7 +93,9 @@ _ALL = (
         accelerator_count=1,
         host_cores=12,
         price=Price(5.06879789, _PRICE_PAGE, _SUMMER),
-        **_A100_80,
+        accelerator_type="NVIDIA_A100_80GB",
+        memory_gib=80.0,
+        peak_tflops=_A100,
     ),
     Machine(
         name="a100-80gb-x8",
@@ -100,7 +103,9 @@ _ALL = (
         accelerator_count=8,
         host_cores=96,
         price=Price(40.5503831, _PRICE_LIST, "6 March 2025"),
-        **_A100_80,
+        accelerator_type="NVIDIA_A100_80GB",
+        memory_gib=80.0,
+        peak_tflops=_A100,
     ),
     Machine(
         name="h100",
@@ -109,7 +114,9 @@ _ALL = (
         host_cores=26,
         price=Price(11.0612500, _PRICE_LIST, "6 March 2025"),
         spot_only=True,
-        **_H100_80,
+        accelerator_type="NVIDIA_H100_80GB",
+        memory_gib=79.6,
+        peak_tflops=_H100,
     ),
     Machine(
         name="h100-x8",
@@ -117,7 +124,9 @@ _ALL = (
         accelerator_count=8,
         host_cores=208,
         price=Price(88.4900001, _PRICE_PAGE, _SUMMER),
-        **_H100_80,
+        accelerator_type="NVIDIA_H100_80GB",
+        memory_gib=79.6,
+        peak_tflops=_H100,
     ),
     Machine(
         name="l4",

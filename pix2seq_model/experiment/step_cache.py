@@ -59,8 +59,9 @@ def _traced(run: TrainingRun, flash_attention: bool) -> dict:
     )
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip().splitlines()
+        why = said[-1] if said else f"status {done.returncode}"
         raise ConfigError(
-            f"{run.stage}: the training step cannot be traced ({said[-1] if said else 'no word'}): "
+            f"{run.stage}: the training step cannot be traced ({why}): "
             "tracing needs JAX, pip install -r requirements/jax.txt; "
             "--config.cloud.training.preset=none goes without."
         )

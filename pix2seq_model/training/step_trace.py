@@ -34,6 +34,8 @@ _PRIME_BATCH = 100_003
 _FLASH = "flash_attention"
 # Operations of an element where they are more than one: XLA's expansion of them.
 _OF_AN_ELEMENT = {"erfc": 30, "random_bits": 100, "logistic": 4, "pow": 1}
+# Of a weight: AdamW, the gradient's norm, the guard's choice between old and new.
+_OF_A_WEIGHT = 30
 _MOVES = {
     *("bitcast_convert_type", "broadcast_in_dim", "concatenate", "copy", "iota", "pad"),
     *("slice", "split"),
@@ -65,15 +67,16 @@ def trace_step(run: TrainingRun, *, flash_attention: bool) -> StepCosts:
     results = program.add(traced.jaxpr, arguments)
     live = live_bytes(program.operations, program.sizes, arguments=arguments, results=results)
     weights, states = state
+    parameters = sum(math.prod(weight.shape) for weight in weights)
     return StepCosts(
-        parameters=sum(math.prod(weight.shape) for weight in weights),
+        parameters=parameters,
         weights=_total(weights),
         optimizer=_total(optimizer),
         other_state=_total(states),
         inputs=_total(batch),
         peaks=tuple(upper_envelope(live)),
         products=program.products,
-        elementwise=program.elementwise,
+        elementwise=program.elementwise + Size(_OF_A_WEIGHT * parameters),
     )
 
 
