@@ -5,6 +5,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from pix2seq_model.experiment.estimate import USABLE_FRACTION
+
 CONFIG_LABEL = "pix2seq-config"
 _LABEL_LENGTH = 63
 _DAY_S = 86_400
@@ -47,6 +49,10 @@ class CloudTarget:
             names += ["accelerator_type", "accelerator_count"]
         # Vertex AI's first pool is the chief; all others are workers, and each finds its place in
         # TF_CONFIG, which Vertex AI sets. TFX sets the command.
+        environment = {"KERAS_BACKEND": backend}
+        if backend == "jax" and wanted.accelerator_count:
+            # JAX would take three quarters of an accelerator's memory and no more.
+            environment["XLA_PYTHON_CLIENT_MEM_FRACTION"] = str(USABLE_FRACTION)
         counts = [1] if wanted.worker_count == 1 else [1, wanted.worker_count - 1]
         pools = [
             {
@@ -55,7 +61,7 @@ class CloudTarget:
                 "disk_spec": {"boot_disk_size_gb": wanted.disk_size_gb},
                 "container_spec": {
                     "image_uri": self.image,
-                    "env": [{"name": "KERAS_BACKEND", "value": backend}],
+                    "env": [{"name": name, "value": v} for name, v in environment.items()],
                 },
             }
             for count in counts

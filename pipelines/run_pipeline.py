@@ -23,6 +23,7 @@ from absl import flags
 
 from pipelines import cache_keys
 from pipelines.cli.command_line import flag_values, local_beam_args, run_command, split_overrides
+from pipelines.cli.machine import settle_on_machine
 from pipelines.cli.no_secrets import refuse_in_config
 from pipelines.cli.own_data import load_submission
 from pipelines.local.run_log import run_log
@@ -74,7 +75,16 @@ def main(arguments: list[str]) -> int:
         use_cache=FLAGS.cache,
         scan=submission.scan_json(),
     )
-    return _run_on_vertex(request) if FLAGS.orchestrator == "vertex" else _run_here(request)
+    if FLAGS.orchestrator == "vertex":
+        given = {override.partition("=")[0] for override in overrides}
+        stages = [stage for stage in request.training_stages if stage in request.needed]
+        config, resolved = settle_on_machine(
+            FLAGS.config, config, submission.overrides, given=given, stages=stages
+        )
+        return _run_on_vertex(
+            dataclasses.replace(request, config=config, overrides=tuple(resolved))
+        )
+    return _run_here(request)
 
 
 def _run_here(request: Request) -> int:

@@ -21,6 +21,7 @@ from pipelines.vertex.findings import (
     enabled,
     reason,
 )
+from pipelines.vertex.fit import check_fit
 from pipelines.vertex.image import check_image
 from pipelines.vertex.quota import check_accelerators
 
@@ -50,7 +51,7 @@ def preflight(
             return [Finding(what=what, fix="gcloud auth application-default login")]
     check = _Checks(request, session, endpoints or Endpoints())
     steps: tuple[Callable[[], Iterator[Finding]], ...] = (
-        *(check.apis, check.region, check.bucket, check.image, check.accelerators),
+        *(check.fit, check.apis, check.region, check.bucket, check.image, check.accelerators),
         *(check.permissions, check.service_account, check.service_account_roles),
     )
     findings: list[Finding] = []
@@ -168,6 +169,9 @@ class _Checks:
 
     def image(self) -> Iterator[Finding]:
         return check_image(self._request.target.image, self._session, self._at)
+
+    def fit(self) -> Iterator[Finding]:
+        return check_fit(self._request)
 
     def accelerators(self) -> Iterator[Finding]:
         return check_accelerators(self._request, self._session, self._at)

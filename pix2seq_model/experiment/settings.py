@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 
 from pix2seq_model.errors import ConfigError
+from pix2seq_model.experiment.machines import AUTO, MACHINES, NO_PRESET
 from pix2seq_model.setting_checks import check_settings, setting
 
 _LABEL = re.compile(r"[a-z][a-z0-9_-]{0,62}")
@@ -163,6 +164,10 @@ class TrainingMachines:
     """A training stage, which is a custom job.
 
     Attributes:
+      preset: a machine by its name in `machines`, which then sets these machines, `max_days`, and
+        precision, activation checkpointing and accumulation of each stage, so that its batch fits;
+        "auto": eight A100 of 40 GB if there is pretraining, else one; "none": all as it stands.
+        What is given besides stays.
       machine_type, accelerator_type, accelerator_count, disk_size_gb: of each worker.
       worker_count: how many.
       spot: cheaper machines that can be taken away.
@@ -170,6 +175,7 @@ class TrainingMachines:
       max_days: after which Vertex AI stops it.
     """
 
+    preset: str = setting(AUTO, one_of=(AUTO, NO_PRESET, *MACHINES))
     machine_type: str = "a2-highgpu-1g"
     accelerator_type: str = "NVIDIA_TESLA_A100"
     accelerator_count: int = setting(1, at_least=0)

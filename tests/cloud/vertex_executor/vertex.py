@@ -49,7 +49,9 @@ class Vertex:
                 *(f"--region={REGION}", "--runner=DirectRunner"),
                 *("--direct_num_workers=1", "--direct_running_mode=in_memory"),
                 *arguments,
-                # Jobs that ask for GPUs refuse this machine.
+                # These steps run here, as in the local run that they are compared with, and jobs
+                # that ask for GPUs refuse this machine.
+                "--config.cloud.training.preset=none",
                 "--config.cloud.training.accelerator_count=0",
                 "--config.cloud.evaluation.accelerator_count=0",
             ],

@@ -17,6 +17,7 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 from pipelines.cache_keys import keras_backend
 from pipelines.vertex.job import on_cloud
 from pix2seq_model.errors import ConfigError
+from pix2seq_model.experiment.estimate import USABLE_FRACTION
 from tests.fixtures.vertex_request import (
     DATAFLOW,
     IMAGE,
@@ -263,6 +264,18 @@ def test_machines_come_from_the_config(tmp_path):
     assert spec["service_account"] == "trainer@project.iam.gserviceaccount.com"
     for step in ("CocoEvaluator", "EvaluationReport"):
         assert container(job, step)["resources"] == {"cpuLimit": 8.0, "memoryLimit": 32.0}
+
+
+def test_jax_may_take_what_the_estimate_counts_on(tmp_path, monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    job = written(tmp_path, request())
+    (pool,) = custom_config(job, "Finetune")["ai_platform_training_args"]["job_spec"][
+        "worker_pool_specs"
+    ]
+    assert pool["container_spec"]["env"] == [
+        {"name": "KERAS_BACKEND", "value": "jax"},
+        {"name": "XLA_PYTHON_CLIENT_MEM_FRACTION", "value": str(USABLE_FRACTION)},
+    ]
 
 
 def test_a_job_that_shall_not_restart(tmp_path):

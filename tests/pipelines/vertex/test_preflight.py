@@ -8,7 +8,8 @@ import requests
 from pipelines.image_identity import code_digest, requirements_digest
 from pipelines.request import Request
 from pipelines.vertex import access
-from pipelines.vertex.findings import Endpoints
+from pipelines.vertex import preflight as vertex_preflight
+from pipelines.vertex.findings import Endpoints, Finding
 from pipelines.vertex.image import check_image
 from pipelines.vertex.job import on_cloud
 from pipelines.vertex.preflight import preflight
@@ -89,6 +90,12 @@ def google():
         yield service
 
 
+@pytest.fixture(autouse=True)
+def _stages_fit(monkeypatch):
+    """Nothing is traced here; `test_fit.py` has this check."""
+    monkeypatch.setattr(vertex_preflight, "check_fit", lambda request: iter(()))
+
+
 def findings(google, *overrides, beam_args=DATAFLOW, session=None):
     overrides = ("cloud.service_account=s@p.iam", *overrides)
     request = Request(
@@ -117,6 +124,12 @@ def findings(google, *overrides, beam_args=DATAFLOW, session=None):
 
 def test_nothing_is_missing(google):
     assert findings(google) == []
+
+
+def test_a_stage_that_does_not_fit_is_found(google, monkeypatch):
+    found = Finding(what="finetune does not fit", fix="--config.finetune.accumulation_steps=2")
+    monkeypatch.setattr(vertex_preflight, "check_fit", lambda request: iter([found]))
+    assert findings(google) == [found]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,75 @@
+"""The estimate of a step beside what XLA says of the compiled step. Runs on Keras' JAX backend."""
+
+from collections.abc import Iterator
+
+import jax
+
+from pix2seq_model.experiment import load_config
+from pix2seq_model.experiment.validation import training_run
+from pix2seq_model.network.pix2seq import build_model
+from pix2seq_model.training.jax_step import JaxStep
+from pix2seq_model.training.optimizer import make_optimizer
+from pix2seq_model.training.settings import TrainingRun
+from pix2seq_model.training.step_trace import trace_step
+from pix2seq_model.training.training_model import TrainingModel
+
+_SMALL = (
+    *("model.num_encoder_layers=2", "model.num_decoder_layers=2", "model.drop_units=0.0"),
+    *("model.dim_encoder=256", "model.mlp_dim_encoder=1024", "model.num_heads_encoder=4"),
+    *("model.dim_decoder=256", "model.mlp_dim_decoder=1024", "model.num_heads_decoder=4"),
+    *("finetune.sequence.max_objects=20", "evaluation.max_objects=20", "finetune.batch_size=4"),
+)
+
+
+def small_runs() -> Iterator[tuple[str, TrainingRun]]:
+    """Small relatives of the published networks."""
+    for name, size in (("vit_b", 256), ("resnet", 128)):
+        yield name, small_run(name, f"finetune.image_size={size}")
+
+
+def small_run(name: str, *overrides: str) -> TrainingRun:
+    config = load_config(
+        f"configs/coco_finetune.py:{name},640", [*_SMALL, *overrides], stage="finetune"
+    )
+    return training_run(config, "finetune")
+
+
+def compared(run: TrainingRun) -> dict[str, float]:
+    """Bytes and operations of a step, estimated and compiled, and the differences."""
+    costs = trace_step(run, flash_attention=False)
+    batch_size = run.settings.batch_size
+    memory = costs.weights + costs.optimizer + costs.other_state + costs.inputs
+    memory += costs.peak(batch_size)
+    operations = (costs.products + costs.elementwise).at(batch_size)
+    compiled = _compiled(run)
+    sizes = compiled.memory_analysis()
+    new = sizes.output_size_in_bytes - sizes.alias_size_in_bytes
+    bytes_compiled = sizes.argument_size_in_bytes + sizes.temp_size_in_bytes + new
+    operations_compiled = compiled.cost_analysis()["flops"]
+    return {
+        "bytes": memory.at(batch_size),
+        "bytes_compiled": float(bytes_compiled),
+        "bytes_difference": memory.at(batch_size) / bytes_compiled - 1,
+        "operations": operations,
+        "operations_compiled": operations_compiled,
+        "operations_difference": operations / operations_compiled - 1,
+    }
+
+
+def _compiled(run: TrainingRun):
+    settings = run.settings
+    network = build_model(run.model, run.vocabulary, precision=settings.precision)
+    model = TrainingModel(
+        network,
+        make_optimizer(settings, network.trainable_variables),
+        vocabulary=run.vocabulary,
+    )
+    step = JaxStep(model, jit_compile=True)
+    state = [[variable.value for variable in group] for group in step._variables]
+    height, width = run.model.image_size
+    tokens = (settings.batch_size, 5 * settings.sequence.max_objects)
+    shape = jax.ShapeDtypeStruct
+    images = shape((settings.batch_size, height, width, 3), "float32")
+    inputs = {"image": images, "tokens": shape(tokens, "int32")}
+    batch = (inputs, shape(tokens, "int32"), shape(tokens, "float32"))
+    return step._step.lower(state, batch).compile()

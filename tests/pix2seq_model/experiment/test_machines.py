@@ -1,0 +1,27 @@
+"""The list of machines holds together."""
+
+import pytest
+
+from pix2seq_model.experiment.machines import MACHINES, default_machine, machine_of
+from pix2seq_model.experiment.settings import TrainingMachines
+
+
+@pytest.mark.parametrize("machine", MACHINES.values(), ids=list(MACHINES))
+def test_every_machine(machine):
+    assert machine_of(machine.machine_type, machine.accelerator_count) is machine
+    assert bool(machine.accelerator_type) == bool(machine.accelerator_count)
+    assert machine.devices == (machine.accelerator_count or 1)
+    if machine.price is not None:
+        assert machine.price.page.startswith("https://")
+        assert machine.price.date
+
+
+def test_the_defaults_of_the_settings_are_the_default_machine():
+    settings, machine = TrainingMachines(), default_machine(pretrains=False)
+    assert settings.machine_type == machine.machine_type
+    assert settings.accelerator_type == machine.accelerator_type
+    assert settings.accelerator_count == machine.accelerator_count
+
+
+def test_a_machine_that_is_not_in_the_list():
+    assert machine_of("a2-highgpu-1g", 8) is None
