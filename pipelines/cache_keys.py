@@ -90,7 +90,7 @@ def source_digest(source: ConfigDict, name: str, *, look: bool = True) -> str:
     places = sorted((s, source.images[s], a) for s, a in given if a and s != ALL_SPLITS)
     if not look:
         return digest_of(json.dumps(places))
-    return _places_digest(tuple(places), name, in_folders=source.format in LABEL_FORMATS)
+    return _places_digest(tuple(places), name, in_folders=source.get("format") in LABEL_FORMATS)
 
 
 def file_digest(place: str, name: str, *, look: bool = True) -> str:

@@ -138,6 +138,9 @@ REFUSED = [
     ("cloud.evaluation.cpus", 0.0, "above 0"),
     ("cloud.evaluation.memory_gb", -1.0, "above 0"),
     ("cloud.evaluation.accelerator_count", -1, "at least 0"),
+    ("cloud.conversion.cpus", 0, "at least 1"),
+    ("cloud.conversion.memory_gb", -1.0, "above 0"),
+    ("cloud.retries", -1, "at least 0"),
 ]
 
 
