@@ -178,7 +178,7 @@ class NamedSplits:
         lost: dict[str, str] = {}
         base = posixpath.join(posixpath.dirname(source), str(entries.get("path") or ""))
         for split, keys in _KEYS.items():
-            value = next((entries[key] for key in keys if entries.get(key)), [])
+            value: Any = next((entries[key] for key in keys if entries.get(key)), [])
             for row in value if isinstance(value, list) else [value]:
                 images = self._images_at([base, posixpath.dirname(source)], str(row), split)
                 if images is None:
@@ -189,7 +189,7 @@ class NamedSplits:
             listed = ", ".join(f"{split}: {row}" for split, row in lost.items())
             self.note = f"{source} names {listed}, which is not there"
         if not found:
-            self.note += "; the folders say the splits" if lost else ""
+            self.note += "; other lists, or the folders, say the splits" if lost else ""
             return {}
         taken = set().union(*found.values())
         if lost and ("train" in lost or not self._paths <= taken):
