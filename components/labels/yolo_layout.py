@@ -189,7 +189,7 @@ class NamedSplits:
             listed = ", ".join(f"{split}: {row}" for split, row in lost.items())
             self.note = f"{source} names {listed}, which is not there"
         if not found:
-            self.note += "; the folders say the splits" if lost else ""
+            self.note += "; other lists, or the folders, say the splits" if lost else ""
             return {}
         taken = set().union(*found.values())
         if lost and ("train" in lost or not self._paths <= taken):

@@ -103,7 +103,7 @@ def test_images_that_were_moved_together_are_not_all_of_each_split(tmp_path):
     yaml = f"train: ../train/images\nval: ../valid/images\n{NAMES}"
     found = named(folder_with(tmp_path, data_yaml=yaml))
     assert found.images == {}
-    assert "the folders say the splits" in found.note
+    assert "folders, say the splits" in found.note
 
 
 def test_darknets_lists(tmp_path):
