@@ -47,7 +47,7 @@ test: env  ## All tests that need nothing but this machine.
 	@$(RUN) -m pytest -n auto --maxprocesses=4 --dist=loadfile \
 	  --no-loadscope-reorder --durations=20
 
-test-large: env  ## The published sizes, and the ResNet reference, on both backends (minutes, 12 GB).
+test-large: env  ## The published sizes and references, and each way to train, on both backends (minutes, 12 GB).
 	@$(RUN) -m pytest -m large tests/pix2seq_model
 
 test-distributed: env  ## Two workers, and two devices, train like one: TensorFlow and JAX (minutes).

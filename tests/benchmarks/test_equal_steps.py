@@ -12,7 +12,7 @@ from pix2seq_model.errors import CheckpointError
 from pix2seq_model.experiment.validation import training_run
 from pix2seq_model.model_folder.folder import load_model_folder
 from pix2seq_model.training.checkpoint import CheckpointFolder
-from tests.fixtures import tiny_config, tiny_run
+from tests.fixtures import eager_steps, tiny_config, tiny_run
 
 
 def test_settings_are_those_of_the_recorded_runs():
@@ -62,6 +62,7 @@ def test_a_small_run_and_the_same_call_again(tmp_path, monkeypatch, capsys):
         evaluated.append((settings.seed, network.get_weights()))
         return SimpleNamespace(result=SimpleNamespace(metrics={"AP": 0.1 * len(evaluated)}))
 
+    eager_steps.use(monkeypatch)
     monkeypatch.setattr(equal_steps, "get_config", smaller)
     monkeypatch.setattr(equal_steps, "evaluate_network", evaluate)
     examples = tiny_run.write_examples(tmp_path / "examples", splits=("train", "val"))

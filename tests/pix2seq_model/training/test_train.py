@@ -11,10 +11,9 @@ import tensorflow as tf
 from pix2seq_model.errors import CheckpointError, ConfigError, DataError
 from pix2seq_model.experiment.validation import training_run
 from pix2seq_model.model_folder.folder import load_model_folder
-from pix2seq_model.training import tensorflow_step
 from pix2seq_model.training import train as training
 from pix2seq_model.training.evaluation import TrainingEvaluation
-from tests.fixtures import tiny_run
+from tests.fixtures import eager_steps, tiny_run
 
 
 def test_the_model_folder_is_complete(plain_run):
@@ -128,22 +127,12 @@ def test_tensorboard_has_the_curves_and_the_pictures(plain_run):
     }
 
 
-class _EagerTensorFlow:
-    """TensorFlow, but for its `function`, which traces nothing."""
-
-    function = staticmethod(lambda function, **_: function)
-
-    def __getattr__(self, name):
-        return getattr(tf, name)
-
-
 def test_fine_tuning_starts_from_a_base_model(
     plain_run, examples, tmp_path, capsys, monkeypatch, no_export
 ):
     root, base = plain_run
     config = tiny_run.config(steps=1, warmup_steps=0, image_size=(48, 64), learning_rate=1e-12)
-    # To trace the step for this size would take ten times as long as to take it.
-    monkeypatch.setattr(tensorflow_step, "tf", _EagerTensorFlow())
+    eager_steps.use(monkeypatch)
     info = training.train(
         training_run(config, "pretrain"),
         examples_dir=examples,
