@@ -66,7 +66,7 @@ class LabelFolder:
         """The images with this name, whatever their kind; masks only if there are no others."""
         found = self._images_by_stem.get(name_key(stem), [])
         if len(found) > 1:
-            found = [p for p in found if not NO_PHOTOGRAPHS.search(posixpath.dirname(p))] or found
+            found = [p for p in found if not is_of_masks(posixpath.dirname(p))] or found
         return found
 
     @functools.cached_property
@@ -94,7 +94,7 @@ class LabelFolder:
         paths = [
             p for p in paths if split and self.split_of(posixpath.dirname(p)) == split
         ] or paths
-        near = [nearness(path, labels) for path in paths]
+        near = [nearness(posixpath.dirname(path), folder) for path in paths]
         return [path for path, value in zip(paths, near) if value == max(near)]
 
     @functools.cached_property
@@ -169,9 +169,16 @@ def by_stem(paths: Iterable[str]) -> dict[str, list[str]]:
     return found
 
 
+@functools.lru_cache(maxsize=1 << 16)  # Videos have a frame of each name, and few folders.
 def nearness(first: str, second: str) -> int:
-    """Returns how many folders, from the root on and above the files, two paths share."""
-    ours, theirs = (path.split("/")[:-1] for path in (first, second))
+    """Returns how many folders two folders share, from the root on and from their ends."""
+    ours, theirs = (folder.split("/") if folder else [] for folder in (first, second))
     pairs = [(ours, theirs), (ours[::-1], theirs[::-1])]
     shared = (itertools.takewhile(lambda p: p[0] == p[1], zip(*pair)) for pair in pairs)
     return sum(1 for same in shared for _ in same)
+
+
+@functools.lru_cache(maxsize=1 << 12)
+def is_of_masks(folder: str) -> bool:
+    """Whether a folder's name says that its images are no photographs."""
+    return bool(NO_PHOTOGRAPHS.search(folder))

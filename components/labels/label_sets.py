@@ -11,11 +11,12 @@ from components.labels.label_folder import (
     LabelFolder,
     by_stem,
     decoded,
+    is_of_masks,
     name_key,
     nearness,
     stem_of,
 )
-from components.storage.image_names import NO_PHOTOGRAPHS, match_name
+from components.storage.image_names import match_name
 from pix2seq_model.data.formats.labelled_image import LabelledImage
 from pix2seq_model.data.formats.labelme import is_labelme, parse_labelme
 from pix2seq_model.errors import DataError
@@ -147,7 +148,7 @@ class FilePerImage(LabelSet):
             for path in self._images.images
             if path not in used
             and self._images.split_of(posixpath.dirname(path)) in ("", split)
-            and not NO_PHOTOGRAPHS.search(posixpath.dirname(path))
+            and not is_of_masks(posixpath.dirname(path))
         )
         if len(self.splits) <= 1:
             self._leave_out(f"images without a file of labels ({self.title})", others)
@@ -192,8 +193,16 @@ class FilePerImage(LabelSet):
         others = self._labels_by_stem.get(name_key(stem_of(image)), [])
         if len(others) < 2 or posixpath.dirname(image) == posixpath.dirname(labels):
             return ""
-        near = nearness(image, labels)
-        return next((p for p in others if p != labels and nearness(image, p) >= near), "")
+        folder = posixpath.dirname(image)
+        near = nearness(folder, posixpath.dirname(labels))
+        return next(
+            (
+                path
+                for path in others
+                if path != labels and nearness(folder, posixpath.dirname(path)) >= near
+            ),
+            "",
+        )
 
 
 _ONE_NAME = "give image and labels one name"

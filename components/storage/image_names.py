@@ -172,6 +172,7 @@ def split_roles(names: Iterable[str]) -> set[str]:
     return _roles(names) & _SPLITS
 
 
+@functools.lru_cache(maxsize=1 << 12)  # Of folders.
 def split_role(path: str, *, top: int = 0) -> str:
     """Returns the split that a path says: "train", "val", "test"; empty if none or several.
 
