@@ -15,6 +15,7 @@ from absl import flags
 
 from pipelines.cache_keys import keras_backend
 from pipelines.cli.command_line import run_command, split_overrides
+from pipelines.cli.config_flag import config_given
 from pipelines.cli.machine import settle_on_machine
 from pipelines.request import Request
 from pipelines.vertex.fit import what_fits
@@ -27,34 +28,32 @@ from pix2seq_model.experiment.validation import training_run
 FLAGS = flags.FLAGS
 _ALL = "all"
 
-flags.DEFINE_string("config", "", "file of the experiment, such as configs/full.py:vit_b,640")
 flags.DEFINE_string("machine", "", f"{_ALL}, or one of {', '.join(MACHINES)}; empty: the config's")
 
 
 def main(arguments: list[str]) -> int:
-    if not FLAGS.config:
-        raise ConfigError("--config is missing: name an experiment, such as configs/demo.py.")
+    config_file = config_given()
     overrides, more = split_overrides(arguments)
     if more:
         raise ConfigError(f"there is no flag {more[0]}")
     if FLAGS.machine not in ("", _ALL, *MACHINES):
         raise ConfigError(f"--machine={FLAGS.machine} is none of {', '.join(('all', *MACHINES))}.")
     names = list(MACHINES) if FLAGS.machine == _ALL else [FLAGS.machine]
-    found = [one for name in names for one in _estimates(overrides, name)]
+    found = [one for name in names for one in _estimates(config_file, overrides, name)]
     print("\n".join(_page(one) for one in found))
     return 0 if FLAGS.machine == _ALL or all(one.fits for one in found) else 1
 
 
-def _estimates(overrides: Sequence[str], machine_name: str) -> list[Estimate]:
+def _estimates(config_file: str, overrides: Sequence[str], machine_name: str) -> list[Estimate]:
     """Of the stages of the config, on a machine or on the one that it names."""
     if machine_name:
         own = tuple(f"cloud.training.{field}=" for field in (*MACHINE_FIELDS, "preset"))
         overrides = [o for o in overrides if not o.startswith(own)]
         overrides.append(f"cloud.training.preset={machine_name}")
     given = {override.partition("=")[0] for override in overrides}
-    config, resolved, _ = load_with_recipes(FLAGS.config, overrides)
+    config, resolved, _ = load_with_recipes(config_file, overrides)
     stages = Request(config=config, config_name="", pipeline_root="").training_stages
-    config, _ = settle_on_machine(FLAGS.config, config, resolved, given=given, stages=stages)
+    config, _ = settle_on_machine(config_file, config, resolved, given=given, stages=stages)
     training = config.cloud.training
     machine = machine_of(training.machine_type, training.accelerator_count)
     if machine is None:

@@ -18,6 +18,7 @@ from ml_collections import ConfigDict
 
 from pipelines import cache_keys
 from pipelines.cli.command_line import local_pipeline, run_command, split_overrides
+from pipelines.cli.config_flag import config_given
 from pipelines.cli.own_data import settle_data
 from pix2seq_model.ablation.trials import ablation_settings, plan_trials, stages_of
 from pix2seq_model.atomic_write import write_atomically
@@ -28,14 +29,14 @@ from pix2seq_model.synthetic import dataset as demo_data
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_string("config", "configs/ablation.py", "Experiment with a section `ablation`.")
 flags.DEFINE_string("output", "", "Folder of all results, here; empty: runs/<name of the config>.")
 
 
 def main(arguments: list[str]) -> None:
+    config_file = config_given(default="configs/ablation.py")
     overrides, beam_arguments = split_overrides(arguments)
-    settled = settle_data(FLAGS.config, overrides)
-    config, _, notes = load_with_recipes(FLAGS.config, settled.overrides)
+    settled = settle_data(config_file, overrides)
+    config, _, notes = load_with_recipes(config_file, settled.overrides)
     print("".join(f"{note}\n" for note in (*settled.notes, *notes)), end="")
     trials = plan_trials(config)
     output = FLAGS.output or f"runs/{config.name}"

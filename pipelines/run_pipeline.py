@@ -23,6 +23,7 @@ from absl import flags
 
 from pipelines import cache_keys
 from pipelines.cli.command_line import flag_values, local_beam_args, run_command, split_overrides
+from pipelines.cli.config_flag import config_given
 from pipelines.cli.machine import settle_on_machine
 from pipelines.cli.no_secrets import refuse_in_config
 from pipelines.cli.own_data import load_submission
@@ -33,7 +34,6 @@ from pix2seq_model.errors import ConfigError
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_string("config", "", "file of the experiment, such as configs/demo.py")
 flags.DEFINE_enum("orchestrator", "local", ["local", "vertex"], "run here, or write a Vertex job")
 flags.DEFINE_string("pipeline_root", "", "folder of all outputs; empty: runs/<name of the config>")
 flags.DEFINE_list("stages", [], f"which to run, of {','.join(STAGES)}; empty: all")
@@ -52,21 +52,20 @@ flags.DEFINE_string("schedule", "", "vertex: submit again and again, as cron: '0
 
 
 def main(arguments: list[str]) -> int:
-    if not FLAGS.config:
-        raise ConfigError("--config is missing: name an experiment, such as configs/demo.py.")
+    config_file = config_given()
     overrides, beam_args = split_overrides(arguments)
     from rich.console import Console  # Takes a while to import.
 
     from pipelines.cli.settled import print_settled
 
-    submission = load_submission(FLAGS.config, overrides)
+    submission = load_submission(config_file, overrides)
     config = submission.config
     refuse_in_config(config.to_dict())
     print_settled(submission, Console())
     root = FLAGS.pipeline_root or f"runs/{config.name}"
     request = Request(
         config=config,
-        config_name=portable_config_name(FLAGS.config),
+        config_name=portable_config_name(config_file),
         overrides=submission.overrides,
         pipeline_root=root.rstrip("/"),
         stages=parse_stages(FLAGS.stages, config),
@@ -79,7 +78,7 @@ def main(arguments: list[str]) -> int:
         given = {override.partition("=")[0] for override in overrides}
         stages = [stage for stage in request.training_stages if stage in request.needed]
         config, resolved = settle_on_machine(
-            FLAGS.config, config, submission.overrides, given=given, stages=stages
+            config_file, config, submission.overrides, given=given, stages=stages
         )
         return _run_on_vertex(
             dataclasses.replace(request, config=config, overrides=tuple(resolved))

@@ -9,13 +9,13 @@ With --changed only what differs from configs/base.py is shown.
 from absl import flags
 
 from pipelines.cli.command_line import run_command, split_overrides
+from pipelines.cli.config_flag import config_given
 from pipelines.cli.own_data import load_submission
 from pix2seq_model.errors import ConfigError
 from pix2seq_model.experiment.explanation import BASE, explain, resolved_values
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_string("config", "", "Config, as configs/coco_finetune.py:vit_b,640.")
 flags.DEFINE_string("explain", "", "A setting, as finetune.sequence.order.")
 flags.DEFINE_bool("changed", False, "Leave out what is as in configs/base.py.")
 
@@ -24,16 +24,19 @@ def main(arguments: list[str]) -> None:
     overrides, others = split_overrides(arguments)
     if others:
         raise ConfigError(f"there is no flag {others[0]}")
+    if not FLAGS.config and not FLAGS.explain:
+        raise ConfigError("give --config=FILE, --explain=SETTING, or both")
     if FLAGS.explain:
         found = explain(FLAGS.explain)
         print(f"{FLAGS.explain}\n  {found.meaning}\n  allowed: {found.allowed}")
         if found.default is not None:
             print(f"  default: {found.default!r}")
     if FLAGS.config:
-        submission = load_submission(FLAGS.config, overrides)
+        config_file = config_given()
+        submission = load_submission(config_file, overrides)
         values = resolved_values(
             submission.config,
-            FLAGS.config,
+            config_file,
             given=overrides,
             all_overrides=submission.overrides,
             scanned=submission.scanned,
@@ -53,8 +56,6 @@ def main(arguments: list[str]) -> None:
             if FLAGS.explain in ("", choice.key):
                 print(f"{choice.key}={choice.value}: {choice.reason}")
         print("".join(f"warning: {warning}\n" for warning in submission.warnings), end="")
-    elif not FLAGS.explain:
-        raise ConfigError("give --config=FILE, --explain=SETTING, or both")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,19 @@
+"""The flag of the commands that take an experiment. Whoever imports several of them has it once."""
+
+from absl import flags
+
+from pix2seq_model.errors import ConfigError
+
+flags.DEFINE_string("config", "", "File of the experiment, such as configs/full.py:vit_b,640.")
+
+
+def config_given(*, default: str = "") -> str:
+    """The value of --config, else `default`.
+
+    Raises:
+      ConfigError: there is neither.
+    """
+    given = flags.FLAGS["config"].value or default
+    if not given:
+        raise ConfigError("--config is missing: name an experiment, such as configs/demo.py.")
+    return given
