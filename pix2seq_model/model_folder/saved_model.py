@@ -148,8 +148,13 @@ class _ServedModel(tf.Module):
         for category in categories:
             self._names[category["id"]] = category["name"]
 
-        # A separate function: both signatures share its graph.
-        @tf.function(autograph=False)
+        # A separate function, traced once: both signatures share its graph.
+        prepared = (
+            tf.TensorSpec((None, *self._image_size, 3), tf.float32, name="images"),
+            tf.TensorSpec((None,), tf.int64, name="image_keys"),
+        )
+
+        @tf.function(autograph=False, input_signature=prepared)
         def decode(images, image_keys):
             uniform_BL = draw_uniform(seed, image_keys, settings.num_tokens)
             with without_xla():

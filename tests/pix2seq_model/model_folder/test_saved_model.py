@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -14,10 +15,11 @@ import tensorflow as tf
 from PIL import Image
 from tensorflow.core.protobuf import saved_model_pb2
 
-from pix2seq_model.decoding.generate import generate
+from pix2seq_model.decoding.generate import decode_images, generate
 from pix2seq_model.decoding.settings import DecodeSettings
 from pix2seq_model.experiment import validation as experiment
 from pix2seq_model.input_pipeline.image_file import prepare_image
+from pix2seq_model.model_folder import saved_model
 from pix2seq_model.model_folder.saved_model import export_saved_model
 from pix2seq_model.network.pix2seq import build_model
 from pix2seq_model.tokens.detections import boxes_from_tokens, boxes_in_original
@@ -44,9 +46,17 @@ def network():
 @pytest.fixture(scope="module")
 def folder(network, tmp_path_factory):
     folder = tmp_path_factory.mktemp("export") / "Format-Serving"
-    export_saved_model(
-        network, folder, categories=tiny_run.CATEGORIES, settings=SETTINGS, seed=7, resize="plain"
-    )
+    with mock.patch.object(saved_model, "decode_images", wraps=decode_images) as traced:
+        export_saved_model(
+            network,
+            folder,
+            categories=tiny_run.CATEGORIES,
+            settings=SETTINGS,
+            seed=7,
+            resize="plain",
+        )
+    # Both signatures hold the one graph of the decoder, most of what a SavedModel takes.
+    assert traced.call_count == 1
     return folder
 
 
