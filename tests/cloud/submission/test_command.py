@@ -5,6 +5,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -95,6 +96,12 @@ def test_compiled_checked_submitted_followed(vertex, tmp_path):
     (body,) = bodies(vertex, JOBS)
     written = json.loads((tmp_path / "job.json").read_text())
     assert body["pipelineSpec"] == written["pipelineSpec"]
+    # The tag is gone, from steps, workers and training jobs alike.
+    assert "pix2seq:1" not in json.dumps(body)
+    executors = body["pipelineSpec"]["deploymentSpec"]["executors"]
+    image = executors["Finetune_executor"]["container"]["image"]
+    assert re.fullmatch(r"127\.0\.0\.1:\d+/p/r/pix2seq@sha256:[0-9a-f]{64}", image)
+    assert f"Image {image.partition('@')[0]}:1 is {image.partition('@')[2]}" in done.stdout
     assert body["serviceAccount"] == "s@p.iam"
     assert body["labels"] == {
         "pipeline": "pix2seq",
