@@ -45,7 +45,7 @@ from pipelines import cache_keys
 from pipelines.request import Request
 from pix2seq_model.decoding.settings import SamplingSettings
 from pix2seq_model.experiment.validation import vocabulary
-from pix2seq_model.published.locations import is_checkpoint
+from pix2seq_model.published.locations import PUBLISHED_CHECKPOINTS, is_checkpoint
 
 # How the exported model decodes: changing it exports the trained weights again, no more.
 _DECODING = [field.name for field in dataclasses.fields(SamplingSettings)]
@@ -212,12 +212,15 @@ def _data_report(request: Request, stage: str, examples: ExampleGen) -> base_nod
 def _imported(request: Request, stage: str) -> tuple[list[base_node.BaseNode], _Trained]:
     place = request.place(request.config[stage].start_from)
     digest = cache_keys.model_digest(place, f"{stage}.start_from", look=request.cloud is None)
-    versions, version = _data_version(
-        request,
-        f"{stage.capitalize()}StartVersion",
-        source={"start_from": place},
-        section=stage,
-    )
+    versions: list[base_node.BaseNode] = []
+    version: str | Placeholder = ""
+    if place.rstrip("/") not in PUBLISHED_CHECKPOINTS.values():  # They stay as they are.
+        versions, version = _data_version(
+            request,
+            f"{stage.capitalize()}StartVersion",
+            source={"start_from": place},
+            section=stage,
+        )
     if is_checkpoint(place):
         code_version = _code_version(request, "components.checkpoint_importer", "keras")
         node = CheckpointImporter(

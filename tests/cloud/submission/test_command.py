@@ -125,6 +125,14 @@ def test_compiled_checked_submitted_followed(vertex, tmp_path):
     assert job["runtimeConfig"]["parameters"]["push_destination"]["stringValue"] == "gs://bucket/b"
 
 
+def test_a_job_that_is_only_written_keeps_the_tag_and_asks_nobody(vertex, tmp_path):
+    done = submitted(vertex, tmp_path, "--nosubmit")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"It names \S+/pix2seq:1 by its tag; a submission puts its dig", done.stdout)
+    assert "@sha256:" not in (tmp_path / "job.json").read_text()
+    assert vertex.asked == []
+
+
 def test_nothing_is_submitted_while_something_is_missing(vertex, tmp_path):
     """The proof can fail: with a quota too small and a role less, no job is asked for."""
     vertex.answers |= {QUOTA: quota(0), POLICY: (200, {})}

@@ -132,6 +132,13 @@ def test_neither_image_nor_workers_nor_names_make_other_records_or_another_train
     assert folders(tmp_path, data_version="2") == first
 
 
+def test_a_published_checkpoint_needs_no_look(tmp_path):
+    published = "gs://pix2seq/obj365_pretrain/vit_b_640x640_b256_s400k"
+    job = written(tmp_path, request(f"finetune.start_from={published}"))
+    assert "FinetuneCheckpoint" in job["pipelineSpec"]["root"]["dag"]["tasks"]
+    assert "FinetuneStartVersion" not in job["pipelineSpec"]["root"]["dag"]["tasks"]
+
+
 def test_a_truth_that_is_part_of_the_data_is_looked_at_with_them(tmp_path):
     job = written(tmp_path, request())
     tasks = job["pipelineSpec"]["root"]["dag"]["tasks"]
