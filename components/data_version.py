@@ -57,7 +57,7 @@ def _version(places: dict[str, str], data_version: str) -> str:
     parts = [data_version]
     for setting, place in sorted(places.items()):
         listing = list_place(client, place, setting)
-        print(f"{setting}={place}: {listing.count:,} objects", flush=True)
+        print(f"{setting}={place} holds objects: {listing.count:,}", flush=True)
         parts.append(f"{setting}={place} {listing.digest}")
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 

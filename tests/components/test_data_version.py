@@ -54,7 +54,7 @@ def test_the_same_listing_is_the_same_version(version, bucket, capsys):
     first = version()
     assert version() == first
     said = capsys.readouterr().out
-    assert "data.finetune.images.train=gs://data/coco/train2017: 3 objects" in said
+    assert "data.finetune.images.train=gs://data/coco/train2017 holds objects: 3" in said
     bucket.objects["other/place"] = (1, 1)
     assert version() == first
 
