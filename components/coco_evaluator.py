@@ -25,6 +25,7 @@ from tfx.utils import io_utils
 
 from components.beam_executor import BeamArguments
 from components.blessing import DECISION_FILE, Decision, decide
+from components.data_places import given_place
 from components.prediction.detect_on_beam import detect_on_beam
 from components.remembered_failure import note_of, remembered
 from components.specs import Artifacts, MadeBySpec, channels, parameters, setting_of
@@ -57,6 +58,8 @@ class CocoEvaluatorSpec(component_spec.ComponentSpec):
         code_version=str,
         accelerators=str,
         baseline_of=str,
+        truth_of=str,
+        given=str,
     )
     INPUTS = channels(examples=Examples, model=Model) | channels(
         optional=True, baseline_model=Model
@@ -74,8 +77,13 @@ class Executor(BeamArguments, evaluator_executor.Executor):
         overrides = exec_properties["overrides"].split()
         # What the report alone reads is the same here whatever the config says.
         fixed = {name: getattr(EvaluationSettings, name) for name in REPORT_SETTINGS}
+        section = json.loads(exec_properties["settings"]) | fixed
+        # The truth stays the annotation file of the split if a submission names another one.
+        if setting := exec_properties.get("truth_of"):
+            place = given_place(setting, exec_properties["given"])
+            section["ground_truth"] = place or section["ground_truth"]
         settings = override_section(
-            json.loads(exec_properties["settings"]) | fixed,
+            section,
             "evaluation",
             [o for o in overrides if setting_of(o) not in REPORT_SETTINGS],
         )
@@ -236,6 +244,8 @@ class CocoEvaluator(MadeBySpec, base_beam_component.BaseBeamComponent):
       code_version: makes the stage run again when it changes.
       overrides: like "evaluation.top_k=1", between blanks; change `settings`.
       baseline_of: pipeline and data that a blessing counts for.
+      truth_of: the setting of the data that the annotation file of the truth is, if it is one.
+      given: places of the data that a submission names.
       accelerators: GPUs that the step's machine must have; empty: whatever there is.
     """
 

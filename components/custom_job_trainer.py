@@ -81,6 +81,7 @@ class Executor(base_executor.BaseExecutor):
         self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]
     ) -> None:
         exec_properties = trainer.with_overrides(exec_properties)
+        exec_properties = trainer.with_inputs(exec_properties, input_dict)
         config = json.loads(exec_properties["custom_config"])
         model_dir = output_dict["model"][0].uri
         note = config[trainer.FAILURE_NOTE] = note_of(self._context, model_dir)

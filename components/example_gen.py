@@ -12,7 +12,9 @@ from tfx.types import artifact_utils, component_spec, standard_artifacts
 
 from components.beam_executor import BeamArguments
 from components.conversion.convert import convert_dataset
+from components.conversion.finish import is_finished
 from components.conversion.options import conversion_options
+from components.data_places import with_places
 from components.remembered_failure import note_of, remembered
 from components.specs import Artifacts, MadeBySpec, channels, parameters
 from components.storage.watch import ShardBar
@@ -26,32 +28,54 @@ class ExampleGenSpec(component_spec.ComponentSpec):
     """Output and settings of `ExampleGen`."""
 
     PARAMETERS = parameters(
-        source=str, name=str, seed=int, work_dir=str, fingerprint=str, code_version=str
+        source=str,
+        section=str,
+        given=str,
+        name=str,
+        seed=int,
+        work_dir=str,
+        fingerprint=str,
+        data_version=str,
+        code_version=str,
     )
     INPUTS = channels()
     OUTPUTS = channels(examples=standard_artifacts.Examples)
 
 
 class Executor(BeamArguments):
-    """Runs the conversion, in a separate folder until it is finished.
+    """Runs the conversion, in a folder of its own.
 
     TFX gives every attempt a new folder and removes that of a failed one. A conversion continues
     where it was killed, and its dead-letter files explain why it failed, so it works elsewhere.
+    On this machine its folder then becomes the artifact's, as TFX demands. On Vertex AI the
+    artifact points to it, so that a run with another image or other workers finds it finished.
     """
 
     def Do(  # noqa: N802
         self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]
     ) -> None:
         examples = artifact_utils.get_single_instance(output_dict["examples"])
-        options = conversion_options(
-            json.loads(exec_properties["source"]),
-            name=exec_properties["name"],
-            seed=exec_properties["seed"],
-        )
-        work_dir = exec_properties["work_dir"].rstrip("/")
-        with ShardBar(work_dir), remembered(note_of(self._context, examples.uri)):
-            convert_dataset(options, work_dir, make_pipeline=self._make_beam_pipeline)
-        _move_folder(work_dir, examples.uri.rstrip("/"))
+        version = exec_properties["data_version"]
+        work_dir = "-".join(filter(None, [exec_properties["work_dir"].rstrip("/"), version]))
+        with remembered(note_of(self._context, examples.uri)):
+            options = conversion_options(
+                with_places(
+                    json.loads(exec_properties["source"]),
+                    exec_properties["section"],
+                    exec_properties["given"],
+                ),
+                name=exec_properties["name"],
+                seed=exec_properties["seed"],
+            )
+            if version and is_finished(options, work_dir):
+                print(f"{work_dir} holds these records already: nothing is converted.", flush=True)
+            else:
+                with ShardBar(work_dir):
+                    convert_dataset(options, work_dir, make_pipeline=self._make_beam_pipeline)
+        if version:
+            examples.uri = work_dir
+        else:
+            _move_folder(work_dir, examples.uri.rstrip("/"))
         examples.split_names = artifact_utils.encode_split_names(sorted(options.splits))
         examples_utils.set_payload_format(examples, example_gen_pb2.PayloadFormat.FORMAT_TF_EXAMPLE)
 
@@ -77,10 +101,14 @@ class ExampleGen(MadeBySpec, base_beam_component.BaseBeamComponent):
 
     Args:
       source: the section: format, images and annotations by split, limits.
+      section: its name, such as "data.finetune".
+      given: places that count instead, see `with_places`.
       name: of the data set, for people.
       seed: orders the images and the objects in them.
       work_dir: where the conversion works; the same folder continues it.
       fingerprint: of the data, which makes the stage run again when it changes.
+      data_version: what `DataVersion` says of the data when the pipeline runs: the records are
+        made and stay in `work_dir` with that behind it. Empty: they are moved to the artifact.
       code_version: of the code, which makes the stage run again when it changes.
     """
 

@@ -75,7 +75,8 @@ def settings_digest(config: ConfigDict, sections: Sequence[str], *, watching: bo
 def source_digest(source: ConfigDict, name: str, *, look: bool = True) -> str:
     """Digest of a data set on disk: its annotation files and the files of its image folders.
 
-    Addresses in a bucket count by their name only, because nothing goes to the network here; give
+    Addresses in a bucket count by their name only, because nothing goes to the network here: on
+    Vertex AI `DataVersion` looks at them when the pipeline runs; in a run on this machine give
     another `--data_version` when their content changes.
 
     Args:
@@ -93,18 +94,17 @@ def source_digest(source: ConfigDict, name: str, *, look: bool = True) -> str:
     return _places_digest(tuple(places), name, in_folders=source.get("format") in LABEL_FORMATS)
 
 
-def file_digest(place: str, name: str, *, look: bool = True) -> str:
-    """Digest of an annotation file.
+def file_digest(place: str, name: str) -> str:
+    """Digest of an annotation file; an address in a bucket counts by its name only.
 
     Args:
       place: the file.
       name: of the setting, for messages.
-      look: False takes it by name, for a run elsewhere; so do addresses in a bucket.
 
     Raises:
       DataError: it is missing; the message names the setting.
     """
-    return digest_of(json.dumps(_file_token(place, name) if look else [place]))
+    return digest_of(json.dumps(_file_token(place, name)))
 
 
 def model_digest(place: str, name: str, *, look: bool = True) -> str:

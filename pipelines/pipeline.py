@@ -11,18 +11,22 @@ can change without anything else running again. No other stage depends on them.
 
 Fine-tuning starts from what this pipeline pretrained, or from what the config names in
 `start_from`, never from "the latest model": a model folder, or a published checkpoint, which
-`FinetuneCheckpoint` then imports. The same graph runs here and on Vertex AI.
+`FinetuneCheckpoint` then imports. The same graph runs here and on Vertex AI, where a `DataVersion`
+goes before each step that reads from a bucket: `PretrainDataVersion`, `FinetuneDataVersion`,
+`FinetuneStartVersion`, `GroundTruthVersion`. Here what is read is looked at before the run.
 """
 
 import dataclasses
 import json
 from collections.abc import Sequence
+from typing import Any
 
 from tfx import types
 from tfx.dsl.components.base import base_node
 from tfx.dsl.components.common.importer import Importer
 from tfx.dsl.components.common.resolver import Resolver
 from tfx.dsl.input_resolution.strategies import latest_blessed_model_strategy
+from tfx.dsl.placeholder.placeholder import Placeholder
 from tfx.orchestration import metadata
 from tfx.orchestration.data_types import RuntimeParameter
 from tfx.orchestration.pipeline import Pipeline
@@ -31,6 +35,7 @@ from tfx.types import standard_artifacts
 from components.checkpoint_importer import CheckpointImporter
 from components.coco_evaluator import REPORT_SETTINGS, CocoEvaluator
 from components.data_report import DataReport
+from components.data_version import DataVersion
 from components.evaluation_report import EvaluationReport
 from components.example_gen import ExampleGen
 from components.model_pusher import ModelPusher
@@ -40,7 +45,7 @@ from pipelines import cache_keys
 from pipelines.request import Request
 from pix2seq_model.decoding.settings import SamplingSettings
 from pix2seq_model.experiment.validation import vocabulary
-from pix2seq_model.published.locations import is_checkpoint
+from pix2seq_model.published.locations import PUBLISHED_CHECKPOINTS, is_checkpoint
 
 # How the exported model decodes: changing it exports the trained weights again, no more.
 _DECODING = [field.name for field in dataclasses.fields(SamplingSettings)]
@@ -48,6 +53,9 @@ _EXPORT_SETTINGS = [f"evaluation.{name}" for name in (*_DECODING, "seed", "resiz
 
 # Settings of a `data` section that decide, together with its files, what the records hold.
 _RECORD_SETTINGS = ("num_shards", "drop_fake", "drop_reflected", "check_pixels", "max_pixels")
+
+# What of it does not decide what a record holds: places count by what lies there.
+_NOT_IN_RECORDS = ("images", "annotations", "max_defect_fraction")
 
 # Node ids, the stage each belongs to, and what people read; other nodes only look something up.
 NODES = {
@@ -67,10 +75,17 @@ NODES = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Trained:
-    """A model, and the digest of all that it came from."""
+    """A model, and the digest of all that it came from.
+
+    Attributes:
+      model: the model.
+      lineage: as far as it is known before the run.
+      version: what its `DataVersion` says, if it has one.
+    """
 
     model: types.BaseChannel
     lineage: str
+    version: str | Placeholder = ""
 
 
 def create_pipeline(request: Request) -> Pipeline:
@@ -81,16 +96,18 @@ def create_pipeline(request: Request) -> Pipeline:
     """
     root = request.pipeline_root
     nodes: list[base_node.BaseNode] = []
-    examples = {stage: _examples(request, stage) for stage in request.converted}
-    nodes += examples.values()
+    examples = {}
+    for stage in request.converted:
+        versions, examples[stage] = _examples(request, stage)
+        nodes += [*versions, examples[stage]]
     if "convert" in request.stages:
         nodes += [_data_report(request, stage, node) for stage, node in examples.items()]
     trained: _Trained | None = None
     for stage in request.training_stages:
         if stage in request.needed:
             if request.config[stage].start_from:
-                start, trained = _imported(request, stage)
-                nodes.append(start)
+                before, trained = _imported(request, stage)
+                nodes += before
             trainer, trained = _training(request, stage, examples[stage], trained)
             nodes.append(trainer)
     if "evaluate" in request.needed:
@@ -101,8 +118,8 @@ def create_pipeline(request: Request) -> Pipeline:
             model=types.Channel(type=standard_artifacts.Model),
             model_blessing=types.Channel(type=standard_artifacts.ModelBlessing),
         ).with_id("LatestBlessedModel")
-        evaluator = _evaluation(request, evaluated, trained, latest)
-        nodes += [latest, evaluator]
+        versions, evaluator = _evaluation(request, evaluated, trained, latest)
+        nodes += [latest, *versions, evaluator]
         if "evaluate" in request.stages:
             nodes.append(_evaluation_report(request, evaluated, trained, evaluator))
         if "push" in request.needed:
@@ -119,25 +136,70 @@ def create_pipeline(request: Request) -> Pipeline:
     )
 
 
-def _examples(request: Request, stage: str) -> ExampleGen:
-    fingerprint = _data_digest(request, stage)
+def _examples(request: Request, stage: str) -> tuple[list[base_node.BaseNode], ExampleGen]:
+    config, section = request.config, f"data.{stage}"
     code_version = _code_version(request, "components.example_gen", "apache-beam", "pillow")
-    settings = cache_keys.settings_digest(request.config, ["seed"])
-    lineage = cache_keys.digest_of(fingerprint, code_version, settings)
-    max_category_id = vocabulary(request.config).max_category_id
+    name = f"{config.name} {stage}"
+    max_category_id = vocabulary(config).max_category_id
+    source = {**config.data[stage].to_dict(), "max_category_id": max_category_id}
+    given = _parameter(request, f"{stage}_data")
+    versions, version = _data_version(
+        request,
+        f"{stage.capitalize()}DataVersion",
+        source=source,
+        section=section,
+        given=given,
+        data_version=_parameter(request, "data_version", request.data_version),
+    )
+    fingerprint = ""
+    if request.cloud is None:
+        fingerprint = _data_digest(request, stage)
+        settings = cache_keys.settings_digest(config, ["seed"])
+        lineage = cache_keys.digest_of(fingerprint, code_version, settings)
+    else:
+        # Whatever decides what a record holds besides the data, whose version goes behind it:
+        # neither the image nor the workers, so that records are found by a run with others.
+        kept = {n: value for n, value in source.items() if n not in _NOT_IN_RECORDS}
+        decided = json.dumps([kept, name, config.seed], sort_keys=True)
+        lineage = cache_keys.digest_of(decided, code_version)
     node = ExampleGen(
-        source={**request.config.data[stage].to_dict(), "max_category_id": max_category_id},
-        name=f"{request.config.name} {stage}",
-        seed=request.config.seed,
+        source=source,
+        section=section,
+        given=given,
+        name=name,
+        seed=config.seed,
         work_dir=f"{request.pipeline_root}/conversion/{stage}-{lineage}",
         fingerprint=fingerprint,
+        data_version=version,
         code_version=code_version,
     )
     arguments = list(request.beam_args)
     if request.cloud is not None and "--runner=DataflowRunner" not in arguments:
         node.with_platform_config(request.cloud.conversion_resources())
         arguments = [*request.cloud.workers_in_step, *arguments]  # Those given go before these.
-    return node.with_beam_pipeline_args(arguments).with_id(f"{stage.capitalize()}Examples")
+    node = node.with_beam_pipeline_args(arguments).with_id(f"{stage.capitalize()}Examples")
+    return versions, node
+
+
+def _data_version(
+    request: Request,
+    node_id: str,
+    *,
+    source: dict[str, Any],
+    section: str,
+    given: str | RuntimeParameter = "",
+    data_version: str | RuntimeParameter = "",
+) -> tuple[list[base_node.BaseNode], str | Placeholder]:
+    """A step that finds out what lies in a bucket when the pipeline runs, and what it says.
+
+    A run on this machine has none: it looks before.
+    """
+    if request.cloud is None:
+        return [], ""
+    node = DataVersion(
+        source=source, section=section, given=given, data_version=data_version
+    ).with_id(node_id)
+    return [node], node.outputs["version"].future()[0].value
 
 
 def _data_report(request: Request, stage: str, examples: ExampleGen) -> base_node.BaseNode:
@@ -147,23 +209,33 @@ def _data_report(request: Request, stage: str, examples: ExampleGen) -> base_nod
     ).with_id(f"{stage.capitalize()}DataReport")
 
 
-def _imported(request: Request, stage: str) -> tuple[base_node.BaseNode, _Trained]:
+def _imported(request: Request, stage: str) -> tuple[list[base_node.BaseNode], _Trained]:
     place = request.place(request.config[stage].start_from)
     digest = cache_keys.model_digest(place, f"{stage}.start_from", look=request.cloud is None)
+    versions: list[base_node.BaseNode] = []
+    version: str | Placeholder = ""
+    if place.rstrip("/") not in PUBLISHED_CHECKPOINTS.values():  # They stay as they are.
+        versions, version = _data_version(
+            request,
+            f"{stage.capitalize()}StartVersion",
+            source={"start_from": place},
+            section=stage,
+        )
     if is_checkpoint(place):
         code_version = _code_version(request, "components.checkpoint_importer", "keras")
         node = CheckpointImporter(
-            checkpoint=place, fingerprint=digest, code_version=code_version
+            checkpoint=place, fingerprint=version or digest, code_version=code_version
         ).with_id(f"{stage.capitalize()}Checkpoint")
         lineage = cache_keys.digest_of(digest, code_version)
-        return node, _Trained(model=node.outputs["model"], lineage=lineage)
+        return [*versions, node], _Trained(model=node.outputs["model"], lineage=lineage)
     node = Importer(
         source_uri=place,
         artifact_type=standard_artifacts.Model,
         # Another model in the same folder is another artifact.
         custom_properties={"model_digest": digest},
     ).with_id(f"{stage.capitalize()}Start")
-    return node, _Trained(model=node.outputs["result"], lineage=digest)
+    start = _Trained(model=node.outputs["result"], lineage=digest, version=version)
+    return [*versions, node], start
 
 
 def _training(
@@ -190,7 +262,8 @@ def _training(
         "config": request.config_name,
         "overrides": request.overrides_of([*exported, f"data.{stage}"]),
         "stage": stage,
-        # The same for the same training: an interrupted one continues from its checkpoints.
+        # The same for the same training: an interrupted one continues from its checkpoints. On
+        # Vertex AI the step adds what its inputs are.
         "work_dir": f"{request.pipeline_root}/training/{stage}-{lineage}",
         # Not read by the trainer: it runs again when they change.
         "settings_digest": cache_keys.settings_digest(request.config, exported),
@@ -209,6 +282,8 @@ def _training(
         split=settings.split,
         custom_config=custom_config,
         overrides=_parameter(request, f"{stage}_overrides"),
+        given=_parameter(request, f"{stage}_data"),
+        start_version=before.version if before else "",
     ).with_id(stage.capitalize())
     return node, _Trained(model=node.outputs["model"], lineage=lineage)
 
@@ -222,14 +297,27 @@ def baseline_of(request: Request) -> str:
 
 def _evaluation(
     request: Request, examples: ExampleGen, trained: _Trained, latest: Resolver
-) -> CocoEvaluator:
+) -> tuple[list[base_node.BaseNode], CocoEvaluator]:
     settings = request.config.evaluation.to_dict()
-    truth = ""
-    if settings["ground_truth"]:
-        settings["ground_truth"] = request.place(settings["ground_truth"])
-        truth = cache_keys.file_digest(
-            settings["ground_truth"], "evaluation.ground_truth", look=request.cloud is None
-        )
+    overrides = _parameter(request, "evaluation_overrides")
+    versions: list[base_node.BaseNode] = []
+    truth: str | Placeholder = ""
+    stage, truth_of = request.training_stages[-1], ""
+    if given := settings["ground_truth"]:
+        place = settings["ground_truth"] = request.place(given)
+        if request.cloud is None:
+            truth = cache_keys.file_digest(place, "evaluation.ground_truth")
+        elif given == request.config.data[stage].annotations.get(settings["split"]):
+            truth_of = f"data.{stage}.annotations.{settings['split']}"
+            truth = examples.exec_properties["data_version"]
+        else:
+            versions, truth = _data_version(
+                request,
+                "GroundTruthVersion",
+                source={"ground_truth": place},
+                section="evaluation",
+                given=overrides,
+            )
     version = _code_version(request, "components.coco_evaluator", "hotcoco", "keras", "pillow")
     node = CocoEvaluator(
         examples=examples.outputs["examples"],
@@ -239,15 +327,17 @@ def _evaluation(
         cache_dir=f"{request.pipeline_root}/evaluation_cache",
         fingerprint=truth,
         code_version=version,
-        overrides=_parameter(request, "evaluation_overrides"),
+        overrides=overrides,
         accelerators=request.cloud.evaluation_accelerators if request.cloud else "",
         baseline_of=baseline_of(request),
+        truth_of=truth_of,
+        given=_parameter(request, f"{stage}_data"),
     )
     if request.config.evaluation.on_beam:
         node.with_beam_pipeline_args(list(request.beam_args))
     if request.cloud is not None:
         node.with_platform_config(request.cloud.evaluation_resources(accelerator=True))
-    return node.with_id("CocoEvaluator")
+    return versions, node.with_id("CocoEvaluator")
 
 
 def _evaluation_report(
@@ -298,10 +388,13 @@ def _parameter(request: Request, name: str, default: str = "") -> str | RuntimeP
 
 
 def _data_digest(request: Request, stage: str) -> str:
-    config, section, look = request.config, f"data.{stage}", request.cloud is None
-    source = cache_keys.source_digest(config.data[stage], section, look=look)
+    """What decides the records; on Vertex AI the data themselves are found out in a step."""
+    config, section = request.config, f"data.{stage}"
     names = [f"{section}.{name}" for name in _RECORD_SETTINGS]
     settings = cache_keys.settings_digest(config, names)
+    if request.cloud is not None:
+        return settings
+    source = cache_keys.source_digest(config.data[stage], section)
     return cache_keys.digest_of(source, settings, request.data_version)
 
 

@@ -164,9 +164,12 @@ def _run_on_vertex(request: Request) -> int:
         if FLAGS.compile:
             vertex_job.write_job(request, path)
             print(f"Wrote {path}")
+            if "@" not in FLAGS.image and not FLAGS.submit:
+                print(f"It names {FLAGS.image} by its tag; a submission puts its digest there.")
         named = vertex_job.parameters_of(path)
         print(f"Parameters that each submission may set: {', '.join(named) or 'none'}")
-        if local := vertex_job.places_on_this_machine(request):
+        parameters = _parameters()
+        if local := vertex_job.places_on_this_machine(request, parameters):
             message = (
                 "these places are on this machine, where a step on Vertex AI cannot read. Copy "
                 "them to a bucket and name that:\n  " + "\n  ".join(local)
@@ -174,19 +177,23 @@ def _run_on_vertex(request: Request) -> int:
             if FLAGS.submit:
                 raise ConfigError(message)
             print(f"Before you submit it: {message}")
-        return _submit(request, path) if FLAGS.submit else 0
+        return _submit(request, path, parameters) if FLAGS.submit else 0
 
 
-def _submit(request: Request, job_file: Path) -> int:
-    from rich.console import Console
-
-    from pipelines.vertex import submit as vertex_submit
-    from pipelines.vertex.preflight import preflight
-
+def _parameters() -> dict[str, str]:
     for text in FLAGS.parameters:
         if "=" not in text:
             raise ConfigError(f"--parameters={text}: write name=value.")
-    parameters = dict(text.split("=", 1) for text in FLAGS.parameters)
+    return dict(text.split("=", 1) for text in FLAGS.parameters)
+
+
+def _submit(request: Request, job_file: Path, parameters: dict[str, str]) -> int:
+    from rich.console import Console
+
+    from pipelines.vertex import submit as vertex_submit
+    from pipelines.vertex.pinned_job import pinned_job
+    from pipelines.vertex.preflight import preflight
+
     findings = []
     if FLAGS.preflight:
         print("Checking the project, the bucket, the image, quotas and roles ...", flush=True)
@@ -199,6 +206,10 @@ def _submit(request: Request, job_file: Path) -> int:
             )
         print(f"Could not be checked:\n{shown}")
     request.write_scan()
+    # A file that was written earlier stays as it is.
+    job_file = pinned_job(
+        job_file, project=request.target.project, say=print, in_place=FLAGS.compile
+    )
     if FLAGS.schedule:
         plan = vertex_submit.schedule(request, job_file, parameters, cron=FLAGS.schedule)
         print(f"Scheduled: {plan.resource_name}, {FLAGS.schedule}")

@@ -12,6 +12,7 @@ from components.conversion.plan_shards import find_categories, place_of
 from components.storage.files import (
     PLAN,
     SUMMARY,
+    file_exists,
     progress_file,
     read_file,
     read_summary,
@@ -27,7 +28,9 @@ from pix2seq_model.data.manifest import (
     DatasetInfo,
     ShardInfo,
     SplitInfo,
+    check_shards,
     dead_letter_file,
+    read_dataset_info,
     shard_file,
 )
 from pix2seq_model.errors import DataError
@@ -171,6 +174,38 @@ def conversion_outcome(options: ConversionOptions, output: str) -> Outcome:
         name=options.name, seed=options.seed, categories=categories.categories, splits=splits
     )
     return Outcome(info, problems, warnings, empty)
+
+
+def is_finished(options: ConversionOptions, output: str) -> bool:
+    """Whether a folder holds the whole result of a conversion of the same data.
+
+    Args:
+      options: As of that conversion, except the limits on defects.
+      output: Examples folder, whose name tells the data and what decides the records.
+
+    Raises:
+      DataError: it does, and exceeds these limits.
+    """
+    if not file_exists(f"{output}/{FILE_NAME}"):
+        return False
+    try:
+        info = read_dataset_info(output)
+        check_shards(output, info)
+    except DataError:
+        return False
+    if info.splits.keys() != options.splits.keys():
+        return False
+    problems = [
+        f"{split}: {problem}"
+        for split, found in info.splits.items()
+        for problem in exceeded_limits(found.counts, options.limits)
+    ]
+    if problems:
+        raise DataError(
+            f"{options.name} cannot be used:\n" + "\n".join(problems) + f"\n\nevery row is in "
+            f"{output}/dead_letter; fix the data, or raise the limits on defects"
+        )
+    return True
 
 
 def finish_conversion(

@@ -5,17 +5,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tfx.utils import name_utils
+
 from components.coco_evaluator import BASELINE_OF
+from components.data_version import Executor as DataVersionExecutor
 from pipelines.pipeline import baseline_of
 from pipelines.request import Request
 
 # A trainer that is gone holds its work folder for some minutes: see `FolderLock`.
 _BACKOFF = {"backoffDuration": "180s", "backoffFactor": 2.0, "backoffMaxDuration": "3600s"}
+_DATA_VERSION = name_utils.get_full_name(DataVersionExecutor)
 _BLESSINGS = 'schema_title="tfx.ModelBlessing"'
 
 
 def complete_job(path: Path, request: Request) -> None:
-    """Completes a job file: whose blessed model is the baseline, how often a step is tried.
+    """Completes a job file: whose blessed model is the baseline, which data count, and retries.
 
     Raises:
       OSError: the file cannot be read or written.
@@ -25,6 +29,7 @@ def complete_job(path: Path, request: Request) -> None:
     spec = job["pipelineSpec"]
     if "evaluate" in request.needed:
         _own_baseline(spec, baseline_of(request))
+    _data_versions(spec)
     _retry(spec, request.target.machines.retries)
     path.write_text(json.dumps(job, sort_keys=True))
 
@@ -40,6 +45,22 @@ def _own_baseline(spec: Mapping[str, Any], wanted: str) -> None:
     if len(queries) != 1:
         raise ValueError(f"{len(queries)} queries for a blessing in the compiled job, expected 1")
     queries[0]["filter"] += f' AND metadata.{BASELINE_OF}.string_value="{wanted}"'
+
+
+def _data_versions(spec: Mapping[str, Any]) -> None:
+    """Has the data looked at in every run, and names the steps that do so by their tasks' names."""
+    tasks, executors = spec["root"]["dag"]["tasks"], spec["deploymentSpec"]["executors"]
+    for task in tasks.values():
+        for parameter in task.get("inputs", {}).get("parameters", {}).values():
+            if output := parameter.get("taskOutputParameter"):
+                # TFX writes the name with this behind it, but the task without.
+                producer = output["producerTask"].removesuffix("_task")
+                if producer not in tasks:
+                    raise ValueError(f"a parameter of {output['producerTask']}, which is no task")
+                output["producerTask"] = producer
+        label = spec["components"][task["componentRef"]["name"]]["executorLabel"]
+        if _DATA_VERSION in executors[label].get("container", {}).get("args", ()):
+            task["cachingOptions"] = {}
 
 
 def _retry(spec: Mapping[str, Any], retries: int) -> None:

@@ -1,5 +1,6 @@
-"""Whether the image is there, and has the same packages and code as the launcher."""
+"""Whether the image is there, has the same packages and code as the launcher, and its digest."""
 
+import hashlib
 from collections.abc import Iterator
 
 import requests
@@ -17,15 +18,8 @@ _MANIFEST_TYPES = (
 def check_image(image: str, session: requests.Session, endpoints: Endpoints) -> Iterator[Finding]:
     """Asks the registry for the image, and its labels for what it was built from."""
     build = f"make image IMAGE={image} && docker push {image}"
-    host, _, rest = image.partition("/")
-    name, at, reference = rest.partition("@")
-    if not at:
-        name, _, reference = rest.partition(":")
-    base = f"{endpoints.registry_scheme}://{host}/v2/{name}"
-    # Only Google's registries are sent the user's token.
-    googles = f".{host}".endswith(endpoints.googles_registries)
-    session = session if googles else requests.Session()
-    manifest = _manifest(session, base, reference or "latest")
+    session, base, reference, googles = _registry(image, session, endpoints)
+    manifest = _manifest(session, base, reference)
     if manifest.status_code != 200:
         closed = not googles and manifest.status_code in (401, 403)
         what = f"image {image} cannot be read: {reason(manifest)}"
@@ -44,14 +38,49 @@ def check_image(image: str, session: requests.Session, endpoints: Endpoints) -> 
             yield Finding(what=what, fix=build)
 
 
+def pinned(image: str, session: requests.Session, endpoints: Endpoints) -> str:
+    """The image's name with the digest that its tag means now, which never means another.
+
+    Raises:
+      LookupError: the registry does not say; says why.
+      requests.RequestException: it does not answer.
+    """
+    if "@" in image:
+        return image
+    session, base, reference, _ = _registry(image, session, endpoints)
+    answer = _ask(session, base, reference)
+    if answer.status_code != 200:
+        raise LookupError(reason(answer))
+    # By the specification the digest of a manifest is that of its bytes.
+    digest = hashlib.sha256(answer.content).hexdigest()
+    host_and_name = f"{image.partition('/')[0]}/{base.partition('/v2/')[2]}"
+    return f"{host_and_name}@sha256:{digest}"
+
+
+def _registry(
+    image: str, session: requests.Session, endpoints: Endpoints
+) -> tuple[requests.Session, str, str, bool]:
+    """How to ask for an image: session, address, tag or digest, and whether Google is asked."""
+    host, _, rest = image.partition("/")
+    name, at, reference = rest.partition("@")
+    if not at:
+        name, _, reference = rest.partition(":")
+    # Only Google's registries are sent the user's token.
+    googles = f".{host}".endswith(endpoints.googles_registries)
+    base = f"{endpoints.registry_scheme}://{host}/v2/{name}"
+    return session if googles else requests.Session(), base, reference or "latest", googles
+
+
+def _ask(session: requests.Session, base: str, reference: str) -> requests.Response:
+    headers = {"Accept": ", ".join(_MANIFEST_TYPES)}
+    return session.get(f"{base}/manifests/{reference}", headers=headers, timeout=TIMEOUT_S)
+
+
 def _manifest(session: requests.Session, base: str, reference: str) -> requests.Response:
     """The image's manifest, looked up in an index if the name is that of one."""
-    headers = {"Accept": ", ".join(_MANIFEST_TYPES)}
-    answer = session.get(f"{base}/manifests/{reference}", headers=headers, timeout=TIMEOUT_S)
+    answer = _ask(session, base, reference)
     if answer.status_code == 200 and "manifests" in answer.json():
         for entry in answer.json()["manifests"]:
             if entry.get("platform", {}).get("architecture") == "amd64":
-                return session.get(
-                    f"{base}/manifests/{entry['digest']}", headers=headers, timeout=TIMEOUT_S
-                )
+                return _ask(session, base, entry["digest"])
     return answer

@@ -2,9 +2,11 @@
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from components.data_places import with_places
 from pipelines.cli.command_line import local_beam_args
 from pipelines.cloud_target import CloudTarget
 from pipelines.request import Request
@@ -162,15 +164,24 @@ def parameters_of(job_file: Path) -> dict[str, str]:
     return {name: defaults.get(name, {}).get("stringValue", "") for name in sorted(named)}
 
 
-def places_on_this_machine(request: Request) -> list[str]:
-    """The settings with a place that a step on Vertex AI cannot reach, as "name=place"."""
+def places_on_this_machine(request: Request, parameters: Mapping[str, str]) -> list[str]:
+    """The settings with a place that a step on Vertex AI cannot reach, as "name=place".
+
+    Args:
+      request: the run.
+      parameters: of the job, that a submission sets.
+
+    Raises:
+      ConfigError: a parameter names other data in a way that cannot be.
+    """
     places = {f"{s}.start_from": request.config[s].start_from for s in request.training_stages}
     places["evaluation.ground_truth"] = request.config.evaluation.ground_truth
     places["push.destination"] = request.config.push.destination
     for stage in request.converted:
-        source = request.config.data[stage]
+        section, given = f"data.{stage}", parameters.get(f"{stage}_data", "")
+        source = with_places(request.config.data[stage].to_dict(), section, given)
         for kind in ("images", "annotations"):
-            places |= {f"data.{stage}.{kind}.{split}": p for split, p in source[kind].items()}
+            places |= {f"{section}.{kind}.{split}": p for split, p in source[kind].items()}
     # Vertex AI shows buckets as folders below /gcs/ too.
     return [
         f"{name}={place}"

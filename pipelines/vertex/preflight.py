@@ -45,7 +45,7 @@ def preflight(
     """
     if session is None:
         try:
-            session = _authorized_session(request.target.project)
+            session = authorized_session(request.target.project)
         except GoogleAuthError as error:
             what = f"no credentials for Google Cloud ({type(error).__name__})"
             return [Finding(what=what, fix="gcloud auth application-default login")]
@@ -70,7 +70,12 @@ def preflight(
     return findings
 
 
-def _authorized_session(project: str) -> requests.Session:
+def authorized_session(project: str) -> requests.Session:
+    """Asks Google's services with the user's own credentials.
+
+    Raises:
+      GoogleAuthError: there are none.
+    """
     # A person's own credentials name no project on whose account Google's services are asked.
     credentials, _ = google.auth.default(scopes=[_SCOPE], quota_project_id=project)
     credentials.refresh(google_requests.Request())

@@ -12,7 +12,7 @@ from tfx.types import standard_artifacts
 from components import coco_evaluator
 from components.coco_evaluator import Executor
 from configs import base
-from pix2seq_model.errors import ConfigError, DataError
+from pix2seq_model.errors import ConfigError, DataError, UserError
 from pix2seq_model.model_folder.folder import read_model_info
 from tests.fixtures.evaluated_model import MAX_OBJECTS, write_examples, write_model
 
@@ -34,7 +34,9 @@ def artifact(kind, uri, number=0):
     return made
 
 
-def evaluate(folders, output: Path, *, baseline=None, overrides="", accelerators="", **settings):
+def evaluate(
+    folders, output: Path, *, baseline=None, overrides="", accelerators="", given="", **settings
+):
     """Runs the executor; returns the blessing artifact."""
     examples, model, cache = folders
     section = base.get_config().evaluation.to_dict()
@@ -60,6 +62,8 @@ def evaluate(folders, output: Path, *, baseline=None, overrides="", accelerators
             "code_version": "1",
             "accelerators": accelerators,
             "baseline_of": "pix2seq-tiny-1a2b",
+            "truth_of": "data.finetune.annotations.val",
+            "given": given,
         },
     )
     return blessing
@@ -92,6 +96,18 @@ def test_below_a_threshold(wanted, folders, tmp_path):
     assert (tmp_path / "blessing" / "NOT_BLESSED").exists()
     assert not (tmp_path / "blessing" / "BLESSED").exists()
     assert "below the least value 0.9990" in reasons(blessing)
+
+
+def test_the_truth_is_the_annotation_file_that_a_submission_names(folders, tmp_path):
+    given = "data.finetune.annotations.val=/none/submitted.json"
+    chosen = "evaluation.ground_truth=/none/chosen.json"
+    for place, wanted in {
+        "config": {},
+        "submitted": {"given": given},
+        "chosen": {"given": given, "overrides": chosen},
+    }.items():
+        with pytest.raises(UserError, match=f"/none/{place}\\.json"):
+            evaluate(folders, tmp_path, ground_truth="/none/config.json", **wanted)
 
 
 def test_without_the_gpu_that_it_was_promised_nothing_is_decoded(folders, tmp_path):

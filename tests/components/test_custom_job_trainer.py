@@ -12,6 +12,7 @@ from tfx.types import standard_artifacts
 
 from components import custom_job_trainer
 from components.trainer import Executor as Training
+from pix2seq_model.data.manifest import DatasetInfo, write_dataset_info
 from pix2seq_model.errors import ConfigError, UserError
 from pix2seq_model.model_folder.folder import MODEL_FILE
 from tests.cloud.vertex_executor.custom_jobs import fits
@@ -76,7 +77,9 @@ def attempt(tmp_path):
     """Runs the step once more, as Vertex AI does: with folders of its own in the run's."""
     number = iter(range(1, 9))
 
-    def attempt(run="run-1", work_dir="gs://b/training/finetune-1", *, written=False):
+    def attempt(
+        run="run-1", work_dir="gs://b/training/finetune-1", *, written=False, records="some"
+    ):
         name = f"Finetune_{next(number)}"
         outputs = {"model": [standard_artifacts.Model()], "model_run": [standard_artifacts.Model()]}
         for key, (artifact,) in outputs.items():
@@ -99,7 +102,11 @@ def attempt(tmp_path):
         }
         context = BaseExecutor.Context(tmp_dir=str(tmp_path), unique_id=name)
         properties = {"custom_config": json.dumps(config), "overrides": ""}
-        custom_job_trainer.Executor(context).Do({}, outputs, properties)
+        examples = standard_artifacts.Examples()
+        examples.uri = str(tmp_path / run / name / "examples")
+        info = DatasetInfo(name=records, seed=0, categories=(), splits={})
+        write_dataset_info(examples.uri, info)
+        custom_job_trainer.Executor(context).Do({"examples": [examples]}, outputs, properties)
 
     return attempt
 
@@ -121,6 +128,17 @@ def test_a_job_is_started_and_followed_to_its_end(service, attempt):
     attempt(work_dir="gs://b/training/other")
     works = {job.labels[custom_job_trainer.WORK_LABEL] for job in service.jobs.values()}
     assert len(works) == 2
+
+
+def test_other_records_are_another_work_in_another_folder(service, attempt):
+    for records in ("some", "some", "changed"):
+        attempt(records=records)
+    jobs = service.jobs.values()
+    folders = [json.loads(told(job)["custom_config"])["work_dir"] for job in jobs]
+    works = [job.labels[custom_job_trainer.WORK_LABEL] for job in jobs]
+    for found in (folders, works):
+        assert found[0] == found[1] != found[2]
+    assert all(folder.startswith("gs://b/training/finetune-1-") for folder in folders)
 
 
 def test_a_launcher_that_died_leaves_a_job_that_the_next_one_follows(service, attempt):

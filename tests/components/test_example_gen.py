@@ -22,17 +22,20 @@ def source(tmp_path_factory):
     return pipeline_config(str(write_data(tmp_path_factory.mktemp("data")))).data.finetune.to_dict()
 
 
-def convert(source, folder):
+def convert(source, folder, *, data_version="", given="", name="artifact"):
     """Runs the executor; returns the artifact of the examples."""
     examples = standard_artifacts.Examples()
-    examples.uri = str(folder / "artifact")
-    (folder / "artifact").mkdir(parents=True)  # As TFX does.
+    examples.uri = str(folder / name)
+    (folder / name).mkdir(parents=True)  # As TFX does.
     context = BaseBeamExecutor.Context(beam_pipeline_args=["--runner=FnApiRunner"])
     Executor(context).Do(
         {},
         {"examples": [examples]},
         {
             "source": json.dumps(source),
+            "section": "data.finetune",
+            "given": given,
+            "data_version": data_version,
             "name": "drawn",
             "seed": 1,
             "work_dir": str(folder / "work"),
@@ -49,6 +52,74 @@ def test_examples_with_their_splits(source, tmp_path):
     assert info.split("val").num_examples == 8
     assert not (tmp_path / "work").exists()
     assert not (tmp_path / "artifact/data_report.html").exists()
+
+
+@pytest.fixture
+def pipelines(monkeypatch):
+    """The Beam jobs that are started."""
+    started = []
+    make = Executor._make_beam_pipeline
+
+    def counted(executor):
+        started.append(executor)
+        return make(executor)
+
+    monkeypatch.setattr(Executor, "_make_beam_pipeline", counted)
+    return started
+
+
+def files(folder):
+    return {str(p): p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file()}
+
+
+def test_on_vertex_finished_records_are_found_and_no_job_is_started(source, tmp_path, pipelines):
+    first = convert(source, tmp_path, data_version="v1")
+    assert first.uri == str(tmp_path / "work-v1")
+    assert list((tmp_path / "artifact").iterdir()) == []
+    before = files(tmp_path / "work-v1")
+    assert len(pipelines) == 1
+
+    again = convert(source, tmp_path, data_version="v1", name="later")
+    assert again.uri == first.uri
+    assert again.split_names == first.split_names
+    assert files(tmp_path / "work-v1") == before
+    assert len(pipelines) == 1
+
+    changed = convert(source, tmp_path, data_version="v2", name="changed")
+    assert changed.uri == str(tmp_path / "work-v2")
+    assert len(pipelines) == 2
+    assert files(tmp_path / "work-v1") == before
+
+
+def test_records_that_are_not_whole_are_written_again(source, tmp_path, pipelines):
+    uri = convert(source, tmp_path, data_version="v1").uri
+    info = read_dataset_info(uri)
+    (tmp_path / "work-v1" / info.split("val").shards[0].file).unlink()
+    convert(source, tmp_path, data_version="v1", name="later")
+    assert len(pipelines) == 2
+    check_shards(uri, read_dataset_info(uri))
+    assert read_dataset_info(uri) == info
+
+
+def test_finished_records_with_too_many_defects_for_a_lower_limit(source, tmp_path, pipelines):
+    images = shutil.copytree(source["images"]["val"], tmp_path / "images")
+    next(images.iterdir()).write_bytes(b"no image")
+    damaged = {**source, "images": {**source["images"], "val": str(images)}}
+    tolerant = {**damaged, "max_defect_fraction": 0.5}
+    convert(tolerant, tmp_path, data_version="v1")
+    before = files(tmp_path / "work-v1")
+    with pytest.raises(DataError, match=r"val: 1 of 8 images dropped.*the limit is 5\.00%"):
+        convert(damaged, tmp_path, data_version="v1", name="later")
+    assert files(tmp_path / "work-v1") == before
+    assert len(pipelines) == 1
+
+
+def test_places_of_the_submission_are_converted(source, tmp_path):
+    images = shutil.copytree(source["images"]["val"], tmp_path / "images")
+    next(images.iterdir()).unlink()
+    given = f"data.finetune.images.val={images}"
+    uri = convert({**source, "max_defect_fraction": 0.5}, tmp_path, given=given).uri
+    assert read_dataset_info(uri).split("val").num_examples == 7
 
 
 def test_a_failed_conversion_leaves_its_dead_letters(source, tmp_path):

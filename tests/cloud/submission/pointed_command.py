@@ -14,7 +14,7 @@ import google.auth
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import aiplatform
 
-from pipelines.vertex import preflight
+from pipelines.vertex import pinned_job, preflight
 from pipelines.vertex import submit as vertex_submit
 from pipelines.vertex.findings import Endpoints
 
@@ -28,7 +28,7 @@ class Credentials(AnonymousCredentials):
 
 def main(address: str, arguments: list[str]) -> None:
     google.auth.default = lambda *_, **__: (Credentials(), "p")
-    preflight.Endpoints = functools.partial(
+    preflight.Endpoints = pinned_job.Endpoints = functools.partial(
         Endpoints,
         vertex=address,
         service_usage=address,

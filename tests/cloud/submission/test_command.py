@@ -5,6 +5,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -95,6 +96,12 @@ def test_compiled_checked_submitted_followed(vertex, tmp_path):
     (body,) = bodies(vertex, JOBS)
     written = json.loads((tmp_path / "job.json").read_text())
     assert body["pipelineSpec"] == written["pipelineSpec"]
+    # The tag is gone, from steps, workers and training jobs alike.
+    assert "pix2seq:1" not in json.dumps(body)
+    executors = body["pipelineSpec"]["deploymentSpec"]["executors"]
+    image = executors["Finetune_executor"]["container"]["image"]
+    assert re.fullmatch(r"127\.0\.0\.1:\d+/p/r/pix2seq@sha256:[0-9a-f]{64}", image)
+    assert f"Image {image.partition('@')[0]}:1 is {image.partition('@')[2]}" in done.stdout
     assert body["serviceAccount"] == "s@p.iam"
     assert body["labels"] == {
         "pipeline": "pix2seq",
@@ -116,6 +123,14 @@ def test_compiled_checked_submitted_followed(vertex, tmp_path):
     assert plan["cron"] == "0 3 * * 1"
     job = plan["createPipelineJobRequest"]["pipelineJob"]
     assert job["runtimeConfig"]["parameters"]["push_destination"]["stringValue"] == "gs://bucket/b"
+
+
+def test_a_job_that_is_only_written_keeps_the_tag_and_asks_nobody(vertex, tmp_path):
+    done = submitted(vertex, tmp_path, "--nosubmit")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"It names \S+/pix2seq:1 by its tag; a submission puts its dig", done.stdout)
+    assert "@sha256:" not in (tmp_path / "job.json").read_text()
+    assert vertex.asked == []
 
 
 def test_nothing_is_submitted_while_something_is_missing(vertex, tmp_path):

@@ -225,6 +225,54 @@ def test_parameters_of_the_pipeline(bench):
         bench.run(steps, root=root, parameters={"stesp": 9})
 
 
+# Says what lies in a folder: sizes and times, as generations are.
+LISTING = """
+import json, pathlib, sys
+outputs = json.loads(sys.argv[1])["outputs"]
+files = pathlib.Path("data").iterdir()
+found = sorted((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files)
+file = pathlib.Path(outputs["outputFile"])
+file.parent.mkdir(parents=True)
+file.write_text(json.dumps({"parameterValues": {"version": str(found)}}))
+with open(sys.argv[2], "a") as ran:
+    ran.write("version\\n")
+"""
+
+
+def test_a_step_runs_again_if_what_another_one_found_out_has_changed(bench):
+    """The first step is never taken from the cache, the others while it says the same."""
+    image = bench.folder / "data" / "1.jpg"
+    image.parent.mkdir()
+    image.write_text("a")
+    version = step("version", cached=False)
+    version["component"]["outputDefinitions"] = {
+        "parameters": {"version": {"parameterType": "STRING"}}
+    }
+    version["executor"]["container"]["command"] = [sys.executable, "-c", LISTING]
+    output = {"producerTask": "version", "outputParameterKey": "version"}
+    convert = step("convert")
+    convert["task"]["inputs"]["parameters"]["data_version"] = {"taskOutputParameter": output}
+    # As TFX declares it.
+    convert["component"]["inputDefinitions"]["parameters"]["data_version"] = {"type": "STRING"}
+    steps = {
+        "version": version,
+        "convert": convert,
+        "train": step("train", after=("convert", "made")),
+    }
+    done = ["version", "convert", "train"]
+    bench.run(steps)
+    assert bench.ran == done
+    assert states(bench.run(steps)) == {
+        "version": "SUCCEEDED",
+        "convert": "CACHED",
+        "train": "CACHED",
+    }
+    assert bench.ran == [*done, "version"]
+    image.write_text("b")  # Of the same name and size.
+    assert states(bench.run(steps)) == dict.fromkeys(steps, "SUCCEEDED")
+    assert bench.ran == [*done, "version", *done]
+
+
 def latest_blessed():
     blessed = 'schema_title="tfx.ModelBlessing" AND state=LIVE AND metadata.blessed.number_value=1'
     named = (

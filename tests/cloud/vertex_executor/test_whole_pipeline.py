@@ -25,6 +25,8 @@ TINY = (
 )
 DEMO = (PROJECT_ROOT / "configs" / "demo.py").read_text()
 STEPS = {
+    "PretrainDataVersion",
+    "FinetuneDataVersion",
     "PretrainExamples",
     "FinetuneExamples",
     "Pretrain",
@@ -57,7 +59,13 @@ def run_locally(image: Path, root: Path, config: str) -> dict[str, bytes]:
 def in_the_bucket(run: Vertex, root: str) -> dict[str, bytes]:
     # 123/<job>/<step>_<number>/<output>/...
     pattern = r"^123/[^/]+/(?P<step>\w+)_\d+/(?P<output>\w+)/(?P<name>.*)$"
-    return comparable(run.bucket.files(f"{root}/"), pattern)
+    # The records stay where they were made: conversion/<stage>-<what decides them>-<data>/...
+    made = re.compile(r"^conversion/(pretrain|finetune)-[0-9a-f]{16}-[0-9a-f]{16}/")
+    files = {
+        made.sub(lambda m: f"123/run/{m[1].capitalize()}Examples_1/examples/", name): content
+        for name, content in run.bucket.files(f"{root}/").items()
+    }
+    return comparable(files, pattern)
 
 
 def comparable(files: dict[str, bytes], pattern: str) -> dict[str, bytes]:
@@ -118,6 +126,8 @@ def test_a_small_pipeline_from_conversion_to_push(tmp_path):
         again = run.executor.run(job)
         assert states(again) == {
             **dict.fromkeys(STEPS, "CACHED"),
+            "PretrainDataVersion": "SUCCEEDED",
+            "FinetuneDataVersion": "SUCCEEDED",
             "LatestBlessedModel-model-blessing-resolver": "SUCCEEDED",
             "LatestBlessedModel-model-resolver": "SUCCEEDED",
             "CocoEvaluator": "SUCCEEDED",
@@ -128,12 +138,44 @@ def test_a_small_pipeline_from_conversion_to_push(tmp_path):
         assert compared == again["Finetune"].outputs["model"][0]
         assert {n.split("/")[2] for n in run.bucket.names("run/serving_model/")} == versions
 
+        check_records_are_found_and_changed_data_noticed(run, again, data, arguments)
+
         # The proof can fail: a step that is not in the image fails, and nothing after it runs.
         broken = job.read_text().replace("components.coco_evaluator", "components.coco_evaluators")
         job.write_text(broken)
         ended = run.executor.run(job)
         assert ended["CocoEvaluator"].state == "FAILED"
         assert ended["ModelPusher"].state == "NOT_RUN"
+
+
+def check_records_are_found_and_changed_data_noticed(run: Vertex, before, data, arguments):
+    """Another image finds the records; an object of the same name and size makes new ones."""
+    as_compiled = (run.image.parent / "job.json").read_bytes()
+    job = run.compile(*arguments, "--stages=convert", "--image=an/image:2")
+
+    def records(ended):
+        assert {*states(ended).values()} <= {"SUCCEEDED", "CACHED"}, failures(run)
+        return {
+            step: ended[step].outputs["examples"][0].uri
+            for step in ("PretrainExamples", "FinetuneExamples")
+        }
+
+    def written():
+        return {n: c for n, c in run.bucket.files("run/conversion/").items() if "Split-" in n}
+
+    files = written()
+    later = run.executor.run(job)
+    assert later["FinetuneExamples"].state == "SUCCEEDED"
+    assert records(later) == records(before)
+    assert written() == files
+    image = next((data / "coco" / "val2017").iterdir())
+    run.bucket.put(f"data/coco/val2017/{image.name}", image.read_bytes())
+    changed = run.executor.run(job)
+    assert changed["PretrainExamples"].state == "CACHED"
+    assert changed["FinetuneExamples"].state == "SUCCEEDED"
+    assert records(changed)["FinetuneExamples"] != records(before)["FinetuneExamples"]
+    assert written().items() > files.items()
+    job.write_bytes(as_compiled)
 
 
 def test_the_demonstration_from_conversion_to_push(tmp_path):

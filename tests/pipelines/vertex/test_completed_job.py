@@ -63,6 +63,35 @@ def test_a_compiler_that_writes_something_else_is_noticed(job):
         completed_job._own_baseline(spec, "x")
 
 
+def test_the_data_are_looked_at_in_every_run_and_what_is_found_goes_to_the_conversion(job):
+    spec = job["pipelineSpec"]
+    tasks = spec["root"]["dag"]["tasks"]
+    for stage in ("Pretrain", "Finetune"):
+        version = tasks[f"{stage}Examples"]["inputs"]["parameters"]["data_version"]
+        assert version == {
+            "taskOutputParameter": {
+                "producerTask": f"{stage}DataVersion",
+                "outputParameterKey": "version",
+            }
+        }
+        looking = tasks[f"{stage}DataVersion"]
+        assert looking["cachingOptions"] == {}
+        component = spec["components"][looking["componentRef"]["name"]]
+        assert component["outputDefinitions"]["parameters"] == {
+            "version": {"parameterType": "STRING"}
+        }
+        # No artifact of the step goes there: that would be another one in each run.
+        assert "artifacts" not in tasks[f"{stage}Examples"]["inputs"]
+
+
+def test_a_parameter_of_an_unknown_task_is_noticed():
+    source = {"taskOutputParameter": {"producerTask": "Gone_task", "outputParameterKey": "x"}}
+    task = {"inputs": {"parameters": {"p": source}}}
+    spec = {"root": {"dag": {"tasks": {"Step": task}}}, "deploymentSpec": {"executors": {}}}
+    with pytest.raises(ValueError, match="a parameter of Gone_task, which is no task"):
+        completed_job._data_versions(spec)
+
+
 def test_every_step_that_runs_something_is_tried_again(job, tmp_path):
     tasks = job["pipelineSpec"]["root"]["dag"]["tasks"]
     tried = {

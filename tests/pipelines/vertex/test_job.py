@@ -58,13 +58,18 @@ def test_it_is_a_pipeline_job(job):
 def test_steps_and_their_order(job):
     tasks = job["pipelineSpec"]["root"]["dag"]["tasks"]
     assert {name: set(task.get("dependentTasks", ())) for name, task in tasks.items()} == {
-        "PretrainExamples": set(),
-        "FinetuneExamples": set(),
+        "PretrainDataVersion": set(),
+        "FinetuneDataVersion": set(),
+        "PretrainExamples": {"PretrainDataVersion"},
+        "FinetuneExamples": {"FinetuneDataVersion"},
         "Pretrain": {"PretrainExamples"},
         "Finetune": {"FinetuneExamples", "Pretrain"},
         "LatestBlessedModel-model-blessing-resolver": set(),
         "LatestBlessedModel-model-resolver": set(),  # It takes the other one's output.
-        "CocoEvaluator": {"FinetuneExamples", "Finetune", "LatestBlessedModel-model-resolver"},
+        "CocoEvaluator": {
+            *("FinetuneExamples", "Finetune", "LatestBlessedModel-model-resolver"),
+            "FinetuneDataVersion",  # Its truth is an annotation file of the data.
+        },
         "PretrainDataReport": {"PretrainExamples"},
         "FinetuneDataReport": {"FinetuneExamples"},
         "EvaluationReport": {"FinetuneExamples", "Finetune", "CocoEvaluator"},
@@ -73,13 +78,14 @@ def test_steps_and_their_order(job):
     assert all(
         task["cachingOptions"]["enableCache"]
         for name, task in tasks.items()
-        if not name.startswith("Latest")
+        if not name.startswith("Latest") and not name.endswith("Version")
     )
 
 
 @pytest.mark.parametrize(
     ("step", "executor"),
     [
+        ("FinetuneDataVersion", "components.data_version.Executor"),
         ("PretrainExamples", "components.example_gen.Executor"),
         ("FinetuneExamples", "components.example_gen.Executor"),
         ("Pretrain", TRAINER),
@@ -176,6 +182,8 @@ def test_artifact_types(job):
             schema = artifact["artifactType"]["instanceSchema"]
             kinds[f"{step}.{name}"] = schema.split("\n")[0].removeprefix("title: ")
     assert kinds == {
+        "PretrainDataVersion.version": "tfx.String",
+        "FinetuneDataVersion.version": "tfx.String",
         "PretrainExamples.examples": "tfx.Examples",
         "FinetuneExamples.examples": "tfx.Examples",
         "PretrainDataReport.report": "tfx.ExampleStatistics",

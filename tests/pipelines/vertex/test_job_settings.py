@@ -6,14 +6,24 @@ import pytest
 
 from pipelines.vertex import job as vertex_job
 from pix2seq_model.errors import ConfigError
-from tests.fixtures.vertex_request import IMAGE, custom_config, parameters, request, written
+from tests.fixtures.vertex_request import (
+    IMAGE,
+    PLACE,
+    custom_config,
+    parameters,
+    request,
+    written,
+)
 
 
 def test_what_a_submission_may_set(tmp_path):
     job = written(tmp_path, request())
     assert vertex_job.parameters_of(tmp_path / "job.json") == {
+        "data_version": "",
         "evaluation_overrides": "",
+        "finetune_data": "",
         "finetune_overrides": "",
+        "pretrain_data": "",
         "pretrain_overrides": "",
         "push_destination": "gs://bucket/full/serving_model",
     }
@@ -25,8 +35,16 @@ def test_what_a_submission_may_set(tmp_path):
         if "componentInputParameter" in value
     }
     assert given == {
+        **{
+            (f"{stage.capitalize()}{step}", "given"): f"{stage}_data"
+            for stage in ("pretrain", "finetune")
+            for step in ("DataVersion", "Examples", "")
+        },
+        ("PretrainDataVersion", "data_version"): "data_version",
+        ("FinetuneDataVersion", "data_version"): "data_version",
         ("Pretrain", "overrides"): "pretrain_overrides",
         ("Finetune", "overrides"): "finetune_overrides",
+        ("CocoEvaluator", "given"): "finetune_data",
         ("CocoEvaluator", "overrides"): "evaluation_overrides",
         ("EvaluationReport", "overrides"): "evaluation_overrides",
         ("ModelPusher", "destination"): "push_destination",
@@ -85,10 +103,56 @@ def test_decoding_settings_export_anew_but_continue_the_same_training(tmp_path):
     assert jobs[0]["settings_digest"] != jobs[1]["settings_digest"]
 
 
-def test_other_records_are_another_training(tmp_path):
+def folders(tmp_path, *overrides, image=IMAGE, **changed):
+    """Of fine-tuning, the records' and the training's folders as the job file has them."""
+    wanted = vertex_job.on_cloud(request(*overrides, **changed), image=image)
+    vertex_job.write_job(wanted, tmp_path / "job.json")
+    job = json.loads((tmp_path / "job.json").read_text())
+    records = parameters(job, "FinetuneExamples")["work_dir"]
+    return records, custom_config(job, "Finetune")["work_dir"]
+
+
+def test_other_settings_of_records_are_other_records_and_another_training(tmp_path):
     changes = ((), ("data.finetune.num_shards.train=3",), ("data.finetune.drop_fake=True",))
-    jobs = [custom_config(written(tmp_path, request(*change)), "Finetune") for change in changes]
-    assert len({job["work_dir"] for job in jobs}) == 3
+    found = [folders(tmp_path, *change) for change in changes]
+    assert len({records for records, _ in found}) == len({work for _, work in found}) == 3
+    assert folders(tmp_path, "vocabulary.coord_shift=200")[0] != found[0][0]
+
+
+def test_neither_image_nor_workers_nor_names_make_other_records_or_another_training(tmp_path):
+    """What lies in the places is found out when the pipeline runs."""
+    first = folders(tmp_path)
+    assert first[0].startswith("gs://bucket/full/conversion/finetune-")
+    assert folders(tmp_path, image="another/image:2") == first
+    beam_args = (*PLACE, "--runner=DataflowRunner", "--max_num_workers=7")
+    assert folders(tmp_path, beam_args=beam_args) == first
+    assert folders(tmp_path, beam_args=(*PLACE, "--runner=DirectRunner")) == first
+    assert folders(tmp_path, "data.finetune.images.val=gs://other/val") == first
+    assert folders(tmp_path, "data.finetune.max_defect_fraction=0.2") == first
+    assert folders(tmp_path, data_version="2") == first
+
+
+def test_a_published_checkpoint_needs_no_look(tmp_path):
+    published = "gs://pix2seq/obj365_pretrain/vit_b_640x640_b256_s400k"
+    job = written(tmp_path, request(f"finetune.start_from={published}"))
+    assert "FinetuneCheckpoint" in job["pipelineSpec"]["root"]["dag"]["tasks"]
+    assert "FinetuneStartVersion" not in job["pipelineSpec"]["root"]["dag"]["tasks"]
+
+
+def test_a_truth_that_is_part_of_the_data_is_looked_at_with_them(tmp_path):
+    job = written(tmp_path, request())
+    tasks = job["pipelineSpec"]["root"]["dag"]["tasks"]
+    assert "GroundTruthVersion" not in tasks
+    assert tasks["CocoEvaluator"]["inputs"]["parameters"]["fingerprint"]["taskOutputParameter"] == {
+        "producerTask": "FinetuneDataVersion",
+        "outputParameterKey": "version",
+    }
+    assert parameters(job, "CocoEvaluator")["truth_of"] == "data.finetune.annotations.val"
+
+
+def test_the_data_version_of_the_command_is_the_default_of_the_jobs(tmp_path):
+    written(tmp_path, request(data_version="2"))
+    assert vertex_job.parameters_of(tmp_path / "job.json")["data_version"] == "2"
 
 
 def test_a_given_model_replaces_pretraining(tmp_path):
@@ -102,11 +166,37 @@ def test_a_given_model_replaces_pretraining(tmp_path):
     )
     artifact = tasks["Finetune"]["inputs"]["artifacts"]["base_model"]["taskOutputArtifact"]
     assert artifact["producerTask"] == "FinetuneStart"
+    # An importer gives the same artifact whatever lies there; this does not.
+    version = tasks["Finetune"]["inputs"]["parameters"]["start_version"]["taskOutputParameter"]
+    assert version == {"producerTask": "FinetuneStartVersion", "outputParameterKey": "version"}
+    listed = parameters(job, "FinetuneStartVersion")
+    assert listed["section"] == "finetune"
+    assert json.loads(listed["source"]) == {"start_from": "gs://models/vit_b"}
+
+
+def test_a_given_checkpoint_and_truth_are_looked_at_in_the_run(tmp_path):
+    job = written(
+        tmp_path,
+        request("finetune.start_from=gs://m/ckpt-1", "evaluation.ground_truth=gs://t/val.json"),
+    )
+    tasks = job["pipelineSpec"]["root"]["dag"]["tasks"]
+    for step, producer in (
+        ("FinetuneCheckpoint", "FinetuneStartVersion"),
+        ("CocoEvaluator", "GroundTruthVersion"),
+    ):
+        assert tasks[step]["inputs"]["parameters"]["fingerprint"] == {
+            "taskOutputParameter": {"producerTask": producer, "outputParameterKey": "version"}
+        }
+        assert tasks[producer]["cachingOptions"] == {}
+    assert parameters(job, "CocoEvaluator")["truth_of"] == ""
+    given = tasks["GroundTruthVersion"]["inputs"]["parameters"]["given"]
+    assert given == {"componentInputParameter": "evaluation_overrides"}
 
 
 def test_some_stages(tmp_path):
     job = written(tmp_path, request(stages=["pretrain"]))
-    assert set(job["pipelineSpec"]["root"]["dag"]["tasks"]) == {"PretrainExamples", "Pretrain"}
+    tasks = job["pipelineSpec"]["root"]["dag"]["tasks"]
+    assert set(tasks) == {"PretrainDataVersion", "PretrainExamples", "Pretrain"}
 
 
 @pytest.mark.parametrize(
@@ -134,6 +224,14 @@ def test_job_file_that_cannot_be_written(tmp_path):
 
 
 def test_places_that_vertex_cannot_reach():
-    assert vertex_job.places_on_this_machine(request()) == []
+    def places(wanted, **parameters):
+        return vertex_job.places_on_this_machine(wanted, parameters)
+
+    assert places(request()) == []
     wanted = request("data.finetune.images.val=/home/me/val", "push.destination=/gcs/bucket/models")
-    assert vertex_job.places_on_this_machine(wanted) == ["data.finetune.images.val=/home/me/val"]
+    assert places(wanted) == ["data.finetune.images.val=/home/me/val"]
+    assert places(wanted, finetune_data="data.finetune.images.val=gs://data/val") == []
+    here = "data.finetune.images.train=/home/me/train"
+    assert places(request(), finetune_data=here) == [here]
+    with pytest.raises(ConfigError, match="names no place of this data set"):
+        places(request(), finetune_data="finetune.steps=3")
