@@ -89,6 +89,10 @@ class Executor(base_executor.BaseExecutor):
         project = job_args.pop("project")
         work = hashlib.sha256(config["work_dir"].encode()).hexdigest()[:32]
         job_args["labels"] = {**job_args["labels"], WORK_LABEL: work}
+        if job_args["job_spec"].get("tensorboard"):
+            # Vertex AI tells the job to write below it, AIP_TENSORBOARD_LOG_DIR, and looks there.
+            folder = {"output_uri_prefix": output_dict["model_run"][0].uri}
+            job_args["job_spec"] = {**job_args["job_spec"], "base_output_directory": folder}
         with remembered(note):
             jobs = _Jobs(config[constants.VERTEX_REGION_KEY])
             if name := jobs.find(project, work):

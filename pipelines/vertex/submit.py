@@ -1,6 +1,7 @@
 """Submits a job file to Vertex AI, follows the run, cancels it with all that it started."""
 
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -30,10 +31,18 @@ def submit(request: Request, job_file: Path, parameters: Mapping[str, str]) -> A
       parameters: of the job, that replace the values in the file.
 
     Raises:
-      ConfigError: the job has no such parameter.
+      ConfigError: the job has no such parameter; the experiment cannot be had.
     """
     job = _job(request, job_file, parameters)
-    job.submit(service_account=request.target.machines.service_account or None)
+    machines = request.target.machines
+    if machines.network_attachment:  # The client has no argument for it.
+        job._gca_resource.psc_interface_config = {"network_attachment": machines.network_attachment}
+    try:
+        job.submit(**_run_as(request), experiment=machines.experiment or None)
+    except RuntimeError as error:
+        if not job._gca_resource.name:
+            raise ConfigError(f"cloud.experiment={machines.experiment}: {error}.") from error
+        warnings.warn(f"the run goes on, but {error}", stacklevel=2)
     return job
 
 
@@ -45,14 +54,29 @@ def schedule(request: Request, job_file: Path, parameters: Mapping[str, str], *,
       cron: minute, hour, day, month, weekday; "TZ=Europe/Berlin 0 3 * * 1" names a time zone.
 
     Raises:
-      ConfigError: the job has no such parameter.
+      ConfigError: the job has no such parameter; a setting that schedules do not take.
     """
+    for name in ("experiment", "network_attachment"):
+        if request.target.machines[name]:
+            raise ConfigError(
+                f"cloud.{name}: Vertex AI's client does not pass it on to the runs of a schedule; "
+                f"leave it out, or submit each run."
+            )
     return _job(request, job_file, parameters).create_schedule(
         cron=cron,
         display_name=request.pipeline_name,
         max_concurrent_run_count=1,  # Two runs of the same training would share its checkpoints.
-        service_account=request.target.machines.service_account or None,
+        **_run_as(request),
     )
+
+
+def _run_as(request: Request) -> dict[str, str | None]:
+    """As whom, and in which network, the steps run."""
+    machines = request.target.machines
+    return {
+        "service_account": machines.service_account or None,
+        "network": machines.network or None,
+    }
 
 
 def _job(request: Request, job_file: Path, parameters: Mapping[str, str]) -> Any:
@@ -72,6 +96,7 @@ def _job(request: Request, job_file: Path, parameters: Mapping[str, str]) -> Any
         # As compiled: True would have the latest blessed model looked up in the cache too.
         enable_caching=None if request.use_cache else False,
         labels=request.target.labels(request.pipeline_name),
+        encryption_spec_key_name=request.target.machines.encryption_key or None,
         project=request.target.project,
         location=request.target.region,
     )

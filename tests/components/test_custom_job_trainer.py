@@ -76,7 +76,7 @@ def attempt(tmp_path):
     """Runs the step once more, as Vertex AI does: with folders of its own in the run's."""
     number = iter(range(1, 9))
 
-    def attempt(run="run-1", work_dir="gs://b/training/finetune-1", *, written=False):
+    def attempt(run="run-1", work_dir="gs://b/training/finetune-1", *, written=False, **of_job):
         name = f"Finetune_{next(number)}"
         outputs = {"model": [standard_artifacts.Model()], "model_run": [standard_artifacts.Model()]}
         for key, (artifact,) in outputs.items():
@@ -94,7 +94,7 @@ def attempt(tmp_path):
                 "project": "p",
                 "display_name": "pix2seq-finetune",
                 "labels": {"team": "vision"},
-                "job_spec": {"worker_pool_specs": pools},
+                "job_spec": {"worker_pool_specs": pools, **of_job},
             },
         }
         context = BaseExecutor.Context(tmp_dir=str(tmp_path), unique_id=name)
@@ -121,6 +121,17 @@ def test_a_job_is_started_and_followed_to_its_end(service, attempt):
     attempt(work_dir="gs://b/training/other")
     works = {job.labels[custom_job_trainer.WORK_LABEL] for job in service.jobs.values()}
     assert len(works) == 2
+
+
+def test_a_tensorboard_reads_the_logs_below_the_artifact(service, attempt, tmp_path):
+    board = "projects/p/locations/europe-west4/tensorboards/7"
+    attempt(tensorboard=board, service_account="s@p.iam")
+    (job,) = service.jobs.values()
+    assert job.job_spec.tensorboard == board
+    folder = job.job_spec.base_output_directory.output_uri_prefix
+    assert folder == str(tmp_path / "run-1" / "Finetune_1" / "model_run")
+    attempt(work_dir="gs://b/training/other")
+    assert not list(service.jobs.values())[-1].job_spec.base_output_directory
 
 
 def test_a_launcher_that_died_leaves_a_job_that_the_next_one_follows(service, attempt):

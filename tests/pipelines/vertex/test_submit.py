@@ -56,15 +56,23 @@ def vertex(monkeypatch):
 
 
 @pytest.fixture
-def request_on_cloud():
-    request = Request(
-        config=load_config("configs/full.py:vit_b,640", OVERRIDES),
-        config_name="configs/full.py:vit_b,640",
-        overrides=OVERRIDES,
-        pipeline_root="gs://bucket/root",
-        beam_args=("--project=p", "--region=europe-west4", "--runner=DirectRunner"),
-    )
-    return on_cloud(request, image="image:1")
+def on_cloud_with():
+    def on_cloud_with(*overrides):
+        request = Request(
+            config=load_config("configs/full.py:vit_b,640", (*OVERRIDES, *overrides)),
+            config_name="configs/full.py:vit_b,640",
+            overrides=(*OVERRIDES, *overrides),
+            pipeline_root="gs://bucket/root",
+            beam_args=("--project=p", "--region=europe-west4", "--runner=DirectRunner"),
+        )
+        return on_cloud(request, image="image:1")
+
+    return on_cloud_with
+
+
+@pytest.fixture
+def request_on_cloud(on_cloud_with):
+    return on_cloud_with()
 
 
 @pytest.fixture
@@ -131,6 +139,61 @@ def test_what_is_submitted(vertex, request_on_cloud, job_file):
     assert task["cachingOptions"]["enableCache"] is True
     link = vertex_submit.console_link(job, request_on_cloud)
     assert link.endswith("/europe-west4/pipelines/runs/run-1?project=p")
+
+
+NETWORK = "projects/1/global/networks/n"
+KEY = "projects/p/locations/europe-west4/keyRings/ring/cryptoKeys/key"
+
+
+def posted(vertex, place):
+    return [b for method, path, b in vertex.asked if method == "POST" and path.startswith(place)]
+
+
+def test_network_and_key(vertex, on_cloud_with, job_file):
+    wanted = on_cloud_with(f"cloud.network={NETWORK}", f"cloud.encryption_key={KEY}")
+    vertex_submit.submit(wanted, job_file, {})
+    (body,) = posted(vertex, JOBS)
+    assert body["network"] == NETWORK
+    assert body["encryptionSpec"] == {"kmsKeyName": KEY}
+
+
+def test_a_network_by_private_service_connect(vertex, on_cloud_with, job_file):
+    attachment = "projects/p/regions/europe-west4/networkAttachments/a"
+    wanted = on_cloud_with(f"cloud.network_attachment={attachment}")
+    vertex_submit.submit(wanted, job_file, {})
+    (body,) = posted(vertex, JOBS)
+    assert body["pscInterfaceConfig"] == {"networkAttachment": attachment}
+    with pytest.raises(ConfigError, match=r"cloud\.network_attachment: .* of a schedule"):
+        vertex_submit.schedule(wanted, job_file, {}, cron="0 3 * * 1")
+
+
+def test_a_run_of_an_experiment(vertex, on_cloud_with, job_file):
+    store = f"{JOBS[4:].removesuffix('/pipelineJobs')}/metadataStores/default"
+    experiment = {"name": f"{store}/contexts/coco", "schemaTitle": "system.Experiment"}
+    run = {"name": f"{store}/contexts/run-1", "schemaTitle": "system.PipelineRun"}
+    vertex.answers |= {
+        f"GET {JOBS}/run-1": (
+            200,
+            {
+                "name": f"{JOBS[4:]}/run-1",
+                "state": "PIPELINE_STATE_RUNNING",
+                "jobDetail": {"pipelineRunContext": run},
+            },
+        ),
+        f"GET /v1/{store}": (200, {"name": store}),
+        f"GET /v1/{experiment['name']}": (200, {**experiment, "metadata": {"x": 1}}),
+        f"POST /v1/{experiment['name']}:addContextChildren": (200, {}),
+    }
+    vertex_submit.submit(on_cloud_with("cloud.experiment=coco"), job_file, {})
+    (joined,) = posted(vertex, f"/v1/{experiment['name']}:addContextChildren")
+    assert joined["childContexts"] == [run["name"]]
+
+
+def test_an_experiment_that_cannot_be_had(vertex, on_cloud_with, job_file):
+    wanted = on_cloud_with("cloud.experiment=coco")
+    with pytest.raises(ConfigError, match=r"cloud\.experiment=coco: .* not created"):
+        vertex_submit.submit(wanted, job_file, {})
+    assert posted(vertex, JOBS) == []
 
 
 def test_a_parameter_that_the_job_lacks(request_on_cloud, job_file):
