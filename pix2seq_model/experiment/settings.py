@@ -12,6 +12,7 @@ from pix2seq_model.setting_checks import check_settings, setting
 
 _LABEL = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _LABEL_VALUE = re.compile(r"[a-z0-9_-]{0,63}")
+_ALIAS = re.compile(r"[a-z][a-zA-Z0-9-]{0,126}[a-z0-9]")
 _EXPERIMENT = re.compile(r"[a-z0-9][a-z0-9-]{0,127}")
 # What names of Google's resources look like; words in capitals stand for anything.
 _RESOURCES = {
@@ -99,27 +100,48 @@ class OwnDataSettings:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class EndpointSettings:
-    """A Vertex AI endpoint that serves the pushed model too.
+class RegistrySettings:
+    """The Model Registry of Vertex AI, where every pushed model becomes a version.
 
     Attributes:
-      name: made if absent; empty: none.
+      name: of the model there, made if absent; empty: the endpoint's, or none without an endpoint.
+      alias: of the version that was pushed last, besides "default"; empty: the config's name.
       project, region: empty: those of the job.
-      machine_type, accelerator_type, accelerator_count: of each replica.
-      min_replicas, max_replicas: between which Vertex AI scales.
       serving_image: what serves the SavedModel: one of Vertex AI's own images, or TensorFlow
         Serving's.
     """
 
     name: str = ""
+    alias: str = ""
     project: str = ""
     region: str = ""
+    serving_image: str = "europe-docker.pkg.dev/vertex-ai/prediction/tf2-cpu.2-15:latest"
+
+    def __post_init__(self) -> None:
+        check_settings(self, "push.registry")
+        if self.alias and not _ALIAS.fullmatch(self.alias):
+            raise ConfigError(
+                f"push.registry.alias={self.alias}: at most 128 letters, digits and dashes; it "
+                "begins with a lower case letter and does not end with a dash."
+            )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EndpointSettings:
+    """A Vertex AI endpoint that serves the pushed model too.
+
+    Attributes:
+      name: made if absent, in the registry's project and region; empty: none.
+      machine_type, accelerator_type, accelerator_count: of each replica.
+      min_replicas, max_replicas: between which Vertex AI scales.
+    """
+
+    name: str = ""
     machine_type: str = "n1-standard-4"
     accelerator_type: str = "NVIDIA_TESLA_T4"
     accelerator_count: int = setting(0, at_least=0)
     min_replicas: int = setting(1, at_least=1)
     max_replicas: int = setting(1, at_least=1)
-    serving_image: str = "europe-docker.pkg.dev/vertex-ai/prediction/tf2-cpu.2-15:latest"
 
     def __post_init__(self) -> None:
         check_settings(self, "push.endpoint")
@@ -136,10 +158,12 @@ class PushSettings:
 
     Attributes:
       destination: folder or bucket; empty: <pipeline_root>/serving_model.
+      registry: that keeps it too.
       endpoint: that serves it too.
     """
 
     destination: str = ""
+    registry: RegistrySettings = dataclasses.field(default_factory=RegistrySettings)
     endpoint: EndpointSettings = dataclasses.field(default_factory=EndpointSettings)
 
 

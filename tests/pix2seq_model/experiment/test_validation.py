@@ -123,6 +123,7 @@ REFUSED = [
     ("evaluation.num_pictures", -1, "at least 0"),
     ("evaluation.num_attention_pictures", -1, "at least 0"),
     ("push.destination", 3, _TEXT),
+    ("push.registry.alias", "Best", "begins with a lower case letter"),
     ("push.endpoint.accelerator_count", -1, "at least 0"),
     ("push.endpoint.min_replicas", 0, "at least 1"),
     ("push.endpoint.min_replicas", 2, "raise max_replicas"),
