@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 import google.auth
 import pytest
-from google.api_core.exceptions import ServiceUnavailable
+from google.api_core.exceptions import PermissionDenied, ServiceUnavailable
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import aiplatform
 from google.cloud.aiplatform.utils import resource_manager_utils
@@ -19,11 +19,13 @@ from rich.console import Console
 
 from pipelines.request import Request
 from pipelines.vertex import submit as vertex_submit
+from pipelines.vertex.children import Child, children
 from pipelines.vertex.job import on_cloud
 from pix2seq_model.errors import ConfigError
 from pix2seq_model.experiment import load_config
 from tests.fixtures.stand_in import stand_in
 
+CONSOLE = "https://console.cloud.google.com"
 JOBS = "/v1/projects/p/locations/europe-west4/pipelineJobs"
 OVERRIDES = ("cloud.service_account=trainer@p.iam.gserviceaccount.com",)
 
@@ -240,7 +242,7 @@ def test_cancelling_ends_all_that_the_run_started(vertex, request_on_cloud, job_
     label = {"pix2seq-config": "pix2seq-full-vit-b-640"}
     dataflow = [
         {"id": "old", "labels": label, "createTime": early},
-        {"id": "ours", "labels": label, "createTime": now},
+        {"id": "ours", "name": "conversion", "labels": label, "createTime": now},
         {"id": "other", "labels": {"pix2seq-config": "pix2seq-demo"}, "createTime": now},
     ]
     flow = "/v1b3/projects/p/locations/europe-west4/jobs"
@@ -261,11 +263,18 @@ def test_cancelling_ends_all_that_the_run_started(vertex, request_on_cloud, job_
     wanted = dataclasses.replace(request_on_cloud, beam_args=beam_args)
     monkeypatch.setattr(google.auth, "default", lambda *_, **__: (AnonymousCredentials(), "p"))
     job = vertex_submit.submit(wanted, job_file, {})
+    early_and_ours = {child.name: child.link for child in children(job, wanted)}
+    assert early_and_ours == {
+        "j": f"{CONSOLE}/vertex-ai/locations/europe-west4/training/2?project=p",
+        "conversion": f"{CONSOLE}/dataflow/jobs/europe-west4/ours?project=p",
+    }
+    vertex.asked.clear()
     vertex_submit.cancel(job, wanted)
     ended = [path.partition("?")[0] for method, path, _ in vertex.asked if ":cancel" in path]
     assert ended == [f"{JOBS}/run-1:cancel", f"{place}/customJobs/2:cancel"]
     (asked,) = (path for method, path, _ in vertex.asked if path.startswith(f"{place}/customJobs?"))
     assert "labels.pix2seq-config" in unquote(asked)
+    assert 'state="JOB_STATE_RUNNING"' in unquote(asked)
     stopped = [(path, body) for method, path, body in vertex.asked if method == "PUT"]
     assert [path.partition("?")[0] for path, _ in stopped] == [f"{flow}/ours"]
     assert stopped[0][1]["requestedState"] == JobState.JOB_STATE_CANCELLED
@@ -314,11 +323,11 @@ class Run:
         self._states = ["CANCELLING", "CANCELLED"]
 
 
-def follow(run, *, ask=None, sleep=lambda _: None):
+def follow(run, *, ask=None, sleep=lambda _: None, started=tuple):
     out = io.StringIO()
     console = Console(file=out, width=80)
     with mock.patch("builtins.input", ask), mock.patch.object(vertex_submit.time, "sleep", sleep):
-        status = vertex_submit.follow(run, console, cancel=run.cancel)
+        status = vertex_submit.follow(run, console, cancel=run.cancel, started=started)
     return status, " ".join(out.getvalue().split())
 
 
@@ -329,6 +338,24 @@ def test_followed_to_its_end(end, status):
     assert "Pretrain SUCCEEDED 90 s" in text
     assert ("Cancelled." if end == "CANCELLED" else f"The run ended: {end}") in text
     assert ("Finetune failed: out of [quota]" in text) is (end == "FAILED")
+
+
+def test_each_job_that_the_run_starts_is_linked_once():
+    def child(name):
+        return Child(name=name, link=f"https://c/{name}?project=p", cancel=lambda: None)
+
+    answers = iter([(), (child("train"),), PermissionDenied("no role")])
+
+    def started():
+        answer = next(answers, (child("train"), child("more")))
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    ended, text = follow(Run(*["RUNNING"] * 4, "SUCCEEDED"), started=started)
+    assert ended == 0
+    assert text.count("train: https://c/train?project=p") == 1
+    assert text.count("more: https://c/more?project=p") == 1
 
 
 def test_a_service_that_never_answers_again():
