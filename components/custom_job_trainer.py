@@ -21,6 +21,7 @@ from tfx.extensions.google_cloud_ai_platform.trainer.executor import TRAINING_AR
 from tfx.utils import name_utils
 
 from components import trainer
+from components.cloud_log import logged
 from components.remembered_failure import note_of, noted_failure, remembered
 from components.specs import Artifacts
 from pix2seq_model.errors import UserError
@@ -106,6 +107,8 @@ class Executor(base_executor.BaseExecutor):
             job = jobs.create_training_job(
                 input_dict, output_dict, exec_properties, executor_class, job_args, None, None
             )
+            for pool in job["job_spec"]["worker_pool_specs"]:
+                pool["container_spec"]["command"] = logged(pool["container_spec"]["command"])
             jobs.launch_job(project, job)
             _check(jobs.wait(), note)
 

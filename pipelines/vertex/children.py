@@ -4,6 +4,7 @@ They have the run's label and a later start.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
@@ -84,5 +85,5 @@ def _dataflow_jobs(request: Request, *, since: datetime, running: bool) -> Itera
             yield Child(
                 name=found.name or found.id,
                 link=f"{_CONSOLE}/{page}",
-                cancel=lambda ended=ended: client.update_job(ended),
+                cancel=functools.partial(client.update_job, ended),
             )

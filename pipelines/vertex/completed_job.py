@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from components.cloud_log import logged
 from components.coco_evaluator import BASELINE_OF
 from pipelines.pipeline import baseline_of
 from pipelines.request import Request
@@ -15,7 +16,8 @@ _BLESSINGS = 'schema_title="tfx.ModelBlessing"'
 
 
 def complete_job(path: Path, request: Request) -> None:
-    """Completes a job file: whose blessed model is the baseline, how often a step is tried.
+    """Completes a job file: whose blessed model is the baseline, how often a step is tried, and
+    that what it says is no error.
 
     Raises:
       OSError: the file cannot be read or written.
@@ -26,6 +28,9 @@ def complete_job(path: Path, request: Request) -> None:
     if "evaluate" in request.needed:
         _own_baseline(spec, baseline_of(request))
     _retry(spec, request.target.machines.retries)
+    for executor in spec["deploymentSpec"]["executors"].values():
+        if "container" in executor:
+            executor["container"]["command"] = logged(executor["container"]["command"])
     path.write_text(json.dumps(job, sort_keys=True))
 
 

@@ -71,6 +71,8 @@ def settle_machine(
     }
     if machine.spot_only:
         wanted["cloud.training.strategy"] = SPOT
+    if machine.tpu_topology:  # An image has libtpu or CUDA, and the evaluation runs in it too.
+        wanted["cloud.evaluation.accelerator_count"] = 0
     estimates = []
     for stage in stages:
         run = training_run(config, stage)

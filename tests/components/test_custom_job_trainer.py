@@ -117,6 +117,8 @@ def test_a_job_is_started_and_followed_to_its_end(service, attempt):
     (job,) = service.jobs.values()
     assert job.display_name == "pix2seq-finetune"
     assert job.labels["team"] == "vision"
+    command = list(job.job_spec.worker_pool_specs[0].container_spec.command)
+    assert command[:4] == ["python", "-m", "components.cloud_log", "tfx.scripts.run_executor"]
     assert job.state == SUCCEEDED
     attempt(work_dir="gs://b/training/other")
     works = {job.labels[custom_job_trainer.WORK_LABEL] for job in service.jobs.values()}

@@ -34,7 +34,12 @@ from tests.fixtures.vertex_request import (
     written,
 )
 
-RUN_EXECUTOR = ["python", "-m", "tfx.orchestration.kubeflow.v2.container.kubeflow_v2_run_executor"]
+RUN_EXECUTOR = [
+    "python",
+    "-m",
+    "components.cloud_log",
+    "tfx.orchestration.kubeflow.v2.container.kubeflow_v2_run_executor",
+]
 TRAINER = "components.custom_job_trainer.Executor"
 
 

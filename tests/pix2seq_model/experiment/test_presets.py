@@ -96,6 +96,7 @@ def test_a_tpu_trains_in_bfloat16_without_the_attention_of_gpus():
     assert (training.machine_type, training.tpu_topology) == ("ct6e-standard-8t", "2x4")
     assert (training.accelerator_type, training.accelerator_count) == ("", 8)
     assert config.finetune.precision == "mixed_bfloat16"
+    assert config.cloud.evaluation.accelerator_count == 0
     assert notes[0].startswith("machine v6e-8 ")
 
 
