@@ -263,7 +263,9 @@ class TrainingMachines:
                 f"trains for at most {_FLEX_START_DAYS} days; give max_days={_FLEX_START_DAYS} if "
                 "that is enough, or another strategy."
             )
-        elif not (self.accelerator_count and _FLEXIBLE.match(self.accelerator_type)):
+        elif self.tpu_topology or not (
+            self.accelerator_count and _FLEXIBLE.match(self.accelerator_type)
+        ):
             raise ConfigError(
                 "cloud.training.strategy=flex_start waits for GPUs of kind L4, A100, H100, H200 or "
                 "B200, and this machine has none; give another strategy."

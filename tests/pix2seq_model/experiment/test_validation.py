@@ -184,7 +184,7 @@ FLEX_START = "cloud.training.strategy=flex_start"
         ((FLEX_START, "cloud.training.max_days=9"), "at most 7 days"),
         ((FLEX_START, "cloud.training.accelerator_count=0"), "waits for GPUs"),
         ((FLEX_START, "cloud.training.accelerator_type=NVIDIA_TESLA_T4"), "waits for GPUs"),
-        ((FLEX_START, "cloud.training.accelerator_type="), "waits for GPUs"),
+        ((FLEX_START, "cloud.training.tpu_topology=2x4"), "waits for GPUs"),
         ((FLEX_START, "cloud.training.reservation=any"), "leave one of the two out"),
         (("cloud.training.strategy=spot", "cloud.training.reservation=any"), "strategy=spot"),
         (("cloud.training.tpu_topology=2x4", "cloud.training.worker_count=2"), "worker_count=1"),
