@@ -191,10 +191,11 @@ def _watch(job: Any, console: Console, started: Callable[[], Iterable[Child]]) -
 
 
 def _link(started: Callable[[], Iterable[Child]], linked: set[str], console: Console) -> None:
-    """Shows where each new job has its log; without the right to list them, nothing."""
+    """Shows where each new job has its log; without an answer, or the right to one, nothing."""
     from google.api_core.exceptions import GoogleAPICallError
+    from google.auth.exceptions import GoogleAuthError
 
-    with contextlib.suppress(GoogleAPICallError):
+    with contextlib.suppress(GoogleAPICallError, GoogleAuthError, OSError):
         for child in started():
             if child.link not in linked:
                 linked.add(child.link)

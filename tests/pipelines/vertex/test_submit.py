@@ -10,8 +10,10 @@ from urllib.parse import unquote
 
 import google.auth
 import pytest
+import requests
 from google.api_core.exceptions import PermissionDenied, ServiceUnavailable
 from google.auth.credentials import AnonymousCredentials
+from google.auth.exceptions import RefreshError
 from google.cloud import aiplatform
 from google.cloud.aiplatform.utils import resource_manager_utils
 from google.cloud.dataflow_v1beta3 import JobState
@@ -344,7 +346,8 @@ def test_each_job_that_the_run_starts_is_linked_once():
     def child(name):
         return Child(name=name, link=f"https://c/{name}?project=p", cancel=lambda: None)
 
-    answers = iter([(), (child("train"),), PermissionDenied("no role")])
+    refusals = PermissionDenied("no role"), RefreshError("expired"), requests.ConnectionError()
+    answers = iter([(), (child("train"),), *refusals])
 
     def started():
         answer = next(answers, (child("train"), child("more")))
@@ -352,7 +355,7 @@ def test_each_job_that_the_run_starts_is_linked_once():
             raise answer
         return answer
 
-    ended, text = follow(Run(*["RUNNING"] * 4, "SUCCEEDED"), started=started)
+    ended, text = follow(Run(*["RUNNING"] * 6, "SUCCEEDED"), started=started)
     assert ended == 0
     assert text.count("train: https://c/train?project=p") == 1
     assert text.count("more: https://c/more?project=p") == 1
