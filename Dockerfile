@@ -6,7 +6,8 @@
 #   docker run --rm --user pix2seq IMAGE python pipelines/run_pipeline.py --help
 #
 # make gives the arguments that pipelines/image_identity.py prints; the launcher compares them with
-# its own code and packages before it submits a job. DEVICE=cuda is for JAX and TensorFlow on GPUs.
+# its own code and packages before it submits a job. DEVICE=cuda is for JAX and TensorFlow on GPUs, DEVICE=tpu
+# for JAX on TPUs.
 #
 # TFX's published image will not do: it has lost Beam's boot files and asks for the old Keras.
 
@@ -21,10 +22,12 @@ RUN apt-get update \
     && apt-get install --yes --no-install-recommends g++ \
     && rm -rf /var/lib/apt/lists/*
 # These alone, so that no other file of that folder makes the packages be installed again.
-COPY requirements/runtime.txt requirements/jax.txt requirements/cuda.txt /tmp/requirements/
+COPY requirements/runtime.txt requirements/jax.txt requirements/cuda.txt requirements/tpu.txt \
+    /tmp/requirements/
 # Installed as pinned, without resolving: the pins override what some packages say of others.
 RUN python -m venv /opt/venv \
-    && extra=/tmp/requirements/$([ "$DEVICE" = cuda ] && echo cuda || echo jax).txt \
+    && extra=/tmp/requirements/$(case "$DEVICE" in cuda) echo cuda ;; tpu) echo tpu ;; \
+        *) echo jax ;; esac).txt \
     && /opt/venv/bin/pip install --no-cache-dir --no-deps \
         -r /tmp/requirements/runtime.txt -r "$extra"
 

@@ -67,7 +67,7 @@ test-cloud: env  ## Without a cloud account: the bucket, Vertex AI and Dataflow 
 test-image: env  ## The Dockerfile's steps in a bare Debian, the demonstration in it (root; 15 GB).
 	@$(RUN) -m pytest -m cloud -rs -s tests/cloud/image
 
-image:  ## Build the container image and check it (needs Docker). IMAGE=..., DEVICE=cuda.
+image:  ## Build the container image and check it (needs Docker). IMAGE=..., DEVICE=cuda or tpu.
 	@command -v docker > /dev/null && docker version > /dev/null 2>&1 || \
 	  { echo "No Docker here; \`make test-image\` carries out the Dockerfile's steps without."; exit 2; }
 	docker build $$($(PYTHON) pipelines/image_identity.py) --build-arg DEVICE=$(DEVICE) -t $(IMAGE) .
@@ -87,9 +87,10 @@ format: env  ## Fix style and format.
 	@$(RUN) -m ruff format .
 
 requirements:  ## Pin the environment again from requirements/*.in (needs uv).
-	@for part in runtime jax cuda dev; do \
+	@for part in runtime jax cuda tpu dev; do \
 	  uv pip compile requirements/$$part.in --override requirements/overrides.txt --upgrade --quiet \
-	    --python-version 3.11 --python-platform x86_64-manylinux_2_28 --no-emit-index-url --no-annotate \
+	    --python-version 3.11 --python-platform x86_64-manylinux_2_$$([ $$part = tpu ] && echo 31 || echo 28) \
+	    --no-emit-index-url --no-annotate \
 	    --custom-compile-command "make requirements" -o requirements/$$part.txt; done
 
 clean:  ## Remove the demonstration's data and results (not .venv).

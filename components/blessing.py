@@ -7,7 +7,7 @@ worse than the model blessed before by more than the allowed difference.
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 # In the folder of a blessing: the decision with its reasons.
 DECISION_FILE = "decision.json"
@@ -76,6 +76,12 @@ def _check_regression(
             f"{name} {value:.4f} is more than {fall:.4f} below {before:.4f} of the blessed model"
         )
     return True, f"{name} {value:.4f} is not worse than {before:.4f} of the blessed model"
+
+
+def measured(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """The metrics that are numbers and that the data could measure."""
+    numbers = {name: v for name, v in metrics.items() if type(v) in (int, float)}
+    return {name: float(v) for name, v in numbers.items() if _measured(v)}
 
 
 def _measured(value: float | None) -> TypeGuard[float]:

@@ -24,7 +24,7 @@ from tfx.types.standard_artifacts import Examples, Model, ModelBlessing, ModelEv
 from tfx.utils import io_utils
 
 from components.beam_executor import BeamArguments
-from components.blessing import DECISION_FILE, Decision, decide
+from components.blessing import DECISION_FILE, Decision, decide, measured
 from components.data_places import given_place
 from components.prediction.detect_on_beam import detect_on_beam
 from components.remembered_failure import note_of, remembered
@@ -102,9 +102,12 @@ class Executor(BeamArguments, evaluator_executor.Executor):
             if exec_properties.get("accelerators") and not settings["on_beam"]:
                 _check_accelerators(int(exec_properties["accelerators"]))
             folder = finished.folder_of(model.uri)
-            decision = finished.decision(read_metrics(folder), baseline)
+            metrics = read_metrics(folder)
+            decision = finished.decision(metrics, baseline)
 
         io_utils.copy_dir(os.fspath(folder), evaluation.uri)
+        for name, value in measured(metrics).items():  # What Vertex AI shows of it.
+            evaluation.set_float_custom_property(name, value)
         blessing = artifact_utils.get_single_instance(output_dict["blessing"])
         _write_blessing(blessing, decision, model=model, baseline=baseline)
         # What the next run of this pipeline finds its baseline by.

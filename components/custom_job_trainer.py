@@ -21,6 +21,7 @@ from tfx.extensions.google_cloud_ai_platform.trainer.executor import TRAINING_AR
 from tfx.utils import name_utils
 
 from components import trainer
+from components.cloud_log import logged
 from components.remembered_failure import note_of, noted_failure, remembered
 from components.specs import Artifacts
 from pix2seq_model.errors import UserError
@@ -90,6 +91,10 @@ class Executor(base_executor.BaseExecutor):
         project = job_args.pop("project")
         work = hashlib.sha256(config["work_dir"].encode()).hexdigest()[:32]
         job_args["labels"] = {**job_args["labels"], WORK_LABEL: work}
+        if job_args["job_spec"].get("tensorboard"):
+            # Vertex AI tells the job to write below it, AIP_TENSORBOARD_LOG_DIR, and looks there.
+            folder = {"output_uri_prefix": output_dict["model_run"][0].uri}
+            job_args["job_spec"] = {**job_args["job_spec"], "base_output_directory": folder}
         with remembered(note):
             jobs = _Jobs(config[constants.VERTEX_REGION_KEY])
             if name := jobs.find(project, work):
@@ -103,6 +108,8 @@ class Executor(base_executor.BaseExecutor):
             job = jobs.create_training_job(
                 input_dict, output_dict, exec_properties, executor_class, job_args, None, None
             )
+            for pool in job["job_spec"]["worker_pool_specs"]:
+                pool["container_spec"]["command"] = logged(pool["container_spec"]["command"])
             jobs.launch_job(project, job)
             _check(jobs.wait(), note)
 

@@ -68,16 +68,33 @@ class Executor(BeamArguments):
                 seed=exec_properties["seed"],
             )
             if version and is_finished(options, work_dir):
+                info = dataset_info.read_dataset_info(work_dir)
                 print(f"{work_dir} holds these records already: nothing is converted.", flush=True)
             else:
                 with ShardBar(work_dir):
-                    convert_dataset(options, work_dir, make_pipeline=self._make_beam_pipeline)
+                    info = convert_dataset(
+                        options, work_dir, make_pipeline=self._make_beam_pipeline
+                    )
         if version:
             examples.uri = work_dir
         else:
             _move_folder(work_dir, examples.uri.rstrip("/"))
         examples.split_names = artifact_utils.encode_split_names(sorted(options.splits))
         examples_utils.set_payload_format(examples, example_gen_pb2.PayloadFormat.FORMAT_TF_EXAMPLE)
+        for name, number in _counts(info).items():
+            examples.set_int_custom_property(name, number)
+
+
+def _counts(info: dataset_info.DatasetInfo) -> dict[str, int]:
+    """What Vertex AI shows of the examples: by split images, objects, bytes, defects by rule."""
+    counts = {}
+    for name, split in info.splits.items():
+        counts[f"{name}_images"] = split.num_examples
+        counts[f"{name}_objects"] = split.num_objects
+        counts[f"{name}_bytes"] = split.num_bytes
+        for *rule, number in split.applied_rules():
+            counts["_".join([name, *rule])] = number
+    return counts
 
 
 def _move_folder(source: str, target: str) -> None:

@@ -7,7 +7,7 @@ TFX's own Pusher names a version by the second, so two pushes within one second 
 pushes the same model again whenever its blessing is renewed. Here a version is a number above all
 others, and the model that is the newest version already stays where it is.
 
-A Vertex AI endpoint can serve what was pushed to a bucket.
+Vertex AI's Model Registry can keep what was pushed to a bucket, and an endpoint serve it.
 """
 
 import hashlib
@@ -20,12 +20,14 @@ from etils import epath
 from tfx.components.util import model_utils
 from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
 from tfx.dsl.component.experimental.decorators import component
-from tfx.types.standard_artifacts import Model, ModelBlessing, PushedModel
+from tfx.types.standard_artifacts import Model, ModelBlessing, ModelEvaluation, PushedModel
 from tfx.utils import io_utils
 
-from components import vertex_endpoint
+from components import vertex_registry
+from components.blessing import measured
 from pix2seq_model.atomic_write import write_json
 from pix2seq_model.errors import ModelError
+from pix2seq_model.metrics.coco_files import read_metrics
 from pix2seq_model.model_folder.folder import MODEL_FILE, SERVING_FOLDER
 from pix2seq_model.model_folder.pushed import GRAPH_FILE, PUSHED_FILE, pushed_record, versions
 
@@ -121,29 +123,32 @@ def _rename(hidden: epath.Path, version: epath.Path) -> None:
 def ModelPusher(  # noqa: N802
     model: InputArtifact[Model],
     model_blessing: InputArtifact[ModelBlessing],
+    evaluation: InputArtifact[ModelEvaluation],
     pushed_model: OutputArtifact[PushedModel],
     destination: Parameter[str],
-    endpoint: Parameter[str] = "",
+    registry: Parameter[str] = "",
 ) -> None:
     """Pushes `model` if `model_blessing` allows it; says in the artifact what was done.
 
     Args:
       model: model folder.
       model_blessing: decides.
+      evaluation: what was measured; the registry shows it.
       pushed_model: where `pushed.json` goes.
       destination: folder of the versions.
-      endpoint: of Vertex AI, as `vertex_endpoint.endpoint_settings` writes it; "" is none.
+      registry: of Vertex AI, as `vertex_registry.registry_settings` writes it; "" is none.
     """
     if not model_utils.is_model_blessed(model_blessing):
         pushed_model.set_int_custom_property("pushed", 0)
         return
     record = push_model(model.uri, destination)
-    if endpoint:
-        record["served"] = vertex_endpoint.serve(record, json.loads(endpoint))
+    if registry:
+        metrics = measured(read_metrics(evaluation.uri))
+        record["vertex"] = vertex_registry.register(record, json.loads(registry), metrics)
     write_json(epath.Path(pushed_model.uri) / PUSHED_FILE, record, indent=1)
     # The properties TFX's Pusher sets.
     pushed_model.set_int_custom_property("pushed", 1)
     pushed_model.set_string_custom_property("pushed_destination", record["path"])
     pushed_model.set_string_custom_property("pushed_version", str(record["version"]))
-    if "served" in record:
-        pushed_model.set_string_custom_property("endpoint", record["served"]["endpoint"])
+    for name, resource in record.get("vertex", {}).items():
+        pushed_model.set_string_custom_property(name, resource)

@@ -1,5 +1,7 @@
 """TFX's Trainer calls `run_fn`; pretraining and fine-tuning alike hand their folders to `train`."""
 
+import os
+
 from tfx.components.trainer.fn_args_utils import FnArgs
 
 from pix2seq_model.experiment import load_config
@@ -33,7 +35,8 @@ def run_fn(fn_args: FnArgs) -> None:
         work_dir=request["work_dir"],
         # TFX names the SavedModel's place inside the model folder, whether it is there or not.
         base_model_dir=_parent(fn_args.base_model) if fn_args.base_model else None,
-        logs_dir=fn_args.model_run_dir,
+        # Below the artifact's folder too; set if a TensorBoard of Vertex AI's shows the logs.
+        logs_dir=os.environ.get("AIP_TENSORBOARD_LOG_DIR", fn_args.model_run_dir),
         accelerators=request.get("accelerators"),
     )
 

@@ -5,7 +5,9 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from pix2seq_model.errors import ConfigError
 from pix2seq_model.experiment.estimate import USABLE_FRACTION
+from pix2seq_model.experiment.settings import ANY, FLEX_START, STANDARD
 
 CONFIG_LABEL = "pix2seq-config"
 _LABEL_LENGTH = 63
@@ -39,24 +41,37 @@ class CloudTarget:
           stage: pretrain or finetune.
           name: of the pipeline.
           backend: of Keras.
+
+        Raises:
+          ConfigError: the backend does not compute on TPUs.
         """
         from tfx.extensions.google_cloud_ai_platform import constants
         from tfx.extensions.google_cloud_ai_platform.trainer.executor import TRAINING_ARGS_KEY
 
         wanted = self.machines.training
         names = ["machine_type"]
-        if wanted.accelerator_count:
+        if wanted.tpu_topology:
+            names += ["tpu_topology"]  # With the type it says how many chips there are.
+            if backend != "jax":
+                raise ConfigError(
+                    f"cloud.training.tpu_topology={wanted.tpu_topology}: {backend} does not "
+                    "compute on TPUs here; train with KERAS_BACKEND=jax."
+                )
+        elif wanted.accelerator_count:
             names += ["accelerator_type", "accelerator_count"]
+        machine = {name: wanted[name] for name in names}
+        if wanted.reservation:
+            machine["reservation_affinity"] = _affinity(wanted.reservation)
         # Vertex AI's first pool is the chief; all others are workers, and each finds its place in
         # TF_CONFIG, which Vertex AI sets. TFX sets the command.
         environment = {"KERAS_BACKEND": backend}
-        if backend == "jax" and wanted.accelerator_count:
+        if backend == "jax" and wanted.accelerator_count and not wanted.tpu_topology:
             # JAX would take three quarters of an accelerator's memory and no more.
             environment["XLA_PYTHON_CLIENT_MEM_FRACTION"] = str(USABLE_FRACTION)
         counts = [1] if wanted.worker_count == 1 else [1, wanted.worker_count - 1]
         pools = [
             {
-                "machine_spec": {name: wanted[name] for name in names},
+                "machine_spec": machine,
                 "replica_count": count,
                 "disk_spec": {"boot_disk_size_gb": wanted.disk_size_gb},
                 "container_spec": {
@@ -70,12 +85,20 @@ class CloudTarget:
             "restart_job_on_worker_restart": wanted.restart,
             "timeout": {"seconds": round(wanted.max_days * _DAY_S)},
         }
-        if wanted.spot:
-            # Taken away at any time; the job is started again and continues from its checkpoints.
-            scheduling["strategy"] = "SPOT"
+        if wanted.strategy != STANDARD:
+            # Spot machines may be taken away; the job starts again from its last checkpoint.
+            scheduling["strategy"] = wanted.strategy.upper()
+        if wanted.strategy == FLEX_START:
+            scheduling["max_wait_duration"] = {"seconds": round(wanted.max_wait_hours * 3600)}
         job: dict[str, Any] = {"worker_pool_specs": pools, "scheduling": scheduling}
-        if self.machines.service_account:
-            job["service_account"] = self.machines.service_account
+        for field in ("service_account", "network", "tensorboard"):
+            if self.machines[field]:
+                job[field] = self.machines[field]
+        if self.machines.network_attachment:
+            job["psc_interface_config"] = {"network_attachment": self.machines.network_attachment}
+        encryption = {}
+        if self.machines.encryption_key:
+            encryption["encryption_spec"] = {"kms_key_name": self.machines.encryption_key}
         return {
             "accelerators": wanted.accelerator_count,
             constants.ENABLE_VERTEX_KEY: True,
@@ -85,6 +108,7 @@ class CloudTarget:
                 "display_name": f"{name}-{stage}",
                 "job_spec": job,
                 "labels": self.labels(name),
+                **encryption,
             },
         }
 
@@ -118,3 +142,14 @@ def _resources(machine: ConfigDict) -> Any:
 
     kind = PipelineDeploymentConfig.PipelineContainerSpec.ResourceSpec
     return kind(cpu_limit=machine.cpus, memory_limit=machine.memory_gb)
+
+
+def _affinity(reservation: str) -> dict[str, Any]:
+    """Of a machine to a reservation, in the words of Vertex AI's API."""
+    if reservation == ANY:
+        return {"reservation_affinity_type": "ANY_RESERVATION"}
+    return {
+        "reservation_affinity_type": "SPECIFIC_RESERVATION",
+        "key": "compute.googleapis.com/reservation-name",
+        "values": [reservation],
+    }

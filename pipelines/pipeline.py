@@ -40,7 +40,7 @@ from components.evaluation_report import EvaluationReport
 from components.example_gen import ExampleGen
 from components.model_pusher import ModelPusher
 from components.trainer import Trainer
-from components.vertex_endpoint import endpoint_settings
+from components.vertex_registry import registry_settings
 from pipelines import cache_keys
 from pipelines.request import Request
 from pix2seq_model.decoding.settings import SamplingSettings
@@ -363,20 +363,24 @@ def _push(request: Request, trained: _Trained, evaluator: CocoEvaluator) -> base
     return ModelPusher(
         model=trained.model,
         model_blessing=evaluator.outputs["blessing"],
+        evaluation=evaluator.outputs["evaluation"],
         destination=_parameter(request, "push_destination", request.place(destination)),
-        endpoint=endpoint_settings(settings.endpoint.to_dict(), **_surroundings(request)),
+        registry=registry_settings(settings.to_dict(), **_surroundings(request)),
     ).with_id("ModelPusher")
 
 
 def _surroundings(request: Request) -> dict[str, object]:
-    """What an endpoint takes over from the job; on this machine the config must say it."""
+    """What a registry takes over from the job; on this machine the config must say the place."""
+    cloud = request.config.cloud
+    names = ("service_account", "encryption_key")
+    common = {"alias": request.pipeline_name, **{name: cloud[name] for name in names}}
     if request.cloud is None:
-        return {"labels": request.config.cloud.labels.to_dict()}
+        return {**common, "labels": cloud.labels.to_dict()}
     return {
+        **common,
         "labels": request.cloud.labels(request.pipeline_name),
         "project": request.cloud.project,
         "region": request.cloud.region,
-        "service_account": request.cloud.machines.service_account,
     }
 
 

@@ -191,6 +191,7 @@ def _submit(request: Request, job_file: Path, parameters: dict[str, str]) -> int
     from rich.console import Console
 
     from pipelines.vertex import submit as vertex_submit
+    from pipelines.vertex.children import children
     from pipelines.vertex.pinned_job import pinned_job
     from pipelines.vertex.preflight import preflight
 
@@ -218,7 +219,12 @@ def _submit(request: Request, job_file: Path, parameters: dict[str, str]) -> int
     print(f"Submitted: {vertex_submit.console_link(job, request)}", flush=True)
     if not FLAGS.follow:
         return 0
-    return vertex_submit.follow(job, Console(), cancel=lambda: vertex_submit.cancel(job, request))
+    return vertex_submit.follow(
+        job,
+        Console(),
+        cancel=lambda: vertex_submit.cancel(job, request),
+        started=lambda: children(job, request),
+    )
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ def check_accelerators(expected: int) -> None:
         raise ConfigError(
             f"accelerator_count={expected} of this machine in the config's cloud section, and "
             f"{backend} sees {len(seen)}: {', '.join(seen) or 'the processor alone'}. Build the "
-            "image with DEVICE=cuda; if it was, the driver's libcuda.so.1 is not found in "
-            f"LD_LIBRARY_PATH={os.environ.get('LD_LIBRARY_PATH', '')} (on Vertex AI it is in "
-            "/usr/local/nvidia/lib64), or is too old for the image's CUDA."
+            "image with DEVICE=cuda (for TPUs DEVICE=tpu); if it was, the driver's libcuda.so.1 is "
+            f"not found in LD_LIBRARY_PATH={os.environ.get('LD_LIBRARY_PATH', '')} (on Vertex AI "
+            "it is in /usr/local/nvidia/lib64), or is too old for the image's CUDA."
         )

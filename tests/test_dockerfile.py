@@ -109,13 +109,14 @@ def test_workers_use_the_images_packages():
     assert "TF_USE_LEGACY_KERAS" not in DOCKERFILE
 
 
-def test_cuda_adds_to_the_pinned_packages_and_changes_none():
+@pytest.mark.parametrize("device", ["cuda", "tpu"])
+def test_a_device_adds_to_the_pinned_packages_and_changes_none(device):
     runtime = dict(
         line.split("==")
         for line in (PROJECT / "requirements" / "runtime.txt").read_text().splitlines()
         if "==" in line and not line.startswith("#")
     )
-    for line in (PROJECT / "requirements" / "cuda.txt").read_text().splitlines():
+    for line in (PROJECT / "requirements" / f"{device}.txt").read_text().splitlines():
         if "==" in line and not line.startswith("#"):
             package, _, version = line.partition("==")
             assert runtime.get(package, version) == version

@@ -9,6 +9,7 @@ from typing import Any
 
 import apache_beam as beam
 import orjson
+from apache_beam.metrics import Metrics
 
 from components.conversion.collection import collect_only_new_objects
 from components.conversion.examine import Tally, examine_image
@@ -51,7 +52,10 @@ class _WriteShard(ShardOwner):
         # Still packed: a shard of small images has more rows than a worker should hold unpacked.
         runs = sorted(batches)
         content_key = self._content_key(runs, categories)
-        yield self.report(place, content_key, lambda: self._write(place, runs, categories))
+        report = self.report(place, content_key, lambda: self._write(place, runs, categories))
+        for name, number in _counters(report).items():
+            Metrics.counter("conversion", name).inc(number)
+        yield report
 
     def _content_key(self, runs: list[bytes], categories: _Categories) -> str:
         """The digest of all that decides what is in a shard."""
@@ -101,6 +105,21 @@ class _WriteShard(ShardOwner):
             "num_dead_letters": len(tally.dead_letters),
             **tally.to_json(),
         }
+
+
+def _counters(report: Mapping[str, Any]) -> dict[str, int]:
+    """What a runner shows of the job while it runs: images, objects, bytes, defects by rule."""
+    kinds = {"images": report["images"], "objects": report["annotations"]}
+    return {
+        "bytes": report["num_bytes"],
+        **{kind: counts["written"] for kind, counts in kinds.items()},
+        **{
+            f"{kind}_{action}_{rule}": number
+            for kind, counts in kinds.items()
+            for action in ("dropped", "changed")
+            for rule, number in counts[action].items()
+        },
+    }
 
 
 @beam.ptransform_fn

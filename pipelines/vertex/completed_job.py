@@ -7,6 +7,7 @@ from typing import Any
 
 from tfx.utils import name_utils
 
+from components.cloud_log import logged
 from components.coco_evaluator import BASELINE_OF
 from components.data_version import Executor as DataVersionExecutor
 from pipelines.pipeline import baseline_of
@@ -19,7 +20,8 @@ _BLESSINGS = 'schema_title="tfx.ModelBlessing"'
 
 
 def complete_job(path: Path, request: Request) -> None:
-    """Completes a job file: whose blessed model is the baseline, which data count, and retries.
+    """Completes a job file: whose blessed model is the baseline, which data count, how often a step
+    is tried, and that what it says is no error.
 
     Raises:
       OSError: the file cannot be read or written.
@@ -31,6 +33,9 @@ def complete_job(path: Path, request: Request) -> None:
         _own_baseline(spec, baseline_of(request))
     _data_versions(spec)
     _retry(spec, request.target.machines.retries)
+    for executor in spec["deploymentSpec"]["executors"].values():
+        if "container" in executor:
+            executor["container"]["command"] = logged(executor["container"]["command"])
     path.write_text(json.dumps(job, sort_keys=True))
 
 

@@ -17,6 +17,7 @@ def check_fit(request: Request) -> Iterator[Finding]:
     wanted = request.config.cloud.training
     machine = machine_of(wanted.machine_type, wanted.accelerator_count)
     where = {"workers": wanted.worker_count, "backend": keras_backend()}
+    usd = 0.0
     for stage in request.training_stages:
         if stage not in request.needed:
             continue
@@ -29,6 +30,7 @@ def check_fit(request: Request) -> Iterator[Finding]:
             )
             continue
         found = estimate(training_run(request.config, stage), machine, **where)
+        usd += math.nan if found.price_usd is None else found.price_usd
         if not found.fits:
             yield Finding(
                 what=f"{stage} does not fit: about {found.memory_bytes / GIB:.1f} GiB a device, "
@@ -42,6 +44,15 @@ def check_fit(request: Request) -> Iterator[Finding]:
                 f"cloud.training.max_days={wanted.max_days:g}",
                 fix=f"--config.cloud.training.max_days={days}, or a larger machine",
             )
+    budget = request.config.cloud.budget_usd
+    if budget and not usd <= budget:
+        unknown = math.isnan(usd)
+        price = "an unknown price" if unknown else f"about {usd:,.0f} US dollars by list price"
+        yield Finding(
+            what=f"training takes {price}, and cloud.budget_usd={budget:g}",
+            fix="a higher --config.cloud.budget_usd, fewer steps or another machine",
+            blocks=not unknown,
+        )
 
 
 def what_fits(found: Estimate) -> str:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 # Runners that convert in the step's own container.
 _IN_STEP = ("DirectRunner", "FnApiRunner")
+# Settings of `cloud` that name a thing in a region, which must be the job's.
+_IN_REGION = ("tensorboard", "network_attachment", "encryption_key")
 # Beam's arguments that have two names.
 _OTHER_NAMES = {"worker_machine_type": "machine_type", "disk_size_gb": "worker_disk_size_gb"}
 
@@ -92,6 +95,13 @@ def on_cloud(request: Request, *, image: str) -> Request:
             f"--config={request.config_name}: on Vertex AI the config is read from the image, and "
             "this file is outside the project. Move it to configs/ and build the image again."
         )
+    for name in _IN_REGION:
+        found = re.search(r"/(?:locations|regions)/([^/]+)/", request.config.cloud[name])
+        if found and found[1] != google.region:
+            raise ConfigError(
+                f"cloud.{name}={request.config.cloud[name]} is in {found[1]}, and the job runs in "
+                f"--region={google.region}: give one that is there."
+            )
     place = {"project": google.project, "region": google.region}
     cloud = CloudTarget(**place, image=image, machines=request.config.cloud)
     runner = options.view_as(beam.StandardOptions).runner
@@ -131,6 +141,8 @@ def _dataflow_args(request: Request, cloud: CloudTarget) -> tuple[str, ...]:
         "worker_machine_type": wanted.machine_type,
         "disk_size_gb": wanted.disk_size_gb,
         "service_account_email": cloud.machines.service_account,
+        "subnetwork": wanted.subnetwork,
+        "dataflow_kms_key": cloud.machines.encryption_key,
     }
     given = {argument.lstrip("-").partition("=")[0] for argument in request.beam_args}
     for name, other_name in _OTHER_NAMES.items():
@@ -138,8 +150,11 @@ def _dataflow_args(request: Request, cloud: CloudTarget) -> tuple[str, ...]:
             del defaults[name]
     labels = cloud.labels(request.pipeline_name)
     region = (f"--region={wanted.region}",) if wanted.region else ()  # The last one counts.
+    private = () if wanted.public_ips else ("--no_use_public_ips",)
     return (
         *(f"--{name}={value}" for name, value in defaults.items() if value and name not in given),
+        *private,
+        *(f"--dataflow_service_options={option}" for option in wanted.service_options),
         *(f"--labels={name}={value}" for name, value in labels.items()),
         *request.beam_args,
         *region,

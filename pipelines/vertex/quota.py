@@ -8,8 +8,10 @@ import requests
 
 from pipelines.request import Request
 from pipelines.vertex.findings import TIMEOUT_S, Endpoints, Finding, enabled, reason
+from pix2seq_model.experiment.settings import FLEX_START, SPOT
 
 _UNLIMITED = 1 << 30
+_TPUS = {"ct5lp": "tpu_v5e", "ct6e": "tpu_v6e"}
 
 
 def check_accelerators(
@@ -17,6 +19,7 @@ def check_accelerators(
 ) -> Iterator[Finding]:
     """Compares what the config asks for with the project's quotas."""
     project, region = request.target.project, request.target.region
+    flexible = request.target.machines.training.strategy == FLEX_START
     for use, metric, kind, wanted, setting in _wanted_accelerators(request):
         address = (
             f"{endpoints.service_usage}/v1beta1/projects/{project}/services/"
@@ -35,6 +38,7 @@ def check_accelerators(
             yield Finding(
                 what=f"{use} asks for {wanted} {kind}, the quota in {region} is {limit}",
                 fix=f"ask for more of {where}, or lower {setting}",
+                blocks=not (use == "training" and flexible),  # Its quota is not documented.
             )
 
 
@@ -42,7 +46,7 @@ def _wanted_accelerators(request: Request) -> Iterator[tuple[str, str, str, int,
     """Of each use: its name, the quota's, the kind, how many, and the setting that lowers it."""
     machines, endpoint = request.target.machines, request.config.push.endpoint
     training, evaluation = machines.training, machines.evaluation
-    quota = "training_preemptible" if training.spot else "training"
+    quota = "training_preemptible" if training.strategy == SPOT else "training"
     # The steps of a pipeline count as training.
     uses = {
         ("training", "cloud.training.worker_count"): (quota, training, training.worker_count),
@@ -53,11 +57,14 @@ def _wanted_accelerators(request: Request) -> Iterator[tuple[str, str, str, int,
         uses["the endpoint", "push.endpoint.max_replicas"] = served
     for (use, setting), (quota_of, machine, count) in uses.items():
         if machine.accelerator_count:
-            kind = machine.accelerator_type.lower().replace("tesla_", "")
+            name = machine.accelerator_type
+            if machine.get("tpu_topology"):
+                name = _TPUS.get(machine.machine_type.partition("-")[0], "tpu")
+            kind = name.lower().replace("tesla_", "")
             unit = kind.replace("h100_80gb", "h100")
             unit += "" if kind.startswith("tpu_") else "_gpus"
             metric = f"aiplatform.googleapis.com/custom_model_{quota_of}_{unit}"
-            yield use, metric, machine.accelerator_type, machine.accelerator_count * count, setting
+            yield use, metric, name, machine.accelerator_count * count, setting
 
 
 def _limit_in(metric: dict[str, Any], region: str) -> int | None:

@@ -1,8 +1,9 @@
 """Submits a job file to Vertex AI, follows the run, cancels it with all that it started."""
 
+import contextlib
 import time
-from collections.abc import Callable, Mapping
-from datetime import datetime
+import warnings
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,13 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from pipelines.cloud_target import CONFIG_LABEL
 from pipelines.request import Request
+from pipelines.vertex.children import Child, children
 from pipelines.vertex.job import parameters_of
 from pix2seq_model.errors import ConfigError
 
 _POLL_S = 20.0
 _ENDED = ("SUCCEEDED", "FAILED", "CANCELLED", "PAUSED")
-_RUNNING_JOBS = ("QUEUED", "PENDING", "RUNNING")
 _PATIENCE = 15  # questions in a row that are not answered, before following gives up
 
 
@@ -30,10 +30,18 @@ def submit(request: Request, job_file: Path, parameters: Mapping[str, str]) -> A
       parameters: of the job, that replace the values in the file.
 
     Raises:
-      ConfigError: the job has no such parameter.
+      ConfigError: the job has no such parameter; the experiment cannot be had.
     """
     job = _job(request, job_file, parameters)
-    job.submit(service_account=request.target.machines.service_account or None)
+    machines = request.target.machines
+    if machines.network_attachment:  # The client has no argument for it.
+        job._gca_resource.psc_interface_config = {"network_attachment": machines.network_attachment}
+    try:
+        job.submit(**_run_as(request), experiment=machines.experiment or None)
+    except RuntimeError as error:
+        if not job._gca_resource.name:
+            raise ConfigError(f"cloud.experiment={machines.experiment}: {error}.") from error
+        warnings.warn(f"the run goes on, but {error}", stacklevel=2)
     return job
 
 
@@ -45,14 +53,29 @@ def schedule(request: Request, job_file: Path, parameters: Mapping[str, str], *,
       cron: minute, hour, day, month, weekday; "TZ=Europe/Berlin 0 3 * * 1" names a time zone.
 
     Raises:
-      ConfigError: the job has no such parameter.
+      ConfigError: the job has no such parameter; a setting that schedules do not take.
     """
+    for name in ("experiment", "network_attachment"):
+        if request.target.machines[name]:
+            raise ConfigError(
+                f"cloud.{name}: Vertex AI's client does not pass it on to the runs of a schedule; "
+                f"leave it out, or submit each run."
+            )
     return _job(request, job_file, parameters).create_schedule(
         cron=cron,
         display_name=request.pipeline_name,
         max_concurrent_run_count=1,  # Two runs of the same training would share its checkpoints.
-        service_account=request.target.machines.service_account or None,
+        **_run_as(request),
     )
+
+
+def _run_as(request: Request) -> dict[str, str | None]:
+    """As whom, and in which network, the steps run."""
+    machines = request.target.machines
+    return {
+        "service_account": machines.service_account or None,
+        "network": machines.network or None,
+    }
 
 
 def _job(request: Request, job_file: Path, parameters: Mapping[str, str]) -> Any:
@@ -72,6 +95,7 @@ def _job(request: Request, job_file: Path, parameters: Mapping[str, str]) -> Any
         # As compiled: True would have the latest blessed model looked up in the cache too.
         enable_caching=None if request.use_cache else False,
         labels=request.target.labels(request.pipeline_name),
+        encryption_spec_key_name=request.target.machines.encryption_key or None,
         project=request.target.project,
         location=request.target.region,
     )
@@ -86,20 +110,29 @@ def console_link(job: Any, request: Request) -> str:
     )
 
 
-def follow(job: Any, console: Console, *, cancel: Callable[[], None]) -> int:
-    """Shows the run's steps until it ends; on Ctrl-C asks whether to cancel it.
+def follow(
+    job: Any,
+    console: Console,
+    *,
+    cancel: Callable[[], None],
+    started: Callable[[], Iterable[Child]] = tuple,
+) -> int:
+    """Shows the run's steps until it ends, and links to the jobs that it starts.
+
+    On Ctrl-C asks whether to cancel it.
 
     Args:
       job: as `submit` returns it.
       console: to show it on.
       cancel: stops the run and all that it started.
+      started: the jobs that it started so far.
 
     Returns:
       The exit status: 0 if the run succeeded or continues unwatched, 1 if it failed, 130 if it was
       cancelled.
     """
     try:
-        _watch(job, console)
+        _watch(job, console, started)
     except KeyboardInterrupt:
         if input("Cancel the run in the cloud? [y/N] ").strip().lower() not in ("y", "yes"):
             console.print("The run continues; nothing follows it here any more.")
@@ -107,7 +140,7 @@ def follow(job: Any, console: Console, *, cancel: Callable[[], None]) -> int:
         cancel()
         console.print("Cancelling ...")
         try:
-            _watch(job, console)
+            _watch(job, console, tuple)
         except KeyboardInterrupt:
             console.print("It was told to stop; nothing follows it here any more.")
             return 130
@@ -123,52 +156,25 @@ def cancel(job: Any, request: Request) -> None:
     """Cancels a run, the custom jobs that train for it, and its jobs on Dataflow.
 
     Vertex AI ends a run's steps, but not what they started elsewhere, which would continue to cost
-    money. Such jobs have the run's label and a later start.
+    money.
     """
-    from google.cloud import aiplatform
-
     job.cancel()
-    label = f'labels.{CONFIG_LABEL}="{request.target.labels(request.pipeline_name)[CONFIG_LABEL]}"'
-    states = " OR ".join(f'state="JOB_STATE_{name}"' for name in _RUNNING_JOBS)
-    training: Any = aiplatform.CustomJob.list(
-        filter=f"{label} AND ({states})",
-        project=request.target.project,
-        location=request.target.region,
-    )
-    for custom_job in training:
-        if custom_job.create_time >= job.create_time:
-            custom_job.cancel()
-    if "--runner=DataflowRunner" in request.beam_args:
-        _cancel_on_dataflow(request, since=job.create_time)
+    for child in children(job, request, running=True):
+        child.cancel()
 
 
-def _cancel_on_dataflow(request: Request, *, since: datetime) -> None:
-    from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
-    from google.cloud import dataflow_v1beta3 as dataflow
-
-    options = PipelineOptions(list(request.beam_args)).view_as(GoogleCloudOptions)
-    client = dataflow.JobsV1Beta3Client(
-        transport="rest", client_options={"api_endpoint": options.dataflow_endpoint}
-    )
-    place = {"project_id": options.project, "location": options.region}
-    active = dataflow.ListJobsRequest(filter=dataflow.ListJobsRequest.Filter.ACTIVE, **place)
-    wanted = request.target.labels(request.pipeline_name)[CONFIG_LABEL]
-    for found in client.list_jobs(active):
-        if found.labels.get(CONFIG_LABEL) == wanted and found.create_time >= since:
-            stop = dataflow.Job(requested_state=dataflow.JobState.JOB_STATE_CANCELLED)
-            client.update_job(dataflow.UpdateJobRequest(job_id=found.id, job=stop, **place))
-
-
-def _watch(job: Any, console: Console) -> None:
+def _watch(job: Any, console: Console, started: Callable[[], Iterable[Child]]) -> None:
     """Shows the steps until the run ends; a few failed questions to Google do not end it."""
     from google.api_core.exceptions import GoogleAPICallError
 
     unanswered = 0
+    linked: set[str] = set()
     with Live(_table(job), console=console, refresh_per_second=1) as live:
         while True:
             try:
                 state = _name(job.state)
                 live.update(_table(job))
+                _link(started, linked, live.console)
                 if state in _ENDED:
                     return
                 # A state that is not said is no answer.
@@ -182,6 +188,18 @@ def _watch(job: Any, console: Console) -> None:
                 if unanswered > _PATIENCE:
                     raise
             time.sleep(_POLL_S)
+
+
+def _link(started: Callable[[], Iterable[Child]], linked: set[str], console: Console) -> None:
+    """Shows where each new job has its log; without an answer, or the right to one, nothing."""
+    from google.api_core.exceptions import GoogleAPICallError
+    from google.auth.exceptions import GoogleAuthError
+
+    with contextlib.suppress(GoogleAPICallError, GoogleAuthError, OSError):
+        for child in started():
+            if child.link not in linked:
+                linked.add(child.link)
+                console.print(f"{child.name}: {child.link}", markup=False, soft_wrap=True)
 
 
 def _table(job: Any) -> Table:

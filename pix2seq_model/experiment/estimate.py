@@ -131,14 +131,15 @@ def estimate(
 ) -> Estimate:
     """Estimates a stage on machines; traces its step, or takes an earlier trace.
 
-    On TensorFlow there is no attention of cuDNN's; else its step is taken to be as JAX's.
+    On TensorFlow and on TPUs there is no attention of cuDNN's; else a step is taken to be as JAX's
+    is on a GPU.
 
     Raises:
       ConfigError: the step cannot be traced.
     """
     flash = (
         backend == "jax"
-        and machine.accelerator_count > 0
+        and machine.accelerator_type.startswith("NVIDIA")
         and run.settings.precision == "mixed_bfloat16"
     )
     costs = step_costs(run, flash_attention=flash)

@@ -1,7 +1,8 @@
 """The machines that training can be estimated for: what they have, and what an hour of one costs.
 
-Memory and peaks are those of the makers' data sheets (NVIDIA A100, H100 SXM, L4), machine types and
-cores those of Google's page on accelerator-optimized machines. Prices are Compute Engine's list
+Memory and peaks are those of the makers' data sheets (NVIDIA A100, H100 SXM, L4; Google's pages on
+TPU v5e and v6e), machine types and cores those of Google's pages on accelerator-optimized machines
+and on TPUs in GKE. On TPUs nothing was ever run. Prices are Compute Engine's list
 prices of the whole machine in us-central1, in US dollars; what Vertex AI's training adds to them
 could not be read. None: no price could be read.
 """
@@ -44,6 +45,7 @@ class Machine:
       peak_tflops: dense products of one accelerator, or of all cores, by precision, a second.
       host_cores: virtual processor cores.
       price: None if unknown.
+      tpu_topology: in Vertex AI's words, of a TPU, which has no accelerator type there.
       spot_only: Google offers it as a spot machine or with a flexible start alone.
     """
 
@@ -55,6 +57,7 @@ class Machine:
     peak_tflops: Mapping[str, float]
     host_cores: int
     price: Price | None = None
+    tpu_topology: str = ""
     spot_only: bool = False
 
     @property
@@ -64,6 +67,9 @@ class Machine:
 
 
 _A100 = {"mixed_bfloat16": 312.0, "float32": 19.5}
+# XLA takes products of float32 numbers on a TPU in one pass of bfloat16.
+_V5E = {"mixed_bfloat16": 197.0, "float32": 197.0}
+_V6E = {"mixed_bfloat16": 918.0, "float32": 918.0}
 _H100 = {"mixed_bfloat16": 989.4, "float32": 66.9}
 
 _ALL = (
@@ -139,6 +145,24 @@ _ALL = (
         price=Price(0.706832276, _PRICE_PAGE, _SUMMER),
     ),
     Machine(
+        name="v5e-8",
+        machine_type="ct5lp-hightpu-8t",
+        accelerator_count=8,
+        tpu_topology="2x4",
+        memory_gib=14.9,
+        peak_tflops=_V5E,
+        host_cores=224,
+    ),
+    Machine(
+        name="v6e-8",
+        machine_type="ct6e-standard-8t",
+        accelerator_count=8,
+        tpu_topology="2x4",
+        memory_gib=29.8,
+        peak_tflops=_V6E,
+        host_cores=180,
+    ),
+    Machine(
         name="cpu",
         machine_type="n2-standard-16",
         memory_gib=64.0,
@@ -149,7 +173,7 @@ _ALL = (
 )
 MACHINES: Mapping[str, Machine] = {machine.name: machine for machine in _ALL}
 # Of `cloud.training`, what a preset sets.
-MACHINE_FIELDS = ("machine_type", "accelerator_type", "accelerator_count")
+MACHINE_FIELDS = ("machine_type", "accelerator_type", "accelerator_count", "tpu_topology")
 # What `cloud.training.preset` may be besides a machine's name.
 AUTO, NO_PRESET = "auto", "none"
 _ONE, _EIGHT = "a100-40gb", "a100-40gb-x8"

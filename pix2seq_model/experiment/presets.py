@@ -25,7 +25,7 @@ from pix2seq_model.experiment.machines import (
     default_machine,
     machine_of,
 )
-from pix2seq_model.experiment.settings import TrainingMachines
+from pix2seq_model.experiment.settings import SPOT, TrainingMachines
 from pix2seq_model.experiment.validation import training_run
 from pix2seq_model.training.settings import StageSettings, TrainingRun
 
@@ -70,7 +70,9 @@ def settle_machine(
         f"cloud.training.{field}": getattr(machine, field) for field in MACHINE_FIELDS
     }
     if machine.spot_only:
-        wanted["cloud.training.spot"] = True
+        wanted["cloud.training.strategy"] = SPOT
+    if machine.tpu_topology:  # An image has libtpu or CUDA, and the evaluation runs in it too.
+        wanted["cloud.evaluation.accelerator_count"] = 0
     estimates = []
     for stage in stages:
         run = training_run(config, stage)

@@ -7,6 +7,9 @@ import pytest
 import tensorflow as tf
 from google.api_core.exceptions import Forbidden
 from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
+from tfx.orchestration.kubeflow.v2.container.kubeflow_v2_entrypoint_utils import (
+    translate_executor_output,
+)
 from tfx.types import standard_artifacts
 
 from components import coco_evaluator
@@ -35,7 +38,15 @@ def artifact(kind, uri, number=0):
 
 
 def evaluate(
-    folders, output: Path, *, baseline=None, overrides="", accelerators="", given="", **settings
+    folders,
+    output: Path,
+    *,
+    baseline=None,
+    overrides="",
+    accelerators="",
+    given="",
+    evaluation=None,
+    **settings,
 ):
     """Runs the executor; returns the blessing artifact."""
     examples, model, cache = folders
@@ -43,6 +54,7 @@ def evaluate(
     section.update(max_objects=MAX_OBJECTS, batch_size=2)
     section.update(settings)
     blessing = artifact(standard_artifacts.ModelBlessing, output / "blessing")
+    evaluation = evaluation or artifact(standard_artifacts.ModelEvaluation, output / "evaluation")
     context = BaseBeamExecutor.Context(beam_pipeline_args=["--runner=FnApiRunner"])
     Executor(context).Do(
         {
@@ -51,7 +63,7 @@ def evaluate(
             "baseline_model": [baseline] if baseline else [],
         },
         {
-            "evaluation": [artifact(standard_artifacts.ModelEvaluation, output / "evaluation")],
+            "evaluation": [evaluation],
             "blessing": [blessing],
         },
         {
@@ -67,6 +79,16 @@ def evaluate(
         },
     )
     return blessing
+
+
+def test_metrics_are_properties_as_vertex_ai_gets_them(folders, tmp_path):
+    evaluation = artifact(standard_artifacts.ModelEvaluation, tmp_path / "evaluation")
+    evaluate(folders, tmp_path, evaluation=evaluation)
+    (told,) = translate_executor_output({"evaluation": [evaluation]}, {})["evaluation"].artifacts
+    metrics = json.loads((tmp_path / "evaluation" / "metrics.json").read_text())
+    assert told.metadata["AP"] == metrics["AP"]
+    assert told.metadata["num_images"] == 5
+    assert all(value >= 0 for value in told.metadata.values())
 
 
 def reasons(blessing) -> str:

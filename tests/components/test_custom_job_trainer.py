@@ -78,7 +78,12 @@ def attempt(tmp_path):
     number = iter(range(1, 9))
 
     def attempt(
-        run="run-1", work_dir="gs://b/training/finetune-1", *, written=False, records="some"
+        run="run-1",
+        work_dir="gs://b/training/finetune-1",
+        *,
+        written=False,
+        records="some",
+        **of_job,
     ):
         name = f"Finetune_{next(number)}"
         outputs = {"model": [standard_artifacts.Model()], "model_run": [standard_artifacts.Model()]}
@@ -97,7 +102,7 @@ def attempt(tmp_path):
                 "project": "p",
                 "display_name": "pix2seq-finetune",
                 "labels": {"team": "vision"},
-                "job_spec": {"worker_pool_specs": pools},
+                "job_spec": {"worker_pool_specs": pools, **of_job},
             },
         }
         context = BaseExecutor.Context(tmp_dir=str(tmp_path), unique_id=name)
@@ -124,6 +129,8 @@ def test_a_job_is_started_and_followed_to_its_end(service, attempt):
     (job,) = service.jobs.values()
     assert job.display_name == "pix2seq-finetune"
     assert job.labels["team"] == "vision"
+    command = list(job.job_spec.worker_pool_specs[0].container_spec.command)
+    assert command[:4] == ["python", "-m", "components.cloud_log", "tfx.scripts.run_executor"]
     assert job.state == SUCCEEDED
     attempt(work_dir="gs://b/training/other")
     works = {job.labels[custom_job_trainer.WORK_LABEL] for job in service.jobs.values()}
@@ -139,6 +146,17 @@ def test_other_records_are_another_work_in_another_folder(service, attempt):
     for found in (folders, works):
         assert found[0] == found[1] != found[2]
     assert all(folder.startswith("gs://b/training/finetune-1-") for folder in folders)
+
+
+def test_a_tensorboard_reads_the_logs_below_the_artifact(service, attempt, tmp_path):
+    board = "projects/p/locations/europe-west4/tensorboards/7"
+    attempt(tensorboard=board, service_account="s@p.iam")
+    (job,) = service.jobs.values()
+    assert job.job_spec.tensorboard == board
+    folder = job.job_spec.base_output_directory.output_uri_prefix
+    assert folder == str(tmp_path / "run-1" / "Finetune_1" / "model_run")
+    attempt(work_dir="gs://b/training/other")
+    assert not list(service.jobs.values())[-1].job_spec.base_output_directory
 
 
 def test_a_launcher_that_died_leaves_a_job_that_the_next_one_follows(service, attempt):

@@ -6,6 +6,9 @@ import shutil
 import pytest
 from apache_beam.io.filesystems import FileSystems
 from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
+from tfx.orchestration.kubeflow.v2.container.kubeflow_v2_entrypoint_utils import (
+    translate_executor_output,
+)
 from tfx.types import artifact_utils, standard_artifacts
 
 from components.example_gen import Executor, conversion_options
@@ -50,6 +53,10 @@ def test_examples_with_their_splits(source, tmp_path):
     info = read_dataset_info(examples.uri)
     check_shards(examples.uri, info)
     assert info.split("val").num_examples == 8
+    assert examples.get_int_custom_property("val_images") == 8
+    assert examples.get_int_custom_property("train_bytes") == info.split("train").num_bytes
+    (told,) = translate_executor_output({"examples": [examples]}, {})["examples"].artifacts
+    assert told.metadata["val_objects"] == info.split("val").num_objects
     assert not (tmp_path / "work").exists()
     assert not (tmp_path / "artifact/data_report.html").exists()
 

@@ -91,7 +91,7 @@ def test_destination_that_cannot_be_written_names_the_setting(tmp_path):
 
 
 @pytest.mark.parametrize("blessed", [True, False])
-def test_executor_pushes_what_is_blessed(tmp_path, blessed):
+def test_executor_pushes_what_is_blessed(tmp_path, blessed, monkeypatch):
     model, blessing, pushed = (
         standard_artifacts.Model(),
         standard_artifacts.ModelBlessing(),
@@ -100,14 +100,32 @@ def test_executor_pushes_what_is_blessed(tmp_path, blessed):
     model.uri = write_model(tmp_path / "model")
     pushed.uri = str(tmp_path / "pushed")
     blessing.set_int_custom_property("blessed", int(blessed))
+    evaluation = standard_artifacts.ModelEvaluation()
+    evaluation.uri = str(tmp_path / "evaluation")
+    (tmp_path / "evaluation").mkdir()
+    metrics = {"AP": 0.5, "AP_small": -1.0, "split": "val"}
+    (tmp_path / "evaluation" / "metrics.json").write_text(json.dumps(metrics))
+    registered = []
+
+    def register(*arguments):
+        registered.append(arguments)
+        return {"model": "models/3@2"}
+
+    monkeypatch.setattr(model_pusher.vertex_registry, "register", register)
     ModelPusher.test_call(
         model=model,
         model_blessing=blessing,
+        evaluation=evaluation,
         pushed_model=pushed,
         destination=str(tmp_path / "served"),
+        registry='{"name": "boxes"}',
     )
     assert pushed.get_int_custom_property("pushed") == int(blessed)
     assert (tmp_path / "served").exists() == blessed
     if blessed:
         record = json.loads((tmp_path / "pushed" / "pushed.json").read_text())
         assert pushed.get_string_custom_property("pushed_destination") == record["path"]
+        assert [arguments[1:] for arguments in registered] == [({"name": "boxes"}, {"AP": 0.5})]
+        assert pushed.get_string_custom_property("model") == "models/3@2"
+    else:
+        assert not registered

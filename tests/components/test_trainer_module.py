@@ -48,6 +48,12 @@ def test_folders(calls, root):
     }
 
 
+def test_logs_go_where_a_tensorboard_of_vertex_ai_reads_them(calls, monkeypatch):
+    monkeypatch.setenv("AIP_TENSORBOARD_LOG_DIR", "gs://b/model_run/logs/")
+    trainer_module.run_fn(_fn_args("/p"))
+    assert calls[0][1]["logs_dir"] == "gs://b/model_run/logs/"
+
+
 def test_a_job_in_the_cloud_says_how_many_accelerators_it_pays_for(calls):
     config = _fn_args("/p").custom_config | {"accelerators": 8}
     trainer_module.run_fn(_fn_args("/p", custom_config=config))

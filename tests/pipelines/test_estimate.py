@@ -57,7 +57,7 @@ def test_a_named_machine_goes_before_the_config(capsys):
 def test_all_machines(capsys):
     status, said = ran(capsys, machine="all")
     assert status == 0
-    assert said.count("\nfinetune on ") == 8
+    assert said.count("\nfinetune on ") == 10
     assert "price       unknown" in said  # of the processors
 
 

@@ -47,6 +47,36 @@ def test_clean_data(tmp_path):
     assert set(example["ids"].tolist()) == {1030, 1031}
 
 
+def test_a_runner_shows_the_counts_also_of_shards_that_were_kept(tmp_path):
+    data = SmallDataset()
+    del data.files["pictures/103.jpg"]
+    sources = {"train": data.write(tmp_path)}
+    pipelines = []
+
+    def make_pipeline():
+        pipelines.append(in_memory())
+        return pipelines[-1]
+
+    for _ in range(2):
+        info = convert_dataset(
+            options(sources, num_shards={"train": 3}, limits=ANYTHING_GOES),
+            str(tmp_path / "out"),
+            make_pipeline=make_pipeline,
+        )
+        found = pipelines[-1].result.metrics().query()["counters"]
+        counters = {
+            c.key.metric.name: c.result for c in found if c.key.metric.namespace == "conversion"
+        }
+        split = info.splits["train"]
+        assert counters == {
+            "images": split.num_examples,
+            "objects": split.num_objects,
+            "bytes": split.num_bytes,
+            "images_dropped_image_missing": 1,
+            "objects_dropped_annotation_of_dropped_image": 2,
+        }
+
+
 def test_same_seed_same_bytes_whatever_the_order_of_the_file(tmp_path):
     data = SmallDataset()
     first = convert(tmp_path, {"train": data.write(tmp_path)}, num_shards={"train": 3})

@@ -58,6 +58,20 @@ def test_too_little_time():
     assert found(*fits, "cloud.training.max_days=2") == []
 
 
+def test_a_budget():
+    fits = (BFLOAT16, "finetune.accumulation_steps=2")
+    (finding,) = found(*fits, "cloud.budget_usd=10")
+    assert finding.blocks
+    assert "US dollars by list price, and cloud.budget_usd=10" in finding.what
+    assert found(*fits, "cloud.budget_usd=100000") == []
+    unknown = ("cloud.training.machine_type=n2-standard-16", "cloud.training.accelerator_count=0")
+    assert [
+        (finding.blocks, "an unknown price" in finding.what)
+        for finding in found("cloud.budget_usd=10", "cloud.training.max_days=9999", *unknown)
+        if "budget" in finding.what
+    ] == [(False, True)]
+
+
 def test_a_machine_that_is_not_known_does_not_block():
     (finding,) = found("cloud.training.machine_type=a4-highgpu-8g")
     assert not finding.blocks

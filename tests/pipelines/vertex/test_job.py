@@ -10,7 +10,12 @@ from apache_beam.options.pipeline_options import (
     StandardOptions,
     WorkerOptions,
 )
-from google.cloud.aiplatform_v1.types import CustomJobSpec, Scheduling
+from google.cloud.aiplatform_v1.types import (
+    CustomJob,
+    CustomJobSpec,
+    ReservationAffinity,
+    Scheduling,
+)
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 
@@ -29,7 +34,12 @@ from tests.fixtures.vertex_request import (
     written,
 )
 
-RUN_EXECUTOR = ["python", "-m", "tfx.orchestration.kubeflow.v2.container.kubeflow_v2_run_executor"]
+RUN_EXECUTOR = [
+    "python",
+    "-m",
+    "components.cloud_log",
+    "tfx.orchestration.kubeflow.v2.container.kubeflow_v2_run_executor",
+]
 TRAINER = "components.custom_job_trainer.Executor"
 
 
@@ -253,7 +263,7 @@ def test_machines_come_from_the_config(tmp_path):
             "cloud.training.worker_count=4",
             "cloud.training.accelerator_count=0",
             "cloud.training.machine_type=n2-standard-16",
-            "cloud.training.spot=True",
+            "cloud.training.strategy=spot",
             "cloud.training.disk_size_gb=55",
             "cloud.training.max_days=0.5",
             "cloud.service_account=trainer@project.iam.gserviceaccount.com",
@@ -291,3 +301,103 @@ def test_a_job_that_shall_not_restart(tmp_path):
     spec = custom_config(job, "Finetune")["ai_platform_training_args"]["job_spec"]
     assert not CustomJobSpec(spec).scheduling.restart_job_on_worker_restart
     assert CustomJobSpec(spec).scheduling.strategy == Scheduling.Strategy.STRATEGY_UNSPECIFIED
+
+
+RESERVED = "projects/p/zones/europe-west4-a/reservations/r"
+KEY = "projects/p/locations/europe-west4/keyRings/ring/cryptoKeys/key"
+BOARD = "projects/p/locations/europe-west4/tensorboards/7"
+
+
+def custom_job(tmp_path, *overrides):
+    """The job that a training step asks for, as Vertex AI's own client reads it."""
+    given = custom_config(written(tmp_path, request(*overrides)), "Finetune")
+    arguments = given["ai_platform_training_args"]
+    return CustomJob({name: arguments[name] for name in arguments if name != "project"})
+
+
+def test_machines_that_are_waited_for(tmp_path):
+    overrides = ("cloud.training.strategy=flex_start", "cloud.training.max_wait_hours=0.5")
+    scheduling = custom_job(tmp_path, *overrides).job_spec.scheduling
+    assert scheduling.strategy == Scheduling.Strategy.FLEX_START
+    assert scheduling.max_wait_duration.total_seconds() == 1800
+
+
+@pytest.mark.parametrize(
+    ("reservation", "wanted"),
+    [
+        ("any", {"reservation_affinity_type": "ANY_RESERVATION"}),
+        (
+            RESERVED,
+            {
+                "reservation_affinity_type": "SPECIFIC_RESERVATION",
+                "key": "compute.googleapis.com/reservation-name",
+                "values": [RESERVED],
+            },
+        ),
+    ],
+)
+def test_machines_of_a_reservation(reservation, wanted, tmp_path):
+    job = custom_job(tmp_path, f"cloud.training.reservation={reservation}")
+    (pool,) = job.job_spec.worker_pool_specs
+    assert pool.machine_spec.reservation_affinity == ReservationAffinity(wanted)
+    assert pool.machine_spec.accelerator_count == 1
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "found"),
+    [
+        ("network", "projects/1/global/networks/n", lambda job: job.job_spec.network),
+        (
+            "network_attachment",
+            "projects/p/regions/europe-west4/networkAttachments/a",
+            lambda job: job.job_spec.psc_interface_config.network_attachment,
+        ),
+        ("encryption_key", KEY, lambda job: job.encryption_spec.kms_key_name),
+        ("tensorboard", BOARD, lambda job: job.job_spec.tensorboard),
+        ("service_account", "s@p.iam", lambda job: job.job_spec.service_account),
+    ],
+)
+def test_settings_of_all_jobs_reach_training(setting, value, found, tmp_path):
+    overrides = {"cloud.service_account": "t@p.iam", f"cloud.{setting}": value}
+    job = custom_job(tmp_path, *(f"{name}={text}" for name, text in overrides.items()))
+    assert found(job) == value
+
+
+def test_a_tpu(tmp_path, monkeypatch):
+    overrides = (
+        *("cloud.training.machine_type=ct5lp-hightpu-8t", "cloud.training.tpu_topology=2x4"),
+        "cloud.training.accelerator_count=8",
+    )
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    job = custom_job(tmp_path, *overrides)
+    (pool,) = job.job_spec.worker_pool_specs
+    assert pool.machine_spec.machine_type == "ct5lp-hightpu-8t"
+    assert pool.machine_spec.tpu_topology == "2x4"
+    assert not pool.machine_spec.accelerator_count
+    assert [entry.name for entry in pool.container_spec.env] == ["KERAS_BACKEND"]
+    assert custom_config(written(tmp_path, request(*overrides)), "Finetune")["accelerators"] == 8
+    monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
+    with pytest.raises(ConfigError, match="train with KERAS_BACKEND=jax"):
+        custom_job(tmp_path, *overrides)
+
+
+def test_private_workers_and_options_of_dataflow(tmp_path):
+    overrides = (
+        *("cloud.dataflow.public_ips=False", f"cloud.encryption_key={KEY}"),
+        "cloud.dataflow.subnetwork=regions/europe-west4/subnetworks/s",
+        "cloud.dataflow.service_options=('enable_prime', 'other=9')",
+    )
+    options = PipelineOptions(
+        container(written(tmp_path, request(*overrides)), "PretrainExamples")["args"][4:]
+    )
+    workers, google = options.view_as(WorkerOptions), options.view_as(GoogleCloudOptions)
+    assert workers.use_public_ips is False
+    assert workers.subnetwork == "regions/europe-west4/subnetworks/s"
+    assert google.dataflow_kms_key == KEY
+    assert google.dataflow_service_options == ["enable_prime", "other=9"]
+
+
+def test_what_is_in_another_region_is_refused():
+    elsewhere = KEY.replace("europe-west4", "us-central1")
+    with pytest.raises(ConfigError, match="is in us-central1, and the job runs in --region=europe"):
+        on_cloud(request(f"cloud.encryption_key={elsewhere}"), image=IMAGE)

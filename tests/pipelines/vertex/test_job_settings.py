@@ -60,14 +60,17 @@ def test_a_file_that_is_no_job(content, tmp_path):
         vertex_job.parameters_of(path)
 
 
-def test_an_endpoint_by_config(tmp_path):
-    job = written(tmp_path, request("push.endpoint.name=detector", "cloud.labels.team=vision"))
-    settings = json.loads(parameters(job, "ModelPusher")["endpoint"])
+@pytest.mark.parametrize("kind", ["endpoint", "registry"])
+def test_an_endpoint_or_a_registry_by_config(kind, tmp_path):
+    job = written(tmp_path, request(f"push.{kind}.name=detector", "cloud.labels.team=vision"))
+    settings = json.loads(parameters(job, "ModelPusher")["registry"])
     assert settings["name"] == "detector"
+    assert settings["endpoint"]["name"] == ("detector" if kind == "endpoint" else "")
+    assert settings["alias"] == "pix2seq-full-vit-b-640"
     assert settings["project"] == "project"
     assert settings["region"] == "europe-west4"
     assert settings["labels"]["team"] == "vision"
-    assert parameters(written(tmp_path, request()), "ModelPusher")["endpoint"] == ""
+    assert parameters(written(tmp_path, request()), "ModelPusher")["registry"] == ""
 
 
 @pytest.mark.parametrize(

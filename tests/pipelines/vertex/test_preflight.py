@@ -339,8 +339,20 @@ def test_the_default_service_account_is_looked_at(google):
 
 def test_spot_machines_have_a_quota_of_their_own(google):
     google.answers[f"{QUOTAS}training_preemptible_nvidia_a100_gpus"] = quota(3)
-    found = findings(google, "cloud.training.spot=True", "cloud.training.worker_count=4")
+    found = findings(google, "cloud.training.strategy=spot", "cloud.training.worker_count=4")
     assert ["training asks for 4 NVIDIA_TESLA_A100" in f.what for f in found] == [True]
+
+
+def test_a_quota_that_may_be_another_one_does_not_block(google):
+    google.answers[f"{QUOTAS}training_nvidia_a100_gpus"] = quota(0)
+    assert [f.blocks for f in findings(google, "cloud.training.strategy=flex_start")] == [False]
+
+
+def test_tpus_have_a_quota_of_their_own(google):
+    google.answers[f"{QUOTAS}training_tpu_v5e"] = quota(4)
+    overrides = ("accelerator_count=8", "machine_type=ct5lp-hightpu-8t", "tpu_topology=2x4")
+    found = findings(google, *(f"cloud.training.{text}" for text in overrides))
+    assert "training asks for 8 tpu_v5e, the quota in europe-west4 is 4" in [f.what for f in found]
 
 
 def test_an_endpoints_accelerators_count_too(google):

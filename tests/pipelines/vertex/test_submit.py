@@ -10,8 +10,10 @@ from urllib.parse import unquote
 
 import google.auth
 import pytest
-from google.api_core.exceptions import ServiceUnavailable
+import requests
+from google.api_core.exceptions import PermissionDenied, ServiceUnavailable
 from google.auth.credentials import AnonymousCredentials
+from google.auth.exceptions import RefreshError
 from google.cloud import aiplatform
 from google.cloud.aiplatform.utils import resource_manager_utils
 from google.cloud.dataflow_v1beta3 import JobState
@@ -19,11 +21,13 @@ from rich.console import Console
 
 from pipelines.request import Request
 from pipelines.vertex import submit as vertex_submit
+from pipelines.vertex.children import Child, children
 from pipelines.vertex.job import on_cloud
 from pix2seq_model.errors import ConfigError
 from pix2seq_model.experiment import load_config
 from tests.fixtures.stand_in import stand_in
 
+CONSOLE = "https://console.cloud.google.com"
 JOBS = "/v1/projects/p/locations/europe-west4/pipelineJobs"
 OVERRIDES = ("cloud.service_account=trainer@p.iam.gserviceaccount.com",)
 
@@ -56,15 +60,23 @@ def vertex(monkeypatch):
 
 
 @pytest.fixture
-def request_on_cloud():
-    request = Request(
-        config=load_config("configs/full.py:vit_b,640", OVERRIDES),
-        config_name="configs/full.py:vit_b,640",
-        overrides=OVERRIDES,
-        pipeline_root="gs://bucket/root",
-        beam_args=("--project=p", "--region=europe-west4", "--runner=DirectRunner"),
-    )
-    return on_cloud(request, image="image:1")
+def on_cloud_with():
+    def on_cloud_with(*overrides):
+        request = Request(
+            config=load_config("configs/full.py:vit_b,640", (*OVERRIDES, *overrides)),
+            config_name="configs/full.py:vit_b,640",
+            overrides=(*OVERRIDES, *overrides),
+            pipeline_root="gs://bucket/root",
+            beam_args=("--project=p", "--region=europe-west4", "--runner=DirectRunner"),
+        )
+        return on_cloud(request, image="image:1")
+
+    return on_cloud_with
+
+
+@pytest.fixture
+def request_on_cloud(on_cloud_with):
+    return on_cloud_with()
 
 
 @pytest.fixture
@@ -133,6 +145,61 @@ def test_what_is_submitted(vertex, request_on_cloud, job_file):
     assert link.endswith("/europe-west4/pipelines/runs/run-1?project=p")
 
 
+NETWORK = "projects/1/global/networks/n"
+KEY = "projects/p/locations/europe-west4/keyRings/ring/cryptoKeys/key"
+
+
+def posted(vertex, place):
+    return [b for method, path, b in vertex.asked if method == "POST" and path.startswith(place)]
+
+
+def test_network_and_key(vertex, on_cloud_with, job_file):
+    wanted = on_cloud_with(f"cloud.network={NETWORK}", f"cloud.encryption_key={KEY}")
+    vertex_submit.submit(wanted, job_file, {})
+    (body,) = posted(vertex, JOBS)
+    assert body["network"] == NETWORK
+    assert body["encryptionSpec"] == {"kmsKeyName": KEY}
+
+
+def test_a_network_by_private_service_connect(vertex, on_cloud_with, job_file):
+    attachment = "projects/p/regions/europe-west4/networkAttachments/a"
+    wanted = on_cloud_with(f"cloud.network_attachment={attachment}")
+    vertex_submit.submit(wanted, job_file, {})
+    (body,) = posted(vertex, JOBS)
+    assert body["pscInterfaceConfig"] == {"networkAttachment": attachment}
+    with pytest.raises(ConfigError, match=r"cloud\.network_attachment: .* of a schedule"):
+        vertex_submit.schedule(wanted, job_file, {}, cron="0 3 * * 1")
+
+
+def test_a_run_of_an_experiment(vertex, on_cloud_with, job_file):
+    store = f"{JOBS[4:].removesuffix('/pipelineJobs')}/metadataStores/default"
+    experiment = {"name": f"{store}/contexts/coco", "schemaTitle": "system.Experiment"}
+    run = {"name": f"{store}/contexts/run-1", "schemaTitle": "system.PipelineRun"}
+    vertex.answers |= {
+        f"GET {JOBS}/run-1": (
+            200,
+            {
+                "name": f"{JOBS[4:]}/run-1",
+                "state": "PIPELINE_STATE_RUNNING",
+                "jobDetail": {"pipelineRunContext": run},
+            },
+        ),
+        f"GET /v1/{store}": (200, {"name": store}),
+        f"GET /v1/{experiment['name']}": (200, {**experiment, "metadata": {"x": 1}}),
+        f"POST /v1/{experiment['name']}:addContextChildren": (200, {}),
+    }
+    vertex_submit.submit(on_cloud_with("cloud.experiment=coco"), job_file, {})
+    (joined,) = posted(vertex, f"/v1/{experiment['name']}:addContextChildren")
+    assert joined["childContexts"] == [run["name"]]
+
+
+def test_an_experiment_that_cannot_be_had(vertex, on_cloud_with, job_file):
+    wanted = on_cloud_with("cloud.experiment=coco")
+    with pytest.raises(ConfigError, match=r"cloud\.experiment=coco: .* not created"):
+        vertex_submit.submit(wanted, job_file, {})
+    assert posted(vertex, JOBS) == []
+
+
 def test_a_parameter_that_the_job_lacks(request_on_cloud, job_file):
     with pytest.raises(ConfigError, match="no parameter 'steps'; it has pretrain_overrides, push"):
         vertex_submit.submit(request_on_cloud, job_file, parameters={"steps": "3"})
@@ -177,7 +244,7 @@ def test_cancelling_ends_all_that_the_run_started(vertex, request_on_cloud, job_
     label = {"pix2seq-config": "pix2seq-full-vit-b-640"}
     dataflow = [
         {"id": "old", "labels": label, "createTime": early},
-        {"id": "ours", "labels": label, "createTime": now},
+        {"id": "ours", "name": "conversion", "labels": label, "createTime": now},
         {"id": "other", "labels": {"pix2seq-config": "pix2seq-demo"}, "createTime": now},
     ]
     flow = "/v1b3/projects/p/locations/europe-west4/jobs"
@@ -198,11 +265,18 @@ def test_cancelling_ends_all_that_the_run_started(vertex, request_on_cloud, job_
     wanted = dataclasses.replace(request_on_cloud, beam_args=beam_args)
     monkeypatch.setattr(google.auth, "default", lambda *_, **__: (AnonymousCredentials(), "p"))
     job = vertex_submit.submit(wanted, job_file, {})
+    early_and_ours = {child.name: child.link for child in children(job, wanted)}
+    assert early_and_ours == {
+        "j": f"{CONSOLE}/vertex-ai/locations/europe-west4/training/2?project=p",
+        "conversion": f"{CONSOLE}/dataflow/jobs/europe-west4/ours?project=p",
+    }
+    vertex.asked.clear()
     vertex_submit.cancel(job, wanted)
     ended = [path.partition("?")[0] for method, path, _ in vertex.asked if ":cancel" in path]
     assert ended == [f"{JOBS}/run-1:cancel", f"{place}/customJobs/2:cancel"]
     (asked,) = (path for method, path, _ in vertex.asked if path.startswith(f"{place}/customJobs?"))
     assert "labels.pix2seq-config" in unquote(asked)
+    assert 'state="JOB_STATE_RUNNING"' in unquote(asked)
     stopped = [(path, body) for method, path, body in vertex.asked if method == "PUT"]
     assert [path.partition("?")[0] for path, _ in stopped] == [f"{flow}/ours"]
     assert stopped[0][1]["requestedState"] == JobState.JOB_STATE_CANCELLED
@@ -251,11 +325,11 @@ class Run:
         self._states = ["CANCELLING", "CANCELLED"]
 
 
-def follow(run, *, ask=None, sleep=lambda _: None):
+def follow(run, *, ask=None, sleep=lambda _: None, started=tuple):
     out = io.StringIO()
     console = Console(file=out, width=80)
     with mock.patch("builtins.input", ask), mock.patch.object(vertex_submit.time, "sleep", sleep):
-        status = vertex_submit.follow(run, console, cancel=run.cancel)
+        status = vertex_submit.follow(run, console, cancel=run.cancel, started=started)
     return status, " ".join(out.getvalue().split())
 
 
@@ -266,6 +340,25 @@ def test_followed_to_its_end(end, status):
     assert "Pretrain SUCCEEDED 90 s" in text
     assert ("Cancelled." if end == "CANCELLED" else f"The run ended: {end}") in text
     assert ("Finetune failed: out of [quota]" in text) is (end == "FAILED")
+
+
+def test_each_job_that_the_run_starts_is_linked_once():
+    def child(name):
+        return Child(name=name, link=f"https://c/{name}?project=p", cancel=lambda: None)
+
+    refusals = PermissionDenied("no role"), RefreshError("expired"), requests.ConnectionError()
+    answers = iter([(), (child("train"),), *refusals])
+
+    def started():
+        answer = next(answers, (child("train"), child("more")))
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    ended, text = follow(Run(*["RUNNING"] * 6, "SUCCEEDED"), started=started)
+    assert ended == 0
+    assert text.count("train: https://c/train?project=p") == 1
+    assert text.count("more: https://c/more?project=p") == 1
 
 
 def test_a_service_that_never_answers_again():

@@ -76,7 +76,9 @@ def test_none_and_an_unknown_machine_change_nothing():
 def test_a_preset_by_name():
     config, _ = settled(VIT, "cloud.training.preset=h100")
     assert config.cloud.training.machine_type == "a3-highgpu-1g"
-    assert config.cloud.training.spot
+    assert config.cloud.training.strategy == "spot"
+    flexible = ("cloud.training.preset=h100", "cloud.training.strategy=flex_start")
+    assert settled(VIT, *flexible)[0].cloud.training.strategy == "flex_start"
     with pytest.raises(ConfigError, match=r"cloud\.training\.preset='dgx' is none of 'auto'"):
         load_config(VIT, ["cloud.training.preset=dgx"])
 
@@ -86,6 +88,16 @@ def test_a_processor_trains_in_float32():
     assert config.finetune.precision == "float32"
     assert config.finetune.activation_checkpointing or config.finetune.accumulation_steps > 1
     assert config.cloud.training.accelerator_count == 0
+
+
+def test_a_tpu_trains_in_bfloat16_without_the_attention_of_gpus():
+    config, notes = settled(VIT, "cloud.training.preset=v6e-8")
+    training = config.cloud.training
+    assert (training.machine_type, training.tpu_topology) == ("ct6e-standard-8t", "2x4")
+    assert (training.accelerator_type, training.accelerator_count) == ("", 8)
+    assert config.finetune.precision == "mixed_bfloat16"
+    assert config.cloud.evaluation.accelerator_count == 0
+    assert notes[0].startswith("machine v6e-8 ")
 
 
 def test_batch_statistics_are_of_a_whole_batch_as_long_as_it_fits():

@@ -123,6 +123,7 @@ REFUSED = [
     ("evaluation.num_pictures", -1, "at least 0"),
     ("evaluation.num_attention_pictures", -1, "at least 0"),
     ("push.destination", 3, _TEXT),
+    ("push.registry.alias", "Best", "begins with a lower case letter"),
     ("push.endpoint.accelerator_count", -1, "at least 0"),
     ("push.endpoint.min_replicas", 0, "at least 1"),
     ("push.endpoint.min_replicas", 2, "raise max_replicas"),
@@ -131,6 +132,19 @@ REFUSED = [
     ("cloud.labels", {"Team": "a"}, "lower case"),
     ("cloud.dataflow.max_num_workers", 0, "at least 1"),
     ("cloud.dataflow.disk_size_gb", 0, "at least 1"),
+    ("cloud.dataflow.public_ips", "no", "true or false"),
+    ("cloud.dataflow.service_options", "enable_prime", "must be a tuple"),
+    ("cloud.budget_usd", -1.0, "at least 0"),
+    ("cloud.tensorboard", "logs", "like projects/PROJECT/locations/REGION/tensorboards/NUMBER"),
+    ("cloud.tensorboard", "projects/p/locations/r/tensorboards/7", "give cloud.service_account="),
+    ("cloud.experiment", "COCO", "lower case"),
+    ("cloud.network", "default", "like projects/PROJECT_NUMBER/global/networks/NAME"),
+    ("cloud.network_attachment", "projects/p/regions/r/networks/n", "networkAttachments"),
+    ("cloud.encryption_key", "projects/p/locations/r/keyRings/k", "cryptoKeys/KEY"),
+    ("cloud.training.strategy", "cheap", "none of 'standard', 'spot', 'flex_start'"),
+    ("cloud.training.max_wait_hours", -1.0, "at least 0"),
+    ("cloud.training.max_wait_hours", 2.0, "for strategy=flex_start alone"),
+    ("cloud.training.reservation", "mine", "like projects/PROJECT/zones/ZONE/reservations/NAME"),
     ("cloud.training.accelerator_count", -1, "at least 0"),
     ("cloud.training.worker_count", 0, "at least 1"),
     ("cloud.training.disk_size_gb", 0, "at least 1"),
@@ -161,6 +175,34 @@ def test_what_cannot_work_is_refused_with_the_remedy(name, value, message):
     assert message in str(caught.value)
 
 
+FLEX_START = "cloud.training.strategy=flex_start"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ((FLEX_START, "cloud.training.max_days=9"), "at most 7 days"),
+        ((FLEX_START, "cloud.training.accelerator_count=0"), "waits for GPUs"),
+        ((FLEX_START, "cloud.training.accelerator_type=NVIDIA_TESLA_T4"), "waits for GPUs"),
+        ((FLEX_START, "cloud.training.tpu_topology=2x4"), "waits for GPUs"),
+        ((FLEX_START, "cloud.training.reservation=any"), "leave one of the two out"),
+        (("cloud.training.strategy=spot", "cloud.training.reservation=any"), "strategy=spot"),
+        (("cloud.training.tpu_topology=2x4", "cloud.training.worker_count=2"), "worker_count=1"),
+        (
+            (
+                "cloud.network=projects/1/global/networks/n",
+                "cloud.network_attachment=projects/p/regions/r/networkAttachments/a",
+            ),
+            "give one",
+        ),
+    ],
+)
+def test_what_does_not_go_together_is_refused(overrides, message):
+    with pytest.raises(ConfigError, match=message):
+        load_config("configs/demo.py", overrides)
+    load_config("configs/demo.py", overrides[:1])
+
+
 def test_every_number_has_a_refusal():
     """So that a new setting is thought of here too; those of `model` are all checked alike."""
     numbers = {name for name, value in _settings("", demo.get_config()) if type(value) is not str}
@@ -168,7 +210,7 @@ def test_every_number_has_a_refusal():
     left = {name for name in numbers - {name for name, *_ in REFUSED} if not name.startswith(alike)}
     assert left == {
         *("data.finetune.drop_reflected", "finetune.enabled", "finetune.drop_empty_images"),
-        *("cloud.training.spot", "cloud.training.restart"),
+        "cloud.training.restart",
     }
 
 
