@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import requests
 
 from pipelines import image_identity
-from pipelines.vertex.findings import TIMEOUT_S, Endpoints, Finding, reason
+from pipelines.vertex.findings import TIMEOUT_S, Endpoints, Finding, enabled, reason
 
 _DOCKER, _OCI = "application/vnd.docker.distribution.manifest", "application/vnd.oci.image"
 _MANIFEST_TYPES = (
@@ -27,7 +27,9 @@ def check_image(image: str, session: requests.Session, endpoints: Endpoints) -> 
     session = session if googles else requests.Session()
     manifest = _manifest(session, base, reference or "latest")
     if manifest.status_code != 200:
-        closed = not googles and manifest.status_code in (401, 403)
+        # Another registry may want credentials of its own; for Google's the check of the roles
+        # says what is missing.
+        closed = manifest.status_code in (401, 403)
         what = f"image {image} cannot be read: {reason(manifest)}"
         yield Finding(what=what, fix=build, blocks=not closed)
         return
@@ -47,7 +49,8 @@ def check_image(image: str, session: requests.Session, endpoints: Endpoints) -> 
 def _manifest(session: requests.Session, base: str, reference: str) -> requests.Response:
     """The image's manifest, looked up in an index if the name is that of one."""
     headers = {"Accept": ", ".join(_MANIFEST_TYPES)}
-    answer = session.get(f"{base}/manifests/{reference}", headers=headers, timeout=TIMEOUT_S)
+    address = f"{base}/manifests/{reference}"
+    answer = enabled(session.get(address, headers=headers, timeout=TIMEOUT_S))
     if answer.status_code == 200 and "manifests" in answer.json():
         for entry in answer.json()["manifests"]:
             if entry.get("platform", {}).get("architecture") == "amd64":

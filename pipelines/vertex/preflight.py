@@ -3,6 +3,8 @@
 Asks Google's REST interfaces with the user's own credentials; changes nothing.
 """
 
+import functools
+import subprocess
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,6 +19,7 @@ from pipelines.vertex.findings import (
     TIMEOUT_S,
     Endpoints,
     Finding,
+    ProjectDenied,
     ServiceDisabled,
     enabled,
     reason,
@@ -26,7 +29,7 @@ from pipelines.vertex.image import check_image
 from pipelines.vertex.quota import check_accelerators
 
 _WIDEST_ROLES = {"roles/owner", "roles/editor"}
-_YOU = '"user:$(gcloud config get account)"'
+_YOU = '"user:$(gcloud config get account)"'  # Where it cannot be found out here.
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 
 
@@ -64,6 +67,9 @@ def preflight(
                 fix=f"gcloud services enable {error.service} --project={request.target.project}",
             )
             findings += [finding] if finding not in findings else []
+        except ProjectDenied:
+            finding = check.project_denied()
+            findings += [finding] if finding not in findings else []
         except requests.RequestException as error:
             what = f"{step.__name__.replace('_', ' ')}: no answer ({error})"
             findings.append(Finding(what=what, fix="look at the network and try again"))
@@ -84,6 +90,26 @@ class _Checks:
         self._machines = request.target.machines
         self._project_address = f"{self._at.resource_manager}/v1/projects/{self._project}"
         self._dataflow = "--runner=DataflowRunner" in request.beam_args
+
+    @functools.cached_property
+    def _you(self) -> str:
+        """Who submits, as a member: whoever grants the role may be somebody else."""
+        credentials = getattr(self._session, "credentials", None)
+        if email := getattr(credentials, "service_account_email", ""):
+            return f"serviceAccount:{email}"
+        try:
+            command = ["gcloud", "config", "get", "account"]
+            said = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
+        except (OSError, subprocess.SubprocessError):
+            return _YOU
+        return f"user:{said.stdout.strip()}" if "@" in said.stdout else _YOU
+
+    def project_denied(self) -> Finding:
+        role = "roles/serviceusage.serviceUsageConsumer"
+        return Finding(
+            what=f"you may not ask Google's services on the account of project {self._project}",
+            fix=_grant("projects", self._project, role, member=self._you),
+        )
 
     def apis(self) -> Iterator[Finding]:
         services = f"projects/{self._project}/services"
@@ -142,13 +168,13 @@ class _Checks:
         if answer.status_code != 200:
             yield Finding(
                 what=f"what you may do on gs://{bucket} cannot be read: {reason(answer)}",
-                fix=_grant("storage buckets", f"gs://{bucket}", role.role),
+                fix=_grant("storage buckets", f"gs://{bucket}", role.role, member=self._you),
                 blocks=False,
             )
         elif missing := sorted({*role.permissions} - {*answer.json().get("permissions", [])}):
             yield Finding(
                 what=f"on gs://{bucket} you lack {', '.join(missing)}",
-                fix=_grant("storage buckets", f"gs://{bucket}", role.role),
+                fix=_grant("storage buckets", f"gs://{bucket}", role.role, member=self._you),
             )
         yield from self._location(bucket, self._get(address))
 
@@ -187,7 +213,7 @@ class _Checks:
                 why = f" (cannot be read: {reason(answer)})" if unknown else ""
                 yield Finding(
                     what=f"in project {self._project} you lack what {role.role} grants{why}",
-                    fix=_grant("projects", self._project, role.role),
+                    fix=_grant("projects", self._project, role.role, member=self._you),
                     blocks=not unknown,
                 )
 
@@ -207,7 +233,7 @@ class _Checks:
         elif answer.status_code != 200 or not answer.json().get("permissions"):
             yield Finding(
                 what=f"you may not start jobs as {account}: {reason(answer)}",
-                fix=self._grant_on_account(account, role.role, _YOU),
+                fix=self._grant_on_account(account, role.role, self._you),
                 blocks=answer.status_code == 200,
             )
 
@@ -273,7 +299,7 @@ def _roles_of(member: str, policy: requests.Response) -> set[str]:
     return {row["role"] for row in bindings if member in row.get("members", [])}
 
 
-def _grant(kind: str, name: str, role: str, *, member: str = _YOU) -> str:
+def _grant(kind: str, name: str, role: str, *, member: str) -> str:
     """The command that grants a role on a thing of Google Cloud's."""
     return f"gcloud {kind} add-iam-policy-binding {name} --member={member} --role={role}"
 

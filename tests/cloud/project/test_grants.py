@@ -1,0 +1,281 @@
+"""Every service and role of docs/cloud.md is needed; what lacks is named with its command.
+
+The document's own commands make the project, all but one of them; then the check before a
+submission looks at it, and Google's services are asked for what a run asks them for.
+"""
+
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from pipelines.image_identity import (
+    CODE_LABEL,
+    REQUIREMENTS_LABEL,
+    code_digest,
+    requirements_digest,
+)
+from pipelines.request import Request
+from pipelines.vertex import preflight as vertex_preflight
+from pipelines.vertex.job import on_cloud
+from pipelines.vertex.preflight import preflight
+from pix2seq_model.experiment import load_config
+from tests.cloud.project import google, jobs
+from tests.cloud.project.documented import blocks, commands
+from tests.cloud.project.gcloud import WHO, Gcloud, Problem
+from tests.cloud.project.permissions import Refused
+from tests.cloud.project.programs import write_programs
+from tests.cloud.project.state import VARIABLE, Project
+
+SECTION = "\n".join(
+    block for section, block in blocks() if section == "1. A project" and "terraform" not in block
+)
+CALLS = commands("gcloud", SECTION, {})
+IMAGE = "europe-west4-docker.pkg.dev/my-project/pix2seq/pix2seq:1"
+ACCOUNT = "pix2seq@my-project.iam.gserviceaccount.com"
+OWNER, SOMEBODY = "me@example.com", "somebody@example.com"
+(ENABLE,) = (call for call in CALLS if call[:2] == ["services", "enable"])
+GRANTS = [call for call in CALLS if "add-iam-policy-binding" in call]
+ROLE_OF_YOU = [call for call in GRANTS if f"--member=user:{SOMEBODY}" in call]
+ROLE_OF_ACCOUNT = [call for call in GRANTS if call not in ROLE_OF_YOU]
+
+
+def label(call):
+    flags = [word.partition("=")[2] for word in call if word.startswith("--")]
+    return f"{call[0]} {' '.join(flags)}"
+
+
+class Cloud:
+    """The project, and the two people's home folders."""
+
+    def __init__(self, folder, monkeypatch):
+        self._folder, self._monkeypatch = folder, monkeypatch
+        self.project = Project.make(
+            folder / "project.json", name="my-project", owner=f"user:{OWNER}"
+        )
+        self._path = f"{write_programs(folder / 'bin')}:/usr/bin:/bin"
+        monkeypatch.setenv("PATH", self._path)
+        monkeypatch.setenv(VARIABLE, str(self.project.file))
+        for person in (OWNER, SOMEBODY):
+            self._as(person)
+            self.gcloud(person).run(["auth", "login"])
+            self.gcloud(person).run(["config", "set", "project", "my-project"])
+
+    def _as(self, person):
+        self._monkeypatch.setenv(WHO, person)
+        self._monkeypatch.setenv("HOME", str(self._home(person)))
+
+    def _home(self, person) -> Path:
+        home = self._folder / person
+        home.mkdir(exist_ok=True)
+        return home
+
+    def gcloud(self, person):
+        return Gcloud(self.project, self._home(person))
+
+    def set_up(self, calls):
+        """Runs the owner's commands; returns what those say that are refused."""
+        self._as(OWNER)
+        refusals = []
+        for call in calls:
+            try:
+                self.gcloud(OWNER).run(call)
+            except (Problem, Refused) as refusal:
+                refusals.append(str(refusal))
+        labels = {CODE_LABEL: code_digest(), REQUIREMENTS_LABEL: requirements_digest()}
+        with self.project.change() as content:
+            content["pushed"][IMAGE] = {"labels": labels, "digest": "sha256:1"}
+        return refusals
+
+    def findings(self, person):
+        self._as(person)
+        overrides = (f"cloud.service_account={ACCOUNT}",)
+        request = Request(
+            config=load_config("configs/coco_finetune.py:vit_b,640", overrides),
+            config_name="configs/coco_finetune.py:vit_b,640",
+            overrides=overrides,
+            pipeline_root="gs://my-bucket/runs/coco_vit_b",
+            beam_args=("--project=my-project", "--region=europe-west4", "--runner=DataflowRunner"),
+        )
+        request = on_cloud(request, image=IMAGE)
+        return preflight(request, session=google.session(self.project, f"user:{person}"))
+
+    def fix(self, command):
+        """As the owner who was sent a command runs it, in a shell."""
+        self._as(OWNER)
+        subprocess.run(["/bin/bash", "-euc", command], check=True)
+
+    def refused_to_account(self):
+        """What Google refuses to the jobs' account, of all that a run does."""
+        me = f"serviceAccount:{ACCOUNT}"
+        said = []
+        for ask in (
+            lambda: jobs.admit_pipeline_job(
+                self.project,
+                f"user:{OWNER}",
+                account=ACCOUNT,
+                root="gs://my-bucket/runs",
+                quota_project="my-project",
+            ),
+            lambda: jobs.admit_custom_job(self.project, me, account=ACCOUNT, images=[IMAGE]),
+            lambda: jobs.admit_dataflow_job(self.project, me, account=ACCOUNT),
+        ):
+            try:
+                ask()
+            except Refused as refusal:
+                said.append(refusal.message)
+        why = jobs.why_workers_fail(self.project, account=ACCOUNT, image=IMAGE)
+        return [*said, *([why] if why else [])]
+
+
+@pytest.fixture
+def cloud(tmp_path, monkeypatch):
+    # Nothing is traced here; `test_fit.py` has this check.
+    monkeypatch.setattr(vertex_preflight, "check_fit", lambda request: iter(()))
+    return Cloud(tmp_path, monkeypatch)
+
+
+def without(left_out):
+    return [call for call in CALLS if call != left_out]
+
+
+def test_with_all_of_them_nothing_is_missing(cloud):
+    assert cloud.set_up(CALLS) == []
+    assert cloud.findings(OWNER) == []
+    assert cloud.refused_to_account() == []
+    # Who only submits may not read where the bucket lies, nor policies; that does not block.
+    found = cloud.findings(SOMEBODY)
+    assert len(found) == 2
+    assert not any(finding.blocks for finding in found)
+
+
+def test_the_document_grants_each_role_by_a_command_of_its_own():
+    assert len({label(call) for call in GRANTS}) == len(GRANTS) == 12
+
+
+@pytest.mark.parametrize("service", ENABLE[2:])
+def test_a_service_that_is_left_out(service, cloud):
+    rest = [word for word in ENABLE if word != service]
+    refusals = cloud.set_up([rest if call == ENABLE else call for call in CALLS])
+    assert all(service in refusal for refusal in refusals[:1])  # Others follow from the first.
+    wanted = f"gcloud services enable {service} --project=my-project"
+    fixes = [finding.fix for finding in cloud.findings(OWNER) if finding.blocks]
+    assert wanted in fixes
+    cloud.fix(wanted)
+    cloud.set_up(CALLS)
+    assert cloud.findings(OWNER) == []
+
+
+@pytest.mark.parametrize("left_out", ROLE_OF_YOU, ids=label)
+def test_a_role_of_yours_that_is_left_out(left_out, cloud):
+    assert cloud.set_up(without(left_out)) == []
+    (fix,) = (finding.fix for finding in cloud.findings(SOMEBODY) if finding.blocks)
+    # It names who needs it, so that it can be sent to an owner; flags may stand in another order.
+    assert {*left_out} <= {*shlex.split(fix)}
+    cloud.fix(fix)
+    assert not any(finding.blocks for finding in cloud.findings(SOMEBODY))
+
+
+@pytest.mark.parametrize("left_out", ROLE_OF_ACCOUNT, ids=label)
+def test_a_role_of_the_service_account_that_is_left_out(left_out, cloud):
+    assert cloud.set_up(without(left_out)) == []
+    assert cloud.refused_to_account()
+    (finding,) = cloud.findings(OWNER)
+    assert {*left_out} <= {*shlex.split(finding.fix)}
+    cloud.fix(finding.fix)
+    assert cloud.findings(OWNER) == []
+    assert cloud.refused_to_account() == []
+
+
+@pytest.mark.parametrize(
+    ("left_out", "fix"),
+    [
+        (["storage", "buckets", "create"], "gcloud storage buckets create gs://my-bucket"),
+        (["iam", "service-accounts", "create"], "gcloud iam service-accounts create pix2seq"),
+        (["artifacts", "repositories", "create"], f"make image IMAGE={IMAGE}"),
+    ],
+)
+def test_a_thing_that_was_not_made(left_out, fix, cloud):
+    cloud.set_up([call for call in CALLS if call[:3] != left_out])
+    fixes = [finding.fix for finding in cloud.findings(OWNER) if finding.blocks]
+    assert any(found.startswith(fix) for found in fixes), fixes
+
+
+@pytest.mark.parametrize(
+    ("left_out", "gives"),
+    [
+        # A folder above the project, a group, a custom role: what only Google can see through.
+        (ROLE_OF_YOU[0], "folder"),
+        (ROLE_OF_YOU[0], "group"),
+        (ROLE_OF_YOU[0], "custom role"),
+    ],
+)
+def test_roles_that_are_not_in_the_projects_policy_count(left_out, gives, cloud):
+    cloud.set_up(without(left_out))
+    member = f"user:{SOMEBODY}"
+    with cloud.project.change() as content:
+        if gives == "folder":
+            content["bindings"]["folder"] = [["roles/aiplatform.user", member]]
+        elif gives == "group":
+            content["groups"]["group:vision@example.com"] = [member]
+            content["bindings"]["project"] += [
+                ["roles/aiplatform.user", "group:vision@example.com"]
+            ]
+        else:
+            role = "organizations/1/roles/submitters"
+            names = ["create", "get", "list"]
+            content["custom_roles"][role] = [
+                *(f"aiplatform.pipelineJobs.{name}" for name in names),
+                *("aiplatform.customJobs.cancel", "aiplatform.locations.list"),
+            ]
+            content["bindings"]["project"] += [[role, member]]
+    assert not any(finding.blocks for finding in cloud.findings(SOMEBODY))
+
+
+@pytest.mark.parametrize("gives", ["folder", "group"])
+def test_an_accounts_roles_that_a_policy_does_not_show_do_not_block(gives, cloud):
+    left_out = next(call for call in ROLE_OF_ACCOUNT if "--role=roles/dataflow.worker" in call)
+    cloud.set_up(without(left_out))
+    member = f"serviceAccount:{ACCOUNT}"
+    with cloud.project.change() as content:
+        if gives == "folder":
+            content["bindings"]["folder"] = [["roles/dataflow.worker", member]]
+        else:
+            content["groups"]["group:jobs@example.com"] = [member]
+            content["bindings"]["project"] += [["roles/dataflow.worker", "group:jobs@example.com"]]
+    assert cloud.refused_to_account() == []
+    (finding,) = cloud.findings(OWNER)
+    assert not finding.blocks
+    assert "not seen here" in finding.what
+
+
+def test_without_a_project_to_ask_on_nobody_is_answered(cloud):
+    """A person's credentials count for no project: every service would seem to be disabled."""
+    cloud.set_up(CALLS)
+    url = "https://cloudresourcemanager.googleapis.com/v1/projects/my-project"
+    asked = {"method": "GET", "url": url, "member": f"user:{OWNER}"}
+    status, body = google.answer(cloud.project, **asked)
+    assert (status, body["error"]["details"][0]["reason"]) == (403, "SERVICE_DISABLED")
+    status, body = google.answer(cloud.project, **asked, quota_project="my-project")
+    assert (status, body["projectNumber"]) == (200, "12")
+
+
+def test_what_gcloud_does_not_know_or_allow_is_an_error(cloud):
+    cloud.set_up(CALLS)
+    owner, somebody = cloud.gcloud(OWNER), cloud.gcloud(SOMEBODY)
+    grant = ["projects", "add-iam-policy-binding", "my-project"]
+    for call, said in (
+        (["compute", "instances", "list"], "Invalid choice"),
+        (["services", "enable", "--all"], "unrecognized arguments: --all"),
+        (["services", "enable", "vertex"], "Not found"),
+        ([*grant, "--member=me", "--role=roles/owner"], "Invalid member"),
+        ([*grant, f"--member=user:{OWNER}", "--role=roles/aiplatfrom.user"], "not supported"),
+        ([*grant, "--member=serviceAccount:x@y", "--role=roles/owner"], "does not exist"),
+        (["iam", "service-accounts", "create", "pix2seq"], "ALREADY_EXISTS"),
+        (["storage", "buckets", "create", "gs://my-bucket"], "409"),
+    ):
+        with pytest.raises(Problem, match=said):
+            owner.run(call)
+    with pytest.raises(Refused, match="setIamPolicy"):
+        somebody.run([*grant, f"--member=user:{SOMEBODY}", "--role=roles/owner"])
