@@ -90,6 +90,8 @@ class _Checks:
         self._machines = request.target.machines
         self._project_address = f"{self._at.resource_manager}/v1/projects/{self._project}"
         self._dataflow = "--runner=DataflowRunner" in request.beam_args
+        self._bucket = request.pipeline_root.removeprefix("gs://").partition("/")[0]
+        self._bucket_address = f"{self._at.storage}/storage/v1/b/{self._bucket}"
 
     @functools.cached_property
     def _you(self) -> str:
@@ -153,9 +155,8 @@ class _Checks:
             )
 
     def bucket(self) -> Iterator[Finding]:
-        bucket = self._request.pipeline_root.removeprefix("gs://").partition("/")[0]
-        address = f"{self._at.storage}/storage/v1/b/{bucket}"
-        (role,) = access.roles(who="you", on="bucket", dataflow=self._dataflow)
+        bucket, address = self._bucket, self._bucket_address
+        role, to_see_it = access.roles(who="you", on="bucket", dataflow=self._dataflow)
         wanted = "&".join(f"permissions={name}" for name in role.permissions)
         answer = self._get(f"{address}/iam/testPermissions?{wanted}")
         if answer.status_code == 404:
@@ -176,13 +177,11 @@ class _Checks:
                 what=f"on gs://{bucket} you lack {', '.join(missing)}",
                 fix=_grant("storage buckets", f"gs://{bucket}", role.role, member=self._you),
             )
-        yield from self._location(bucket, self._get(address))
-
-    def _location(self, bucket: str, answer: requests.Response) -> Iterator[Finding]:
+        answer = self._get(address)
         if answer.status_code != 200:  # storage.objectAdmin has no storage.buckets.get.
             yield Finding(
                 what=f"where gs://{bucket} lies cannot be read: {reason(answer)}",
-                fix=f"it must be in {self._region}: gcloud storage buckets describe gs://{bucket}",
+                fix=_grant("storage buckets", f"gs://{bucket}", to_see_it.role, member=self._you),
                 blocks=False,
             )
             return
@@ -263,6 +262,19 @@ class _Checks:
                     fix=_grant("projects", self._project, role.role, member=member),
                     blocks=False,
                 )
+        (to_see_it,) = access.roles(who="account", on="bucket", dataflow=self._dataflow)
+        policy = self._get(f"{self._bucket_address}/iam")
+        wanted = {to_see_it.role, *to_see_it.as_good, *_WIDEST_ROLES}
+        if not (held | _roles_of(member, policy)) & wanted:
+            yield Finding(
+                what=f"{account} may not be able to make folders in gs://{self._bucket} "
+                f"({to_see_it.role} on it)"
+                + (unseen if policy.status_code == 200 else f": cannot be read, {reason(policy)}"),
+                fix=_grant(
+                    "storage buckets", f"gs://{self._bucket}", to_see_it.role, member=member
+                ),
+                blocks=False,
+            )
         (itself,) = access.roles(who="account", on="account", dataflow=self._dataflow)
         own = self._post(f"{self._account_address(account)}:getIamPolicy", {})
         if not (held | _roles_of(member, own)) & {itself.role, *_WIDEST_ROLES}:

@@ -109,5 +109,10 @@ class Cloud:
                 ask()
             except Refused as refusal:
                 said.append(refusal.message)
+        # TensorFlow looks for the bucket before it makes the first folder in it.
+        url = f"https://{google.STORAGE}/storage/v1/b/my-bucket"
+        status, body = google.answer(self.project, "GET", url, member=me)
+        if status != 200:
+            said.append(body["error"]["message"])
         why = jobs.why_workers_fail(self.project, account=ACCOUNT, image=IMAGE)
         return [*said, *([why] if why else [])]

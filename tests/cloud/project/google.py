@@ -115,6 +115,12 @@ def _on_bucket(content: dict, member: str, *, bucket: str, query: dict, **_: Any
     return 200, _granted(content, member, f"bucket/{bucket}", query["permissions"])
 
 
+def _policy_of_bucket(content: dict, member: str, *, bucket: str, **_: Any) -> Answer:
+    _there(content["buckets"], bucket, "The specified bucket does not exist.")
+    demand(content, member, "storage.buckets.getIamPolicy", f"bucket/{bucket}")
+    return 200, _policy(content, f"bucket/{bucket}")
+
+
 def _locations(content: dict, member: str, **_: Any) -> Answer:
     demand(content, member, "aiplatform.locations.list", "project")
     return 200, {"locations": [{"locationId": name} for name in content["regions"]]}
@@ -201,6 +207,7 @@ _ROUTES: dict[str, tuple[tuple[str, str, Callable[..., Answer]], ...]] = {
     ),
     STORAGE: (
         ("GET", r"/storage/v1/b/(?P<bucket>[^/]+)/iam/testPermissions", _on_bucket),
+        ("GET", r"/storage/v1/b/(?P<bucket>[^/]+)/iam", _policy_of_bucket),
         ("GET", r"/storage/v1/b/(?P<bucket>[^/]+)", _bucket),
     ),
     "aiplatform.googleapis.com": (("GET", r"/v1/projects/[^/]+/locations", _locations),),

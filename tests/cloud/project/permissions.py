@@ -24,7 +24,7 @@ _PUSH = "artifactregistry.repositories.uploadArtifacts"
 _SEE_PROJECT = "resourcemanager.projects.get"
 # What only owners have of this: to enable services, make things, and grant.
 _OWNERS = (
-    *("serviceusage.services.enable", "storage.buckets.create", "storage.buckets.get"),
+    *("serviceusage.services.enable", "storage.buckets.create", "storage.buckets.getIamPolicy"),
     *("storage.buckets.setIamPolicy", "artifactregistry.repositories.create"),
     *("artifactregistry.repositories.delete", "artifactregistry.repositories.setIamPolicy"),
     *("iam.serviceAccounts.create", "iam.serviceAccounts.getIamPolicy"),
@@ -40,6 +40,7 @@ ROLES = {
     "roles/dataflow.worker": ("dataflow.workItems.lease", "dataflow.jobs.get"),
     "roles/iam.serviceAccountUser": (*_ACCOUNT_USER, _SEE_PROJECT),
     "roles/serviceusage.serviceUsageConsumer": _CONSUMER,
+    "roles/storage.legacyBucketReader": ("storage.buckets.get", "storage.objects.list"),
     "roles/storage.objectAdmin": _OBJECTS,
     "roles/storage.objectViewer": ("storage.objects.get", "storage.objects.list"),
 }

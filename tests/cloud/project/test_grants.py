@@ -40,14 +40,13 @@ def test_with_all_of_them_nothing_is_missing(cloud):
     assert cloud.set_up(CALLS) == []
     assert cloud.findings(OWNER) == []
     assert cloud.refused_to_account() == []
-    # Who only submits may not read where the bucket lies, nor policies; that does not block.
-    found = cloud.findings(SOMEBODY)
-    assert len(found) == 2
-    assert not any(finding.blocks for finding in found)
+    # Who only submits may not read policies; that does not block.
+    (found,) = cloud.findings(SOMEBODY)
+    assert not found.blocks
 
 
 def test_the_document_grants_each_role_by_a_command_of_its_own():
-    assert len({label(call) for call in GRANTS}) == len(GRANTS) == 12
+    assert len({label(call) for call in GRANTS}) == len(GRANTS) == 14
 
 
 @pytest.mark.parametrize("service", ENABLE[2:])
@@ -66,11 +65,12 @@ def test_a_service_that_is_left_out(service, cloud):
 @pytest.mark.parametrize("left_out", ROLE_OF_YOU, ids=label)
 def test_a_role_of_yours_that_is_left_out(left_out, cloud):
     assert cloud.set_up(without(left_out)) == []
-    (fix,) = (finding.fix for finding in cloud.findings(SOMEBODY) if finding.blocks)
     # It names who needs it, so that it can be sent to an owner; flags may stand in another order.
-    assert {*left_out} <= {*shlex.split(fix)}
-    cloud.fix(fix)
-    assert not any(finding.blocks for finding in cloud.findings(SOMEBODY))
+    (found,) = (f for f in cloud.findings(SOMEBODY) if {*left_out} <= {*shlex.split(f.fix)})
+    # Who may not see the bucket can submit, mostly: nobody did it wrong who has the older roles.
+    assert found.blocks is not any("legacyBucketReader" in word for word in left_out)
+    cloud.fix(found.fix)
+    assert len(cloud.findings(SOMEBODY)) == 1
 
 
 @pytest.mark.parametrize("left_out", ROLE_OF_ACCOUNT, ids=label)
