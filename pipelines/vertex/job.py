@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.cli.command_line import local_beam_args
+from pipelines.cli.command_line import NO_MAIN_SESSION, local_beam_args
 from pipelines.cloud_target import CloudTarget
 from pipelines.request import Request
 from pix2seq_model.errors import ConfigError
@@ -139,6 +139,7 @@ def _dataflow_args(request: Request, cloud: CloudTarget) -> tuple[str, ...]:
     return (
         *(f"--{name}={value}" for name, value in defaults.items() if value and name not in given),
         *(f"--labels={name}={value}" for name, value in labels.items()),
+        NO_MAIN_SESSION,  # The last one counts: `--save_main_session` can still be given.
         *request.beam_args,
         *region,
     )

@@ -271,7 +271,8 @@ class _Handler(BaseHTTPRequestHandler):
         self, method: str, path: str, asked_headers: dict[str, str], body: bytes
     ) -> _Answer:
         asked = {**dict(self.headers), **asked_headers}  # Parts of a batch have the whole's token.
-        found = self.state.answer(method, f"https://{self._host}{path}", asked, body)
+        url = path if path.startswith("https://") else f"https://{self._host}{path}"
+        found = self.state.answer(method, url, asked, body)
         if found is not None:
             return found[0], _JSON, b"" if method == "HEAD" else found[1]
         if self._store is None:

@@ -179,7 +179,12 @@ class Conversions:
         options = json_format.MessageToDict(
             dataflow.Environment.pb(job.environment).sdk_pipeline_options
         )
-        done = not self.why[job.id] and self.run(options["options"]["pipelineUrl"])
+        done = False
+        if not self.why[job.id]:
+            try:
+                done = self.run(options["options"]["pipelineUrl"])
+            except Exception as error:
+                self.why[job.id] = f"{type(error).__name__}: {error}"
         job.current_state = _DONE if done else _FAILED
 
     def handlers(self) -> list[grpc.GenericRpcHandler]:
