@@ -6,7 +6,7 @@ locals {
   member = "serviceAccount:${google_service_account.jobs.email}"
 
   roles = {
-    for place in ["you/project", "you/bucket", "you/account", "account/project", "account/account"] :
+    for place in ["you/project", "you/bucket", "you/account", "account/project", "account/bucket", "account/account"] :
     place => [for row in local.access.roles : row.role if "${row.who}/${row.on}" == place]
   }
 }
@@ -87,6 +87,15 @@ resource "google_project_iam_member" "account" {
   project = var.project
   role    = each.value
   member  = local.member
+}
+
+# TensorFlow asks for the bucket itself before it makes the first folder in it.
+resource "google_storage_bucket_iam_member" "account" {
+  for_each = toset(local.roles["account/bucket"])
+
+  bucket = google_storage_bucket.runs.name
+  role   = each.value
+  member = local.member
 }
 
 # Steps start custom jobs and the conversion as the account that they run as.

@@ -85,6 +85,11 @@ def parse_known(argv: list[str]) -> list[str]:
     return rest
 
 
+# On Dataflow Beam would pickle the program itself, and each worker load it with all its imports;
+# what workers run is in the image.
+NO_MAIN_SESSION = "--no_save_main_session"
+
+
 def local_beam_args(beam_args: Sequence[str]) -> tuple[str, ...]:
     """Returns Beam's arguments for a job that may run on this machine.
 
@@ -94,7 +99,10 @@ def local_beam_args(beam_args: Sequence[str]) -> tuple[str, ...]:
     from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
 
     options = PipelineOptions(list(beam_args))
-    if options.view_as(StandardOptions).runner not in (None, "DirectRunner"):
+    runner = options.view_as(StandardOptions).runner
+    if runner == "DataflowRunner":
+        return (NO_MAIN_SESSION, *beam_args)
+    if runner not in (None, "DirectRunner"):
         return tuple(beam_args)
     extra = ["--runner=FnApiRunner"]  # The last one counts.
     workers = options.view_as(DirectOptions).direct_num_workers

@@ -43,11 +43,16 @@ class ServiceDisabled(Exception):  # noqa: N818 - a state of the project
         self.service = service
 
 
+class ProjectDenied(Exception):  # noqa: N818 - a state of the project
+    """Who asks may not do so on the account of the project."""
+
+
 def enabled(answer: requests.Response) -> requests.Response:
     """Returns the answer of a service.
 
     Raises:
       ServiceDisabled: it says that the service is not enabled, which looks like a lack of roles.
+      ProjectDenied: no service may be asked at all.
     """
     if answer.status_code == 403:
         try:
@@ -57,6 +62,8 @@ def enabled(answer: requests.Response) -> requests.Response:
         for detail in details:
             if detail.get("reason") == "SERVICE_DISABLED":
                 raise ServiceDisabled(detail["metadata"]["service"])
+            if detail.get("reason") == "USER_PROJECT_DENIED":
+                raise ProjectDenied
     return answer
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import requests
 
 from pipelines import image_identity
-from pipelines.vertex.findings import TIMEOUT_S, Endpoints, Finding, reason
+from pipelines.vertex.findings import TIMEOUT_S, Endpoints, Finding, enabled, reason
 
 _DOCKER, _OCI = "application/vnd.docker.distribution.manifest", "application/vnd.oci.image"
 _MANIFEST_TYPES = (
@@ -18,10 +18,12 @@ _MANIFEST_TYPES = (
 def check_image(image: str, session: requests.Session, endpoints: Endpoints) -> Iterator[Finding]:
     """Asks the registry for the image, and its labels for what it was built from."""
     build = f"make image IMAGE={image} && docker push {image}"
-    session, base, reference, googles = _registry(image, session, endpoints)
+    session, base, reference = _registry(image, session, endpoints)
     manifest = _manifest(session, base, reference)
     if manifest.status_code != 200:
-        closed = not googles and manifest.status_code in (401, 403)
+        # Another registry may want credentials of its own; for Google's the check of the roles
+        # says what is missing.
+        closed = manifest.status_code in (401, 403)
         what = f"image {image} cannot be read: {reason(manifest)}"
         yield Finding(what=what, fix=build, blocks=not closed)
         return
@@ -47,7 +49,7 @@ def pinned(image: str, session: requests.Session, endpoints: Endpoints) -> str:
     """
     if "@" in image:
         return image
-    session, base, reference, _ = _registry(image, session, endpoints)
+    session, base, reference = _registry(image, session, endpoints)
     answer = _ask(session, base, reference)
     if answer.status_code != 200:
         raise LookupError(reason(answer))
@@ -59,8 +61,8 @@ def pinned(image: str, session: requests.Session, endpoints: Endpoints) -> str:
 
 def _registry(
     image: str, session: requests.Session, endpoints: Endpoints
-) -> tuple[requests.Session, str, str, bool]:
-    """How to ask for an image: session, address, tag or digest, and whether Google is asked."""
+) -> tuple[requests.Session, str, str]:
+    """How to ask for an image: session, address, tag or digest."""
     host, _, rest = image.partition("/")
     name, at, reference = rest.partition("@")
     if not at:
@@ -68,7 +70,7 @@ def _registry(
     # Only Google's registries are sent the user's token.
     googles = f".{host}".endswith(endpoints.googles_registries)
     base = f"{endpoints.registry_scheme}://{host}/v2/{name}"
-    return session if googles else requests.Session(), base, reference or "latest", googles
+    return session if googles else requests.Session(), base, reference or "latest"
 
 
 def _ask(session: requests.Session, base: str, reference: str) -> requests.Response:
@@ -78,7 +80,7 @@ def _ask(session: requests.Session, base: str, reference: str) -> requests.Respo
 
 def _manifest(session: requests.Session, base: str, reference: str) -> requests.Response:
     """The image's manifest, looked up in an index if the name is that of one."""
-    answer = _ask(session, base, reference)
+    answer = enabled(_ask(session, base, reference))
     if answer.status_code == 200 and "manifests" in answer.json():
         for entry in answer.json()["manifests"]:
             if entry.get("platform", {}).get("architecture") == "amd64":

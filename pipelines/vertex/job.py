@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from components.data_places import with_places
-from pipelines.cli.command_line import local_beam_args
+from pipelines.cli.command_line import NO_MAIN_SESSION, local_beam_args
 from pipelines.cloud_target import CloudTarget
 from pipelines.request import Request
 from pix2seq_model.errors import ConfigError
@@ -156,6 +156,7 @@ def _dataflow_args(request: Request, cloud: CloudTarget) -> tuple[str, ...]:
         *private,
         *(f"--dataflow_service_options={option}" for option in wanted.service_options),
         *(f"--labels={name}={value}" for name, value in labels.items()),
+        NO_MAIN_SESSION,  # The last one counts: `--save_main_session` can still be given.
         *request.beam_args,
         *region,
     )

@@ -3,6 +3,8 @@
 Asks Google's REST interfaces with the user's own credentials; changes nothing.
 """
 
+import functools
+import subprocess
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,6 +19,7 @@ from pipelines.vertex.findings import (
     TIMEOUT_S,
     Endpoints,
     Finding,
+    ProjectDenied,
     ServiceDisabled,
     enabled,
     reason,
@@ -26,7 +29,7 @@ from pipelines.vertex.image import check_image
 from pipelines.vertex.quota import check_accelerators
 
 _WIDEST_ROLES = {"roles/owner", "roles/editor"}
-_YOU = '"user:$(gcloud config get account)"'
+_YOU = '"user:$(gcloud config get account)"'  # Where it cannot be found out here.
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 
 
@@ -64,6 +67,9 @@ def preflight(
                 fix=f"gcloud services enable {error.service} --project={request.target.project}",
             )
             findings += [finding] if finding not in findings else []
+        except ProjectDenied:
+            finding = check.project_denied()
+            findings += [finding] if finding not in findings else []
         except requests.RequestException as error:
             what = f"{step.__name__.replace('_', ' ')}: no answer ({error})"
             findings.append(Finding(what=what, fix="look at the network and try again"))
@@ -89,6 +95,28 @@ class _Checks:
         self._machines = request.target.machines
         self._project_address = f"{self._at.resource_manager}/v1/projects/{self._project}"
         self._dataflow = "--runner=DataflowRunner" in request.beam_args
+        self._bucket = request.pipeline_root.removeprefix("gs://").partition("/")[0]
+        self._bucket_address = f"{self._at.storage}/storage/v1/b/{self._bucket}"
+
+    @functools.cached_property
+    def _you(self) -> str:
+        """Who submits, as a member: whoever grants the role may be somebody else."""
+        credentials = getattr(self._session, "credentials", None)
+        if email := getattr(credentials, "service_account_email", ""):
+            return f"serviceAccount:{email}"
+        try:
+            command = ["gcloud", "config", "get", "account"]
+            said = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
+        except (OSError, subprocess.SubprocessError):
+            return _YOU
+        return f"user:{said.stdout.strip()}" if "@" in said.stdout else _YOU
+
+    def project_denied(self) -> Finding:
+        role = "roles/serviceusage.serviceUsageConsumer"
+        return Finding(
+            what=f"you may not ask Google's services on the account of project {self._project}",
+            fix=_grant("projects", self._project, role, member=self._you),
+        )
 
     def apis(self) -> Iterator[Finding]:
         services = f"projects/{self._project}/services"
@@ -132,9 +160,8 @@ class _Checks:
             )
 
     def bucket(self) -> Iterator[Finding]:
-        bucket = self._request.pipeline_root.removeprefix("gs://").partition("/")[0]
-        address = f"{self._at.storage}/storage/v1/b/{bucket}"
-        (role,) = access.roles(who="you", on="bucket", dataflow=self._dataflow)
+        bucket, address = self._bucket, self._bucket_address
+        role, to_see_it = access.roles(who="you", on="bucket", dataflow=self._dataflow)
         wanted = "&".join(f"permissions={name}" for name in role.permissions)
         answer = self._get(f"{address}/iam/testPermissions?{wanted}")
         if answer.status_code == 404:
@@ -147,21 +174,19 @@ class _Checks:
         if answer.status_code != 200:
             yield Finding(
                 what=f"what you may do on gs://{bucket} cannot be read: {reason(answer)}",
-                fix=_grant("storage buckets", f"gs://{bucket}", role.role),
+                fix=_grant("storage buckets", f"gs://{bucket}", role.role, member=self._you),
                 blocks=False,
             )
         elif missing := sorted({*role.permissions} - {*answer.json().get("permissions", [])}):
             yield Finding(
                 what=f"on gs://{bucket} you lack {', '.join(missing)}",
-                fix=_grant("storage buckets", f"gs://{bucket}", role.role),
+                fix=_grant("storage buckets", f"gs://{bucket}", role.role, member=self._you),
             )
-        yield from self._location(bucket, self._get(address))
-
-    def _location(self, bucket: str, answer: requests.Response) -> Iterator[Finding]:
+        answer = self._get(address)
         if answer.status_code != 200:  # storage.objectAdmin has no storage.buckets.get.
             yield Finding(
                 what=f"where gs://{bucket} lies cannot be read: {reason(answer)}",
-                fix=f"it must be in {self._region}: gcloud storage buckets describe gs://{bucket}",
+                fix=_grant("storage buckets", f"gs://{bucket}", to_see_it.role, member=self._you),
                 blocks=False,
             )
             return
@@ -192,7 +217,7 @@ class _Checks:
                 why = f" (cannot be read: {reason(answer)})" if unknown else ""
                 yield Finding(
                     what=f"in project {self._project} you lack what {role.role} grants{why}",
-                    fix=_grant("projects", self._project, role.role),
+                    fix=_grant("projects", self._project, role.role, member=self._you),
                     blocks=not unknown,
                 )
 
@@ -212,7 +237,7 @@ class _Checks:
         elif answer.status_code != 200 or not answer.json().get("permissions"):
             yield Finding(
                 what=f"you may not start jobs as {account}: {reason(answer)}",
-                fix=self._grant_on_account(account, role.role, _YOU),
+                fix=self._grant_on_account(account, role.role, self._you),
                 blocks=answer.status_code == 200,
             )
 
@@ -242,6 +267,19 @@ class _Checks:
                     fix=_grant("projects", self._project, role.role, member=member),
                     blocks=False,
                 )
+        (to_see_it,) = access.roles(who="account", on="bucket", dataflow=self._dataflow)
+        policy = self._get(f"{self._bucket_address}/iam")
+        wanted = {to_see_it.role, *to_see_it.as_good, *_WIDEST_ROLES}
+        if not (held | _roles_of(member, policy)) & wanted:
+            yield Finding(
+                what=f"{account} may not be able to make folders in gs://{self._bucket} "
+                f"({to_see_it.role} on it)"
+                + (unseen if policy.status_code == 200 else f": cannot be read, {reason(policy)}"),
+                fix=_grant(
+                    "storage buckets", f"gs://{self._bucket}", to_see_it.role, member=member
+                ),
+                blocks=False,
+            )
         (itself,) = access.roles(who="account", on="account", dataflow=self._dataflow)
         own = self._post(f"{self._account_address(account)}:getIamPolicy", {})
         if not (held | _roles_of(member, own)) & {itself.role, *_WIDEST_ROLES}:
@@ -278,7 +316,7 @@ def _roles_of(member: str, policy: requests.Response) -> set[str]:
     return {row["role"] for row in bindings if member in row.get("members", [])}
 
 
-def _grant(kind: str, name: str, role: str, *, member: str = _YOU) -> str:
+def _grant(kind: str, name: str, role: str, *, member: str) -> str:
     """The command that grants a role on a thing of Google Cloud's."""
     return f"gcloud {kind} add-iam-policy-binding {name} --member={member} --role={role}"
 

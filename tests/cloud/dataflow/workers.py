@@ -11,7 +11,7 @@ import shlex
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -45,8 +45,16 @@ def image_worker(folder: Path) -> Path:
     return _program(folder / "start_image", shlex.join(command))
 
 
-def packages_worker(folder: Path, *, without: str = "") -> Path:
-    """A program that starts a worker with the image's packages and code, less one folder of it."""
+def packages_worker(
+    folder: Path, *, without: str = "", variables: Mapping[str, str] | None = None
+) -> Path:
+    """A program that starts a worker with the image's packages and code, less one folder of it.
+
+    Args:
+      folder: for the code and the program.
+      without: the folder of the code that is left out.
+      variables: besides those of the image.
+    """
     boot = build_boot(BUILD / "cloud", BEAM_VERSION)
     python = _packages(BUILD / "cloud" / "worker_env")
     code = folder / "code"
@@ -62,6 +70,7 @@ def packages_worker(folder: Path, *, without: str = "") -> Path:
         "HOME": str(folder),
         "TF_CPP_MIN_LOG_LEVEL": "2",
         "RUN_PYTHON_SDK_IN_DEFAULT_ENVIRONMENT": "1",
+        **(variables or {}),
     }
     settings = [f"{name}={value}" for name, value in environment.items()]
     command = ["env", "-i", *settings, str(boot), f"--semi_persist_dir={folder}"]

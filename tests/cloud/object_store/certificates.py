@@ -46,7 +46,7 @@ def write_certificates(folder: Path, host_names: list[str]) -> None:
     (folder / "server.pem").write_bytes(_private(server_key) + server.public_bytes(pem))
 
 
-def write_service_account(path: Path, *, project: str, token_uri: str) -> None:
+def write_service_account(path: Path, *, project: str, token_uri: str, email: str = "") -> None:
     """Writes a service account's key file as Google Cloud hands it out, with a key of our own."""
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     content = {
@@ -54,7 +54,7 @@ def write_service_account(path: Path, *, project: str, token_uri: str) -> None:
         "project_id": project,
         "private_key_id": "0123456789abcdef",
         "private_key": _private(key).decode(),
-        "client_email": f"tests@{project}.iam.gserviceaccount.com",
+        "client_email": email or f"tests@{project}.iam.gserviceaccount.com",
         "client_id": "1234567890",
         "token_uri": token_uri,
     }

@@ -44,21 +44,23 @@ class Emulator:
     Attributes:
       front: what the clients asked, and the faults.
       environment: variables that lead a process's clients to it.
+      bucket: that the methods look into.
     """
 
     front: Front
     environment: dict[str, str]
     _port: int
+    bucket: str = BUCKET
 
     def address(self, name: str) -> str:
-        return f"gs://{BUCKET}/{name}"
+        return f"gs://{self.bucket}/{name}"
 
     def digests(self, prefix: str = "") -> dict[str, str]:
         """The MD5 of all objects by name, asked past the proxy; no client takes part."""
         found, page = {}, ""
         while True:
             query = f"prefix={urllib.request.quote(prefix)}&pageToken={page}"
-            answer = json.loads(self._get(f"storage/v1/b/{BUCKET}/o?{query}"))
+            answer = json.loads(self._get(f"storage/v1/b/{self.bucket}/o?{query}"))
             found |= {item["name"]: item["md5Hash"] for item in answer.get("items", [])}
             if not (page := answer.get("nextPageToken", "")):
                 return found
@@ -70,21 +72,32 @@ class Emulator:
     def content(self, name: str) -> bytes:
         """An object's bytes, asked past the proxy."""
         quoted = urllib.request.quote(name, safe="")
-        return self._get(f"storage/v1/b/{BUCKET}/o/{quoted}?alt=media")
+        return self._get(f"storage/v1/b/{self.bucket}/o/{quoted}?alt=media")
 
     def files(self, prefix: str = "") -> dict[str, bytes]:
         """The content of all objects below a folder, by the name in it."""
         return {name.removeprefix(prefix): self.content(name) for name in self.names(prefix)}
 
-    def put(self, name: str, content: bytes) -> None:
-        """Puts an object there, past the proxy."""
+    def put(self, name: str, content: bytes, *, bucket: str = "") -> None:
+        """Puts an object there, or into another bucket, past the proxy."""
         quoted = urllib.request.quote(name, safe="")
-        self._ask(f"upload/storage/v1/b/{BUCKET}/o?uploadType=media&name={quoted}", content)
+        place = f"b/{bucket or self.bucket}/o?uploadType=media&name={quoted}"
+        self._ask(f"upload/storage/v1/{place}", content)
 
-    def put_folder(self, folder: Path, prefix: str) -> None:
+    def put_folder(self, folder: Path, prefix: str, *, bucket: str = "") -> None:
         for path in sorted(folder.rglob("*")):
             if path.is_file():
-                self.put(f"{prefix}/{path.relative_to(folder)}", path.read_bytes())
+                name = f"{prefix}/{path.relative_to(folder)}"
+                self.put(name, path.read_bytes(), bucket=bucket)
+
+    def make_bucket(self, name: str) -> None:
+        """Makes a further bucket."""
+        self._ask(f"storage/v1/b?project={PROJECT}", json.dumps({"name": name}).encode())
+
+    @property
+    def store(self) -> str:
+        """Address of the store itself, past the proxy."""
+        return f"http://127.0.0.1:{self._port}"
 
     def _get(self, path: str) -> bytes:
         return self._ask(path, None)
@@ -97,10 +110,18 @@ class Emulator:
 
 
 @contextlib.contextmanager
-def emulator(folder: Path) -> Iterator[Emulator]:
-    """Starts the store and its proxy; certificates and a service account's key go to `folder`."""
+def emulator(
+    folder: Path, *, first_bucket: str = BUCKET, bucket: str = BUCKET
+) -> Iterator[Emulator]:
+    """Starts the store and its proxy; certificates and a service account's key go to `folder`.
+
+    Args:
+      folder: for all files.
+      first_bucket: that is made.
+      bucket: that the methods of `Emulator` look into; another one is made later.
+    """
     program, port = binary(), _free_port()
-    write_certificates(folder, ["*.googleapis.com", "googleapis.com"])
+    write_certificates(folder, ["*.googleapis.com", "googleapis.com", "*.pkg.dev"])
     with contextlib.ExitStack() as stack:
         proxy = stack.enter_context(front(port, certificate=folder / "server.pem"))
         write_service_account(
@@ -116,8 +137,8 @@ def emulator(folder: Path) -> Iterator[Emulator]:
             stderr=subprocess.STDOUT,
         )
         stack.callback(_end, store)
-        running = Emulator(proxy, _environment(proxy, folder), port)
-        _make_bucket(running, store, folder / "fake-gcs-server.log")
+        running = Emulator(proxy, _environment(proxy, folder), port, bucket)
+        _make_bucket(running, first_bucket, store, folder / "fake-gcs-server.log")
         yield running
 
 
@@ -144,11 +165,11 @@ def _free_port() -> int:
         return probe.getsockname()[1]
 
 
-def _make_bucket(running: Emulator, store: subprocess.Popen, log: Path) -> None:
+def _make_bucket(running: Emulator, name: str, store: subprocess.Popen, log: Path) -> None:
     deadline = time.monotonic() + _START_S
     while True:
         try:
-            running._ask(f"storage/v1/b?project={PROJECT}", json.dumps({"name": BUCKET}).encode())
+            running.make_bucket(name)
             return
         except urllib.error.URLError:
             if store.poll() is not None or time.monotonic() > deadline:

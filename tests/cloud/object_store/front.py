@@ -24,7 +24,9 @@ from tests.cloud.object_store.faults import Fault, FaultPlan, Faults
 from tests.cloud.object_store.uploads import Upload
 
 TOKEN = "ya29.planted-token-of-the-tests"
-_TOKEN_ADDRESSES = ("/token", "/oauth2/v4/token", "/o/oauth2/token")
+_TOKEN_ADDRESSES = ("/token", "/oauth2/v3/token", "/oauth2/v4/token", "/o/oauth2/token")
+# A client that speaks gRPC says so when it opens the connection.
+_SPEAKS_GRPC = b"\x02h2"
 _BATCH_ADDRESS = "/batch/storage/v1"
 _NOT_FORWARDED = {"connection", "keep-alive", "transfer-encoding", "proxy-connection", "expect"}
 _UPLOAD = re.compile(r"[?&]upload_id=([^&]+)")
@@ -40,7 +42,9 @@ class Front:
       faults: what is done to requests to the store; may be exchanged while it runs.
       asked: method and address of each request, and the status of its answer, by number.
       without_token: requests to the store that carried no token.
-      tunnels: host names that are led, unopened, to a port on this machine.
+      tunnels: host names of which gRPC is led, unopened, to a port on this machine.
+      answer: of method, address, headers and body; what it answers does not come to the store.
+      give_token: of what somebody asks for one with.
       uploads: resumable ones, by their number.
       changed: called whenever something in the store may have changed.
     """
@@ -56,6 +60,8 @@ class Front:
         default_factory=lambda: collections.defaultdict(Upload)
     )
     changed: Callable[[], None] = lambda: None
+    answer: Callable[[str, str, dict[str, str], bytes], tuple[int, bytes] | None] = lambda *_: None
+    give_token: Callable[[bytes], str] = lambda _: TOKEN
 
     @property
     def address(self) -> str:
@@ -130,7 +136,8 @@ class _Handler(BaseHTTPRequestHandler):
         self._host = self.path.partition(":")[0]
         self.send_response_only(200, "Connection established")
         self.end_headers()
-        if port := self.state.tunnels.get(self._host):
+        port = self.state.tunnels.get(self._host)
+        if port and _SPEAKS_GRPC in self.connection.recv(1 << 14, socket.MSG_PEEK):
             self._splice(port)
             self.close_connection = True
             return
@@ -142,8 +149,8 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         length = int(self.headers.get("Content-Length") or 0)
         if self.path in _TOKEN_ADDRESSES:
-            self.rfile.read(length)
-            token = {"access_token": TOKEN, "expires_in": 3600, "token_type": "Bearer"}
+            given = self.state.give_token(self.rfile.read(length))
+            token = {"access_token": given, "expires_in": 3600, "token_type": "Bearer"}
             self._answer(200, [("Content-Type", "application/json")], json.dumps(token).encode())
             return
         self._to_store(length)
@@ -155,7 +162,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _to_store(self, length: int) -> None:
         state, request = self.state, f"{self.command} {self.path}"
-        if self.headers.get("Authorization") != f"Bearer {TOKEN}":
+        if not self.headers.get("Authorization", "").startswith(f"Bearer {TOKEN}"):
             state.without_token.append(request)
         possible = set(Fault)
         if not length:
@@ -263,6 +270,11 @@ class _Handler(BaseHTTPRequestHandler):
     def _ask_store(
         self, method: str, path: str, asked_headers: dict[str, str], body: bytes
     ) -> _Answer:
+        asked = {**dict(self.headers), **asked_headers}  # Parts of a batch have the whole's token.
+        url = path if path.startswith("https://") else f"https://{self._host}{path}"
+        found = self.state.answer(method, url, asked, body)
+        if found is not None:
+            return found[0], _JSON, b"" if method == "HEAD" else found[1]
         if self._store is None:
             self._store = http.client.HTTPConnection("127.0.0.1", self.store_port)
         headers = {k: v for k, v in asked_headers.items() if k.lower() not in _NOT_FORWARDED}

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from tests.cloud.object_store.emulator import BUCKET, Emulator, emulator
-from tests.cloud.vertex_executor.custom_jobs import CustomJobs, custom_jobs
+from tests.cloud.vertex_executor.custom_jobs import CustomJobs, Limits, custom_jobs
 from tests.cloud.vertex_executor.executor import Executor
 from tests.cloud.vertex_executor.metadata import MetadataStore
 
@@ -97,7 +97,12 @@ def vertex(folder: Path, *, configs: Mapping[str, str] | None = None) -> Iterato
             return process
 
         trainings = stack.enter_context(
-            custom_jobs(start, certificate=folder / "server.pem", logs=logs)
+            custom_jobs(
+                start,
+                certificate=folder / "server.pem",
+                logs=logs,
+                limits=Limits(worker=0, job=0),  # A training that fails, fails at once.
+            )
         )
         bucket.front.tunnels[f"{REGION}-aiplatform.googleapis.com"] = trainings.port
         executor = Executor(

@@ -79,7 +79,9 @@ def test_beam_on_this_machine():
         "--runner=FnApiRunner",
         "--direct_running_mode=multi_processing",
     )
-    assert local_beam_args(["--runner=DataflowRunner"]) == ("--runner=DataflowRunner",)
+    on_dataflow = local_beam_args(["--runner=DataflowRunner"])
+    assert on_dataflow == ("--no_save_main_session", "--runner=DataflowRunner")
+    assert local_beam_args(["--runner=FlinkRunner"]) == ("--runner=FlinkRunner",)
 
 
 COMMAND = """

@@ -39,9 +39,9 @@ def test_the_commands_of_the_document():
     (enabled,) = re.findall(r"gcloud services enable (.*)", text)
     assert sorted(enabled.split()) == sorted(access.services(dataflow=True))
     granted = re.findall(r"for role in (.*?); do", text)
-    assert len(granted) == 2  # The service account's, and your own.
-    for who, names in zip(("account", "you"), granted, strict=True):
-        wanted = access.roles(who=who, on="project", dataflow=True)
+    places = (("account", "project"), ("you", "project"), ("you", "bucket"))
+    for (who, on), names in zip(places, granted, strict=True):
+        wanted = access.roles(who=who, on=on, dataflow=True)
         assert sorted(names.split()) == sorted(r.role.removeprefix("roles/") for r in wanted)
 
 

@@ -7,6 +7,7 @@ from apache_beam.options.pipeline_options import (
     DirectOptions,
     GoogleCloudOptions,
     PipelineOptions,
+    SetupOptions,
     StandardOptions,
     WorkerOptions,
 )
@@ -118,6 +119,7 @@ def test_every_step_runs_its_executor_in_our_image(job, step, executor):
 def test_the_conversion_runs_on_dataflow_with_our_image(job):
     assert set(container(job, "PretrainExamples")["args"][4:]) == {
         *DATAFLOW,
+        "--no_save_main_session",
         f"--sdk_container_image={IMAGE}",
         "--sdk_location=container",
         "--experiments=disable_logging_submission_environment",
@@ -173,6 +175,12 @@ def test_in_its_step_the_conversion_has_a_machine_of_its_own(tmp_path):
     assert options.view_as(StandardOptions).runner == "FnApiRunner"
     direct = options.view_as(DirectOptions)
     assert (direct.direct_num_workers, direct.direct_running_mode) == (4, "multi_processing")
+
+
+def test_the_program_itself_is_not_sent_to_dataflow():
+    """Beam does that for the real service alone, which no stand-in at another address sees."""
+    arguments = on_cloud(request(), image=IMAGE).beam_args
+    assert PipelineOptions(list(arguments)).view_as(SetupOptions).save_main_session is False
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ T4_QUOTA = f"{QUOTAS}training_nvidia_t4_gpus"
 LOCATIONS = "GET /v1/projects/p/locations"
 POLICY = "POST /v1/projects/p:getIamPolicy"
 ACCOUNT_POLICY = "POST /v1/projects/-/serviceAccounts/s@p.iam:getIamPolicy"
+BUCKET_POLICY = "GET /storage/v1/b/bucket/iam"
 ROLES = (
     *("aiplatform.user", "storage.objectAdmin", "artifactregistry.reader"),
     *("dataflow.developer", "dataflow.worker"),
@@ -67,6 +68,7 @@ def project_answers():
             200,
             {"permissions": [f"storage.objects.{verb}" for verb in ("create", "delete", "get")]},
         ),
+        BUCKET_POLICY: policy("storage.legacyBucketReader"),
         MANIFEST: (200, {"config": {"digest": "sha256:c"}}),
         CONFIG: labelled(),
         QUOTA: quota(8),
@@ -199,6 +201,12 @@ def test_a_stage_that_does_not_fit_is_found(google, monkeypatch):
         ),
         ({POLICY: (403, {})}, "cannot be read: 403", "get-iam-policy p"),
         (
+            {BUCKET_POLICY: policy("storage.objectAdmin")},
+            "s@p.iam may not be able to make folders in gs://bucket",
+            "gcloud storage buckets add-iam-policy-binding gs://bucket "
+            "--member=serviceAccount:s@p.iam --role=roles/storage.legacyBucketReader",
+        ),
+        (
             {"POST /v1/projects/-/serviceAccounts/s@p.iam:testIamPermissions": None},
             "there is no service account s@p.iam",
             "gcloud iam service-accounts create s --project=p",
@@ -267,7 +275,7 @@ def test_what_cannot_be_found_out_does_not_block(google):
         "POST /v1/projects/p:testIamPermissions": (403, {}),
     }
     found = findings(google)
-    assert len(found) == 9
+    assert len(found) == 10
     assert not any(finding.blocks for finding in found)
 
 
@@ -332,6 +340,7 @@ def test_an_editor_may_all(google):
 def test_the_default_service_account_is_looked_at(google):
     account = "12-compute@developer.gserviceaccount.com"
     google.answers[POLICY] = policy(*ROLES, "iam.serviceAccountUser", account=account)
+    google.answers[BUCKET_POLICY] = policy("storage.legacyBucketReader", account=account)
     assert findings(google, "cloud.service_account=") == []
     google.answers[POLICY] = policy(*ROLES)
     assert "12-compute@developer" in findings(google, "cloud.service_account=")[0].what
