@@ -264,17 +264,18 @@ def _damage_named(path: str) -> Iterator[None]:
         raise DataError(f"{path} cannot be read to its end: {error}; get it again") from None
 
 
-def _opened(path: str) -> BinaryIO:
+@contextlib.contextmanager
+def _opened(path: str) -> Iterator[BinaryIO]:
     """Opens a file, unpacked; says in words why it cannot be read."""
     try:
-        file = epath.Path(path).open("rb")
-        start = file.read(2)
-        file.seek(0)
+        # In a bucket this gives the file to `with` alone.
+        with epath.Path(path).open("rb") as file:
+            unpack = _PACKED.get(file.read(2))
+            file.seek(0)
+            yield io.BufferedReader(unpack(file)) if unpack else file
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
     except IsADirectoryError:
         raise DataError(f"{path}: is a folder; name the JSON file in it") from None
     except PermissionError:
         raise DataError(f"{path}: this user may not read it") from None
-    unpack = _PACKED.get(start)
-    return io.BufferedReader(unpack(file)) if unpack else file

@@ -6,7 +6,9 @@ import json
 import math
 
 import pytest
+from etils.epath.backend import tf_backend
 
+from pix2seq_model.data import annotation_file
 from pix2seq_model.data.annotation_file import read_annotation_file
 from pix2seq_model.data.defects import DefectLimits
 from pix2seq_model.errors import DataError
@@ -28,6 +30,23 @@ def content():
 def read(folder, given, *, name="a.json", pack=bytes, limits=ANYTHING_GOES):
     (folder / name).write_bytes(pack(json.dumps(given).encode()))
     return read_annotation_file(folder / name, limits=limits)
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_a_file_in_a_bucket(pack, tmp_path, monkeypatch):
+    """What opens those, TensorFlow by etils, gives no file but something for `with`."""
+
+    class InBucket:
+        def __init__(self, path):
+            self._path = path
+
+        def open(self, mode):
+            return tf_backend.open(self._path, mode)
+
+    monkeypatch.setattr(annotation_file.epath, "Path", InBucket)
+    assert read(tmp_path, content(), pack=pack).image_numbers == {"7": 7, "5": 5}
+    with pytest.raises(DataError, match="no such file"):
+        read_annotation_file(str(tmp_path / "none.json"))
 
 
 def test_whole_numbers_stay_and_annotations_are_counted(tmp_path):
