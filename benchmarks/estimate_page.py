@@ -1,9 +1,10 @@
 """The page of estimates: what the published trainings take on five machines."""
 
 import dataclasses
+import functools
 from collections.abc import Iterator
 
-from benchmarks.recorded_steps import code, from_record, published_run
+from benchmarks.recorded_steps import from_record, published_run, recorded
 from configs.coco_finetune import SIZES
 from pix2seq_model.experiment import load_config
 from pix2seq_model.experiment.estimate import GIB, Estimate, estimate
@@ -54,7 +55,8 @@ _PRICES = """
 ## Prices
 
 List prices of the whole machine in us-central1, US dollars an hour. What Vertex AI's training adds
-to them could not be read.
+to them could not be read. A single H100 is offered as a spot machine or with a flexible start
+alone.
 """
 
 
@@ -74,7 +76,7 @@ def page() -> str:
                 ),
                 _PRICES,
                 *_table("machine type price from", _prices()),
-                f"\nTraced with {code().partition(', ')[2]}.\n",
+                f"\nTraced with {recorded()['code'].partition(', ')[2]}.\n",
             ]
         )
 
@@ -83,6 +85,7 @@ def _length(run: TrainingRun) -> dict[str, int]:
     return {"steps": run.settings.steps, "batch": run.settings.batch_size}
 
 
+@functools.cache
 def _pretraining(network: str) -> TrainingRun:
     name = f"configs/objects365_pretrain.py:{network}"
     config = load_config(name, ["pretrain.precision=mixed_bfloat16"], stage="pretrain")
@@ -94,7 +97,7 @@ def _fine() -> Iterator[list[str]]:
         for size in SIZES:
             for name in _MACHINES:
                 found = _found(published_run(network, size), MACHINES[name])
-                hours = f"{found.hours:,.0f}"
+                hours = _short(found.hours)
                 yield [
                     network,
                     str(size),
@@ -112,7 +115,7 @@ def _both() -> Iterator[list[str]]:
             before = _found(_pretraining(network), MACHINES[name])
             after = _found(published_run(network, 640), MACHINES[name])
             days = f"{before.hours / 24:,.1f}"
-            cells = [_how(before), days, _usd(before), f"{after.hours:,.0f}", _usd(after)]
+            cells = [_how(before), days, _usd(before), _short(after.hours), _usd(after)]
             yield [network, name, *cells]
 
 
@@ -142,6 +145,10 @@ def _how(found: Estimate) -> str:
 
 def _memory_speed(found: Estimate) -> list[str]:
     return [f"{found.memory_bytes / GIB:.1f}", f"{found.images_per_s:,.0f}"]
+
+
+def _short(hours: float) -> str:
+    return f"{hours:,.0f}" if hours >= 10 else f"{hours:.1f}"
 
 
 def _usd(found: Estimate) -> str:

@@ -14,6 +14,8 @@ def test_every_machine(machine):
     if machine.price is not None:
         assert machine.price.page.startswith("https://")
         assert machine.price.date
+        assert machine.price.source.startswith(f"{machine.price.date}, {machine.price.page}")
+        assert machine.price.second_hand == ("quoted" in machine.price.source)
 
 
 def test_the_defaults_of_the_settings_are_the_default_machine():
