@@ -1,7 +1,5 @@
 """The estimate of a step beside what XLA says of the compiled step. Runs on Keras' JAX backend."""
 
-from collections.abc import Iterator
-
 import jax
 
 from pix2seq_model.experiment import load_config
@@ -21,22 +19,24 @@ _SMALL = (
 )
 
 
-def small_runs() -> Iterator[tuple[str, TrainingRun]]:
-    """Small relatives of the published networks."""
-    for name, size in (("vit_b", 256), ("resnet", 128)):
-        yield name, small_run(name, f"finetune.image_size={size}")
-
-
 def small_run(name: str, *overrides: str) -> TrainingRun:
+    """A small relative of a published network."""
     config = load_config(
         f"configs/coco_finetune.py:{name},640", [*_SMALL, *overrides], stage="finetune"
     )
     return training_run(config, "finetune")
 
 
+def published_step(network: str, size: str, batch_size: str) -> TrainingRun:
+    """Fine-tuning of a published network, whole."""
+    overrides = [f"finetune.image_size={size}", f"finetune.batch_size={batch_size}"]
+    config = load_config(f"configs/coco_finetune.py:{network},640", overrides, stage="finetune")
+    return training_run(config, "finetune")
+
+
 def compared(run: TrainingRun) -> dict[str, float]:
     """Bytes and operations of a step, estimated and compiled, and the differences."""
-    costs = trace_step(run, flash_attention=False)
+    costs = trace_step(run, flash_attention=False, processor=True)
     batch_size = run.settings.batch_size
     memory = costs.weights + costs.optimizer + costs.other_state + costs.inputs
     memory += costs.peak(batch_size)

@@ -79,7 +79,7 @@ def _page(found: Estimate) -> str:
     if machine.price is not None and found.price_usd is not None:
         price = (
             f"{found.price_usd:,.0f} US dollars at {machine.price.usd_per_hour:.2f} an hour, list "
-            f"price of the machine ({machine.price.date}, {machine.price.page})"
+            f"price of the machine ({machine.price.source})"
         )
     rows = {
         "trained": f"{found.costs.parameters / 1e6:.1f} million weights, {settings.precision}, "

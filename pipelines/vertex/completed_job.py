@@ -10,18 +10,21 @@ from tfx.utils import name_utils
 from components.cloud_log import logged
 from components.coco_evaluator import BASELINE_OF
 from components.data_version import Executor as DataVersionExecutor
-from pipelines.pipeline import baseline_of
+from pipelines.cache_keys import keras_backend
+from pipelines.pipeline import NODES, baseline_of
 from pipelines.request import Request
 
 # A trainer that is gone holds its work folder for some minutes: see `FolderLock`.
 _BACKOFF = {"backoffDuration": "180s", "backoffFactor": 2.0, "backoffMaxDuration": "3600s"}
 _DATA_VERSION = name_utils.get_full_name(DataVersionExecutor)
+# Stages whose steps import Keras.
+_ON_KERAS = ("pretrain", "finetune", "evaluate")
 _BLESSINGS = 'schema_title="tfx.ModelBlessing"'
 
 
 def complete_job(path: Path, request: Request) -> None:
     """Completes a job file: whose blessed model is the baseline, which data count, how often a step
-    is tried, and that what it says is no error.
+    is tried, Keras' backend, and that what a step says is no error.
 
     Raises:
       OSError: the file cannot be read or written.
@@ -36,6 +39,7 @@ def complete_job(path: Path, request: Request) -> None:
     for executor in spec["deploymentSpec"]["executors"].values():
         if "container" in executor:
             executor["container"]["command"] = logged(executor["container"]["command"])
+    _same_backend(spec, keras_backend())
     path.write_text(json.dumps(job, sort_keys=True))
 
 
@@ -75,3 +79,14 @@ def _retry(spec: Mapping[str, Any], retries: int) -> None:
         label = spec["components"][task["componentRef"]["name"]]["executorLabel"]
         if retries and "container" in executors[label]:
             task["retryPolicy"] = {"maxRetryCount": retries, **_BACKOFF}
+
+
+def _same_backend(spec: Mapping[str, Any], backend: str) -> None:
+    """Has a model evaluated and imported on the backend that trains it.
+
+    Conversion and push have no backend: with one they would miss the cache when it changes.
+    """
+    for node, (stage, _) in NODES.items():
+        executor = spec["deploymentSpec"]["executors"].get(f"{node}_executor", {})
+        if stage in _ON_KERAS and "container" in executor:
+            executor["container"]["env"] = [{"name": "KERAS_BACKEND", "value": backend}]

@@ -137,17 +137,19 @@ def estimate(
     Raises:
       ConfigError: the step cannot be traced.
     """
+    processor = machine.accelerator_count == 0
     flash = (
         backend == "jax"
         and machine.accelerator_type.startswith("NVIDIA")
         and run.settings.precision == "mixed_bfloat16"
     )
-    costs = step_costs(run, flash_attention=flash)
+    how = {"flash_attention": flash, "processor": processor}
+    costs = step_costs(run, **how)
     operations = costs.products.each
     if run.settings.activation_checkpointing:
         plain = dataclasses.replace(run.settings, activation_checkpointing=False)
         plain_run = dataclasses.replace(run, settings=plain)
-        operations = step_costs(plain_run, flash_attention=flash).products.each
+        operations = step_costs(plain_run, **how).products.each
     return Estimate(
         run=run,
         machine=machine,

@@ -24,14 +24,22 @@ class Price:
     Attributes:
       usd_per_hour: of the machine with its accelerators.
       page, date: where it stood, and when.
+      second_hand: it was not read there, but where that page was quoted.
     """
 
     usd_per_hour: float
     page: str
     date: str
+    second_hand: bool = False
+
+    @property
+    def source(self) -> str:
+        """Page and date in words."""
+        quoted = ", second-hand: as quoted elsewhere" if self.second_hand else ""
+        return f"{self.date}, {self.page}{quoted}"
 
 
-_SUMMER = "September 2026, as quoted elsewhere"
+_SUMMER = "September 2026"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -98,7 +106,7 @@ _ALL = (
         machine_type="a2-ultragpu-1g",
         accelerator_count=1,
         host_cores=12,
-        price=Price(5.06879789, _PRICE_PAGE, _SUMMER),
+        price=Price(5.06879789, _PRICE_PAGE, _SUMMER, second_hand=True),
         accelerator_type="NVIDIA_A100_80GB",
         memory_gib=80.0,
         peak_tflops=_A100,
@@ -129,7 +137,7 @@ _ALL = (
         machine_type="a3-highgpu-8g",
         accelerator_count=8,
         host_cores=208,
-        price=Price(88.4900001, _PRICE_PAGE, _SUMMER),
+        price=Price(88.4900001, _PRICE_PAGE, _SUMMER, second_hand=True),
         accelerator_type="NVIDIA_H100_80GB",
         memory_gib=79.6,
         peak_tflops=_H100,
@@ -142,7 +150,7 @@ _ALL = (
         memory_gib=22.5,
         peak_tflops={"mixed_bfloat16": 121.0, "float32": 30.3},
         host_cores=4,
-        price=Price(0.706832276, _PRICE_PAGE, _SUMMER),
+        price=Price(0.706832276, _PRICE_PAGE, _SUMMER, second_hand=True),
     ),
     Machine(
         name="v5e-8",

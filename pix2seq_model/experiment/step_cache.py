@@ -11,6 +11,7 @@ import os
 import pickle
 import subprocess
 import sys
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
@@ -22,28 +23,34 @@ from pix2seq_model.training.step_costs import StepCosts
 _LIBRARY = Path(__file__).resolve().parents[1]
 # Settings of a stage that the shape of a step depends on.
 _SHAPING = ("precision", "activation_checkpointing", "ema_decay", "label_smoothing", "clip_norm")
+_DIGITS = 24
 
 
-def step_costs(run: TrainingRun, *, flash_attention: bool) -> StepCosts:
+def step_costs(run: TrainingRun, *, flash_attention: bool, processor: bool) -> StepCosts:
     """What a step of a stage takes, its gradients not accumulated.
+
+    Args:
+      run: the stage.
+      flash_attention, processor: see `trace_step`.
 
     Raises:
       ConfigError: JAX, which traces it, is not installed.
     """
     settings = dataclasses.replace(run.settings, accumulation_steps=1)
     run = dataclasses.replace(run, settings=settings)
-    cached = _folder() / f"{_key(run, flash_attention)}.json"
+    how = {"flash_attention": flash_attention, "processor": processor}
+    cached = _folder() / f"{_key(run, how)}.json"
     try:
         return StepCosts.from_json(json.loads(cached.read_text()))
     except (OSError, ValueError, TypeError, KeyError):
         pass
-    costs = _traced(run, flash_attention)
+    costs = _traced(run, how)
     with contextlib.suppress(OSError):  # A home that cannot be written: traced again.
         write_json(cached, costs)
     return StepCosts.from_json(costs)
 
 
-def _traced(run: TrainingRun, flash_attention: bool) -> dict:
+def _traced(run: TrainingRun, how: Mapping[str, bool]) -> dict:
     environment = {
         **os.environ,
         "KERAS_BACKEND": "jax",
@@ -53,7 +60,7 @@ def _traced(run: TrainingRun, flash_attention: bool) -> dict:
     }
     done = subprocess.run(
         [sys.executable, "-m", "pix2seq_model.training.step_trace"],
-        input=pickle.dumps((run, flash_attention)),
+        input=pickle.dumps((run, how)),
         env=environment,
         capture_output=True,
     )
@@ -68,21 +75,31 @@ def _traced(run: TrainingRun, flash_attention: bool) -> dict:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def _key(run: TrainingRun, flash_attention: bool) -> str:
+def shape_digest(run: TrainingRun, how: Mapping[str, bool]) -> str:
+    """Digest of the settings that decide what a step takes.
+
+    Args:
+      run: the stage.
+      how: the arguments of `step_costs`.
+    """
     parts = [
         dataclasses.asdict(run.model),
         run.vocabulary.vocab_size,
         {name: getattr(run.settings, name) for name in _SHAPING},
         run.settings.image_size,
         run.settings.sequence.max_objects,
-        flash_attention,
-        *(version(name) for name in ("jax", "keras")),
+        {**how},
     ]
-    digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode())
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:_DIGITS]
+
+
+def _key(run: TrainingRun, how: Mapping[str, bool]) -> str:
+    parts = [shape_digest(run, how), *(version(name) for name in ("jax", "keras"))]
+    digest = hashlib.sha256(" ".join(parts).encode())
     for folder in ("network", "training"):
         for file in sorted((_LIBRARY / folder).glob("*.py")):
             digest.update(file.read_bytes())
-    return digest.hexdigest()[:24]
+    return digest.hexdigest()[:_DIGITS]
 
 
 def _folder() -> Path:

@@ -19,7 +19,7 @@ def _names(text: str) -> frozenset[str]:
 
 
 # Elementwise, and cheap enough to be computed twice.
-_CHEAP = _names(
+CHEAP = _names(
     "abs add add_any and bitcast_convert_type broadcast_in_dim clamp concatenate "
     "convert_element_type copy div eq ge gt integer_pow iota is_finite le lt max min mul ne neg "
     "not or pad rem rev round rsqrt select_n shift_left shift_right_arithmetic "
@@ -34,13 +34,14 @@ _VIEWS = _names(
     "expand_dims optimization_barrier random_unwrap random_wrap reshape squeeze stop_gradient "
     "transpose"
 )
-ELEMENTWISE = _CHEAP | _EXPENSIVE
+ELEMENTWISE = CHEAP | _EXPENSIVE
 _NOMINAL_BATCH = 16
 # Small operands, such as a bias or the mean of a row, do not count when buffers are compared.
 _SLACK = 1.1
 _MOST_SOURCES = 24  # of what is computed again
 _NEAR = 50  # Operations between something that is computed once and its only reader.
 _PASSES = 2
+_WIDEST = 8  # Bytes of a number.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +64,7 @@ def live_bytes(
     *,
     arguments: Sequence[int],
     results: Sequence[int],
+    processor: bool = False,
 ) -> list[Size]:
     """The bytes of the buffers that live during each operation, arguments left out.
 
@@ -70,6 +72,8 @@ def live_bytes(
       operations: in their order.
       sizes: of every value.
       arguments, results: numbers of values.
+      processor: by the rules for a CPU, whose fusion computes everything cheap again that has one
+        large operand, however many bytes that is. A GPU's weighs bytes.
     """
     roots = _roots(operations, len(sizes))
     held = set(arguments)
@@ -77,7 +81,9 @@ def live_bytes(
     sources: list[tuple[int, ...]] = [(value,) for value in range(len(sizes))]
     for _ in range(_PASSES):  # What lives anyway is known once there is a plan.
         last = _last_reads(operations, roots, sources, kept=kept | held)
-        sources = _sources(operations, sizes, roots, last=last, held=held, kept=kept)
+        sources = _sources(
+            operations, sizes, roots, last=last, held=held, kept=kept, processor=processor
+        )
     last = _last_reads(operations, roots, sources, kept=kept)
     changes = [Size()] * (len(operations) + 1)
     seen = set(held)
@@ -133,6 +139,7 @@ def _sources(
     last: Mapping[int, float],
     held: Container[int],
     kept: Container[int],
+    processor: bool,
 ) -> list[tuple[int, ...]]:
     """For every value the buffers that it is read from: itself, or what it is computed from."""
     readers: list[list[int]] = [[] for _ in sizes]
@@ -143,6 +150,11 @@ def _sources(
     sources: list[tuple[int, ...]] = [(value,) for value in range(len(sizes))]
     costly = [False] * len(sizes)  # Should be computed once.
     bytes_of = [size.at(_NOMINAL_BATCH) for size in sizes]
+
+    def is_large(value: int, result: int) -> bool:
+        """Whether it is no broadcast beside a result; a byte a number or eight."""
+        return _WIDEST * max(bytes_of[s] for s in sources[value]) >= bytes_of[result]
+
     for index, operation in enumerate(operations):
         if operation.name not in ELEMENTWISE:
             continue
@@ -166,6 +178,7 @@ def _sources(
                     len(by) == 1
                     or read <= _SLACK * bytes_of[value]
                     or longer <= (_SLACK - 1) * bytes_of[value]
+                    or (processor and sum(is_large(i, value) for i in inputs) <= 1)
                 )
             if again:
                 sources[value], costly[value] = found, is_costly

@@ -54,6 +54,14 @@ def test_a_named_machine_goes_before_the_config(capsys):
     assert "measured there at 640 px" in said
 
 
+def test_a_price_that_was_not_read_on_its_page_says_so(capsys):
+    _, said = ran(capsys, machine="l4")
+    assert "(September 2026, https://cloud.google.com/" in said
+    assert ", second-hand: as quoted elsewhere)" in said
+    _, said = ran(capsys)
+    assert "second-hand" not in said
+
+
 def test_all_machines(capsys):
     status, said = ran(capsys, machine="all")
     assert status == 0

@@ -9,7 +9,7 @@ from pipelines.request import Request
 from pipelines.vertex import completed_job
 from pix2seq_model.experiment import load_config
 from tests.cloud.vertex_executor.metadata import Artifact, MetadataStore
-from tests.fixtures.vertex_request import BUCKET, request, written
+from tests.fixtures.vertex_request import BUCKET, container, custom_config, request, written
 
 
 @pytest.fixture(scope="module")
@@ -103,3 +103,22 @@ def test_every_step_that_runs_something_is_tried_again(job, tmp_path):
     json_format.ParseDict(job["pipelineSpec"], pipeline_spec_pb2.PipelineSpec())
     once = written(tmp_path, request("cloud.retries=0"))["pipelineSpec"]["root"]["dag"]["tasks"]
     assert not any("retryPolicy" in task for task in once.values())
+
+
+@pytest.mark.parametrize("backend", ["jax", "tensorflow"])
+def test_a_model_is_evaluated_on_the_backend_that_trains_it(backend, tmp_path, monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", backend)
+    job = written(tmp_path, request())
+    on_backend = [{"name": "KERAS_BACKEND", "value": backend}]
+    for step in ("Pretrain", "Finetune", "CocoEvaluator", "EvaluationReport"):
+        assert container(job, step)["env"] == on_backend
+    (pool,) = custom_config(job, "Finetune")["ai_platform_training_args"]["job_spec"][
+        "worker_pool_specs"
+    ]
+    assert pool["container_spec"]["env"][:1] == on_backend
+    json_format.ParseDict(job["pipelineSpec"], pipeline_spec_pb2.PipelineSpec())
+
+
+def test_another_backend_converts_nothing_again(job):
+    for step in ("PretrainExamples", "FinetuneDataReport", "ModelPusher"):
+        assert "env" not in container(job, step)

@@ -16,6 +16,8 @@ def test_every_machine(machine):
     if machine.price is not None:
         assert machine.price.page.startswith("https://")
         assert machine.price.date
+        assert machine.price.source.startswith(f"{machine.price.date}, {machine.price.page}")
+        assert machine.price.second_hand == ("quoted" in machine.price.source)
 
 
 @pytest.mark.parametrize("machine", MACHINES.values(), ids=list(MACHINES))

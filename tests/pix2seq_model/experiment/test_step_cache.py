@@ -17,8 +17,8 @@ def traces(monkeypatch, tmp_path):
     """The runs that were traced."""
     asked = []
 
-    def trace(run, flash_attention):
-        asked.append((run.settings, flash_attention))
+    def trace(run, how):
+        asked.append((run.settings, how))
         return costs(each_gib=len(asked)).to_json()
 
     monkeypatch.setattr(step_cache, "_traced", trace)
@@ -33,25 +33,29 @@ def run(**settings):
 
 
 def test_the_second_time_it_comes_from_disk(traces):
-    first = step_costs(run(), flash_attention=False)
+    first = step_costs(run(), flash_attention=False, processor=False)
     # Neither the batch nor its parts change what an image takes.
-    assert step_costs(run(batch_size=8, accumulation_steps=2), flash_attention=False) == first
+    assert (
+        step_costs(run(batch_size=8, accumulation_steps=2), flash_attention=False, processor=False)
+        == first
+    )
     assert len(traces) == 1
     assert traces[0][0].accumulation_steps == 1
 
 
 def test_what_shapes_the_step_is_traced_again(traces):
     for settings in ({}, {"activation_checkpointing": True}, {"image_size": (64, 64)}):
-        step_costs(run(**settings), flash_attention=False)
-    step_costs(run(), flash_attention=True)
-    assert len(traces) == 4
+        step_costs(run(**settings), flash_attention=False, processor=False)
+    step_costs(run(), flash_attention=True, processor=False)
+    step_costs(run(), flash_attention=False, processor=True)
+    assert len(traces) == 5
 
 
 def test_a_damaged_file_is_traced_again(traces, tmp_path):
-    step_costs(run(), flash_attention=False)
+    step_costs(run(), flash_attention=False, processor=False)
     (file,) = tmp_path.rglob("*.json")
     file.write_text("{")
-    assert step_costs(run(), flash_attention=False) == costs(each_gib=2)
+    assert step_costs(run(), flash_attention=False, processor=False) == costs(each_gib=2)
 
 
 def test_a_trace_that_fails_names_the_remedy(monkeypatch, tmp_path):
@@ -59,4 +63,4 @@ def test_a_trace_that_fails_names_the_remedy(monkeypatch, tmp_path):
     monkeypatch.setattr(step_cache.subprocess, "run", lambda *_, **__: failed)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with pytest.raises(ConfigError, match=r"No module named 'jax'.*requirements/jax\.txt"):
-        step_costs(run(), flash_attention=False)
+        step_costs(run(), flash_attention=False, processor=False)

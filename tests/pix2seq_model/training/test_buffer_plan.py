@@ -6,9 +6,9 @@ from pix2seq_model.training.step_costs import Size
 ARRAY, BIAS = Size(0.0, 100.0), Size(8.0)
 
 
-def live(*operations, sizes, arguments=(0,), results=()):
+def live(*operations, sizes, arguments=(0,), results=(), processor=False):
     program = [Operation(*operation) for operation in operations]
-    found = live_bytes(program, sizes, arguments=arguments, results=results)
+    found = live_bytes(program, sizes, arguments=arguments, results=results, processor=processor)
     return [size.each for size in found]
 
 
@@ -90,3 +90,29 @@ def test_an_exponential_with_two_readers_is_computed_once():
 def test_a_reshaped_array_is_the_same_bytes():
     program = [("dot_general", (0,), (1,)), ("reshape", (1,), (2,)), ("dot_general", (2,), (3,))]
     assert live(*program, sizes=[ARRAY, ARRAY, ARRAY, Size()]) == [100, 100, 100]
+
+
+def test_a_processor_keeps_what_a_small_result_is_computed_from():
+    # A mask of a byte an element, of bits of eight: a GPU keeps the mask, a processor the bits.
+    program = [
+        ("while", (0,), (1,)),
+        ("lt", (1,), (2,)),
+        ("dot_general", (0,), (3,)),
+        ("reduce_sum", (2,), (4,)),
+        ("reduce_sum", (2,), (5,)),
+    ]
+    sizes = [ARRAY, Size(0.0, 80.0), Size(0.0, 10.0), Size(), Size(), Size()]
+    assert live(*program, sizes=sizes) == [80, 90, 10, 10, 10]
+    assert live(*program, sizes=sizes, processor=True) == [80, 80, 80, 80, 80]
+
+
+def test_a_processor_too_keeps_a_sum_of_two_arrays():
+    program = [
+        ("dot_general", (0,), (1,)),
+        ("dot_general", (0,), (2,)),
+        ("add", (1, 2), (3,)),
+        ("reduce_sum", (3,), (4,)),
+        ("reduce_sum", (3,), (5,)),
+    ]
+    sizes = [ARRAY, ARRAY, ARRAY, ARRAY, Size(), Size()]
+    assert live(*program, sizes=sizes, processor=True) == [100, 200, 300, 100, 100]

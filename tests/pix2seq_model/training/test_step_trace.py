@@ -9,18 +9,18 @@ from pathlib import Path
 import pytest
 
 _COMPARED = """
-import json
+import json, sys
 from benchmarks.compiled_step import compared, small_run
-print(json.dumps(compared(small_run("vit_b", "finetune.image_size=128"))))
+print(json.dumps(compared(small_run(sys.argv[1], "finetune.image_size=128"))))
 """
 
 
-@pytest.fixture(scope="module")
-def found():
+@pytest.fixture(scope="module", params=["vit_b", "resnet"])
+def found(request):
     # XLA's schedule for many cores holds more at once than the one for little memory.
     flags = "--xla_cpu_enable_concurrency_optimized_scheduler=false"
     done = subprocess.run(
-        [sys.executable, "-c", _COMPARED],
+        [sys.executable, "-c", _COMPARED, request.param],
         env={**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags},
         cwd=Path(__file__).parents[3],
         capture_output=True,
