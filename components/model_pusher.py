@@ -1,7 +1,11 @@
 """Pushes a blessed model to a folder of numbered versions, as TensorFlow Serving reads it.
 
     <destination>/20260314150926535/saved_model.pb, variables/, ...
+    <destination>/20260314150926535/model.json, model.weights.h5, ...    the model folder itself
     <destination>/20260314150926535/pushed.json      what was pushed, from where, when
+
+A version needs nothing but itself: it can be copied, packed and moved, served, and taken as a model
+folder by every command.
 
 TFX's own Pusher names a version by the second, so two pushes within one second collide. It also
 pushes the same model again whenever its blessing is renewed. Here a version is a number above all
@@ -29,17 +33,23 @@ from pix2seq_model.atomic_write import write_json
 from pix2seq_model.errors import ModelError
 from pix2seq_model.metrics.coco_files import read_metrics
 from pix2seq_model.model_folder.folder import MODEL_FILE, SERVING_FOLDER
-from pix2seq_model.model_folder.pushed import GRAPH_FILE, PUSHED_FILE, pushed_record, versions
+from pix2seq_model.model_folder.pushed import (
+    EXPORT_FILE,
+    GRAPH_FILE,
+    PUSHED_FILE,
+    pushed_record,
+    versions,
+)
 
 _ATTEMPTS = 100
 
 
 def push_model(model_folder: str, destination: str) -> dict[str, Any]:
-    """Copies the SavedModel of a model folder to a new version of `destination`.
+    """Copies a model folder and its SavedModel to a new version of `destination`.
 
     The copy is made under a hidden name and renamed, so that a server never loads half a model. A
-    bucket renames file by file: there `saved_model.pb` goes last, and then `pushed.json`,
-    without which a version does not count as pushed.
+    bucket renames file by file: there `model.json` and `saved_model.pb` go last, and then
+    `pushed.json`, without which a version does not count as pushed.
 
     Args:
       model_folder: with `model.json` and `Format-Serving/`; local or gs://.
@@ -62,7 +72,7 @@ def push_model(model_folder: str, destination: str) -> dict[str, Any]:
         for number in versions(target)[-1:]:
             newest = pushed_record(target / str(number))
             if newest and newest["model_digest"] == digest:
-                return {**newest, "already_there": True}
+                return {**newest, "path": os.fspath(target / str(number)), "already_there": True}
         return {**_push(serving, target, digest, model_folder), "already_there": False}
     except OSError as error:
         raise ModelError(
@@ -72,10 +82,13 @@ def push_model(model_folder: str, destination: str) -> dict[str, Any]:
 
 
 def model_digest(model_folder: str) -> str:
-    """The identity of a servable model: its description, weights' digest included, and graph."""
+    """The identity of a servable model: its description, weights' digest included, and export."""
     folder = epath.Path(model_folder)
+    made = folder / SERVING_FOLDER / EXPORT_FILE
+    if not made.exists():  # Of an older version of this project.
+        made = folder / SERVING_FOLDER / GRAPH_FILE
     digest = hashlib.sha256()
-    for path in (folder / MODEL_FILE, folder / SERVING_FOLDER / GRAPH_FILE):
+    for path in (folder / MODEL_FILE, made):
         digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()
 
@@ -88,6 +101,10 @@ def _push(
     version = max([stamp, *(number + 1 for number in versions(target))])
     hidden = target / f".{version}-{os.getpid()}.partial"
     io_utils.copy_dir(os.fspath(serving), os.fspath(hidden))
+    for path in epath.Path(model_folder).iterdir():
+        if path.name != SERVING_FOLDER and not path.name.startswith("."):
+            copy = io_utils.copy_dir if path.is_dir() else io_utils.copy_file
+            copy(os.fspath(path), os.fspath(hidden / path.name))
     for _ in range(_ATTEMPTS):
         record = {
             "version": version,
@@ -113,7 +130,7 @@ def _rename(hidden: epath.Path, version: epath.Path) -> None:
         hidden.rename(version)
         return
     files = [folder / name for folder, _, names in hidden.walk() for name in names]
-    last = ("saved_model.pb", PUSHED_FILE)
+    last = (MODEL_FILE, GRAPH_FILE, PUSHED_FILE)
     for file in sorted(files, key=lambda file: last.index(file.name) if file.name in last else -1):
         file.rename(version / file.relative_to(hidden))
     hidden.rmtree()

@@ -45,7 +45,8 @@ _MEASURING = (
 _NOT_IN_WEIGHTS = (
     *("pix2seq_model.experiment", "pix2seq_model.setting_checks", "pix2seq_model.atomic_write"),
     "pix2seq_model.model_folder.saved_model",
-    *(f"pix2seq_model.training.{name}" for name in ("run_record", "folder_lock", "interruption")),
+    *(f"pix2seq_model.training.{name}" for name in ("run_record", "interruption")),
+    *("pix2seq_model.folder_lock", "pix2seq_model.bucket_file"),
     *(f"pix2seq_model.training.{name}" for name in ("interval_log", "log_means")),
     "pix2seq_model.training.periodic_checkpoints",
 )

@@ -24,9 +24,10 @@ from components.conversion.plan_shards import AssignShards, write_plan
 from components.conversion.prepare import prepare_conversion
 from components.conversion.read_annotations import ReadAnnotations
 from components.conversion.write_shards import WriteShards
-from components.storage.files import SUMMARY, write_file
+from components.storage.files import SUMMARY, check_output_name, write_file
 from components.storage.shards import Once
 from pix2seq_model.data.manifest import DatasetInfo
+from pix2seq_model.folder_lock import FolderLock
 
 
 def _write_summary(output: str, plan: list[Any], files: list[Any], shards: list[Any]) -> None:
@@ -77,8 +78,13 @@ def convert_dataset(
 
     Raises:
       DataError: the input cannot be used, or more of it is defective than the options allow.
+      FolderInUseError: another conversion writes `output`.
     """
-    options = prepare_conversion(options, output)
-    with make_pipeline() as pipeline:
-        _ = pipeline | "ConvertDataset" >> ConvertDataset(options, output=output)
-    return finish_conversion(options, output)
+    check_output_name(output)
+    lock = FolderLock(output, holder="conversion", otherwise="name another output folder")
+    with lock:
+        options = prepare_conversion(options, output)
+        with make_pipeline() as pipeline:
+            _ = pipeline | "ConvertDataset" >> ConvertDataset(options, output=output)
+        lock.check()
+        return finish_conversion(options, output)

@@ -8,6 +8,7 @@
 A shard that the manifest does not name is not part of the data set.
 """
 
+import collections
 import concurrent.futures
 import dataclasses
 import hashlib
@@ -154,14 +155,56 @@ def read_dataset_info(directory: str | os.PathLike[str]) -> DatasetInfo:
         for name, split in content["splits"].items():
             shards = tuple(ShardInfo(**shard) for shard in split["shards"])
             splits[name] = SplitInfo(**{**split, "shards": shards})
-        return DatasetInfo(
+        info = DatasetInfo(
             name=content["name"],
             seed=content["seed"],
             categories=tuple(content["categories"]),
             splits=splits,
         )
+        if problem := _problem(info):
+            raise DataError(f"{path} was changed or damaged: {problem}; {remedy}")
+        return info
     except (KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path} is not a data set's manifest ({error!r}); {remedy}") from None
+
+
+def _problem(info: Any) -> str:
+    """What no conversion writes into a manifest; "" if all is well."""
+    if not (isinstance(info.name, str) and isinstance(info.seed, int)):
+        return f"its name {info.name!r} or seed {info.seed!r} is of a wrong type"
+    ids = [category["id"] for category in info.categories]
+    if any(not _is_count(id_) for id_ in ids) or len(set(ids)) < len(ids):
+        return "the ids of its categories are not different whole numbers"
+    if any(not isinstance(category["name"], str) for category in info.categories):
+        return "the name of a category is not text"
+    files = [shard.file for split in info.splits.values() for shard in split.shards]
+    for file in files:
+        if not isinstance(file, str) or "\0" in file:
+            return f"{file!r} is no name of a shard"
+        if file.startswith("/") or "://" in file or ".." in file.split("/"):
+            return f"the shard {file!r} does not lie in its folder"
+    if twice := [file for file, count in collections.Counter(files).items() if count > 1]:
+        return f"it names the shard {twice[0]} twice"
+    for name, split in info.splits.items():
+        for shard in split.shards:
+            if not all(map(_is_count, (shard.num_examples, shard.num_bytes))):
+                return f"the numbers of {shard.file} are no counts"
+            if not isinstance(shard.sha256, str):
+                return f"the checksum of {shard.file} is not text"
+        for field in ("num_examples", "num_bytes"):
+            said, total = (
+                getattr(split, field),
+                sum(getattr(shard, field) for shard in split.shards),
+            )
+            if said != total:
+                return f"{field} of split {name!r} is {said!r}, its shards hold {total}"
+        if not (_is_count(split.num_objects) and isinstance(split.counts, dict)):
+            return f"num_objects or counts of split {name!r} are none"
+    return ""
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def read_statistics(directory: str | os.PathLike[str]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from etils import epath
 
 from pix2seq_model.atomic_write import atomic_path, write_json
@@ -32,6 +33,8 @@ WEIGHTS_FILE = "model.weights.h5"
 HISTORY_FOLDER = "history"
 SERVING_FOLDER = "Format-Serving"
 _FORMAT_VERSION = 2
+# Weights files that were compared with their digest in this process: place, size, time, digest.
+_VERIFIED: set[tuple[str, int, float, str]] = set()
 # What layers of folders of format 1 are called now; the files differ in nothing else.
 _RENAMED_LAYERS = {"merge": "output_projection"}
 
@@ -169,20 +172,32 @@ def load_model_folder(
     if image_size is not None:
         model = dataclasses.replace(info.model, image_size=image_size)
         info = dataclasses.replace(info, model=model)
-    network = build_model(info.model, info.vocabulary, precision=precision)
+    # As they were saved: the digest is that of float32 values.
+    network = build_model(info.model, info.vocabulary, precision="float32")
     load_weights(network, folder)
+    if precision != "float32":
+        saved = network.weights
+        network = build_model(info.model, info.vocabulary, precision=precision)
+        for weight, value in zip(network.weights, saved, strict=True):
+            weight.assign(value)
     return network, info
 
 
 def load_weights(network: Any, folder: str) -> None:
-    """Loads a folder's weights into a network of the same architecture.
+    """Loads a folder's weights into a float32 network of the same architecture.
+
+    They are compared with the digest in `model.json`, once for each state of the file in a process.
 
     Raises:
-      ModelError: the weights file is missing, damaged or of another architecture.
+      ModelError: the weights file is missing, damaged, changed, not finite or of another
+        architecture.
     """
+    expected = read_model_info(folder).weights_sha256
     source = epath.Path(folder) / WEIGHTS_FILE
     if not source.exists():
         raise ModelError(f"{source} is missing: the model folder is incomplete.")
+    stat = source.stat()
+    state = (os.fspath(source), stat.length, stat.mtime, expected)
     with tempfile.TemporaryDirectory() as scratch:
         local = Path(scratch) / WEIGHTS_FILE
         source.copy(local)
@@ -193,6 +208,24 @@ def load_weights(network: Any, folder: str) -> None:
             raise ModelError(
                 f"{source} cannot be loaded into the network that {MODEL_FILE} describes: {error}"
             ) from error
+    if state not in _VERIFIED:
+        _verify(network, expected, source)
+        _VERIFIED.add(state)
+
+
+def _verify(network: Any, expected: str, source: epath.Path) -> None:
+    if _weights_digest(network) != expected:
+        raise ModelError(
+            f"{source} does not hold the weights that {MODEL_FILE} beside it describes (its "
+            "weights_sha256 is another): one of them was changed or damaged after they were "
+            "written. Copy the folder again, or train or import the model again."
+        )
+    for weight in network.weights:
+        if not np.isfinite(weight.numpy()).all():
+            raise ModelError(
+                f"{source}: the weight {weight.path} holds values that are not finite, so the "
+                "model cannot find anything. Take another checkpoint, or train it again."
+            )
 
 
 def _rename_layers(weights_file: Path) -> None:

@@ -1,6 +1,7 @@
-"""A pushed version of a model, and how to find the model folder that it was made from.
+"""A pushed version of a model, which is a SavedModel and a model folder in one.
 
 <destination>/20260314150926535/saved_model.pb, variables/, ...
+<destination>/20260314150926535/model.json, model.weights.h5, ...
 <destination>/20260314150926535/pushed.json      what was pushed, from where, when
 """
 
@@ -15,6 +16,8 @@ from pix2seq_model.model_folder.folder import MODEL_FILE
 
 PUSHED_FILE = "pushed.json"
 GRAPH_FILE = "saved_model.pb"
+# In a SavedModel: what, besides the weights, decided its graph.
+EXPORT_FILE = "assets.extra/export.json"
 
 
 def versions(destination: str | os.PathLike) -> list[int]:
@@ -24,9 +27,21 @@ def versions(destination: str | os.PathLike) -> list[int]:
 
 
 def pushed_record(version_dir: str | os.PathLike) -> dict[str, Any] | None:
-    """What `pushed.json` of a version says; None if there is none."""
+    """What `pushed.json` in a folder says; None if there is none.
+
+    Raises:
+      ModelError: it is damaged.
+    """
     path = epath.Path(version_dir) / PUSHED_FILE
-    return json.loads(path.read_text()) if path.exists() else None
+    if not path.exists():
+        return None
+    try:
+        record = json.loads(path.read_text())
+        return {**record, "model_folder": str(record["model_folder"])}
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelError(
+            f"{path} is damaged ({error!r}): remove that folder and push the model again."
+        ) from error
 
 
 def find_model_folder(place: str | os.PathLike) -> str:
@@ -37,7 +52,8 @@ def find_model_folder(place: str | os.PathLike) -> str:
         is meant; local or gs://.
 
     Raises:
-      ModelError: it is none of them, or the folder that a version was pushed from is gone.
+      ModelError: it is none of them, or a version of an older kind, without a model folder in it,
+        whose origin is gone.
     """
     folder = epath.Path(place)
     if (folder / MODEL_FILE).exists():
@@ -49,6 +65,8 @@ def find_model_folder(place: str | os.PathLike) -> str:
             "says which folder a pushed model comes from. Give the folder that training or "
             "import_checkpoint wrote."
         )
+    if (epath.Path(version) / MODEL_FILE).exists():
+        return version
     record = pushed_record(version)
     assert record is not None  # that is what makes it a version
     origin = epath.Path(record["model_folder"])

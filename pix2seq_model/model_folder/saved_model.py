@@ -7,6 +7,7 @@ at all (tensorflow/serving issue 2214), and every new size of a batch would be c
 """
 
 import dataclasses
+import hashlib
 import json
 import os
 import subprocess
@@ -28,10 +29,16 @@ from pix2seq_model.decoding.settings import DecodeSettings
 from pix2seq_model.errors import ModelError
 from pix2seq_model.input_pipeline.preprocessing import preprocess_images
 from pix2seq_model.model_folder.folder import load_model_folder
+from pix2seq_model.model_folder.pushed import EXPORT_FILE
 from pix2seq_model.network.slice_update import without_xla
 from pix2seq_model.tokens.detections import boxes_from_tokens, boxes_in_original
 
 CATEGORIES_FILE = "categories.json"
+# The code of which the graph is made, below the library's folder.
+_CODE = (
+    *("network", "decoding", "tokens", "boxes.py", "data/categories.py"),
+    *("input_pipeline/preprocessing.py", "model_folder/saved_model.py"),
+)
 SERVED_FILES, SERVED_IMAGES = "serving_default", "serving_images"  # The signatures.
 
 
@@ -90,7 +97,8 @@ def export_saved_model(
         num_detections         int32 (B,)
 
     with the most likely objects first, those without area left out. The categories are in
-    `assets.extra/categories.json` as well.
+    `assets.extra/categories.json` as well; `assets.extra/export.json` says what, besides the
+    weights, decided the graph. The graph's own bytes do not: they count what the process built.
 
     Args:
       network: a Pix2Seq.
@@ -119,7 +127,27 @@ def export_saved_model(
         extra = local / "assets.extra"
         extra.mkdir()
         (extra / CATEGORIES_FILE).write_text(json.dumps(list(categories), indent=1) + "\n")
+        made = {
+            "settings": dataclasses.asdict(settings),
+            "seed": seed,
+            "resize": resize,
+            "tensorflow": tf.__version__,
+            "keras": keras.__version__,
+            "code": _code_digest(),
+        }
+        (local / EXPORT_FILE).write_text(json.dumps(made, indent=1, sort_keys=True) + "\n")
         _replace_folder(local, target)
+
+
+def _code_digest() -> str:
+    library = Path(__file__).parent.parent
+    digest = hashlib.sha256()
+    for place in _CODE:
+        path = library / place
+        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
+            digest.update(file.relative_to(library).as_posix().encode() + b"\0")
+            digest.update(file.read_bytes())
+    return digest.hexdigest()
 
 
 class _ServedModel(tf.Module):

@@ -7,19 +7,24 @@ of its own: it is a function of its seed and the number of batches taken from it
 
 One file, because a file can be put in place at once (written under a temporary name, then
 renamed) and because the zip format keeps a checksum of every array: a truncated or altered file
-is noticed when it is read, and the checkpoint before it serves.
+is noticed when it is read, set aside, and the checkpoint before it serves. One that cannot be read
+at all (no permission, a disk that fails) may be intact: that ends the run before it does anything.
 """
 
+import contextlib
 import dataclasses
+import errno
+import io
 import json
 import os
 import re
 import tempfile
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import keras
 import numpy as np
@@ -32,11 +37,17 @@ from pix2seq_model.training.training_model import TrainingModel
 _FORMAT = 1
 _META = "checkpoint.json"
 _NAME = re.compile(r"^step-(\d{9})\.npz$")
+# In front of the name of a damaged one, which is kept but does not count any more.
+_ASIDE = "damaged-"
 # What reading a damaged zip file, or an array in it, can raise.
 _DAMAGE: tuple[type[Exception], ...] = (
-    *(zipfile.BadZipFile, zlib.error, ValueError, KeyError, OSError, EOFError, IndexError),
-    *(NotImplementedError, RuntimeError, MemoryError, SyntaxError),
+    *(zipfile.BadZipFile, zlib.error, ValueError, KeyError, EOFError, IndexError, TypeError),
+    *(NotImplementedError, RuntimeError, SyntaxError, tokenize.TokenError),
 )
+
+
+class _DamagedError(Exception):
+    """The file was read, and its content is not that of a checkpoint."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,31 +157,46 @@ class CheckpointFolder:
         """The checkpoint of one step.
 
         Raises:
-          CheckpointError: it is not there or damaged.
+          CheckpointError: it is not there, damaged or cannot be read.
         """
         try:
             return _read(self._path(step))
-        except _DAMAGE as error:
+        except (OSError, _DamagedError) as error:
             raise CheckpointError(
-                f"The checkpoint of step {step}, {self._path(step)}, cannot be read "
-                f"({type(error).__name__}: {error}); there are those of the steps "
-                f"{', '.join(map(str, self.steps())) or 'none'}."
+                f"The checkpoint of step {step}, {self._path(step)}, cannot be read ({error}); "
+                f"there are those of the steps {', '.join(map(str, self.steps())) or 'none'}."
             ) from error
 
     def restore(self, *, warn: Callable[[str], None]) -> TrainingState | None:
-        """The latest checkpoint that can be read; None where there is none.
+        """The latest checkpoint that is whole; None where there is none.
+
+        Damaged ones are renamed: they stay, and do not count among those that `save` keeps.
 
         Args:
-          warn: told of each damaged checkpoint that was skipped.
+          warn: told of each damaged checkpoint.
+
+        Raises:
+          CheckpointError: one cannot be read, though it may be whole; nothing was changed.
         """
         for step in reversed(self.steps()):
             path = self._path(step)
             try:
                 return _read(path)
-            except _DAMAGE as error:
+            except FileNotFoundError:
+                continue  # Another process of this run has set it aside.
+            except OSError as error:
+                raise CheckpointError(
+                    f"The checkpoint {path} cannot be read ({error}), though it may be intact. "
+                    "Make it readable and run the same command to continue, or move it out of "
+                    "the folder to go on from the one before it."
+                ) from error
+            except _DamagedError as error:
+                aside = path.parent / f"{_ASIDE}{path.name}"
+                with contextlib.suppress(OSError):
+                    path.replace(aside)
                 warn(
-                    f"The checkpoint {path} is damaged ({type(error).__name__}: {error}): "
-                    "the one before it is used instead."
+                    f"The checkpoint {path} is damaged ({error}): it is set aside as "
+                    f"{aside.name}, and the one before it is used, if there is one."
                 )
         return None
 
@@ -202,17 +228,48 @@ def _write(path: Path, state: TrainingState) -> None:
 
 
 def _read(path: epath.Path) -> TrainingState:
-    """Reads a checkpoint; every array's checksum is verified as it is read."""
-    if os.fspath(path).startswith("gs://"):
-        with tempfile.NamedTemporaryFile(suffix=".npz") as local:
+    """Reads a checkpoint; every array's checksum is verified as it is read.
+
+    Raises:
+      OSError: it cannot be read.
+      CheckpointError: another version of this project wrote it.
+      _DamagedError: its content is damaged.
+    """
+    with contextlib.ExitStack() as stack:
+        if os.fspath(path).startswith("gs://"):
+            local = stack.enter_context(tempfile.NamedTemporaryFile(suffix=".npz"))
             path.copy(local.name, overwrite=True)
-            return _read(epath.Path(local.name))
-    with np.load(path, allow_pickle=False) as arrays:
-        meta = json.loads(arrays[_META].tobytes())
+            path = epath.Path(local.name)
+        file = stack.enter_context(open(path, "rb"))
+        try:
+            return _parse(file)
+        except OSError as error:
+            # A damaged directory of the zip file sends the reader to places before its beginning.
+            if error.errno not in (None, errno.EINVAL):
+                raise
+            raise _DamagedError(f"{type(error).__name__}: {error}") from error
+        except CheckpointError as error:
+            raise CheckpointError(f"The checkpoint {path} {error}") from error
+        except _DAMAGE as error:
+            raise _DamagedError(f"{type(error).__name__}: {error}") from error
+
+
+def _parse(file: IO[bytes]) -> TrainingState:
+    with zipfile.ZipFile(file) as arrays:
+
+        def array(name: str) -> np.ndarray:
+            # Whole, and so with its checksum, before anything is believed of its shape.
+            content = io.BytesIO(arrays.read(f"{name}.npy"))
+            return np.lib.format.read_array(content, allow_pickle=False)
+
+        meta = json.loads(array(_META).tobytes())
         if meta["format"] != _FORMAT:
-            raise ValueError(f"its format is {meta['format']}, this program reads {_FORMAT}")
+            raise CheckpointError(
+                f"is of format {meta['format']}, this version of the project reads {_FORMAT}: "
+                "continue with the version that wrote it, or train in another work folder."
+            )
         groups = {
-            name: [arrays[f"{name}/{i}"] for i in range(count)]
+            name: [array(f"{name}/{i}") for i in range(count)]
             for name, count in meta["variables"].items()
         }
         return TrainingState(step=meta["step"], groups=groups, record=meta["record"])

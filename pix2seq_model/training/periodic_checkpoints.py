@@ -2,6 +2,7 @@
 
 import dataclasses
 import time
+from collections.abc import Callable
 from typing import Any
 
 from pix2seq_model.training.checkpoint import CheckpointFolder, take_state
@@ -19,6 +20,7 @@ class PeriodicCheckpoints:
       every_steps: steps between two checkpoints.
       every_minutes: minutes after which one is due even so; 0 for never.
       folder: where they go; None in a process that leaves it to another.
+      check: called before each is written; raises if another trainer has taken over.
       record: saved with the state; its "wall_time_s" is kept up to date.
     """
 
@@ -27,6 +29,7 @@ class PeriodicCheckpoints:
     every_steps: int
     every_minutes: float
     folder: CheckpointFolder | None
+    check: Callable[[], None]
     record: dict[str, Any]
     _saved_at: float = dataclasses.field(default_factory=time.monotonic)
 
@@ -42,5 +45,6 @@ class PeriodicCheckpoints:
         now = time.monotonic()
         self.record["wall_time_s"] += now - self._saved_at
         self.step.synchronize()
+        self.check()
         self.folder.save(take_state(self.step.model, step=batch, record=self.record))
         self._saved_at = now

@@ -7,7 +7,7 @@ A step is an update of the weights; it takes one batch, or several whose gradien
 import contextlib
 import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from pix2seq_model.data.box_statistics import crowded_images
 from pix2seq_model.data.damage import reading_errors_named
 from pix2seq_model.data.manifest import read_dataset_info, read_statistics
 from pix2seq_model.errors import DataError, TrainingInterruptedError
+from pix2seq_model.folder_lock import FolderLock
 from pix2seq_model.model_folder.folder import ModelInfo, read_model_info
 from pix2seq_model.model_folder.transfer import take_base_weights
 from pix2seq_model.network.pix2seq import build_model
@@ -29,7 +30,6 @@ from pix2seq_model.training.compiled_steps import CompiledSteps
 from pix2seq_model.training.damaged_images import DamagedImages
 from pix2seq_model.training.evaluation import TrainingEvaluation
 from pix2seq_model.training.finished_model import make_model_folder, write_model
-from pix2seq_model.training.folder_lock import FolderLock
 from pix2seq_model.training.interruption import StopAgreement, StopRequest
 from pix2seq_model.training.interval_log import IntervalLog
 from pix2seq_model.training.job import TrainingJob
@@ -96,8 +96,9 @@ def train(
             messages_only=not replicas.is_chief,
         )
         logs = epath.Path(logs_dir) / run.stage if replicas.is_chief else None
+        lock = FolderLock(work_dir)
         if replicas.is_chief:
-            stack.enter_context(FolderLock(work_dir))
+            stack.enter_context(lock)
             check_same_run(work_dir, run_identity(run, data=data, base_model=base_info))
             make_model_folder(model_dir)
         job = TrainingJob(
@@ -119,13 +120,14 @@ def train(
             epath.Path(work_dir) / "checkpoints", keep=run.settings.keep_checkpoints
         )
         span, record = _continue(job, step.model, checkpoints)
-        batch = _train_steps(job, step, span, record, checkpoints, stop)
+        batch = _train_steps(job, step, span, record, checkpoints, stop, check=lock.check)
         if not span.is_last(batch):
             raise TrainingInterruptedError(
                 f"{run.stage} was stopped by {stop.received or 'another worker'} at step "
                 f"{span.step(batch)} of {span.steps}; its state is in {work_dir}. "
                 "Run the same command to continue."
             )
+        lock.check()
         return write_model(job, step.model.network, record, export=export)
 
 
@@ -247,6 +249,8 @@ def _train_steps(
     record: dict[str, Any],
     checkpoints: CheckpointFolder,
     stop: StopRequest,
+    *,
+    check: Callable[[], None],
 ) -> int:
     """Trains until the end, or until asked to stop; returns the number of the last batch."""
     settings, is_chief = job.run.settings, job.replicas.is_chief
@@ -275,6 +279,7 @@ def _train_steps(
         every_steps=settings.checkpoint_every_steps,
         every_minutes=settings.checkpoint_every_minutes,
         folder=checkpoints if is_chief else None,
+        check=check,
         record=record,
     )
     evaluation = TrainingEvaluation(job, step, record) if settings.evaluate_every_steps else None

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from tfx.types import standard_artifacts
 from components import model_pusher
 from components.model_pusher import ModelPusher, push_model
 from pix2seq_model.errors import ModelError
+from pix2seq_model.model_folder.pushed import find_model_folder
 
 
 def write_model(folder: Path, content: str = "a") -> str:
@@ -17,6 +19,11 @@ def write_model(folder: Path, content: str = "a") -> str:
     (serving / "variables").mkdir(parents=True)
     (serving / "saved_model.pb").write_text(content)
     (serving / "variables" / "variables.index").write_text("v")
+    (serving / "assets.extra").mkdir()
+    (serving / "assets.extra" / "export.json").write_text('{"seed": 0}')
+    (folder / "history").mkdir()
+    (folder / "history" / "finetune.jsonl").write_text("{}")
+    (folder / "model.weights.h5").write_text(content)
     (folder / "model.json").write_text(json.dumps({"weights_sha256": content}))
     return str(folder)
 
@@ -38,6 +45,41 @@ def test_a_pushed_model_stays_where_it_is(tmp_path):
     assert again["already_there"]
     assert again["version"] == first["version"]
     assert len(list((tmp_path / "served").iterdir())) == 1
+
+
+def test_a_version_is_the_model_folder_too(tmp_path):
+    record = push_model(write_model(tmp_path / "model"), str(tmp_path / "served"))
+    version = Path(record["path"])
+    shutil.rmtree(tmp_path / "model")
+    moved = shutil.copytree(version, tmp_path / "elsewhere")
+    shutil.rmtree(version)
+    assert find_model_folder(moved) == str(moved)
+    names = ("model.json", "model.weights.h5", "history/finetune.jsonl", "saved_model.pb")
+    assert all((moved / name).read_text() for name in names)
+    assert not (moved / "Format-Serving").exists()
+
+
+def test_names_in_a_graph_make_no_other_model_but_settings_and_weights_do(tmp_path):
+    model = tmp_path / "model"
+    write_model(model)
+    first = push_model(str(model), str(tmp_path / "served"))["version"]
+    serving = model / "Format-Serving"
+    (serving / "saved_model.pb").write_text("the same, with functions numbered otherwise")
+    assert push_model(str(model), str(tmp_path / "served"))["already_there"]
+    (serving / "assets.extra" / "export.json").write_text('{"seed": 1}')
+    second = push_model(str(model), str(tmp_path / "served"))["version"]
+    (model / "model.json").write_text('{"weights_sha256": "b"}')
+    third = push_model(str(model), str(tmp_path / "served"))["version"]
+    assert first < second < third
+
+
+def test_a_moved_destination_names_its_own_place(tmp_path):
+    model = write_model(tmp_path / "model")
+    push_model(model, str(tmp_path / "served"))
+    (tmp_path / "served").rename(tmp_path / "moved")
+    again = push_model(model, str(tmp_path / "moved"))
+    assert again["already_there"]
+    assert Path(again["path"]).parent == tmp_path / "moved"
 
 
 def test_pushes_within_one_moment_get_rising_versions(tmp_path):

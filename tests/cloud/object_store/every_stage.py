@@ -16,6 +16,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from components.conversion.convert import convert_dataset
 from components.example_gen import conversion_options
 from components.model_pusher import push_model
+from pix2seq_model import folder_lock
 from pix2seq_model.evaluation.evaluate import evaluate_model
 from pix2seq_model.evaluation.settings import EvaluationSettings
 from pix2seq_model.experiment.validation import training_run
@@ -23,7 +24,6 @@ from pix2seq_model.prediction.image_sources import find_images
 from pix2seq_model.prediction.predict import predict
 from pix2seq_model.published.import_checkpoint import import_checkpoint
 from pix2seq_model.reports.data_report import write_data_report
-from pix2seq_model.training import folder_lock
 from pix2seq_model.training.train import train
 from tests.fixtures import tiny_config
 

@@ -11,6 +11,8 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from components.conversion.convert import convert_dataset
 from pix2seq_model.data.manifest import read_dataset_info
+from pix2seq_model.errors import FolderInUseError
+from pix2seq_model.folder_lock import FolderLock
 from tests.fixtures.commands import PROCESSES
 from tests.fixtures.small_dataset import SmallDataset, image_bytes, options
 
@@ -129,3 +131,15 @@ def test_what_a_rerun_writes_again(tmp_path):
         return data.write(tmp_path / "moved")
 
     assert "examples-00002-of-00016.tfrecord" in rewritten(output, lose_a_shard)
+
+
+def test_a_second_conversion_into_one_output_is_refused(whole, tmp_path):
+    source, _ = whole
+    refused = pytest.raises(FolderInUseError, match=r"another conversion .*name another output")
+    with FolderLock(tmp_path / "out", holder="conversion"), refused:
+        convert(source, tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_conversion_leaves_no_lock(whole):
+    assert list(whole[1].rglob("*.lock")) == []

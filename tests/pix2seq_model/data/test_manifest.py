@@ -70,6 +70,46 @@ def test_wrong_manifest_is_refused(tmp_path, content, message):
         read_dataset_info(tmp_path)
 
 
+def _split(**values):
+    return {
+        "splits": {"train": dataclasses.asdict(dataclasses.replace(INFO.split("train"), **values))}
+    }
+
+
+def _shard(**values):
+    shard = dataclasses.replace(INFO.split("train").shards[0], **values)
+    return _split(shards=(shard,))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (_split(num_examples=3), "num_examples of split 'train' is 3, its shards hold 2"),
+        (_split(num_bytes=5), "num_bytes of split 'train' is 5, its shards hold 4"),
+        (_split(num_objects=-1), "num_objects or counts of split 'train' are none"),
+        (_split(num_objects="5"), "num_objects or counts of split 'train' are none"),
+        (_split(shards=INFO.split("train").shards * 2), f"it names the shard {SHARD} twice"),
+        (_shard(file="../other.tfrecord"), "does not lie in its folder"),
+        (_shard(file="Split-train/../../x"), "does not lie in its folder"),
+        (_shard(file="/etc/passwd"), "does not lie in its folder"),
+        (_shard(file="gs://other/x"), "does not lie in its folder"),
+        (_shard(file=7), "7 is no name of a shard"),
+        (_shard(num_examples=True), "are no counts"),
+        (_shard(num_bytes=4.0), "are no counts"),
+        (_shard(sha256=None), "is not text"),
+        ({"categories": [{"id": 2, "name": "a"}, {"id": 2, "name": "b"}]}, "different whole"),
+        ({"categories": [{"id": "2", "name": "a"}]}, "different whole numbers"),
+        ({"categories": [{"id": 2, "name": None}]}, "name of a category is not text"),
+        ({"seed": "3"}, "of a wrong type"),
+    ],
+)
+def test_a_changed_manifest_is_refused(tmp_path, changes, message):
+    content = json.dumps({**json.loads(INFO.to_json()), **changes})
+    (tmp_path / "dataset_info.json").write_text(content)
+    with pytest.raises(DataError, match=rf"dataset_info\.json was changed .*{message}.*convert_"):
+        read_dataset_info(tmp_path)
+
+
 def test_check_shards(tmp_path):
     with pytest.raises(DataError, match=r"tfrecord is missing.*says 4 bytes"):
         check_shards(tmp_path, INFO)

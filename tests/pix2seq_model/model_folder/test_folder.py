@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from pix2seq_model.errors import ModelError
+from pix2seq_model.model_folder import folder
 from pix2seq_model.model_folder.folder import (
     MODEL_FILE,
     WEIGHTS_FILE,
@@ -74,3 +75,62 @@ def test_damaged_weights_are_refused(tmp_path):
     (tmp_path / WEIGHTS_FILE).write_bytes(b"no HDF5")
     with pytest.raises(ModelError, match=r"weights\.h5 cannot be loaded"):
         load_model_folder(tmp_path)
+
+
+def _weight(file):
+    """The first weight matrix in a weights file."""
+    found = []
+    file.visititems(lambda _, item: found.append(item) if getattr(item, "ndim", 0) == 2 else None)
+    return found[0]
+
+
+def test_a_changed_weight_is_refused(tmp_path):
+    save_model_folder(tmp_path, network(), info=INFO)
+    load_model_folder(tmp_path)
+    with h5py.File(tmp_path / WEIGHTS_FILE, "r+") as file:
+        value = _weight(file)[0, 0].view(np.uint32)
+        _weight(file)[0, 0] = np.uint32(value ^ 1).view(np.float32)
+    for precision in ("float32", "bfloat16"):
+        with pytest.raises(ModelError, match=r"weights\.h5 does not hold .*weights_sha256.*again"):
+            load_model_folder(tmp_path, precision=precision)
+
+
+@pytest.mark.parametrize("digest", ["", "0" * 64])
+def test_a_digest_of_other_weights_is_refused(tmp_path, digest):
+    save_model_folder(tmp_path, network(), info=INFO)
+    path = tmp_path / MODEL_FILE
+    path.write_text(json.dumps({**json.loads(path.read_text()), "weights_sha256": digest}))
+    with pytest.raises(ModelError, match="weights_sha256"):
+        load_model_folder(tmp_path)
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path):
+    model = network()
+    weight = next(weight for weight in model.weights if len(weight.shape) == 2)
+    weight.assign(np.where(np.arange(weight.shape[1]) == 1, np.nan, weight.numpy()))
+    save_model_folder(tmp_path, model, info=INFO)
+    with pytest.raises(ModelError, match=f"{weight.path} holds values that are not finite"):
+        load_model_folder(tmp_path)
+
+
+def test_weights_are_compared_once_for_each_state_of_the_file(tmp_path, monkeypatch):
+    save_model_folder(tmp_path, network(), info=INFO)
+    digest, computed = folder._weights_digest, []
+    monkeypatch.setattr(folder, "_weights_digest", lambda n: computed.append(1) or digest(n))
+    for _ in range(2):
+        load_model_folder(tmp_path)
+    assert len(computed) == 1
+    save_model_folder(tmp_path, network(seed=5), info=INFO)
+    load_model_folder(tmp_path)
+    assert len(computed) == 3  # once as it was saved
+
+
+def test_half_precision_holds_the_saved_weights(tmp_path):
+    model = network(seed=3)
+    written = save_model_folder(tmp_path, model, info=INFO)
+    loaded, info = load_model_folder(tmp_path, precision="bfloat16")
+    assert info == written
+    assert "bfloat16" in {weight.dtype for weight in loaded.weights}
+    for ours, saved in zip(loaded.weights, model.weights, strict=True):
+        values = np.array(ours.numpy())
+        np.testing.assert_array_equal(values, saved.numpy().astype(values.dtype))

@@ -45,3 +45,18 @@ def test_what_is_no_model_is_refused(tmp_path):
     version = push(tmp_path / "served", 1, tmp_path / "gone")
     with pytest.raises(ModelError, match=r"was pushed from .*gone, which is no model folder any"):
         find_model_folder(version)
+
+
+def test_a_version_with_a_model_folder_in_it_needs_no_other(tmp_path):
+    version = push(tmp_path / "served", 1, tmp_path / "gone")
+    (version / "model.json").write_text("{}")
+    assert find_model_folder(version) == find_model_folder(tmp_path / "served") == str(version)
+    assert find_pushed_version(version) == str(version)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}"])
+def test_a_damaged_record_is_named(tmp_path, content):
+    version = push(tmp_path / "served", 1, tmp_path / "model")
+    (version / "pushed.json").write_text(content)
+    with pytest.raises(ModelError, match=r"pushed\.json is damaged .*push the model again"):
+        find_model_folder(version)

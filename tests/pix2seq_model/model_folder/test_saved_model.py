@@ -1,5 +1,6 @@
 """The SavedModel: what it returns, against the same decoding in Python, and who can load it."""
 
+import dataclasses
 import importlib.metadata
 import io
 import json
@@ -128,6 +129,12 @@ def test_arrays_give_what_files_give(signatures):
 def test_categories_are_inside(folder):
     content = (folder / "assets.extra/categories.json").read_text()
     assert json.loads(content) == list(tiny_run.CATEGORIES)
+
+
+def test_what_decided_the_graph_is_inside(folder):
+    made = json.loads((folder / "assets.extra/export.json").read_text())
+    assert made["settings"] == dataclasses.asdict(SETTINGS)
+    assert {"seed", "resize", "tensorflow", "keras", "code"} < made.keys()
 
 
 def test_classes_are_the_annotation_files_own(network, signatures, tmp_path):

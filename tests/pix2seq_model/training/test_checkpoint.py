@@ -1,7 +1,10 @@
 """Checkpoints: a network that continues training as if it had not stopped, and damaged files."""
 
+import builtins
+import errno
 import os
 import stat
+import zipfile
 
 import keras
 import numpy as np
@@ -9,6 +12,7 @@ import pytest
 import tensorflow as tf
 
 from pix2seq_model.errors import CheckpointError
+from pix2seq_model.training import checkpoint
 from pix2seq_model.training.checkpoint import CheckpointFolder, TrainingState, put_state, take_state
 
 
@@ -140,6 +144,53 @@ def test_half_a_file_falls_back_to_the_one_before(tmp_path, fraction):
     warnings = []
     assert folder.restore(warn=warnings.append).step == 1
     assert "damaged" in warnings[0]
+
+
+def test_after_damage_to_all_of_them_progress_is_saved_again(tmp_path):
+    folder = CheckpointFolder(tmp_path, keep=2)
+    for step in (700, 800):
+        folder.save(_state(step)).write_bytes(b"no zip file")
+    warnings = []
+    assert folder.restore(warn=warnings.append) is None
+    assert len(warnings) == 2
+    for step in (5, 10, 15):
+        folder.save(_state(step))
+    assert folder.steps() == [10, 15]
+    aside = sorted(path.name for path in tmp_path.glob("damaged-*"))
+    assert aside == ["damaged-step-000000700.npz", "damaged-step-000000800.npz"]
+    assert folder.restore(warn=pytest.fail).step == 15
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.ESTALE])
+def test_what_cannot_be_read_is_not_taken_for_damaged(tmp_path, monkeypatch, number):
+    folder = CheckpointFolder(tmp_path)
+    folder.save(_state(1))
+    folder.save(_state(2))
+    before = sorted(path.name for path in tmp_path.iterdir())
+
+    def refused(*_, **__):
+        raise OSError(number, os.strerror(number))
+
+    # Permission is refused on opening, a failing disk on reading.
+    monkeypatch.setattr(
+        *((builtins, "open") if number == errno.EACCES else (zipfile, "ZipFile")), refused
+    )
+    with pytest.raises(
+        CheckpointError, match=r"step-000000002\.npz cannot be read .*Make it readable"
+    ):
+        folder.restore(warn=pytest.fail)
+    monkeypatch.undo()
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def test_one_of_a_newer_version_is_not_taken_for_damaged(tmp_path, monkeypatch):
+    folder = CheckpointFolder(tmp_path)
+    monkeypatch.setattr(checkpoint, "_FORMAT", 2)
+    folder.save(_state(1))
+    monkeypatch.undo()
+    with pytest.raises(CheckpointError, match=r"step-000000001\.npz is of format 2, .* reads 1"):
+        folder.restore(warn=pytest.fail)
+    assert folder.steps() == [1]
 
 
 def test_what_a_killed_process_left_is_ignored_and_removed(tmp_path):

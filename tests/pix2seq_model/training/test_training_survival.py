@@ -21,10 +21,10 @@ from pix2seq_model.errors import (
     UserError,
 )
 from pix2seq_model.experiment.validation import training_run
+from pix2seq_model.folder_lock import FolderLock
 from pix2seq_model.model_folder.folder import load_model_folder
 from pix2seq_model.training import job
 from pix2seq_model.training import train as training
-from pix2seq_model.training.folder_lock import FolderLock
 from pix2seq_model.training.interruption import StopAgreement
 from pix2seq_model.training.interval_log import IntervalLog
 from tests.fixtures import kill_and_continue, tiny_run
