@@ -1,6 +1,7 @@
 """What all tests share: the order of the files, and what makes compiling and starting cheap."""
 
 import os
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -15,8 +16,7 @@ _ENVIRONMENT = {
     # TensorFlow does not look at which version has written an entry.
     "TF_XLA_FLAGS": f"--tf_xla_persistent_cache_directory={_CACHE}/xla-{version('tensorflow')}",
     "TF_NUM_INTRAOP_THREADS": "1",
-    # Two: an input that waits must not keep the steps from running.
-    "TF_NUM_INTEROP_THREADS": "2",
+    "TF_NUM_INTEROP_THREADS": "1",
     "OMP_NUM_THREADS": "1",
     "JAX_COMPILATION_CACHE_DIR": f"{_CACHE}/jax",
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
@@ -24,6 +24,9 @@ _ENVIRONMENT = {
 }
 for _name, _value in _ENVIRONMENT.items():
     os.environ.setdefault(_name, _value)
+# To rewrite the assertions of all tests is a third of what a worker does before its first test:
+# done once, even where the environment asks Python to keep no bytecode.
+sys.dont_write_bytecode = False
 
 # Files that train by the same settings: one worker takes them all, and traces each step once.
 _TRAININGS = (
@@ -61,8 +64,8 @@ class _Scheduling(LoadFileScheduling):
 
 
 def pytest_xdist_auto_num_workers(config):
-    # One more than there are cores: some tests wait for a process that they have started.
-    return len(os.sched_getaffinity(0)) + 1
+    # A further worker would import everything once more, and share the same cores.
+    return len(os.sched_getaffinity(0))
 
 
 def pytest_xdist_make_scheduler(config, log):

@@ -177,6 +177,7 @@ def evaluation_dataset(
       DataError: the examples folder cannot be used.
     """
 
+    @tf.autograph.experimental.do_not_convert  # As below.
     def prepare_example(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
         example = parse_example(serialized)
         prepared = preprocess_image(example["image_encoded"], image_size, resize=resize)

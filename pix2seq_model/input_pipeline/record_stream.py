@@ -62,6 +62,8 @@ def training_stream(
     cycle_length = min(_SHARDS_READ_IN_TURN, len(paths))
     start_pass, skipped = divmod(start_position, num_examples)
 
+    # As in datasets.py, there is no Python control flow over tensors to look for.
+    @tf.autograph.experimental.do_not_convert
     def one_pass(number: tf.Tensor) -> tf.data.Dataset:
         # tf.data mixes the global seed, if one is set, into every shuffle's: fixed here, where it
         # is local to this function's graph, the order depends on our seed alone.

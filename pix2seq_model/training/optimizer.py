@@ -9,6 +9,7 @@ import keras
 from keras import ops
 
 from pix2seq_model.errors import ConfigError
+from pix2seq_model.training.adamw import AdamW
 from pix2seq_model.training.settings import StageSettings
 
 SCHEDULES = ("linear", "cosine", "exponential", "constant")
@@ -145,10 +146,8 @@ def make_schedule(settings: StageSettings) -> keras.optimizers.schedules.Learnin
     return EveryFewBatches(schedule, settings.accumulation_steps)
 
 
-def make_optimizer(
-    settings: StageSettings, trainable_variables: Sequence[keras.Variable]
-) -> keras.optimizers.AdamW:
-    """AdamW (arXiv:1711.05101), built, its state zero.
+def make_optimizer(settings: StageSettings, trainable_variables: Sequence[keras.Variable]) -> AdamW:
+    """AdamW, built, its state zero.
 
     Args:
       settings: of the stage. `weight_decay_exclude` holds regular expressions that are
@@ -156,7 +155,7 @@ def make_optimizer(
       trainable_variables: of the model, in its order.
     """
     batches_per_step = settings.accumulation_steps
-    optimizer = keras.optimizers.AdamW(
+    optimizer = AdamW(
         learning_rate=make_schedule(settings),
         weight_decay=settings.weight_decay,
         beta_1=0.9,
