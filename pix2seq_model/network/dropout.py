@@ -42,13 +42,13 @@ def random_bits(seed: Any, shape: list) -> Any:
       seed: of Keras' SeedGenerator, two numbers.
       shape: its last size must be known.
     """
-    draw = _bits_on_jax if keras.backend.backend() == "jax" else _bits_on_tensorflow
+    draw = bits_on_jax if keras.backend.backend() == "jax" else bits_on_tensorflow
     *rows, columns = shape
     bits = draw(seed, rows, columns)
     return bits if bits.shape[-1] == columns else bits[..., :columns]
 
 
-def _bits_on_jax(seed, rows, columns):
+def bits_on_jax(seed, rows, columns):
     import jax
     import jax.numpy as jnp
     from jax.extend.random import threefry2x32_p
@@ -63,7 +63,7 @@ def _bits_on_jax(seed, rows, columns):
     return jnp.concatenate([half.reshape(*rows, -1) for half in halves], axis=-1)
 
 
-def _bits_on_tensorflow(seed, rows, columns):
+def bits_on_tensorflow(seed, rows, columns):
     import tensorflow as tf
 
     # As Keras does it: seeds are int64 there, and int32 where XLA draws.

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from pix2seq_model.network.dropout import bits_on_jax
 from pix2seq_model.training.step_costs import Size
 from pix2seq_model.training.traced_program import PRIME_BATCH, Program
 
@@ -80,9 +81,10 @@ def test_a_loop_is_its_body_again_and_again_with_the_buffers_of_one():
 
 
 def test_a_hash_counts_by_its_words():
-    from pix2seq_model.network.dropout import random_bits
+    def bits(seed):
+        return bits_on_jax(seed.astype("uint32"), [PRIME_BATCH], 8)
 
-    found = program(lambda seed: random_bits(seed.astype("uint32"), [PRIME_BATCH, 8]), (2,))
+    found = program(bits, (2,))
     hashes = [o for o in found.operations if o.name == "threefry2x32"]
     assert len(hashes) == 1
     # Two hashes of two words serve eight elements.
