@@ -4,12 +4,10 @@ import jax
 
 from pix2seq_model.experiment import load_config
 from pix2seq_model.experiment.validation import training_run
-from pix2seq_model.network.pix2seq import build_model
 from pix2seq_model.training.jax_step import JaxStep
-from pix2seq_model.training.optimizer import make_optimizer
 from pix2seq_model.training.settings import TrainingRun
 from pix2seq_model.training.step_trace import trace_step
-from pix2seq_model.training.training_model import TrainingModel
+from pix2seq_model.training.training_model import fresh_training_model
 
 _SMALL = (
     *("model.num_encoder_layers=2", "model.num_decoder_layers=2", "model.drop_units=0.0"),
@@ -58,13 +56,7 @@ def compared(run: TrainingRun) -> dict[str, float]:
 
 def _compiled(run: TrainingRun):
     settings = run.settings
-    network = build_model(run.model, run.vocabulary, precision=settings.precision)
-    model = TrainingModel(
-        network,
-        make_optimizer(settings, network.trainable_variables),
-        vocabulary=run.vocabulary,
-    )
-    step = JaxStep(model, jit_compile=True)
+    step = JaxStep(fresh_training_model(run))
     state = [[variable.value for variable in group] for group in step._variables]
     height, width = run.model.image_size
     tokens = (settings.batch_size, 5 * settings.sequence.max_objects)

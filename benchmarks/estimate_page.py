@@ -11,6 +11,7 @@ from pix2seq_model.experiment.estimate import GIB, Estimate, estimate
 from pix2seq_model.experiment.machines import MACHINES, Machine
 from pix2seq_model.experiment.presets import fitting
 from pix2seq_model.experiment.validation import training_run
+from pix2seq_model.network.checkpointing import LAYERS, NONE
 from pix2seq_model.network.config import PUBLISHED_NAMES
 from pix2seq_model.training.settings import TrainingRun
 
@@ -131,7 +132,7 @@ def _found(run: TrainingRun, machine: Machine) -> Estimate:
     """The way that the presets choose, or the least memory of all if nothing fits."""
     found = fitting(run, machine)
     if found is None:
-        settings = dataclasses.replace(run.settings, activation_checkpointing=True)
+        settings = dataclasses.replace(run.settings, activation_checkpointing=LAYERS)
         found = estimate(dataclasses.replace(run, settings=settings), machine)
     return found
 
@@ -139,7 +140,8 @@ def _found(run: TrainingRun, machine: Machine) -> Estimate:
 def _how(found: Estimate) -> str:
     settings = found.run.settings
     parts = [f"{settings.accumulation_steps} parts"] if settings.accumulation_steps > 1 else []
-    again = ["again"] if settings.activation_checkpointing else []
+    way = settings.activation_checkpointing
+    again = [] if way == NONE else [f"{way} again" if way == LAYERS else "all but products again"]
     return ("yes" if found.fits else "**no**") + "".join(f", {way}" for way in parts + again)
 
 

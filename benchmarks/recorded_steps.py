@@ -23,6 +23,7 @@ from pix2seq_model.experiment.estimate import Estimate
 from pix2seq_model.experiment.machines import MACHINES
 from pix2seq_model.experiment.step_cache import shape_digest, step_costs
 from pix2seq_model.experiment.validation import training_run
+from pix2seq_model.network.checkpointing import LAYERS, NONE, PRODUCTS
 from pix2seq_model.network.config import PUBLISHED_NAMES
 from pix2seq_model.training.settings import TrainingRun
 from pix2seq_model.training.step_costs import StepCosts
@@ -56,8 +57,9 @@ def recorded_runs() -> Iterator[tuple[str, TrainingRun]]:
         for size in SIZES:
             run = published_run(network, size)
             yield f"{network} {size}", run
-            settings = dataclasses.replace(run.settings, activation_checkpointing=True)
-            yield f"{network} {size} again", dataclasses.replace(run, settings=settings)
+            for way in (PRODUCTS, LAYERS):
+                settings = dataclasses.replace(run.settings, activation_checkpointing=way)
+                yield f"{network} {size} {way}", dataclasses.replace(run, settings=settings)
     yield "vit_b 640 without dropout", published_run("vit_b", 640, *_NO_DROPOUT)
 
 
@@ -109,7 +111,7 @@ def h100_peaks() -> Iterator[tuple[str, float, Estimate]]:
             found = estimates.estimate(
                 dataclasses.replace(run, settings=settings), MACHINES["h100"]
             )
-        again = ", activation checkpointing" if peak["activation_checkpointing"] else ""
+        again = ", activation checkpointing" if settings.activation_checkpointing != NONE else ""
         dropout = "" if peak["dropout"] else ", no dropout"
         words = f"{peak['network']}, 640, {peak['batch_size']}{again}{dropout}"
         yield words, peak["peak_gib"], found

@@ -27,12 +27,9 @@ from benchmarks.device import device_name, peak_memory
 from benchmarks.operations import training_step_operations
 from pix2seq_model.experiment import load_config
 from pix2seq_model.experiment.validation import training_run
-from pix2seq_model.network.pix2seq import build_model
-from pix2seq_model.network.remat import recompute_activations
 from pix2seq_model.training.batch_feed import BatchFeed
-from pix2seq_model.training.optimizer import make_optimizer
 from pix2seq_model.training.settings import STAGES
-from pix2seq_model.training.training_model import TrainingModel
+from pix2seq_model.training.training_model import fresh_training_model
 from pix2seq_model.training.training_step import TrainingStep, make_step
 
 # Dense bfloat16 products, TFLOP/s, as the makers state them.
@@ -65,17 +62,7 @@ def measure(config, given: argparse.Namespace) -> dict:
     """Times the step; see the keys of the result."""
     run = training_run(config, given.stage)
     settings, vocabulary, model_config = run.settings, run.vocabulary, run.model
-    keras.config.set_dtype_policy(settings.precision)
-    network = build_model(model_config, vocabulary, seed=run.seed)
-    if settings.activation_checkpointing:
-        recompute_activations(network)
-    model = TrainingModel(
-        network,
-        make_optimizer(settings, network.trainable_variables),
-        vocabulary=vocabulary,
-        label_smoothing=settings.label_smoothing,
-    )
-    step = make_step(model, jit_compile=settings.jit_compile)
+    step = make_step(fresh_training_model(run), jit_compile=settings.jit_compile)
     batch_size = settings.images_per_batch
     num_tokens = 5 * settings.sequence.max_objects
     if given.examples:

@@ -7,7 +7,7 @@ of Pix2Seq (Chen et al., arXiv:2109.10852) and of its published checkpoints.
 import dataclasses
 from typing import Any
 
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, config_dict
 
 from pix2seq_model.data.settings import DataSettings
 from pix2seq_model.evaluation.settings import BlessingSettings, EvaluationSettings
@@ -75,7 +75,12 @@ def data_source(data_format: str, images: str = "", annotations: str = "") -> Co
 
 def stage() -> ConfigDict:
     """One training stage."""
-    return _section(StageSource(), StageSettings())
+    section = _section(StageSource(), StageSettings())
+    # A name; configs from when it was true or false may still say so.
+    checkpointing = section.activation_checkpointing
+    del section["activation_checkpointing"]
+    section.activation_checkpointing = config_dict.FieldReference(checkpointing, field_type=object)
+    return section
 
 
 def published_stage() -> ConfigDict:

@@ -24,6 +24,7 @@ from pix2seq_model.experiment.estimate import GIB, Estimate, estimate
 from pix2seq_model.experiment.machines import MACHINE_FIELDS, MACHINES, machine_of
 from pix2seq_model.experiment.recipes import load_with_recipes
 from pix2seq_model.experiment.validation import training_run
+from pix2seq_model.network.checkpointing import NONE
 
 FLAGS = flags.FLAGS
 _ALL = "all"
@@ -70,7 +71,8 @@ def _page(found: Estimate) -> str:
     """An estimate for people."""
     run, machine, settings = found.run, found.machine, found.run.settings
     height, width = run.model.image_size
-    again = ", activations computed again" if settings.activation_checkpointing else ""
+    way = settings.activation_checkpointing
+    again = "" if way == NONE else f", activations computed again ({way})"
     parts = f" in {settings.accumulation_steps} parts" if settings.accumulation_steps > 1 else ""
     memory = [f"    {name:<30}{size / GIB:7.2f}" for name, size in found.memory.items() if size]
     peak = machine.peak_tflops[settings.precision]

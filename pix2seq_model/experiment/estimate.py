@@ -9,6 +9,7 @@ import math
 
 from pix2seq_model.experiment.machines import Machine
 from pix2seq_model.experiment.step_cache import step_costs
+from pix2seq_model.network.checkpointing import LAYERS, NONE, PRODUCTS
 from pix2seq_model.training.settings import TrainingRun
 from pix2seq_model.training.step_costs import StepCosts
 
@@ -18,9 +19,14 @@ GIB = 2**30
 USABLE_FRACTION, HEADROOM = 0.92, 1.1
 # Workspaces of cuDNN and cuBLAS: with them the peaks measured on an H100 come out.
 _LIBRARIES = 0.75 * GIB
-# Of the peak, with products in bfloat16, measured on an H100 at 640 px (docs/cloud.md); with
-# activation checkpointing. Other machines are assumed to reach the same.
-_UTILISATION = {"vit": (0.30, 0.19), "resnet": (0.12, 0.08)}
+# Of the peak, with products in bfloat16, by what activation checkpointing computes again. Measured
+# on an H100 at 640 px (docs/cloud.md) are a ViT with none and layers and a ResNet with none; a
+# ViT's attention, random bits, normalisation and activation functions took a fifth of its step
+# there, which is what "products" computes again. Other machines are assumed to reach the same.
+_UTILISATION = {
+    "vit": {NONE: 0.30, PRODUCTS: 0.25, LAYERS: 0.19},
+    "resnet": {NONE: 0.12, PRODUCTS: 0.10, LAYERS: 0.08},
+}
 # Assumed: float32, and what eight accelerators of one machine do together.
 _FLOAT32_UTILISATION, _TOGETHER = 0.35, 0.9
 # Seconds of a core that an input image of 640 x 640 takes (benchmarks/README.md).
@@ -90,10 +96,10 @@ class Estimate:
     def utilisation(self) -> float:
         """The assumed share of the peak."""
         settings = self.run.settings
-        plain, checkpointed = _UTILISATION[self.run.model.backbone]
-        share = checkpointed if settings.activation_checkpointing else plain
+        of_network = _UTILISATION[self.run.model.backbone]
+        share = of_network[settings.activation_checkpointing]
         if settings.precision == "float32" or not self.machine.accelerator_count:
-            share = _FLOAT32_UTILISATION * share / plain
+            share = _FLOAT32_UTILISATION * share / of_network[NONE]
         return share * (_TOGETHER if self.devices > 1 else 1.0)
 
     @property
@@ -146,8 +152,8 @@ def estimate(
     how = {"flash_attention": flash, "processor": processor}
     costs = step_costs(run, **how)
     operations = costs.products.each
-    if run.settings.activation_checkpointing:
-        plain = dataclasses.replace(run.settings, activation_checkpointing=False)
+    if run.settings.activation_checkpointing != NONE:
+        plain = dataclasses.replace(run.settings, activation_checkpointing=NONE)
         plain_run = dataclasses.replace(run, settings=plain)
         operations = step_costs(plain_run, **how).products.each
     return Estimate(

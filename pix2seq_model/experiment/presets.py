@@ -27,6 +27,7 @@ from pix2seq_model.experiment.machines import (
 )
 from pix2seq_model.experiment.settings import SPOT, TrainingMachines
 from pix2seq_model.experiment.validation import training_run
+from pix2seq_model.network.checkpointing import WAYS
 from pix2seq_model.training.settings import StageSettings, TrainingRun
 
 # Of a stage, what a preset sets.
@@ -160,7 +161,7 @@ def _ways(
         ] or [1]
     recomputing = [settings.activation_checkpointing]
     if "activation_checkpointing" not in kept:
-        recomputing = [False, True]
+        recomputing = [*WAYS]
     ways = [(again, count) for again in recomputing for count in parts]
     if backbone == "resnet":
         # Its statistics are those of a batch: parts of it train otherwise.

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from pix2seq_model.network.checkpointing import NONE
 from pix2seq_model.network.config import DROP_RATES, ModelConfig
 from pix2seq_model.network.patch_embedding import PatchEmbedding
 from pix2seq_model.network.position_encoding import image_position_encoding
@@ -98,7 +99,7 @@ class Pix2Seq(keras.Model):
 class ImageEncoder(keras.layers.Layer):
     """Stem, position encoding, an optional class token, transformer layers and a last LayerNorm."""
 
-    recompute = False  # see recompute_activations
+    recompute = NONE  # see recompute_activations
 
     def __init__(self, config: ModelConfig, *, seeds: random.Random):
         super().__init__(name="encoder")
@@ -179,7 +180,7 @@ class Bridge(keras.layers.Layer):
 class TokenDecoder(keras.layers.Layer):
     """Token and position embedding, transformer layers, LayerNorm and the logits of next tokens."""
 
-    recompute = False  # see recompute_activations
+    recompute = NONE  # see recompute_activations
 
     def __init__(self, config: ModelConfig, vocab_size: int, *, seeds: random.Random):
         super().__init__(name="decoder")

@@ -10,7 +10,10 @@ import random
 import keras
 from keras import ops
 
+from pix2seq_model.network.checkpointing import NONE
 from pix2seq_model.network.config import ModelConfig
+from pix2seq_model.network.dense import Conv2D
+from pix2seq_model.network.normalization import BatchNorm
 from pix2seq_model.network.remat import run_layer
 from pix2seq_model.network.transformer import dense, dropout, layer_norm
 
@@ -34,7 +37,7 @@ class ConvolutionNorm(keras.layers.Layer):
         name: str,
     ):
         super().__init__(name=name)
-        self.convolution = keras.layers.Conv2D(
+        self.convolution = Conv2D(
             filters,
             kernel_size,
             strides=stride,
@@ -44,7 +47,7 @@ class ConvolutionNorm(keras.layers.Layer):
             kernel_initializer=keras.initializers.VarianceScaling(seed=seeds.getrandbits(31)),
             name="convolution",
         )
-        self.norm = keras.layers.BatchNormalization(
+        self.norm = BatchNorm(
             gamma_initializer="zeros" if zero_scale else "ones",
             # Statistics of the whole batch on several devices; JAX computes them so by itself.
             synchronized=keras.backend.backend() == "tensorflow",
@@ -117,7 +120,7 @@ class ResNetStem(keras.layers.Layer):
       seeds: where random seeds are drawn from.
     """
 
-    recompute = False  # see recompute_activations
+    recompute = NONE  # see recompute_activations
 
     def __init__(self, config: ModelConfig, *, seeds: random.Random):
         super().__init__(name="stem")

@@ -17,6 +17,11 @@ from typing import Any
 import keras
 from keras import ops
 
+from pix2seq_model.network.blocked_attention import attention
+from pix2seq_model.network.dense import Dense
+from pix2seq_model.network.dropout import Dropout
+from pix2seq_model.network.gelu import gelu
+from pix2seq_model.network.normalization import LayerNorm
 from pix2seq_model.network.slice_update import slice_update
 
 MASKED = -1e9  # added to the logits of positions that must not be seen
@@ -38,26 +43,24 @@ class LayerSettings:
 
 
 def layer_norm(name: str, **options: Any) -> keras.layers.LayerNormalization:
-    return keras.layers.LayerNormalization(epsilon=1e-6, name=name, **options)
+    return LayerNorm(epsilon=1e-6, name=name, **options)
 
 
 def glorot(seeds: random.Random) -> keras.initializers.Initializer:
     return keras.initializers.GlorotUniform(seed=seeds.getrandbits(31))
 
 
-def dense(units: int, seeds: random.Random, name: str) -> keras.layers.Dense:
-    return keras.layers.Dense(units, kernel_initializer=glorot(seeds), name=name)
+def dense(units: int, seeds: random.Random, name: str) -> Dense:
+    return Dense(units, kernel_initializer=glorot(seeds), name=name)
 
 
-def dropout(rate: float, seeds: random.Random) -> keras.layers.Dropout:
-    return keras.layers.Dropout(rate, seed=seeds.getrandbits(31), name="dropout")
+def dropout(rate: float, seeds: random.Random) -> Dropout:
+    return Dropout(rate, seed=seeds.getrandbits(31), name="dropout")
 
 
-def drop_path(rate: float, seeds: random.Random) -> keras.layers.Dropout:
+def drop_path(rate: float, seeds: random.Random) -> Dropout:
     """Stochastic depth (arXiv:1603.09382): drops the whole residual of an example."""
-    return keras.layers.Dropout(
-        rate, noise_shape=(None, 1, 1), seed=seeds.getrandbits(31), name="drop_path"
-    )
+    return Dropout(rate, noise_shape=(None, 1, 1), seed=seeds.getrandbits(31), name="drop_path")
 
 
 class MlpBlock(keras.layers.Layer):
@@ -78,7 +81,7 @@ class MlpBlock(keras.layers.Layer):
         self.contract.build((*input_shape[:-1], self._mlp_dim))
 
     def call(self, x_BLD, training=False):
-        hidden = ops.gelu(self.expand(self.norm(x_BLD)), approximate=False)
+        hidden = gelu(self.expand(self.norm(x_BLD, training=training)), training=training)
         residual = self.contract(self.dropout(hidden, training=training))
         return x_BLD + self.drop_path(residual, training=training)
 
@@ -101,9 +104,9 @@ class Attention(keras.layers.Layer):
         inner = self.num_heads * self.head_dim
         input_limit, output_limit = _initial_limits(settings)
 
-        def projection(units: int, limit: float, name: str) -> keras.layers.Dense:
+        def projection(units: int, limit: float, name: str) -> Dense:
             uniform = keras.initializers.RandomUniform(-limit, limit, seed=seeds.getrandbits(31))
-            return keras.layers.Dense(units, kernel_initializer=uniform, name=name)
+            return Dense(units, kernel_initializer=uniform, name=name)
 
         if cross:
             self.query = projection(inner, input_limit, "query")
@@ -123,14 +126,14 @@ class Attention(keras.layers.Layer):
     def call(self, x_BLD, encoded_BMD=None, causal=False, training=False):
         """(B, L, D); keys and values are those of `encoded_BMD` in cross-attention."""
         if self._cross:
-            (query,) = self._split(self.query(x_BLD), 1)
-            key, value = self._split(self.key_value(encoded_BMD), 2)
+            parts = [self.query(x_BLD), *self.key_value.parts(encoded_BMD, 2)]
         else:
-            query, key, value = self._split(self.query_key_value(x_BLD), 3)
+            parts = self.query_key_value.parts(x_BLD, 3)
+        query, key, value = (self._split(part, 1)[0] for part in parts)
         if training and self.dropout.rate > 0:
             attended = self._attend_with_dropout(query, key, value, causal)
         else:
-            attended = ops.dot_product_attention(query, key, value, is_causal=causal)
+            attended = attention(query, key, value, causal=causal, training=training)
         batch, length = ops.shape(attended)[:2]
         return self.output_projection(ops.reshape(attended, (batch, length, self._inner)))
 
@@ -223,7 +226,7 @@ class EncoderLayer(keras.layers.Layer):
             layer.build(input_shape)
 
     def call(self, x_BLD, training=False):
-        residual = self.attention(self.norm(x_BLD), training=training)
+        residual = self.attention(self.norm(x_BLD, training=training), training=training)
         x_BLD = x_BLD + self.drop_path(residual, training=training)
         return self.mlp(x_BLD, training=training)
 
@@ -246,9 +249,12 @@ class DecoderLayer(keras.layers.Layer):
             layer.build(input_shape)
 
     def call(self, x_BLD, encoded_BMD, training=False):
-        residual = self.self_attention(self.self_norm(x_BLD), causal=True, training=training)
+        # Told to each: where activations are computed again, there is no call to take it from.
+        query_BLD = self.self_norm(x_BLD, training=training)
+        residual = self.self_attention(query_BLD, causal=True, training=training)
         x_BLD = x_BLD + self.drop_path(residual, training=training)
-        residual = self.cross_attention(self.cross_norm(x_BLD), encoded_BMD, training=training)
+        query_BLD = self.cross_norm(x_BLD, training=training)
+        residual = self.cross_attention(query_BLD, encoded_BMD, training=training)
         x_BLD = x_BLD + self.drop_path(residual, training=training)
         return self.mlp(x_BLD, training=training)
 

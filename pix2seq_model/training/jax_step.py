@@ -20,7 +20,7 @@ State = list[list[jax.Array]]
 class JaxStep:
     """See TrainingStep. Between two calls of `synchronize` the variables hold nothing to read."""
 
-    def __init__(self, model: TrainingModel, *, jit_compile: bool) -> None:
+    def __init__(self, model: TrainingModel) -> None:
         self.model = model
         self._variables = [
             model.trainable_variables,
@@ -30,12 +30,10 @@ class JaxStep:
             model.count.variables,
         ]
         self._state: State | None = None
-        self._step = self._next_state
-        if jit_compile:
-            shardings = None
-            if keras.distribution.distribution() is not None:
-                shardings = [[v.value.sharding for v in group] for group in self._variables]
-            self._step = jax.jit(self._next_state, donate_argnums=0, out_shardings=shardings)
+        shardings = None
+        if keras.distribution.distribution() is not None:
+            shardings = [[v.value.sharding for v in group] for group in self._variables]
+        self._step = jax.jit(self._next_state, donate_argnums=0, out_shardings=shardings)
 
     def place(self, batch: Any) -> Any:
         distribution = keras.distribution.distribution()

@@ -8,6 +8,7 @@ from keras import ops
 
 # How many of the latest skipped batches are remembered by number.
 REMEMBERED_BATCHES = 16
+_SMALL = 2**14  # numbers of a gradient that is joined with others
 
 
 class SkippedCount:
@@ -50,9 +51,17 @@ class SkippedCount:
 
 
 def norm_and_finite(loss, gradients):
-    """Global norm of the gradients, and whether it and the loss are finite."""
-    squares = [ops.sum(ops.square(ops.cast(gradient, "float32"))) for gradient in gradients]
-    norm = ops.sqrt(ops.sum(ops.stack(squares)))
+    """Global norm of the gradients, and whether it and the loss are finite.
+
+    Most gradients are those of biases and of scales, small: they are joined and summed up at once,
+    where a sum for each would be an operation of the device for each.
+    """
+    wide = [ops.reshape(ops.cast(gradient, "float32"), (-1,)) for gradient in gradients]
+    small = [gradient for gradient in wide if gradient.shape[0] <= _SMALL]
+    parts = [gradient for gradient in wide if gradient.shape[0] > _SMALL]
+    if small:
+        parts.append(ops.concatenate(small))
+    norm = ops.sqrt(ops.sum(ops.stack([ops.sum(ops.square(part)) for part in parts])))
     return norm, ops.logical_and(ops.isfinite(norm), ops.isfinite(loss))
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from pix2seq_model.errors import ConfigError
 from pix2seq_model.evaluation.settings import EvaluationSettings
 from pix2seq_model.input_pipeline.settings import Augmentation
+from pix2seq_model.network.checkpointing import NONE, WAYS, way
 from pix2seq_model.network.config import ModelConfig
 from pix2seq_model.setting_checks import MAX_SEED, check_settings, setting
 from pix2seq_model.tokens.settings import SequenceSettings
@@ -46,10 +47,12 @@ class StageSettings:
       max_skipped_batches: batches with a loss or gradient that is not finite, after which
         training stops; and as many images that cannot be decoded.
       precision: "float32" or "mixed_bfloat16".
-      activation_checkpointing: computes the activations inside layers again for the gradients:
-        less memory, more time.
-      jit_compile: "auto", "on" or "off": XLA. Auto is on, but for TensorFlow on a machine without
-        an accelerator, where large networks train faster without it.
+      activation_checkpointing: which activations inside layers are computed again for the
+        gradients, for less memory and more time: "none"; "products", all but what dense layers and
+        convolutions give; or "layers", all. True and False are "layers" and "none".
+      jit_compile: "auto", "on" or "off": XLA, on TensorFlow. Auto is on where there is an
+        accelerator; large networks train faster without it where there is none. JAX always
+        compiles.
       steps_per_log: steps between two rows of the log.
       checkpoint_every_steps, checkpoint_every_minutes: whichever comes first; 0 minutes is off.
       keep_checkpoints: how many of the latest stay.
@@ -84,7 +87,7 @@ class StageSettings:
     accumulation_steps: int = setting(1, at_least=1)
     max_skipped_batches: int = setting(20, at_least=0)
     precision: str = setting("float32", one_of=("float32", "mixed_bfloat16"))
-    activation_checkpointing: bool = False
+    activation_checkpointing: str = setting(NONE, one_of=WAYS)
     jit_compile: str = setting("auto", one_of=("auto", "on", "off"))
     steps_per_log: int = setting(100, at_least=1)
     checkpoint_every_steps: int = setting(1000, at_least=1)
@@ -99,6 +102,7 @@ class StageSettings:
     sequence: SequenceSettings = dataclasses.field(default_factory=SequenceSettings)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "activation_checkpointing", way(self.activation_checkpointing))
         check_settings(self)
         for pattern in self.weight_decay_exclude:
             try:

@@ -19,6 +19,9 @@ class Size:
     def __sub__(self, other: "Size") -> "Size":
         return Size(self.fixed - other.fixed, self.each - other.each)
 
+    def times(self, count: int) -> "Size":
+        return Size(self.fixed * count, self.each * count)
+
     def at(self, batch_size: int) -> float:
         return self.fixed + self.each * batch_size
 

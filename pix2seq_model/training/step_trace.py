@@ -14,20 +14,20 @@ import pickle
 import sys
 from collections.abc import Iterator
 from typing import Any
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
 
-from pix2seq_model.network.pix2seq import build_model
-from pix2seq_model.network.remat import recompute_activations
+from pix2seq_model.network import blocked_attention
+from pix2seq_model.network.checkpointing import NONE
 from pix2seq_model.tokens.vocabulary import TOKENS_PER_OBJECT
 from pix2seq_model.training.buffer_plan import live_bytes
 from pix2seq_model.training.loss import total_weight
-from pix2seq_model.training.optimizer import make_optimizer
 from pix2seq_model.training.settings import TrainingRun
 from pix2seq_model.training.step_costs import Size, StepCosts, upper_envelope
 from pix2seq_model.training.traced_program import FLASH, PRIME_BATCH, Program, size_of
-from pix2seq_model.training.training_model import TrainingModel
+from pix2seq_model.training.training_model import TrainingModel, fresh_training_model
 
 # Of a weight: AdamW, the gradient's norm, the guard's choice between old and new.
 _OF_A_WEIGHT = 30
@@ -42,7 +42,7 @@ def trace_step(run: TrainingRun, *, flash_attention: bool, processor: bool) -> S
       processor: by XLA's rules for a CPU.
     """
     if processor:  # There XLA takes activations that are computed again for those that it has.
-        settings = dataclasses.replace(run.settings, activation_checkpointing=False)
+        settings = dataclasses.replace(run.settings, activation_checkpointing=NONE)
         run = dataclasses.replace(run, settings=settings)
     model, state, optimizer = _abstract_model(run)
     batch = _abstract_batch(run)
@@ -101,16 +101,7 @@ def _abstract_model(run: TrainingRun) -> tuple[TrainingModel, tuple[list, list],
     made: list[TrainingModel] = []
 
     def build():
-        settings = run.settings
-        network = build_model(run.model, run.vocabulary, precision=settings.precision)
-        if settings.activation_checkpointing:
-            recompute_activations(network)
-        model = TrainingModel(
-            network,
-            make_optimizer(settings, network.trainable_variables),
-            vocabulary=run.vocabulary,
-            label_smoothing=settings.label_smoothing,
-        )
+        model = fresh_training_model(run)
         made.append(model)
         groups = (model.trainable_variables, model.state_variables, model.optimizer.variables)
         return [[variable.value for variable in group] for group in groups]
@@ -138,13 +129,12 @@ def _attention(flash: bool) -> Iterator[None]:
 
     Keras decides by the machine it runs on, which is not the one that is asked about.
     """
-    plain = jax.nn.dot_product_attention
-    module: Any = jax.nn
-    module.dot_product_attention = _flash_attention if flash else plain
-    try:
+    attend = _flash_attention if flash else jax.nn.dot_product_attention
+    with (
+        mock.patch.object(jax.nn, "dot_product_attention", attend),
+        mock.patch.object(blocked_attention, "has_kernel", return_value=flash),
+    ):
         yield
-    finally:
-        module.dot_product_attention = plain
 
 
 @jax.custom_vjp

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from jax.extend.core import Literal
 
-from pix2seq_model.training.buffer_plan import CHEAP, ELEMENTWISE, Operation
+from pix2seq_model.training.buffer_plan import CHEAP, ELEMENTWISE, Operation, live_bytes
 from pix2seq_model.training.step_costs import Size
 
 # A batch so large a prime that a size with that factor grows with the batch, and no other does.
@@ -14,7 +14,11 @@ PRIME_BATCH = 100_003
 # The name of the operation that stands in for cuDNN's attention, and the start of its gradient's.
 FLASH = "flash_attention"
 # Operations of an element where they are more than one: XLA's expansion of them.
-_OF_AN_ELEMENT = {"erfc": 30, "random_bits": 100, "logistic": 4, "pow": 1}
+_OF_AN_ELEMENT = {"erf": 30, "erfc": 30, "random_bits": 100, "logistic": 4, "pow": 1}
+# Of a hash, which gives two words: of `random_bits`, but drawn without it.
+_HASH, _OF_A_HASH = "threefry2x32", 100
+# A loop's buffers are compared at so many images.
+_NOMINAL_BATCH = 16
 _MOVES = {
     *("bitcast_convert_type", "broadcast_in_dim", "concatenate", "copy", "iota", "pad"),
     *("slice", "split"),
@@ -53,7 +57,9 @@ class Program:
         for equation in jaxpr.eqns:
             reads = [number(atom) for atom in equation.invars]
             called = _called(equation)
-            if called is not None:
+            if equation.primitive.name == "scan":
+                results = self._loop(equation, reads)
+            elif called is not None:
                 results = self.add(called, reads)
             else:
                 results = [self.new(variable.aval) for variable in equation.outvars]
@@ -70,6 +76,27 @@ class Program:
                 self._count(equation)
             numbers.update(zip(equation.outvars, results, strict=True))
         return [number(atom) for atom in jaxpr.outvars]
+
+    def _loop(self, equation: Any, reads: list[int]) -> list[int]:
+        """A loop as one operation, during which the buffers of its body live."""
+        body, traced = Program(processor=self._processor), _called(equation)
+        arguments = [body.new(variable.aval) for variable in traced.invars]
+        results = body.add(traced, arguments)
+        live = live_bytes(
+            body.operations,
+            body.sizes,
+            arguments=arguments,
+            results=results,
+            processor=self._processor,
+        )
+        self.sizes.append(max(live, key=lambda size: size.at(_NOMINAL_BATCH)))
+        buffers = len(self.sizes) - 1
+        times = equation.params["length"]
+        self.products += body.products.times(times)
+        self.elementwise += body.elementwise.times(times)
+        written = [self.new(variable.aval) for variable in equation.outvars]
+        self.operations.append(Operation("scan", tuple(reads), (*written, buffers)))
+        return written
 
     def _in_order(self, equation: Any, reads: list[int]) -> list[int]:
         """The operands of a product of many matrices, copied to the order in which a CPU reads."""
@@ -97,6 +124,8 @@ class Program:
         name, result = equation.primitive.name, equation.outvars[0].aval
         if (products := _products(equation)) is not None:
             self.products += _scaled(products)
+        elif name == _HASH:
+            self.elementwise += size_of(result, itemsize=_OF_A_HASH)
         elif name.startswith(("reduce_", "arg")):
             self.elementwise += size_of(equation.invars[0].aval, itemsize=1)
         elif name in ELEMENTWISE - _MOVES:

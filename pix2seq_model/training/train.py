@@ -21,8 +21,6 @@ from pix2seq_model.errors import DataError, TrainingInterruptedError
 from pix2seq_model.folder_lock import FolderLock
 from pix2seq_model.model_folder.folder import ModelInfo, read_model_info
 from pix2seq_model.model_folder.transfer import take_base_weights
-from pix2seq_model.network.pix2seq import build_model
-from pix2seq_model.network.remat import recompute_activations
 from pix2seq_model.progress import ProgressLine
 from pix2seq_model.training.batch_feed import BatchFeed
 from pix2seq_model.training.checkpoint import CheckpointFolder, put_state
@@ -34,7 +32,7 @@ from pix2seq_model.training.interruption import StopAgreement, StopRequest
 from pix2seq_model.training.interval_log import IntervalLog
 from pix2seq_model.training.job import TrainingJob
 from pix2seq_model.training.loop import run_loop
-from pix2seq_model.training.optimizer import make_optimizer, make_schedule
+from pix2seq_model.training.optimizer import make_schedule
 from pix2seq_model.training.periodic_checkpoints import PeriodicCheckpoints
 from pix2seq_model.training.pictures import training_pictures
 from pix2seq_model.training.replicas import Replicas, join_replicas
@@ -44,7 +42,7 @@ from pix2seq_model.training.settings import TrainingRun
 from pix2seq_model.training.skipped_batches import SkippedBatches
 from pix2seq_model.training.stall_watch import StallWatch
 from pix2seq_model.training.tensorboard import Summaries
-from pix2seq_model.training.training_model import TrainingModel
+from pix2seq_model.training.training_model import TrainingModel, fresh_training_model
 from pix2seq_model.training.training_step import TrainingStep, make_step
 
 
@@ -173,17 +171,8 @@ def _prepare_step(job: TrainingJob, compiled_steps: CompiledSteps | None) -> Tra
 
 
 def _fresh_step(run: TrainingRun, replicas: Replicas) -> TrainingStep:
-    settings = run.settings
-    network = build_model(run.model, run.vocabulary, seed=run.seed, precision=settings.precision)
-    if settings.activation_checkpointing:
-        recompute_activations(network)
-    model = TrainingModel(
-        network,
-        make_optimizer(settings, network.trainable_variables),
-        vocabulary=run.vocabulary,
-        label_smoothing=settings.label_smoothing,
-    )
-    return make_step(model, jit_compile=settings.jit_compile, replicas=replicas)
+    model = fresh_training_model(run)
+    return make_step(model, jit_compile=run.settings.jit_compile, replicas=replicas)
 
 
 # ---- What an earlier call left. ------------------------------------------------------------------

@@ -6,10 +6,14 @@ from typing import Any
 import keras
 from keras import ops
 
+from pix2seq_model.network.pix2seq import build_model
+from pix2seq_model.network.remat import recompute_activations
 from pix2seq_model.tokens.vocabulary import Vocabulary
 from pix2seq_model.training.log_means import LogMeans
 from pix2seq_model.training.loss import loss_and_sums
 from pix2seq_model.training.non_finite import SkippedCount
+from pix2seq_model.training.optimizer import make_optimizer
+from pix2seq_model.training.settings import TrainingRun
 
 
 class TrainingModel:
@@ -89,3 +93,16 @@ class TrainingModel:
         """Global norm of the trainable weights; waits for the steps before."""
         squares = [ops.sum(ops.square(variable)) for variable in self.trainable_variables]
         return float(ops.sqrt(ops.sum(ops.stack(squares))))
+
+
+def fresh_training_model(run: TrainingRun) -> TrainingModel:
+    """A network with freshly drawn weights, and what trains it as a stage says."""
+    settings = run.settings
+    network = build_model(run.model, run.vocabulary, seed=run.seed, precision=settings.precision)
+    recompute_activations(network, settings.activation_checkpointing)
+    return TrainingModel(
+        network,
+        make_optimizer(settings, network.trainable_variables),
+        vocabulary=run.vocabulary,
+        label_smoothing=settings.label_smoothing,
+    )

@@ -34,13 +34,14 @@ def make_step(
 
     Args:
       model: to train.
-      jit_compile: "on", "off" or "auto": XLA, but for TensorFlow on a machine without accelerator.
+      jit_compile: of TensorFlow, with XLA ("on"), without ("off"), or with it if there is an
+        accelerator ("auto"). JAX always compiles.
       replicas: that share its batches; this device alone if None.
     """
     if keras.backend.backend() == "jax":
         from pix2seq_model.training.jax_step import JaxStep
 
-        return JaxStep(model, jit_compile=jit_compile != "off")
+        return JaxStep(model)
     from pix2seq_model.training import tensorflow_step
 
     compiles = tensorflow_step.compiles(jit_compile)

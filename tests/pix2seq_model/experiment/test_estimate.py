@@ -75,6 +75,8 @@ def test_what_is_computed_again_is_no_operation_of_an_image_but_takes_time():
     again = estimate(run("finetune.activation_checkpointing=True"), MACHINES["h100"])
     assert again.operations == plain.operations == 1e12
     assert again.images_per_s == pytest.approx(0.19 * 989.4)
+    products = estimate(run("finetune.activation_checkpointing=products"), MACHINES["h100"])
+    assert again.images_per_s < products.images_per_s < plain.images_per_s
 
 
 def test_the_input_is_held_against_the_cores():

@@ -31,7 +31,7 @@ def test_a_batch_that_does_not_fit_is_taken_in_parts():
     config, notes = settled(VIT)
     assert config.finetune.precision == "mixed_bfloat16"
     assert config.finetune.accumulation_steps == 2
-    assert not config.finetune.activation_checkpointing
+    assert config.finetune.activation_checkpointing == "none"
     assert config.finetune.batch_size == 32
     assert config.cloud.training.machine_type == "a2-highgpu-1g"
     assert notes[0] == "machine a100-40gb (cloud.training.preset=auto):"
@@ -54,7 +54,7 @@ def test_what_is_given_stays():
         *("finetune.activation_checkpointing=True", "finetune.accumulation_steps=4"),
     )
     assert config.finetune.precision == "float32"
-    assert config.finetune.activation_checkpointing
+    assert config.finetune.activation_checkpointing == "True"
     assert config.finetune.accumulation_steps == 4
     assert config.cloud.training.max_days == 30
 
@@ -86,7 +86,9 @@ def test_a_preset_by_name():
 def test_a_processor_trains_in_float32():
     config, _ = settled(VIT, "cloud.training.preset=cpu")
     assert config.finetune.precision == "float32"
-    assert config.finetune.activation_checkpointing or config.finetune.accumulation_steps > 1
+    assert (
+        config.finetune.activation_checkpointing != "none" or config.finetune.accumulation_steps > 1
+    )
     assert config.cloud.training.accelerator_count == 0
 
 
@@ -103,7 +105,7 @@ def test_a_tpu_trains_in_bfloat16_without_the_attention_of_gpus():
 def test_batch_statistics_are_of_a_whole_batch_as_long_as_it_fits():
     run = training_run(load_config("configs/coco_finetune.py:resnet,640"), "finetune")
     found = fitting(run, MACHINES["a100-40gb"])
-    assert found.run.settings.activation_checkpointing
+    assert found.run.settings.activation_checkpointing == "layers"
     assert found.run.settings.accumulation_steps == 1
 
 

@@ -44,7 +44,7 @@ def test_the_second_time_it_comes_from_disk(traces):
 
 
 def test_what_shapes_the_step_is_traced_again(traces):
-    for settings in ({}, {"activation_checkpointing": True}, {"image_size": (64, 64)}):
+    for settings in ({}, {"activation_checkpointing": "layers"}, {"image_size": (64, 64)}):
         step_costs(run(**settings), flash_attention=False, processor=False)
     step_costs(run(), flash_attention=True, processor=False)
     step_costs(run(), flash_attention=False, processor=True)

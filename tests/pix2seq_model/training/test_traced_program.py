@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from pix2seq_model.network.dropout import bits_on_jax
 from pix2seq_model.training.step_costs import Size
 from pix2seq_model.training.traced_program import PRIME_BATCH, Program
 
@@ -61,6 +62,33 @@ def test_a_processor_reads_a_single_product_in_any_order():
         return left.T @ right
 
     assert "copy" not in names(program(gradient, (5, 3), (5, 4), processor=True))
+
+
+def test_a_loop_is_its_body_again_and_again_with_the_buffers_of_one():
+    def rows(left, right):
+        def row(total, part):
+            wide = jnp.sum(jnp.exp(part @ right), axis=-1, keepdims=True)
+            return total + jnp.sum(wide), part + wide
+
+        return jax.lax.scan(row, 0.0, left)
+
+    found = program(rows, (3, PRIME_BATCH, 8), (8, 50))
+    (loop,) = [operation for operation in found.operations if operation.name == "scan"]
+    assert found.products == Size(0.0, 3 * 2 * 8 * 50)
+    *_, results, buffers = (found.sizes[value] for value in loop.writes)
+    assert results == Size(0.0, 4 * 3 * 8)
+    assert 4 * 50 <= buffers.each < 2 * 4 * 50
+
+
+def test_a_hash_counts_by_its_words():
+    def bits(seed):
+        return bits_on_jax(seed.astype("uint32"), [PRIME_BATCH], 8)
+
+    found = program(bits, (2,))
+    hashes = [o for o in found.operations if o.name == "threefry2x32"]
+    assert len(hashes) == 1
+    # Two hashes of two words serve eight elements.
+    assert [found.sizes[value] for value in hashes[0].writes] == [Size(0.0, 8.0)] * 2
 
 
 @pytest.mark.parametrize(("processor", "size"), [(False, 4.0), (True, 8.0)])

@@ -1,0 +1,54 @@
+"""The network's own attention, normalisation, GELU and dropout on both backends, beside the plain
+ones; and layers whose activations are computed again beside those that keep them.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pix2seq_model.network import blocked_attention
+from tests.fixtures import network_parts
+
+_BACKENDS = ("tensorflow", "jax")
+_PARTS = (
+    *("attention", "causal attention", "layer norm", "batch norm", "gelu"),
+    *("decoder layer, checkpointed", "bottleneck, checkpointed"),
+)
+
+
+@pytest.fixture(scope="module")
+def results():
+    child = subprocess.Popen(
+        [sys.executable, "-m", "tests.fixtures.network_parts"],
+        env={**os.environ, "KERAS_BACKEND": "jax"},
+        cwd=Path(__file__).parents[3],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    return {
+        "tensorflow": network_parts.results(),
+        "jax": json.loads(child.communicate(timeout=600)[0]),
+    }
+
+
+@pytest.mark.parametrize("backend", _BACKENDS)
+@pytest.mark.parametrize("part", _PARTS)
+def test_results_and_gradients_are_the_plain_ones(results, backend, part):
+    assert results[backend][part] < 1e-5
+
+
+@pytest.mark.parametrize("backend", _BACKENDS)
+def test_the_rate_of_dropping_is_kept(results, backend):
+    # Four standard deviations of a million draws.
+    assert abs(results[backend]["dropped"] - 0.1) < 4 * (0.1 * 0.9 / 1e6) ** 0.5
+    assert results[backend]["correlation"] < 4 / 500
+
+
+def test_small_attention_stays_as_it_is():
+    small, large = (network_parts.normal(1, length, 2, 4) for length in (1400, 1500))
+    assert not blocked_attention.in_blocks(small, small)
+    assert blocked_attention.in_blocks(large, large)
