@@ -20,8 +20,6 @@ from pix2seq_model.data.manifest import read_dataset_info, read_statistics
 from pix2seq_model.errors import DataError, TrainingInterruptedError
 from pix2seq_model.model_folder.folder import ModelInfo, read_model_info
 from pix2seq_model.model_folder.transfer import take_base_weights
-from pix2seq_model.network.pix2seq import build_model
-from pix2seq_model.network.remat import recompute_activations
 from pix2seq_model.progress import ProgressLine
 from pix2seq_model.training.batch_feed import BatchFeed
 from pix2seq_model.training.checkpoint import CheckpointFolder, put_state
@@ -34,7 +32,7 @@ from pix2seq_model.training.interruption import StopAgreement, StopRequest
 from pix2seq_model.training.interval_log import IntervalLog
 from pix2seq_model.training.job import TrainingJob
 from pix2seq_model.training.loop import run_loop
-from pix2seq_model.training.optimizer import make_optimizer, make_schedule
+from pix2seq_model.training.optimizer import make_schedule
 from pix2seq_model.training.periodic_checkpoints import PeriodicCheckpoints
 from pix2seq_model.training.pictures import training_pictures
 from pix2seq_model.training.replicas import Replicas, join_replicas
@@ -43,9 +41,10 @@ from pix2seq_model.training.run_span import RunSpan
 from pix2seq_model.training.settings import TrainingRun
 from pix2seq_model.training.skipped_batches import SkippedBatches
 from pix2seq_model.training.stall_watch import StallWatch
+from pix2seq_model.training.start_report import say_what_runs
 from pix2seq_model.training.tensorboard import Summaries
 from pix2seq_model.training.training_model import TrainingModel
-from pix2seq_model.training.training_step import TrainingStep, make_step
+from pix2seq_model.training.training_step import TrainingStep, fresh_step
 
 
 def train(
@@ -114,6 +113,7 @@ def train(
             summaries=stack.enter_context(Summaries(logs)),
         )
         _say_what_is_left_out(job)
+        say_what_runs(run, say=job.progress.message if replicas.is_chief else None)
         step = _prepare_step(job, compiled_steps)
         checkpoints = CheckpointFolder(
             epath.Path(work_dir) / "checkpoints", keep=run.settings.keep_checkpoints
@@ -162,26 +162,12 @@ def _say_what_is_left_out(job: TrainingJob) -> None:
 
 def _prepare_step(job: TrainingJob, compiled_steps: CompiledSteps | None) -> TrainingStep:
     """The step of a network with the base model's weights, or with fresh ones."""
-    make = functools.partial(_fresh_step, job.run, job.replicas)
+    make = functools.partial(fresh_step, job.run, replicas=job.replicas)
     step = make() if compiled_steps is None else compiled_steps.take(job.run, make)
     if job.base_model_dir:
         transfer, _ = take_base_weights(step.model.network, job.base_model_dir)
         job.progress.message(f"{job.run.stage} starts from {job.base_model_dir}: {transfer.text()}")
     return step
-
-
-def _fresh_step(run: TrainingRun, replicas: Replicas) -> TrainingStep:
-    settings = run.settings
-    network = build_model(run.model, run.vocabulary, seed=run.seed, precision=settings.precision)
-    if settings.activation_checkpointing:
-        recompute_activations(network)
-    model = TrainingModel(
-        network,
-        make_optimizer(settings, network.trainable_variables),
-        vocabulary=run.vocabulary,
-        label_smoothing=settings.label_smoothing,
-    )
-    return make_step(model, jit_compile=settings.jit_compile, replicas=replicas)
 
 
 # ---- What an earlier call left. ------------------------------------------------------------------
