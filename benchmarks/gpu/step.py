@@ -116,7 +116,9 @@ class NetworkSteps:
         for _ in range(self._sizes.steps):
             self._step(batch)
         jax.block_until_ready(self._step._state)
-        return (time.perf_counter() - start) / self._sizes.steps
+        seconds = (time.perf_counter() - start) / self._sizes.steps
+        self._step.synchronize()
+        return seconds
 
     def _real_loop(self) -> tuple[float, float]:
         """Seconds of a step, and the loss, of the second log interval."""
