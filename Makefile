@@ -11,10 +11,11 @@ IMAGE ?= pix2seq:latest
 DEVICE ?= cpu
 MODEL ?= $(DEMO)/pipeline/serving_model
 IMAGES ?= $(DEMO)/data/coco/val2017
+GPU_PYTHON ?= 3.12
 
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help env demo overfit ablation test test-large test-distributed test-runners test-use test-cloud test-image image lint format requirements clean
+.PHONY: help env demo overfit ablation test test-large test-distributed test-runners test-use test-cloud test-image gpu-wheels image lint format requirements clean
 
 help:  ## This list.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## +/\t/' | expand -t 16
@@ -66,6 +67,9 @@ test-cloud: env  ## Without a cloud account: the bucket, Vertex AI and Dataflow 
 
 test-image: env  ## The Dockerfile's steps in a bare Debian, the demonstration in it (root; 15 GB).
 	@$(RUN) -m pytest -m cloud -rs -s tests/cloud/image
+
+gpu-wheels: env  ## What benchmarks/gpu.sh needs besides JAX, for a machine with Python GPU_PYTHON.
+	@$(RUN) -m benchmarks.gpu.wheels --python=$(GPU_PYTHON) --output=build/gpu/wheels
 
 image:  ## Build the container image and check it (needs Docker). IMAGE=..., DEVICE=cuda or tpu.
 	@command -v docker > /dev/null && docker version > /dev/null 2>&1 || \

@@ -1,5 +1,7 @@
 """The estimate of a step beside what XLA says of the compiled step. Runs on Keras' JAX backend."""
 
+from typing import Any
+
 import jax
 
 from pix2seq_model.experiment import load_config
@@ -57,11 +59,21 @@ def compared(run: TrainingRun) -> dict[str, float]:
 def _compiled(run: TrainingRun):
     settings = run.settings
     step = JaxStep(fresh_training_model(run))
-    state = [[variable.value for variable in group] for group in step._variables]
     height, width = run.model.image_size
     tokens = (settings.batch_size, 5 * settings.sequence.max_objects)
     shape = jax.ShapeDtypeStruct
     images = shape((settings.batch_size, height, width, 3), "float32")
     inputs = {"image": images, "tokens": shape(tokens, "int32")}
     batch = (inputs, shape(tokens, "int32"), shape(tokens, "float32"))
-    return step._step.lower(state, batch).compile()
+    return lowered(step, batch).compile()
+
+
+def lowered(step: JaxStep, batch: Any) -> jax.stages.Lowered:
+    """A step as XLA is given it; once compiled, the step's own first call compiles nothing.
+
+    Args:
+      step: that has not been taken yet.
+      batch: or its shapes.
+    """
+    state = [[variable.value for variable in group] for group in step._variables]
+    return step._step.lower(state, batch)

@@ -21,11 +21,11 @@ from pix2seq_model.experiment import estimate as estimates
 from pix2seq_model.experiment import load_config
 from pix2seq_model.experiment.estimate import Estimate
 from pix2seq_model.experiment.machines import MACHINES
-from pix2seq_model.experiment.step_cache import shape_digest, step_costs
 from pix2seq_model.experiment.validation import training_run
 from pix2seq_model.network.checkpointing import LAYERS, NONE, PRODUCTS
 from pix2seq_model.network.config import PUBLISHED_NAMES
 from pix2seq_model.training.settings import TrainingRun
+from pix2seq_model.training.step_cache import shape_digest, step_costs
 from pix2seq_model.training.step_costs import StepCosts
 
 _DATA = Path(__file__).parents[1] / "tests/data/estimates"

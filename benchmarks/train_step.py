@@ -6,8 +6,10 @@
 
 The step is the one that training takes: the same network, loss, optimizer and compilation, and
 batches that travel while a step computes. Synthetic input is one batch over and over; `--examples`
-names an examples folder instead. With synthetic input it needs keras, a backend, numpy,
-ml-collections and etils, no TensorFlow where the backend is JAX.
+names an examples folder instead. `model_tflops` are the counted operations of the step a second;
+`machine_tflops` what a plain product of two large matrices reaches right after it, in the same
+precision; `utilisation` is of the peak that an accelerator's maker states. With synthetic input it
+needs keras, a backend, numpy, ml-collections and etils, no TensorFlow where the backend is JAX.
 """
 
 import argparse
@@ -24,24 +26,13 @@ import keras
 import numpy as np
 
 from benchmarks.device import device_name, peak_memory
+from benchmarks.machine_rates import PEAK_TFLOPS, matrix_product_tflops
 from benchmarks.operations import training_step_operations
 from pix2seq_model.experiment import load_config
 from pix2seq_model.experiment.validation import training_run
 from pix2seq_model.training.batch_feed import BatchFeed
 from pix2seq_model.training.settings import STAGES
-from pix2seq_model.training.training_model import fresh_training_model
-from pix2seq_model.training.training_step import TrainingStep, make_step
-
-# Dense bfloat16 products, TFLOP/s, as the makers state them.
-PEAK_TFLOPS = {
-    "a100": 312.0,
-    "h100": 989.4,
-    "h200": 989.4,
-    "l4": 121.0,
-    "tpu-v4": 275.0,
-    "tpu-v5e": 197.0,
-    "tpu-v5p": 459.0,
-}
+from pix2seq_model.training.training_step import TrainingStep, compiles, fresh_step
 
 
 def main(arguments: list[str]) -> None:
@@ -62,13 +53,15 @@ def measure(config, given: argparse.Namespace) -> dict:
     """Times the step; see the keys of the result."""
     run = training_run(config, given.stage)
     settings, vocabulary, model_config = run.settings, run.vocabulary, run.model
-    step = make_step(fresh_training_model(run), jit_compile=settings.jit_compile)
+    step = fresh_step(run)
     batch_size = settings.images_per_batch
     num_tokens = 5 * settings.sequence.max_objects
     if given.examples:
         batches = _real_batches(run, given, batch_size)
     else:
-        batches = _synthetic_batches(model_config, vocabulary, batch_size, num_tokens)
+        batches = itertools.repeat(
+            synthetic_batch(model_config, vocabulary, batch_size, num_tokens)
+        )
     clock = _timed(step, BatchFeed(batches, place=step.place), given)
     seconds = clock.seconds / given.steps
     operations = training_step_operations(
@@ -78,11 +71,14 @@ def measure(config, given: argparse.Namespace) -> dict:
         num_tokens=num_tokens,
     )
     tflops = operations / seconds / 1e12
+    peak_bytes = peak_memory()
+    machine_tflops = matrix_product_tflops(settings.precision)
     result = {
         "config": given.config,
         "backend": keras.backend.backend(),
         "device": device_name(),
         "precision": settings.precision,
+        "xla": compiles(settings.jit_compile),
         "image_size": list(settings.image_size),
         "batch_size": batch_size,
         "tokens": num_tokens,
@@ -92,9 +88,11 @@ def measure(config, given: argparse.Namespace) -> dict:
         "step_processor_s": round(clock.processor_s / given.steps, 5),
         "images_per_s": round(batch_size / seconds, 2),
         "model_tflop_per_step": round(operations / 1e12, 4),
-        "model_tflops": round(tflops, 3),
+        "model_tflops": round(tflops, 4),
+        "machine_tflops": round(machine_tflops, 4),
+        "share_of_machine": round(tflops / machine_tflops, 3),
         "utilisation": None,
-        "peak_memory_gib": round(peak_memory() / 2**30, 2),
+        "peak_memory_gib": round(peak_bytes / 2**30, 2),
         "loss": round(clock.loss, 4),
     }
     if given.accelerator:
@@ -134,13 +132,14 @@ def _loss(step: TrainingStep) -> float:
     return step.model.log.read()["loss"]
 
 
-def _synthetic_batches(model_config, vocabulary, batch_size: int, num_tokens: int):
+def synthetic_batch(model_config, vocabulary, batch_size: int, num_tokens: int) -> tuple:
+    """A batch as the training input makes them, drawn at random."""
     random = np.random.default_rng(0)
     height, width = model_config.image_size
     tokens = random.integers(
         vocabulary.coord_shift, vocabulary.vocab_size, (batch_size, num_tokens)
     )
-    batch = (
+    return (
         {
             "image": random.random((batch_size, height, width, 3), np.float32),
             "tokens": tokens.astype(np.int32),
@@ -148,7 +147,6 @@ def _synthetic_batches(model_config, vocabulary, batch_size: int, num_tokens: in
         tokens.astype(np.int32),
         np.ones((batch_size, num_tokens), np.float32),
     )
-    return itertools.repeat(batch)
 
 
 def _real_batches(run, given: argparse.Namespace, batch_size: int):

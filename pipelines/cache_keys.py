@@ -33,6 +33,7 @@ _READ_FOLDER_BYTES = 256 << 20
 ONLY_SHOW = (
     *("pix2seq_model.errors", "pix2seq_model.progress", "pix2seq_model.reports"),
     *(f"pix2seq_model.training.{name}" for name in ("pictures", "tensorboard", "stall_watch")),
+    *("pix2seq_model.training.start_report", "pix2seq_model.network.attention_kind"),
     "components.storage.watch",
 )
 # What does not decide the weights of a training: how their quality is measured, how the training is

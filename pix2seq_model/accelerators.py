@@ -3,12 +3,59 @@
 What imports this needs Keras anyway; the backends are imported when they are asked.
 """
 
+import dataclasses
 import os
 import warnings
 
 import keras
 
 from pix2seq_model.errors import ConfigError
+
+
+@dataclasses.dataclass(frozen=True)
+class Devices:
+    """What Keras' backend computes on in this process.
+
+    Attributes:
+      platform: "cpu", "gpu" or "tpu".
+      kind: the maker's name of one, as "NVIDIA H100 80GB HBM3".
+      count: how many.
+      compute_capability: NVIDIA's, as (9, 0); None of all else.
+    """
+
+    platform: str
+    kind: str
+    count: int
+    compute_capability: tuple[int, int] | None = None
+
+    def text(self) -> str:
+        """In words, as "2 x NVIDIA L4"."""
+        if self.platform == "cpu":
+            return "the processor"
+        return f"{self.count} x {self.kind}"
+
+
+def local_devices() -> Devices:
+    """The accelerators that Keras' backend sees in this process, or the processor."""
+    if keras.backend.backend() == "jax":
+        import jax
+
+        found = jax.local_devices()
+        platform = "gpu" if found[0].platform in ("cuda", "rocm") else found[0].platform
+        capability = getattr(found[0], "compute_capability", None)
+        if capability is not None:
+            major, minor = str(capability).split(".")
+            capability = int(major), int(minor)
+        return Devices(platform, found[0].device_kind, len(found), capability)
+    import tensorflow as tf
+
+    for platform in ("GPU", "TPU"):
+        listed = tf.config.list_physical_devices(platform)
+        if listed:
+            details = tf.config.experimental.get_device_details(listed[0])
+            kind = details.get("device_name", platform)
+            return Devices(platform.lower(), kind, len(listed), details.get("compute_capability"))
+    return Devices("cpu", "cpu", 1)
 
 
 def leave_to_backend() -> None:

@@ -8,9 +8,9 @@ import dataclasses
 import math
 
 from pix2seq_model.experiment.machines import Machine
-from pix2seq_model.experiment.step_cache import step_costs
 from pix2seq_model.network.checkpointing import LAYERS, NONE, PRODUCTS
 from pix2seq_model.training.settings import TrainingRun
+from pix2seq_model.training.step_cache import step_costs
 from pix2seq_model.training.step_costs import StepCosts
 
 GIB = 2**30

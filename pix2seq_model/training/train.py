@@ -41,9 +41,10 @@ from pix2seq_model.training.run_span import RunSpan
 from pix2seq_model.training.settings import TrainingRun
 from pix2seq_model.training.skipped_batches import SkippedBatches
 from pix2seq_model.training.stall_watch import StallWatch
+from pix2seq_model.training.start_report import say_what_runs
 from pix2seq_model.training.tensorboard import Summaries
-from pix2seq_model.training.training_model import TrainingModel, fresh_training_model
-from pix2seq_model.training.training_step import TrainingStep, make_step
+from pix2seq_model.training.training_model import TrainingModel
+from pix2seq_model.training.training_step import TrainingStep, fresh_step
 
 
 def train(
@@ -113,6 +114,7 @@ def train(
             summaries=stack.enter_context(Summaries(logs)),
         )
         _say_what_is_left_out(job)
+        say_what_runs(run, say=job.progress.message if replicas.is_chief else None)
         step = _prepare_step(job, compiled_steps)
         checkpoints = CheckpointFolder(
             epath.Path(work_dir) / "checkpoints", keep=run.settings.keep_checkpoints
@@ -162,17 +164,12 @@ def _say_what_is_left_out(job: TrainingJob) -> None:
 
 def _prepare_step(job: TrainingJob, compiled_steps: CompiledSteps | None) -> TrainingStep:
     """The step of a network with the base model's weights, or with fresh ones."""
-    make = functools.partial(_fresh_step, job.run, job.replicas)
+    make = functools.partial(fresh_step, job.run, replicas=job.replicas)
     step = make() if compiled_steps is None else compiled_steps.take(job.run, make)
     if job.base_model_dir:
         transfer, _ = take_base_weights(step.model.network, job.base_model_dir)
         job.progress.message(f"{job.run.stage} starts from {job.base_model_dir}: {transfer.text()}")
     return step
-
-
-def _fresh_step(run: TrainingRun, replicas: Replicas) -> TrainingStep:
-    model = fresh_training_model(run)
-    return make_step(model, jit_compile=run.settings.jit_compile, replicas=replicas)
 
 
 # ---- What an earlier call left. ------------------------------------------------------------------

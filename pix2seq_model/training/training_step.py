@@ -5,7 +5,8 @@ from typing import Any, Protocol
 import keras
 
 from pix2seq_model.training.replicas import Replicas
-from pix2seq_model.training.training_model import TrainingModel
+from pix2seq_model.training.settings import TrainingRun
+from pix2seq_model.training.training_model import TrainingModel, fresh_training_model
 
 
 class TrainingStep(Protocol):
@@ -44,9 +45,23 @@ def make_step(
         return JaxStep(model)
     from pix2seq_model.training import tensorflow_step
 
-    compiles = tensorflow_step.compiles(jit_compile)
     if replicas is None or replicas.strategy is None:
-        return tensorflow_step.TensorFlowStep(model, jit_compile=compiles)
+        return tensorflow_step.TensorFlowStep(model, jit_compile=compiles(jit_compile))
     from pix2seq_model.training.replicated_step import ReplicatedStep
 
-    return ReplicatedStep(model, replicas, jit_compile=compiles)
+    return ReplicatedStep(model, replicas, jit_compile=compiles(jit_compile))
+
+
+def compiles(jit_compile: str) -> bool:
+    """Whether the step of `make_step` is compiled by XLA."""
+    if keras.backend.backend() == "jax":
+        return True
+    from pix2seq_model.training import tensorflow_step
+
+    return tensorflow_step.compiles(jit_compile)
+
+
+def fresh_step(run: TrainingRun, *, replicas: Replicas | None = None) -> TrainingStep:
+    """The step of a run's network with freshly drawn weights; arguments as of `make_step`."""
+    model = fresh_training_model(run)
+    return make_step(model, jit_compile=run.settings.jit_compile, replicas=replicas)

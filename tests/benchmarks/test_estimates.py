@@ -9,7 +9,7 @@ from benchmarks.estimate_page import page
 from benchmarks.recorded_steps import HOW, from_record, h100_peaks, recorded, recorded_runs
 from pix2seq_model.experiment import estimate as estimates
 from pix2seq_model.experiment.estimate import GIB
-from pix2seq_model.experiment.step_cache import step_costs
+from pix2seq_model.training.step_cache import step_costs
 
 _PAGE = Path(__file__).parents[2] / "docs/estimates.md"
 

@@ -86,3 +86,22 @@ def test_training_stops_before_it_reads_anything():
             logs_dir="/nowhere",
             accelerators=4,
         )
+
+
+def test_what_the_devices_are(backend, monkeypatch):
+    h100 = SimpleNamespace(platform="gpu", device_kind="NVIDIA H100", compute_capability="9.0")
+    monkeypatch.setattr(jax, "local_devices", lambda: [h100, h100])
+    details = {"device_name": "NVIDIA H100", "compute_capability": (9, 0)}
+    monkeypatch.setattr(
+        tf.config, "list_physical_devices", lambda kind: [h100] * 2 if kind == "GPU" else []
+    )
+    monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda _: details)
+    found = accelerators.local_devices()
+    assert found == accelerators.Devices("gpu", "NVIDIA H100", 2, (9, 0))
+    assert found.text() == "2 x NVIDIA H100"
+
+
+def test_this_machine_has_a_processor(backend):
+    found = accelerators.local_devices()
+    assert (found.platform, found.count, found.compute_capability) == ("cpu", 1, None)
+    assert found.text() == "the processor"

@@ -5,9 +5,9 @@ import subprocess
 import pytest
 
 from pix2seq_model.errors import ConfigError
-from pix2seq_model.experiment import step_cache
-from pix2seq_model.experiment.step_cache import step_costs
 from pix2seq_model.experiment.validation import training_run
+from pix2seq_model.training import step_cache
+from pix2seq_model.training.step_cache import step_costs
 from tests.fixtures.step_costs import costs
 from tests.fixtures.tiny_config import config
 
