@@ -9,6 +9,8 @@ from pix2seq_model.setting_checks import check_settings, setting
 # even, as the published code does since November 2022; or plain, the shorter side rounded down, as
 # it did when its table of results was made.
 RESIZES = ("antialias", "plain")
+# What images are filled up with at the bottom and right, of 0 to 1.
+PADDING_GREY = 0.3
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,1 @@
+"""Exported models on ONNX Runtime: needs NumPy, Pillow and ONNX Runtime, and nothing else."""

@@ -1,0 +1,197 @@
+"""An exported model finds what the network finds, without Keras and TensorFlow."""
+
+import io
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from PIL import Image
+
+from pix2seq_model.errors import ConfigError, ModelError
+from pix2seq_model.model_folder.onnx_export import export_onnx
+from pix2seq_model.model_folder.onnx_graphs import convert_network
+from pix2seq_model.onnx_runner.detector import OnnxDetector
+from pix2seq_model.prediction import image_detector
+from pix2seq_model.prediction.image_detector import ImageDetector
+from pix2seq_model.prediction.image_sources import find_images
+from pix2seq_model.prediction.predict import predict
+from tests.fixtures import tiny_model
+from tests.fixtures.evaluated_model import CATEGORIES, write_model
+from tests.fixtures.records import jpeg
+
+ROOT = Path(__file__).resolve().parents[3]
+BATCH_SIZE = 3
+# As the model is exported, to name something of its flat distributions.
+DECODING = {"top_p": 0.9, "seed": 4}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A working folder: the model, its export, and photographs without loss."""
+    folder = tmp_path_factory.mktemp("onnx")
+    # Numbers of its own, as of an annotation file whose ids are not the tokens'.
+    categories = tuple({**row, "source_id": 10 * row["id"]} for row in CATEGORIES)
+    write_model(folder / "model", categories=categories, finds_objects=True)
+    export_onnx(folder / "model", folder / "exported", **DECODING)
+    (folder / "photos").mkdir()
+    for index, (width, height) in enumerate([(90, 40), (64, 64), (33, 100)]):
+        image = Image.open(io.BytesIO(jpeg(width, height, seed=index)))
+        image.save(folder / "photos" / f"{index}.png")
+    return folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled_once(folder):
+    loaded = image_detector.load_model_folder(str(folder / "model"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(image_detector, "load_model_folder", lambda folder, precision: loaded)
+        yield
+
+
+@pytest.fixture(scope="module")
+def files(folder):
+    return [path.read_bytes() for path in sorted((folder / "photos").iterdir())]
+
+
+@pytest.mark.parametrize("decoding", [DECODING, {"top_k": 1}], ids=["sampled", "greedy"])
+def test_tokens_are_those_of_the_network(folder, files, decoding):
+    ours = ImageDetector(folder / "model", batch_size=BATCH_SIZE, **decoding)
+    prepared = [ours.prepare(file) for file in files]
+    expected = ours.detector.generate(
+        np.stack([image.image for image in prepared]), np.array([image.key for image in prepared])
+    )
+    exported = OnnxDetector(folder / "exported", num_threads=1, **decoding)
+    found = exported.generate([exported.prepare(file) for file in files])
+    assert len(np.unique(found["tokens"])) >= (20 if decoding is DECODING else 2)
+    np.testing.assert_array_equal(found["tokens"], expected["tokens"])
+    np.testing.assert_array_equal(found["category_ids"], expected["category_ids"])
+    np.testing.assert_allclose(found["scores"], expected["scores"], rtol=1e-4)
+    # One image alone, after others: nothing of them is left in the caches.
+    (alone,) = exported.generate([exported.prepare(files[2])])["tokens"]
+    np.testing.assert_array_equal(alone, expected["tokens"][2])
+
+
+def test_it_answers_as_predict_does(folder, files):
+    settings = {**DECODING, "batch_size": BATCH_SIZE, "score_threshold": 0.0, "draw": False}
+    sources = find_images([folder / "photos"])
+    predict(
+        folder / "model", sources, output_dir=folder / "found", stream=io.StringIO(), **settings
+    )
+    listed = json.loads((folder / "found" / "images.json").read_text())
+    names = {row["id"]: row["name"] for row in listed["categories"]}
+    by_file = {row["id"]: int(Path(row["file_name"]).stem) for row in listed["images"]}
+    expected = json.loads((folder / "found" / "detections.json").read_text())
+    exported = OnnxDetector(folder / "exported", num_threads=1)
+    found = [
+        (index, row) for index, rows in enumerate(exported.detect_files(files)) for row in rows
+    ]
+    assert len(found) == len(expected) > 5
+    for (index, row), other in zip(found, expected, strict=True):
+        assert index == by_file[other["image_id"]]
+        assert row["category_id"] == other["category_id"] in (20, 30)
+        assert row["category"] == names[other["category_id"]]
+        assert row["bbox"] == pytest.approx(other["bbox"], abs=1e-4)
+        assert row["score"] == pytest.approx(other["score"], rel=1e-4)
+
+
+def test_int8_is_smaller_and_nearly_the_same(folder, files):
+    exported, quantised = (
+        OnnxDetector(folder / "exported", precision=precision, num_threads=1)
+        for precision in ("float32", "int8")
+    )
+    graph = onnx.load(folder / "exported" / "decoder_step_int8.onnx").graph
+    assert {"MatMulInteger", "ScatterElements"} <= {node.op_type for node in graph.node}
+    images = np.stack([exported.prepare(file).image for file in files])
+    for plain, small in zip(exported.encode(images), quantised.encode(images), strict=True):
+        assert not np.array_equal(plain, small)
+        assert np.abs(plain - small).max() < 0.2 * np.abs(plain).max()
+    assert sum(map(len, quantised.detect_files(files))) > 0
+
+
+def test_the_lines_of_the_document_print_objects(folder, monkeypatch, capsys):
+    document = (ROOT / "docs" / "serving.md").read_text()
+    (code,) = re.findall(r"```python\n(from pix2seq_model\.onnx.*?)```", document, re.DOTALL)
+    monkeypatch.chdir(folder)
+    (folder / "photo.jpg").write_bytes(jpeg(90, 40, seed=3))
+    exec(code, {})
+    lines = capsys.readouterr().out.splitlines()
+    assert lines
+    assert all(re.match(r"(ring|cross) 0\.\d\d", line) for line in lines)
+
+
+def test_a_runner_needs_numpy_pillow_and_onnx_runtime_alone(folder):
+    """In a process that can import nothing else of what is installed."""
+    program = f"""
+import importlib.abc, sys
+class Only(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        top = name.partition(".")[0]
+        known = top in sys.stdlib_module_names or top.startswith("_")
+        if not known and top not in ("numpy", "PIL", "onnxruntime", "pix2seq_model"):
+            raise ModuleNotFoundError(name, name=name)
+sys.meta_path.insert(0, Only())
+from pix2seq_model.onnx_runner.detector import OnnxDetector
+detector = OnnxDetector({str(folder / "exported")!r}, num_threads=1)
+(rows,) = detector.detect_files([open({str(folder / "photos" / "0.png")!r}, "rb").read()])
+print(len(rows))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 0
+
+
+def test_what_cannot_be_run_is_refused(folder, tmp_path):
+    with pytest.raises(ConfigError, match="--max_objects=50"):
+        OnnxDetector(folder / "exported", max_objects=50)
+    with pytest.raises(ConfigError, match="precision"):
+        OnnxDetector(folder / "exported", precision="float16")
+    with pytest.raises(ModelError, match=r"export_onnx\.py"):
+        OnnxDetector(folder / "model")
+    for path in (folder / "exported").iterdir():
+        (tmp_path / path.name).write_bytes(
+            path.read_bytes()[: 2000 if "step" in path.name else None]
+        )
+    with pytest.raises(ModelError, match=r"decoder_step\.onnx cannot be loaded"):
+        OnnxDetector(tmp_path)
+
+
+def test_more_objects_than_positions_are_refused(folder, tmp_path):
+    with pytest.raises(ConfigError, match="max_objects=60"):
+        export_onnx(folder / "model", tmp_path, max_objects=60)
+
+
+@pytest.mark.large
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"use_class_token": True, "bridge": "linear"},
+        {"backbone": "resnet", "resnet_width_multiplier": 0.25},
+        {"backbone": "resnet", "resnet_width_multiplier": 0.25, "resnet_variant": "c4"},
+    ],
+    ids=["class_token", "resnet", "resnetc"],
+)
+def test_every_kind_of_network_is_converted(fields):
+    network = tiny_model.network(**fields)
+    rng = np.random.default_rng(0)
+    for weight in network.weights:
+        if weight.name in ("beta", "gamma", "bias", "moving_mean", "moving_variance"):
+            weight.assign(weight.numpy() + rng.uniform(0.1, 0.5, weight.shape))
+    graphs = convert_network(network, num_tokens=20)
+    kinds = [node.op_type for node in graphs.decoder_step.graph.node]
+    assert kinds.count("LayerNormalization") == 7  # three of each layer, one at the end
+    run = onnxruntime.InferenceSession(graphs.encoder.SerializeToString())
+    images = rng.random((2, *network.model_config.image_size, 3), np.float32)
+    _, expected, _ = network.decoder.init_kv_cache(network.encode(images), 20)
+    names = [cache.name for cache in graphs.cross_kv_caches]
+    found = run.run(names, {"images": images})
+    flat = [part for pair in expected for part in pair]
+    for array, reference in zip(found, flat, strict=True):
+        np.testing.assert_allclose(array, np.asarray(reference), atol=1e-4)
