@@ -41,6 +41,7 @@ class Store:
         end or its only part), "part" (of an upload that goes on), "delete", "batch", "token".
       latency_s: before each answer.
       refuses: (kind, name) to a status, so that what fails can be chosen; called first.
+      bytes_read: of the contents that were answered.
       damages: so many objects are answered with a wrong byte.
       connections: that were made.
       together: the most requests that were answered at the same time.
@@ -58,6 +59,7 @@ class Store:
         self.uploads: dict[str, tuple[str, bytearray]] = {}
         self.lock = threading.Lock()
         self.now = self.together = self.damages = self.connections = 0
+        self.bytes_read = 0
 
     def put(self, name: str, content: bytes) -> None:
         """Puts an object there, under its bucket and name."""
@@ -239,9 +241,11 @@ class _Handler(BaseHTTPRequestHandler):
                 self._send(416, b"")
                 return
             part = content[first : last + 1]
+            self.store.bytes_read += len(part)
             where = f"bytes {first}-{first + len(part) - 1}/{len(content)}"
             self._send(206, part, Content_Range=where)
             return
+        self.store.bytes_read += len(content)
         if self.store.damages:
             self.store.damages -= 1
             content = b"X" + content[1:]

@@ -94,10 +94,15 @@ def _is_from_elsewhere(file_name: str) -> bool:
 
 def name_parts(file_name: str) -> list[str]:
     """Returns the folders and the base name of a path or URL, without what leads to its place."""
-    name = _LABEL_STUDIO.sub("", file_name.replace("\\", "/"))
-    if url := _URL.match(name):
+    name = file_name.replace("\\", "/")
+    # Most names are plain, and there are millions.
+    if "?" in name:
+        name = _LABEL_STUDIO.sub("", name)
+    if "://" in name and (url := _URL.match(name)):
         name = re.split("[?#]", name[url.end() :])[0]
-    name = posixpath.normpath(_unquoted(_DRIVE.sub("", name, count=1)).replace("\\", "/"))
+    if ":" in name:
+        name = _DRIVE.sub("", name, count=1)
+    name = posixpath.normpath(_unquoted(name).replace("\\", "/"))
     return [part for part in name.split("/") if part not in ("", ".", "..")]
 
 
