@@ -9,6 +9,8 @@ from pix2seq_model.setting_checks import check_settings, setting
 # even, as the published code does since November 2022; or plain, the shorter side rounded down, as
 # it did when its table of results was made.
 RESIZES = ("antialias", "plain")
+# What training images travel to the devices as.
+IMAGE_DTYPES = ("uint8", "float32")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
