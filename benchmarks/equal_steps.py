@@ -101,6 +101,7 @@ def get_config(*, seed: int, steps: int, every: int) -> ConfigDict:
     config.finetune = base.published_stage()
     config.finetune.update(
         image_size=(64, 64),
+        image_dtype="float32",
         batch_size=32,
         steps=steps,
         learning_rate=1.5e-3,

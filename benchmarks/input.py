@@ -4,8 +4,15 @@
 
 Repeats the photographs of a folder in COCO's layout under new ids into records in a temporary
 folder and reads batches of them: the published augmentation, random order, noise objects and
-corrupted classes, 100 objects. Next to it, in the same run, the plain way: the whole image is
-decoded, resized as float, cropped, flipped and padded, and no sequences are built.
+corrupted classes, 100 objects. In turns, in the same run:
+
+    uint8     the training input, images as bytes
+    float32   the same, images as floats
+    before    as it was until November 2026, see `input_before`
+    plain     whole images are decoded, resized as floats, cropped, flipped, padded; no sequences
+    decoding  records are read and parsed and the pixels of a crop decoded, and nothing else: what
+              no input of these records can be faster than
+
 Leave the machine alone meanwhile; every processor core is used.
 """
 
@@ -19,21 +26,32 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import tensorflow as tf
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.input_before import training_dataset_before
 from pix2seq_model.data import manifest as dataset_info
 from pix2seq_model.data import records, tfrecord
-from pix2seq_model.input_pipeline.augmentation import PADDING_GREY
+from pix2seq_model.input_pipeline.augmentation import (
+    NUM_DRAWS,
+    PADDING_GREY,
+    choose_window,
+    decode_window,
+)
 from pix2seq_model.input_pipeline.datasets import training_dataset
-from pix2seq_model.input_pipeline.settings import Augmentation
+from pix2seq_model.input_pipeline.record_stream import num_processors
+from pix2seq_model.input_pipeline.settings import IMAGE_DTYPES, Augmentation
 from pix2seq_model.tokens.settings import SequenceSettings
 from pix2seq_model.tokens.vocabulary import Vocabulary
 
 _NUM_SHARDS = 8
 _ROUNDS = 3
+_SHUFFLE_BUFFER = 256
 
 
 def main(arguments: list[str]) -> int:
@@ -49,20 +67,7 @@ def main(arguments: list[str]) -> int:
     with tempfile.TemporaryDirectory() as folder:
         num_bytes = write_records(Path(folder), given.coco, given.split, given.images)
         print(f"{given.images:,} images, {num_bytes / 1e6:,.0f} MB of records", flush=True)
-        ways = {
-            "ours": training_dataset(
-                folder,
-                split="train",
-                vocabulary=Vocabulary(),
-                image_size=image_size,
-                batch_size=given.batch_size,
-                seed=0,
-                augmentation=Augmentation(),
-                sequence=SequenceSettings(),
-                shuffle_buffer=256,
-            ),
-            "plain": plain_dataset(Path(folder), image_size, given.batch_size),
-        }
+        ways = datasets_of(Path(folder), image_size=image_size, batch_size=given.batch_size)
         rates = {name: [] for name in ways}
         cpu_ms = {name: [] for name in ways}
         # In turns, so that a busy moment of the machine does not fall on one of them alone.
@@ -71,7 +76,7 @@ def main(arguments: list[str]) -> int:
             rates[name].append(1 / wall)
             cpu_ms[name].append(1000 * cpu)
             print(
-                f"{name:<6} {1 / wall:7.0f} images/s {1000 * cpu:7.2f} ms of CPU each", flush=True
+                f"{name:<8} {1 / wall:7.0f} images/s {1000 * cpu:7.2f} ms of CPU each", flush=True
             )
     best = {name: max(values) for name, values in rates.items()}
     report = {
@@ -80,10 +85,60 @@ def main(arguments: list[str]) -> int:
         "cpus": os.cpu_count(),
         "images_per_s": {name: round(value, 1) for name, value in best.items()},
         "cpu_ms_per_image": {name: round(min(values), 2) for name, values in cpu_ms.items()},
-        "times_the_plain_way": round(best["ours"] / best["plain"], 2),
+        "uint8_to": {
+            name: round(best["uint8"] / value, 2) for name, value in best.items() if name != "uint8"
+        },
     }
     print(json.dumps(report))
     return 0
+
+
+def datasets_of(
+    folder: Path, *, image_size: tuple[int, int], batch_size: int
+) -> dict[str, tf.data.Dataset]:
+    """The ways to compare; see the top."""
+    sizes: dict[str, Any] = {"image_size": image_size, "batch_size": batch_size}
+    vocabulary = Vocabulary()
+    ways = {
+        image_dtype: training_dataset(
+            folder,
+            split="train",
+            vocabulary=vocabulary,
+            seed=0,
+            augmentation=Augmentation(),
+            sequence=SequenceSettings(),
+            image_dtype=image_dtype,
+            shuffle_buffer=_SHUFFLE_BUFFER,
+            **sizes,
+        )
+        for image_dtype in IMAGE_DTYPES
+    }
+    ways["before"] = training_dataset_before(
+        folder, vocabulary=vocabulary, shuffle_buffer=_SHUFFLE_BUFFER, **sizes
+    )
+    ways["plain"] = plain_dataset(folder, image_size, batch_size)
+    ways["decoding"] = decoding_dataset(folder, image_size, batch_size)
+    return ways
+
+
+def decoding_dataset(folder: Path, image_size: tuple[int, int], batch_size: int) -> tf.data.Dataset:
+    """Numbers of pixels of crops of the training input, which are decoded and thrown away."""
+    settings = Augmentation()
+
+    def decode(index: tf.Tensor, serialized: tf.Tensor) -> tf.Tensor:
+        example = records.parse_example(serialized)
+        size = tf.cast(tf.stack([example["height"], example["width"]]), tf.int32)
+        draws = tf.random.stateless_uniform([NUM_DRAWS], seed=tf.stack([0, index]))
+        window = choose_window(size, draws, image_size=image_size, augmentation=settings)
+        pixels = decode_window(
+            example["image_encoded"], window, is_jpeg=example["image_format"] == "jpeg"
+        )
+        return tf.size(pixels)
+
+    paths = dataset_info.read_dataset_info(folder).shard_paths(folder, "train")
+    dataset = tf.data.TFRecordDataset(paths).shuffle(_SHUFFLE_BUFFER).repeat().enumerate()
+    dataset = dataset.map(decode, num_parallel_calls=num_processors())
+    return dataset.batch(batch_size, drop_remainder=True).prefetch(2)
 
 
 def seconds_per_image(
@@ -125,7 +180,7 @@ def plain_dataset(folder: Path, image_size: tuple[int, int], batch_size: int) ->
         return tf.ensure_shape(image, [*image_size, 3])
 
     paths = dataset_info.read_dataset_info(folder).shard_paths(folder, "train")
-    dataset = tf.data.TFRecordDataset(paths).shuffle(256).repeat()
+    dataset = tf.data.TFRecordDataset(paths).shuffle(_SHUFFLE_BUFFER).repeat()
     dataset = dataset.map(augment, num_parallel_calls=tf.data.AUTOTUNE, deterministic=False)
     return dataset.batch(batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
 

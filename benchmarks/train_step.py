@@ -163,6 +163,7 @@ def _real_batches(run, given: argparse.Namespace, batch_size: int):
         seed=run.seed,
         augmentation=settings.augmentation,
         sequence=settings.sequence,
+        image_dtype=settings.image_dtype,
         shuffle_buffer=settings.shuffle_buffer,
     )
     on_jax = keras.backend.backend() == "jax"

@@ -132,7 +132,8 @@ def conversion_outcome(options: ConversionOptions, output: str) -> Outcome:
         for place in map(place_of, shards):
             kept |= {shard_file(*place), dead_letter_file(*place), progress_file(*place)}
         total = _sum(BoxStatistics(), (shard["statistics"] for shard in shards))
-        statistics[split] = total.to_json()
+        empty_of_shards = [shard["statistics"].get("empty") for shard in shards]
+        statistics[split] = {**total.to_json(), "empty_of_shards": empty_of_shards}
         splits[split] = SplitInfo(
             num_examples=counts["images"]["written"],
             num_objects=counts["annotations"]["written"],

@@ -110,38 +110,57 @@ def decode_window(encoded: tf.Tensor, window: Window, *, is_jpeg: tf.Tensor) -> 
     )
 
 
-def resize_window(pixels: tf.Tensor, window: Window, *, augmentation: Augmentation) -> tf.Tensor:
+def resize_window(
+    pixels: tf.Tensor,
+    window: Window,
+    *,
+    augmentation: Augmentation,
+    dtype: tf.DType = tf.float32,
+) -> tf.Tensor:
     """Resizes (bilinear, no antialias) and flips what is seen of the pixels of a window.
 
     Args:
       pixels: uint8 (height, width, 3) of window.size.
       window: how.
       augmentation: that the window was chosen by.
+      dtype: of the result, float32 or uint8.
 
     Returns:
-      float32 (*window.content_size, 3) in [0, 1].
+      (*window.content_size, 3), float32 in [0, 1], or those times 255 rounded to uint8.
     """
     # Mirroring bytes, of what is mostly the smaller image, is cheaper than mirroring the result;
     # and an empty list of axes, which leaves the image as it is, cheaper than a branch.
     flip_axes = tf.ones([tf.cast(window.flip, tf.int32)], tf.int32)
     pixels = tf.reverse(pixels, flip_axes)
     if augmentation.crop == "anywhere":
-        return tf.image.resize(pixels, window.content_size, method="bilinear") / 255.0
+        resized = tf.image.resize(pixels, window.content_size, method="bilinear")
+    else:
+        resized = _resize_part(pixels, window)
+    if dtype == tf.uint8:
+        return tf.cast(tf.round(resized), tf.uint8)
+    return resized / 255.0
+
+
+def _resize_part(pixels: tf.Tensor, window: Window) -> tf.Tensor:
+    """What is seen of the pixels of a window, whose edges may lie between pixels; 0 to 255."""
     before = window.seen_offset - tf.cast(window.offset, tf.float32)
     after = tf.cast(window.size, tf.float32) - before - window.seen_size
     before = tf.where(tf.logical_and([False, True], window.flip), after, before)
     stretch = tf.cast(window.content_size, tf.float32) / window.seen_size
-    return (
-        tf.raw_ops.ScaleAndTranslate(
-            images=pixels[tf.newaxis],
-            size=window.content_size,
-            scale=stretch,
-            translation=-before * stretch,
-            kernel_type="triangle",
-            antialias=False,
-        )[0]
-        / 255.0
-    )
+    return tf.raw_ops.ScaleAndTranslate(
+        images=pixels[tf.newaxis],
+        size=window.content_size,
+        scale=stretch,
+        translation=-before * stretch,
+        kernel_type="triangle",
+        antialias=False,
+    )[0]
+
+
+def padding_grey(dtype: tf.DType) -> tf.Tensor:
+    """The padding of images; scalar. The nearest levels of uint8 are as far from it: the upper."""
+    grey = tf.constant(PADDING_GREY)
+    return tf.cast(tf.floor(grey * 255 + 0.5), tf.uint8) if dtype == tf.uint8 else grey
 
 
 def boxes_in_window(

@@ -1,9 +1,9 @@
 """Records to batches: the training input and the evaluation input, as tf.data sets.
 
 Training, for each example: parse, choose a crop, decode and resize its pixels; and for each
-batch: pad the images, boxes to the crop, order, noise objects, tokens. Every random number is
-drawn without state from (seed, position of the example in the stream): batches do not depend on
-threads, nor on what was read before.
+batch: pad the images, boxes to the crop, order, noise objects, tokens. Several examples and
+several batches are made at once. Every random number is drawn without state from (seed, position
+of the example in the stream): batches do not depend on threads, nor on what was read before.
 Shapes: B examples, M objects of a record, N objects of a sequence, L = 5 N tokens.
 """
 
@@ -42,6 +42,7 @@ def training_dataset(
     seed: int,
     augmentation: Augmentation,
     sequence: SequenceSettings,
+    image_dtype: str = "float32",
     start_step: int = 0,
     shuffle_buffer: int = 2048,
     drop_empty: bool = False,
@@ -61,20 +62,22 @@ def training_dataset(
       seed: of everything random: the same seed gives the same batches, bit for bit.
       augmentation: of the images.
       sequence: how objects become tokens.
+      image_dtype: one of `settings.IMAGE_DTYPES`.
       start_step: the first batch returned is the one that an undisturbed run would see at this
         step, counted from 0.
       shuffle_buffer: examples, encoded.
       drop_empty: leave out images without any object; those with crowds alone stay.
-      num_hosts: hosts that share each batch; the batch is the same whatever their number. Every
-        host reads all records and decodes its own share.
+      num_hosts: hosts that share each batch; the batch is the same whatever their number. Each
+        reads the shards of its own share, see `training_stream`.
       host_index: which share of each batch to return, from 0.
       num_parallel_calls: examples prepared at once, as many as there are processors if None; no
         influence on the batches.
       damaged: ids of images that cannot be decoded: black, and their tokens of no weight.
 
     Returns:
-      Data set of ({"image": float32 (b, H, W, 3) in [0, 1], "tokens": int32 (b, L) input},
-      int32 (b, L) targets, float32 (b, L) weights of the loss), b = batch_size / num_hosts.
+      Data set of ({"image": (b, H, W, 3), float32 in [0, 1] or uint8 in 0..255, "tokens": int32
+      (b, L) input}, int32 (b, L) targets, float32 (b, L) weights of the loss), b = batch_size /
+      num_hosts.
 
     Raises:
       DataError: the examples folder cannot be used.
@@ -93,29 +96,33 @@ def training_dataset(
         examples_dir,
         split=split,
         seed=stream_seed,
+        batch_size=batch_size,
         shuffle_buffer=shuffle_buffer,
-        start_position=start_step * batch_size,
+        first_batch=start_step,
         drop_empty=drop_empty,
+        num_hosts=num_hosts,
+        host_index=host_index,
     )
-    host_batch_size = batch_size // num_hosts
-    if num_hosts > 1:
-        dataset = dataset.filter(
-            lambda position, _: position % batch_size // host_batch_size == host_index
-        )
     prepare_example = functools.partial(
         _prepare_training_example,
         seeds=seeds,
         image_size=image_size,
         augmentation=augmentation,
         sequence=sequence,
+        image_dtype=image_dtype,
         damaged=damaged,
     )
     num_parallel_calls = num_parallel_calls or num_processors()
     dataset = dataset.map(prepare_example, num_parallel_calls=num_parallel_calls)
-    dataset = _padded_batch(dataset, host_batch_size, image_size=image_size)
-    build_batch = functools.partial(
-        _build_training_batch, image_size=image_size, vocabulary=vocabulary, sequence=sequence
-    )
+
+    def build_batch(examples: Any) -> Any:
+        batch = _padded_batch(examples, batch_size // num_hosts, image_size=image_size)
+        return _build_training_batch(
+            batch, image_size=image_size, vocabulary=vocabulary, sequence=sequence
+        )
+
+    # One thread fills a batch with its images: several batches are filled at once.
+    dataset = dataset.window(batch_size // num_hosts, drop_remainder=True)
     dataset = dataset.map(build_batch, num_parallel_calls=_BATCHES_AHEAD)
     return dataset.prefetch(_BATCHES_AHEAD).with_options(_options())
 
@@ -135,8 +142,9 @@ def training_records(
         examples_dir,
         split=split,
         seed=_independent_seeds(seed, 3)[0],
+        batch_size=batch_size,
         shuffle_buffer=shuffle_buffer,
-        start_position=step * batch_size,
+        first_batch=step,
         drop_empty=drop_empty,
     )
     return [serialized.numpy() for _, serialized in stream.take(batch_size)]
@@ -200,6 +208,7 @@ def _prepare_training_example(
     image_size: tuple[int, int],
     augmentation: Augmentation,
     sequence: SequenceSettings,
+    image_dtype: str,
     damaged: Sequence[str],
 ) -> dict[str, Any]:
     """What is done to one example before it joins a batch: all of its pixels' work."""
@@ -228,7 +237,9 @@ def _prepare_training_example(
     else:
         pixels = decode()
     return weight | {
-        "image": augment.resize_window(pixels, window, augmentation=augmentation),
+        "image": augment.resize_window(
+            pixels, window, augmentation=augmentation, dtype=tf.as_dtype(image_dtype)
+        ),
         "window": window,
         "source_size": source_size,
         "boxes": example["boxes"],
@@ -241,19 +252,25 @@ def _prepare_training_example(
     }
 
 
-def _padded_batch(
-    examples: tf.data.Dataset, batch_size: int, *, image_size: tuple[int, int]
-) -> tf.data.Dataset:
-    """Batches; images are padded to `image_size` with grey, objects to the most of the batch."""
-    spec = examples.element_spec
+def _padded_batch(examples: Any, batch_size: int, *, image_size: tuple[int, int]) -> Any:
+    """A batch; images are padded to `image_size` with grey, objects to the most of the batch.
+
+    Args:
+      examples: what `_prepare_training_example` returns, each part a data set of `batch_size`.
+      batch_size: how many there are.
+      image_size: height and width in pixels.
+    """
+    dataset = tf.data.Dataset.zip(examples)
+    spec = dataset.element_spec
     shapes = tf.nest.map_structure(lambda s: s.shape, spec)
     zeros = tf.nest.map_structure(lambda s: tf.zeros([], s.dtype), spec)
-    return examples.padded_batch(
+    grey = augment.padding_grey(spec["image"].dtype)
+    return dataset.padded_batch(
         batch_size,
         padded_shapes=shapes | {"image": [*image_size, 3]},
-        padding_values=zeros | {"image": tf.constant(augment.PADDING_GREY)},
+        padding_values=zeros | {"image": grey},
         drop_remainder=True,
-    )
+    ).get_single_element()
 
 
 @tf.autograph.experimental.do_not_convert

@@ -11,6 +11,8 @@ from pix2seq_model.setting_checks import check_settings, setting
 RESIZES = ("antialias", "plain")
 # What images are filled up with at the bottom and right, of 0 to 1.
 PADDING_GREY = 0.3
+# What training images travel to the devices as.
+IMAGE_DTYPES = ("uint8", "float32")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

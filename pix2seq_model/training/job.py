@@ -65,6 +65,7 @@ class TrainingJob:
             image_size=settings.image_size,
             augmentation=settings.augmentation,
             sequence=settings.sequence,
+            image_dtype=settings.image_dtype,
             num_hosts=self.replicas.num_processes,
             host_index=self.replicas.process_index,
             shuffle_buffer=settings.shuffle_buffer,

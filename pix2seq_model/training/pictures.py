@@ -22,7 +22,7 @@ def training_pictures(
     """One sheet of augmented images: real boxes with their class, noise boxes grey and dashed.
 
     Args:
-      images: (B, height, width, 3) float in [0, 1].
+      images: (B, height, width, 3), uint8 or float in [0, 1].
       targets: (B, L) int, target tokens.
       vocabulary: the token ids.
       names: of the categories, by id.
@@ -37,7 +37,9 @@ def training_pictures(
     classes_BN = targets.reshape(len(targets), -1, 5)[..., 4]
     pictures, captions = [], []
     for image, boxes_N4, classes_N in zip(images[:max_images], boxes_BN4, classes_BN):
-        picture = Image.fromarray((np.clip(image, 0, 1) * 255).round().astype(np.uint8))
+        if image.dtype != np.uint8:
+            image = (np.clip(image, 0, 1) * 255).round().astype(np.uint8)
+        picture = Image.fromarray(image)
         drawn = [
             _drawn(box * [height, width, height, width], token, names)
             for box, token in zip(boxes_N4, classes_N)

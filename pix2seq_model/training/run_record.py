@@ -23,6 +23,7 @@ from etils import epath
 from pix2seq_model.atomic_write import write_json
 from pix2seq_model.data.manifest import DatasetInfo
 from pix2seq_model.errors import CheckpointError
+from pix2seq_model.input_pipeline.record_stream import RECORD_ORDER
 from pix2seq_model.model_folder.folder import ModelInfo
 from pix2seq_model.training.job import TrainingJob
 from pix2seq_model.training.settings import WATCHING_SETTINGS, TrainingRun
@@ -56,6 +57,7 @@ def run_identity(
         "data": data.fingerprint(),
         "base_model": base_model.weights_sha256 if base_model else "",
         "backend": keras.backend.backend(),
+        "record_order": RECORD_ORDER,
     }
     return json.loads(json.dumps(dict(_flat("", sections))))
 
@@ -76,6 +78,13 @@ def check_same_run(work_dir: str | os.PathLike, identity: dict[str, Any]) -> Non
         for name in sorted({*before, *identity})
         if before.get(name) != identity.get(name)
     ]
+    if before.get("record_order") != identity.get("record_order"):
+        raise CheckpointError(
+            f"{work_dir} holds checkpoints of another version of this program, which read the "
+            "records in another order: continued here, the run would see some images twice and "
+            "others not at all. Finish it with the version that began it, use another work folder, "
+            "or delete that folder."
+        )
     if changed:
         raise CheckpointError(
             f"{work_dir} holds checkpoints of a run with other settings ({'; '.join(changed)}). "

@@ -7,7 +7,7 @@ from typing import Any
 
 from pix2seq_model.errors import ConfigError
 from pix2seq_model.evaluation.settings import EvaluationSettings
-from pix2seq_model.input_pipeline.settings import Augmentation
+from pix2seq_model.input_pipeline.settings import IMAGE_DTYPES, Augmentation
 from pix2seq_model.network.checkpointing import NONE, WAYS, way
 from pix2seq_model.network.config import ModelConfig
 from pix2seq_model.setting_checks import MAX_SEED, check_settings, setting
@@ -29,6 +29,9 @@ class StageSettings:
     Attributes:
       split: of the examples.
       image_size: height and width of the input in pixels.
+      image_dtype: what images travel to the devices as. "uint8": rounded to 256 levels after they
+        were resized, and floats on the device: a quarter of the memory and of the bytes to send.
+        "float32": not rounded, as published.
       batch_size: images of a step, over all devices and hosts.
       steps: of the whole stage.
       learning_rate: after the warm-up.
@@ -72,6 +75,7 @@ class StageSettings:
 
     split: str = "train"
     image_size: tuple[int, int] = setting((640, 640), at_least=1)
+    image_dtype: str = setting("uint8", one_of=IMAGE_DTYPES)
     batch_size: int = setting(128, at_least=1)
     steps: int = setting(100_000, at_least=1)
     learning_rate: float = setting(1e-4, above=0)

@@ -22,7 +22,10 @@ from pix2seq_model.training.step_costs import StepCosts
 
 _LIBRARY = Path(__file__).resolve().parents[1]
 # Settings of a stage that the shape of a step depends on.
-_SHAPING = ("precision", "activation_checkpointing", "ema_decay", "label_smoothing", "clip_norm")
+_SHAPING = (
+    *("precision", "activation_checkpointing", "ema_decay", "label_smoothing", "clip_norm"),
+    "image_dtype",
+)
 _DIGITS = 24
 
 

@@ -114,7 +114,7 @@ def _abstract_batch(run: TrainingRun) -> tuple:
     height, width = run.model.image_size
     tokens = (PRIME_BATCH, TOKENS_PER_OBJECT * run.settings.sequence.max_objects)
     shape = jax.ShapeDtypeStruct
-    images = shape((PRIME_BATCH, height, width, 3), jnp.float32)
+    images = shape((PRIME_BATCH, height, width, 3), jnp.dtype(run.settings.image_dtype))
     inputs = {"image": images, "tokens": shape(tokens, jnp.int32)}
     return inputs, shape(tokens, jnp.int32), shape(tokens, jnp.float32)
 

@@ -16,6 +16,13 @@ from pix2seq_model.training.optimizer import make_optimizer
 from pix2seq_model.training.settings import TrainingRun
 
 
+def image_floats(images):
+    """Images as they travel, uint8 or float, as the network takes them: float, in [0, 1]."""
+    if keras.backend.standardize_dtype(images.dtype) != "uint8":
+        return images
+    return ops.cast(images, "float32") / 255.0
+
+
 class TrainingModel:
     """All variables that training changes, and the functions that a step is made of.
 
@@ -84,7 +91,8 @@ class TrainingModel:
             *zip(self.state_variables, states, strict=True),
         ]
         with keras.StatelessScope(state_mapping=mapping) as scope:
-            logits_BLV = self.network(inputs, training=True)
+            images = image_floats(inputs["image"])
+            logits_BLV = self.network({**inputs, "image": images}, training=True)
         states = [scope.get_current_value(variable) for variable in self.state_variables]
         loss, sums = self._loss_and_sums(targets_BL, logits_BLV, weights_BL, total=total)
         return loss, sums, states

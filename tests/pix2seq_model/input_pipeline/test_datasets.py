@@ -125,9 +125,20 @@ def test_hosts_share_the_same_batch(folder, undisturbed, num_hosts):
 
 
 def test_an_example_does_not_depend_on_the_rest_of_its_batch(folder):
-    rows = [np.concatenate(column) for column in zip(*batches(folder, 6, batch_size=2))]
-    other = [np.concatenate(column) for column in zip(*batches(folder, 4, batch_size=3))]
+    # Both read all rows from one reader, so that the order is the same.
+    rows = [np.concatenate(column) for column in zip(*batches(folder, 9, batch_size=1))]
+    other = [np.concatenate(column) for column in zip(*batches(folder, 3, batch_size=3))]
     assert_equal([rows], [other])
+
+
+def test_images_rounded_to_bytes(folder, undisturbed):
+    for rounded, whole in zip(batches(folder, 4, image_dtype="uint8"), undisturbed):
+        image, exact = rounded[0], whole[0] * 255
+        assert image.dtype == np.uint8
+        assert np.abs(image - exact).max() < 0.5001
+        assert len(np.unique(image)) > 100
+        for ours, theirs in zip(rounded[1:], whole[1:], strict=True):
+            np.testing.assert_array_equal(ours, theirs)
 
 
 def test_every_pass_shows_an_image_anew(folder):
@@ -136,7 +147,8 @@ def test_every_pass_shows_an_image_anew(folder):
     assert not np.isclose(first, second).any()
 
 
-def test_without_jitter_the_padding_is_grey_and_the_boxes_are_exact(tmp_path):
+@pytest.mark.parametrize(("image_dtype", "grey"), [("float32", np.float32(0.3)), ("uint8", 77)])
+def test_without_jitter_the_padding_is_grey_and_the_boxes_are_exact(tmp_path, image_dtype, grey):
     box = (0.25, 0.5, 0.75, 1.0)
     folder = write_examples(
         tmp_path, [example("1", [(box, 3)], pixels=smooth_image(64, 64))], num_shards=1
@@ -147,10 +159,11 @@ def test_without_jitter_the_padding_is_grey_and_the_boxes_are_exact(tmp_path):
         batch_size=1,
         image_size=(32, 64),
         augmentation={"scale_min": 1.0, "scale_max": 1.0, "flip": False},
+        image_dtype=image_dtype,
         sequence={"max_objects": 2, "noise_objects": False, "class_corruption": "none"},
     )
-    np.testing.assert_array_equal(image[0, :, 32:], np.float32(0.3))
-    assert (image[0, :, :32] != np.float32(0.3)).any()
+    np.testing.assert_array_equal(image[0, :, 32:], grey)
+    assert (image[0, :, :32] != grey).any()
     # The content is the left half: x's halve. 201 bins: a bin is 0.005.
     expected = [1050, 1050, 1150, 1100, 103]
     assert target.tolist() == [expected + [0] * 5]
@@ -196,7 +209,8 @@ def with_empty_images(tmp_path_factory):
         for number in range(12)
     ]
     folder = write_examples(tmp_path_factory.mktemp("examples"), examples)
-    (folder / STATISTICS_FILE).write_text(json.dumps({"train": {"empty": 4}}))
+    counts = {"train": {"empty": 4, "empty_of_shards": [2, 2]}}
+    (folder / STATISTICS_FILE).write_text(json.dumps(counts))
     return folder
 
 
@@ -222,10 +236,11 @@ def test_images_to_leave_out_must_have_been_counted(with_empty_images, folder, t
     with pytest.raises(DataError, match=r"statistics.json .*convert the data set again"):
         batches(folder, 1, drop_empty=True)
     old = shutil.copytree(with_empty_images, tmp_path / "old")
-    (old / STATISTICS_FILE).write_text(json.dumps({"train": {}}))
-    with pytest.raises(DataError, match=r"drop_empty_images=True .*convert"):
-        batches(old, 1, drop_empty=True)
-    (old / STATISTICS_FILE).write_text(json.dumps({"train": {"empty": 12}}))
+    for counts in ({}, {"empty": 4}, {"empty_of_shards": [2]}, {"empty_of_shards": [2, None]}):
+        (old / STATISTICS_FILE).write_text(json.dumps({"train": counts}))
+        with pytest.raises(DataError, match=r"drop_empty_images=True .*convert"):
+            batches(old, 1, drop_empty=True)
+    (old / STATISTICS_FILE).write_text(json.dumps({"train": {"empty_of_shards": [6, 6]}}))
     with pytest.raises(DataError, match="nothing to train on"):
         batches(old, 1, drop_empty=True)
 
@@ -274,7 +289,8 @@ def test_the_ids_of_a_batch_are_those_of_its_images(folder):
     ((images, *_),) = batches(folder, 1, start_step=4, augmentation=plain)
     ids = training_image_ids(folder, split="train", batch_size=4, seed=5, shuffle_buffer=4, step=4)
     for image, image_id in zip(images, ids, strict=True):
-        np.testing.assert_allclose(image, shown[image_id.encode()], atol=0.02)
+        # Resized here without antialias, there with.
+        np.testing.assert_allclose(image, shown[image_id.encode()], atol=0.04)
 
 
 def test_evaluation_does_not_depend_on_the_batch_size(folder):

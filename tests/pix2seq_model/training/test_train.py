@@ -13,6 +13,7 @@ from pix2seq_model.experiment.validation import training_run
 from pix2seq_model.model_folder.folder import load_model_folder
 from pix2seq_model.training import train as training
 from pix2seq_model.training.evaluation import TrainingEvaluation
+from pix2seq_model.training.run_record import check_same_run
 from tests.fixtures import eager_steps, tiny_run
 
 
@@ -159,6 +160,12 @@ def test_fine_tuning_starts_from_a_base_model(
 def test_a_batch_that_does_not_divide_is_refused(examples, tmp_path):
     with pytest.raises(ConfigError, match=r"finetune.batch_size=4 .*accumulation_steps=3"):
         tiny_run.train(tmp_path, examples, accumulation_steps=3)
+
+
+def test_checkpoints_of_another_order_of_records_are_refused(tmp_path):
+    check_same_run(tmp_path, {"seed": 1})  # As an earlier version wrote it.
+    with pytest.raises(CheckpointError, match=r"in another order.*use another work folder"):
+        check_same_run(tmp_path, {"seed": 1, "record_order": "lanes"})
 
 
 def test_missing_examples_are_named(tmp_path):

@@ -52,6 +52,25 @@ def _assert_a_bad_batch_changes_nothing(step, good):
         assert np.array_equal(old, new.numpy()), new.path
 
 
+def test_bytes_become_floats_on_the_device():
+    """A step with uint8 images is that with the same images divided by 255."""
+    rounded = np.random.default_rng(0).integers(0, 256, (3, 2), np.uint8)
+    logits = np.random.default_rng(1).normal(size=(3, 3, 160)).astype(np.float32)
+    log, tables = [], []
+    for images in (rounded, rounded.astype(np.float32) / 255):
+        step = one_step.make(one_step.Table(logits))
+        inputs, targets, weights = one_step.batch([[121, 122, 30]] * 3, [[1, 1, 1]] * 3)
+        log.append(train(step, [({**inputs, "image": images}, targets, weights)] * 2))
+        tables.append(step.model.network.table.numpy())
+    assert log[0] == pytest.approx(log[1], rel=1e-6)
+    assert log[0]["gradient_norm"] > 0
+    np.testing.assert_allclose(tables[0], tables[1], rtol=1e-6)
+    # What is undivided gives another step.
+    undivided = one_step.make(one_step.Table(logits))
+    images = rounded.astype(np.float32)
+    assert train(undivided, [({**inputs, "image": images}, targets, weights)] * 2) != log[0]
+
+
 @pytest.fixture(scope="module")
 def golden():
     return reference.arrays("resnet/golden")
