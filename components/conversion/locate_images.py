@@ -122,7 +122,7 @@ def _locate(
     with futures.ThreadPoolExecutor(_LOOKING_THREADS) as threads:
         for row, found in zip(rows, threads.map(locate, rows)):
             by_name[same_name_key(row.file_name)].append((row, found))
-    packer = BatchPacker(FOUND)
+    packer: BatchPacker[str] = BatchPacker(FOUND)
     for group in by_name.values():
         files = _Files(group, options)
         for row, found in group:
