@@ -95,7 +95,8 @@ def measure(folder: Path, num_boxes: int, workers: int) -> Measured:
     command = [
         *(sys.executable, str(_ROOT / "pipelines/convert_dataset.py")),
         *("--dataset=objects365", f"--images={folder}", f"--annotations={folder}"),
-        *(f"--output={folder}/records", "--shard_megabytes=32"),
+        # As many images in a shard as Objects365 has in one of 128 MB.
+        *(f"--output={folder}/records", "--shard_megabytes=0.5"),
         *("--runner=DirectRunner", f"--direct_num_workers={workers}"),
     ]
     start = time.perf_counter()

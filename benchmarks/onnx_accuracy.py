@@ -4,8 +4,8 @@
         --images=demo/data/coco/val2017 \\
         --annotations=demo/data/coco/annotations/instances_val2017.json
 
-All but the last row see the pixels that TensorFlow decodes; "files" is what a person gets who hands
-JPEG files to `OnnxDetector`. Prints a row for each, with the share of tokens that are the network's.
+All but the last row see the pixels that TensorFlow decodes; "files" is what a person gets who
+hands JPEG files to `OnnxDetector`. Prints a row for each, with the share of tokens that are the network's.
 """
 
 import argparse

@@ -5,23 +5,24 @@ an annotation file has some fifty. So rows travel some hundreds at a time, as on
 shuffle of Objects365's 30 million boxes is then a few GB, and its elements are few.
 
 Rows are spread by the hash of their image's id. The hash decides an image's place: its
-bucket (a fixed, large number of them, for joining images with their annotations before the number
-of shards is known), its shard, and its position inside.
+bucket (a fixed, large number of them, for joining images with their files before the number of
+shards is known), its shard, and its position inside.
 """
 
 import collections
 import hashlib
 import zlib
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from typing import Any, Generic, TypeVar
 
 import orjson
 
 NUM_BUCKETS = 512
 HASH_BYTES = 8
-# Held by one worker while it packs, over all buckets: some 30 MB of rows.
-_ROWS_HELD = 65_536
+# Held by one worker while it packs, over all keys, as JSON: some 30 MB.
+_ROWS_HELD = 262_144
 _FASTEST = 1
+_Key = TypeVar("_Key", bound=Hashable)
 
 
 def image_hash(image_id: str, *, split: str, seed: int) -> int:
@@ -46,33 +47,42 @@ def owner(row: Sequence[Any]) -> str:
 
 def pack(kind: str, rows: Sequence[Sequence[Any]]) -> bytes:
     """Packs rows of JSON values; `kind` says what they are. NaN comes back as None."""
-    return zlib.compress(orjson.dumps([kind, rows]), _FASTEST)
+    return _packed(kind, map(orjson.dumps, rows))
+
+
+def _packed(kind: str, rows: Iterable[bytes]) -> bytes:
+    return zlib.compress(b"[%b,[%b]]" % (orjson.dumps(kind), b",".join(rows)), _FASTEST)
+
+
+def content(batch: bytes) -> bytes:
+    """Returns what is in a batch: the same bytes whatever version of zlib packed it."""
+    return zlib.decompress(batch)
 
 
 def unpack(batch: bytes) -> tuple[str, list[list[Any]]]:
     """Returns the kind and the rows of a batch."""
-    kind, rows = orjson.loads(zlib.decompress(batch))
+    kind, rows = orjson.loads(content(batch))
     return kind, rows
 
 
-class BatchPacker:
+class BatchPacker(Generic[_Key]):
     """Collects rows by key and gives them out as packed batches, holding a bounded number."""
 
     def __init__(self, kind: str):
         self._kind = kind
-        self._rows: dict[str, list] = collections.defaultdict(list)
+        self._rows: dict[_Key, list[bytes]] = collections.defaultdict(list)
         self._num_rows = 0
 
-    def add(self, key: str, row: Sequence[Any]) -> Iterator[tuple[str, bytes]]:
+    def add(self, key: _Key, row: Sequence[Any]) -> Iterator[tuple[_Key, bytes]]:
         """Adds a row; yields (key, batch) for all rows held once they are many."""
-        self._rows[key].append(row)
+        self._rows[key].append(orjson.dumps(row))
         self._num_rows += 1
         if self._num_rows >= _ROWS_HELD:
             yield from self.flush()
 
-    def flush(self) -> Iterator[tuple[str, bytes]]:
+    def flush(self) -> Iterator[tuple[_Key, bytes]]:
         """Yields (key, batch) for all rows held."""
         for key, rows in self._rows.items():
-            yield key, pack(self._kind, rows)
+            yield key, _packed(self._kind, rows)
         self._rows.clear()
         self._num_rows = 0

@@ -9,19 +9,22 @@
 last step, as a `DataError` on every runner.
 """
 
+import os
 from collections.abc import Callable
 from operator import itemgetter
 from typing import Any
 
 import apache_beam as beam
 import orjson
+from apache_beam.options.pipeline_options import DirectOptions
 
+from components.conversion.assign_shards import AssignShards
 from components.conversion.finish import finish_conversion
 from components.conversion.join_images import JoinImages
 from components.conversion.list_images import ListImages
 from components.conversion.locate_images import LocateImages
 from components.conversion.options import ConversionOptions
-from components.conversion.plan_shards import AssignShards, write_plan
+from components.conversion.plan_shards import write_plan
 from components.conversion.prepare import prepare_conversion
 from components.conversion.read_annotations import ReadAnnotations
 from components.conversion.write_shards import WriteShards
@@ -62,14 +65,19 @@ def ConvertDataset(  # noqa: N802
     plan = pbegin | "PlanShards" >> Once(
         write_plan, output, options, reports=read.reports, sizes=joined.sizes
     )
-    shards = (
-        joined.images
-        | "AssignShards" >> AssignShards(plan)
-        | "WriteShards"
-        >> WriteShards(options, output=output, reports=read.reports, write_records=write_records)
+    workers = pbegin.pipeline.options.view_as(DirectOptions).direct_num_workers
+    waves, of_annotations = joined.images | "AssignShards" >> AssignShards(
+        options, files=read.files, plan=plan, shards_at_once=workers or os.cpu_count() or 1
     )
+    reports = (read.reports, of_annotations) | "AllReports" >> beam.Flatten()
+    shards = [
+        wave
+        | f"WriteShards, wave {number}"
+        >> WriteShards(options, output=output, reports=reports, write_records=write_records)
+        for number, wave in enumerate(waves)
+    ] | "AllShards" >> beam.Flatten()
     return pbegin | "WriteSummary" >> Once(
-        _write_summary, output, plan=plan, files=read.reports, shards=shards
+        _write_summary, output, plan=plan, files=reports, shards=shards
     )
 
 

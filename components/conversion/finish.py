@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import orjson
 
 from components.conversion.options import ConversionOptions
-from components.conversion.plan_shards import find_categories, place_of
+from components.conversion.plan_shards import find_categories, place_of, refuse_unreadable
 from components.storage.files import (
     PLAN,
     SUMMARY,
@@ -120,6 +120,7 @@ def conversion_outcome(options: ConversionOptions, output: str) -> Outcome:
       DataError: nothing was converted; says why.
     """
     summary = read_summary(output)
+    refuse_unreadable(summary["files"])
     if summary["plan"]["problem"]:
         raise DataError(summary["plan"]["problem"])
     categories = find_categories(summary["files"], options)
@@ -128,7 +129,8 @@ def conversion_outcome(options: ConversionOptions, output: str) -> Outcome:
     problems, warnings, empty = [], list(same_names(categories.categories)), []
     for split in sorted(options.splits):
         shards = _shards_of(split, summary)
-        counts = _add_up(split, shards, summary["plan"]["splits"][split]["rows"])
+        rows = {file["array"]: file["rows"] for file in summary["files"] if file["split"] == split}
+        counts = _add_up(split, shards, rows)
         for place in map(place_of, shards):
             kept |= {shard_file(*place), dead_letter_file(*place), progress_file(*place)}
         total = _sum(BoxStatistics(), (shard["statistics"] for shard in shards))

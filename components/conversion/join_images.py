@@ -1,4 +1,4 @@
-"""Images with their annotations, and with where each image file was found."""
+"""Images with where their files were found; and, inside a shard, with their annotations."""
 
 import collections
 from collections.abc import Iterable, Iterator, Sequence
@@ -51,22 +51,18 @@ class JoinedImage(NamedTuple):
         return f"{rule}: {detail}"
 
     def to_row(self) -> list[Any]:
-        image_hash_, images, annotations, location, *others = self
-        return [
-            image_hash_,
-            [[*row] for row in images],
-            [row.packed() for row in annotations],
-            location and [*location],
-            *others,
-        ]
+        """The values as lists, without the annotations, which come to the image later."""
+        image_hash_, images, _, location, *others = self
+        return [image_hash_, [[*row] for row in images], location and [*location], *others]
 
     @classmethod
-    def from_row(cls, row: list[Any]) -> "JoinedImage":
-        image_hash_, images, annotations, location, *others = row
+    def from_row(cls, row: list[Any], annotation_rows: list[AnnotationRow]) -> "JoinedImage":
+        """The image of which `to_row` gave the values, with its annotations."""
+        image_hash_, images, location, *others = row
         return cls(
             image_hash_,
             [ImageRow(*values) for values in images],
-            [AnnotationRow.unpacked(values) for values in annotations],
+            annotation_rows,
             location and Location(*location),
             *others,
         )
@@ -77,33 +73,28 @@ def _join(element: tuple[str, Iterable[bytes]], options: ConversionOptions) -> I
     key, batches = element
     split = key.partition("/")[0]
     images: dict[str, list[ImageRow]] = collections.defaultdict(list)
-    annotations: dict[str, list[list[Any]]] = collections.defaultdict(list)
     found: dict[str, list[Any]] = {}
     for batch in batches:
         kind, rows = unpack(batch)
         if kind == IMAGE:
             for row in rows:
                 images[owner(row)].append(ImageRow(*row))
-        elif kind == ANNOTATION:
-            for row in rows:
-                annotations[owner(row)].append(row)
         elif kind == FOUND:
             found.update({image_id: values for image_id, *values in rows})
     joined = [
         JoinedImage(
             image_hash(name, split=split, seed=options.seed),
-            sorted(images[name]),
-            [AnnotationRow.unpacked(row) for row in sorted(annotations[name], key=itemgetter(0))],
-            *_place(sorted(images[name]), found.get(name)),
+            sorted(rows),
+            [],
+            *_place(sorted(rows), found.get(name)),
         )
-        for name in {**images, **annotations}
+        for name, rows in images.items()
     ]
     joined.sort(key=lambda image: (image.image_hash, image.image_id))
     sizes = [image.location.size for image in joined if image.location]
-    num_images = sum(bool(image.image_rows) for image in joined)
-    reasons = [image.why_not_found() for image in joined if image.image_rows and not image.location]
+    reasons = [image.why_not_found() for image in joined if not image.location]
     yield pvalue.TaggedOutput(
-        "sizes", [split, num_images, len(sizes), sum(sizes), reasons[:_REASONS_KEPT]]
+        "sizes", [split, len(joined), len(sizes), sum(sizes), reasons[:_REASONS_KEPT]]
     )
     for start in range(0, len(joined), _IMAGES_PER_BATCH):
         some = joined[start : start + _IMAGES_PER_BATCH]
@@ -120,7 +111,7 @@ def _place(rows: list[ImageRow], found: list[Any] | None) -> tuple[Any, Any, Any
     if len(names) > 1:
         listed = " and ".join([*names][:_FILES_NAMED])
         return None, ("image_duplicate_id", f"{listed} have this id"), []
-    if not rows or rows[0].problem or not found:
+    if rows[0].problem or not found:
         return None, None, []
     location, refusal, changes = found
     return location and Location(*location), refusal, changes
@@ -128,7 +119,7 @@ def _place(rows: list[ImageRow], found: list[Any] | None) -> tuple[Any, Any, Any
 
 @beam.ptransform_fn
 def JoinImages(batches: beam.PCollection, options: ConversionOptions) -> pvalue.DoOutputsTuple:  # noqa: N802
-    """Joins the rows of each image with what was found of its file.
+    """Joins the rows of each image with what was found of its file; no annotations yet.
 
     Input: (bucket key, batch) of every kind.
     Outputs:
@@ -143,3 +134,32 @@ def JoinImages(batches: beam.PCollection, options: ConversionOptions) -> pvalue.
         .with_output_types(tuple[str, bytes], sizes=list[Any])
         .with_outputs("sizes", main="images")
     )
+
+
+def join_annotations(batches: Iterable[bytes], *, split: str, seed: int) -> Iterator[JoinedImage]:
+    """Yields the images of a part of a split with their annotations, in their order.
+
+    Args:
+      batches: Of `JoinedImage` and `AnnotationRow`, all there are of these images.
+      split, seed: As for `image_hash`.
+    """
+    images: list[list[Any]] = []
+    annotations: dict[str, list[list[Any]]] = collections.defaultdict(list)
+    for batch in batches:
+        kind, rows = unpack(batch)
+        if kind == JOINED:
+            images += rows
+        elif kind == ANNOTATION:
+            for row in rows:
+                annotations[owner(row)].append(row)
+
+    def rows_of(name: str) -> list[AnnotationRow]:
+        rows = annotations.pop(name, [])
+        rows.sort(key=itemgetter(0))
+        return [AnnotationRow.unpacked(row) for row in rows]
+
+    joined = [JoinedImage.from_row(image, rows_of(owner(image[1][0]))) for image in images]
+    for name in [*annotations]:
+        hash_ = image_hash(name, split=split, seed=seed)
+        joined.append(JoinedImage(hash_, [], rows_of(name), None, None, []))
+    yield from sorted(joined, key=lambda image: (image.image_hash, image.image_id))

@@ -39,7 +39,8 @@ class _Files:
     """Packs the files of a place for the shuffle."""
 
     def __init__(self, place: str) -> None:
-        self._place, self._packer = place, BatchPacker(FILE)
+        self._place = place
+        self._packer: BatchPacker[str] = BatchPacker(FILE)
         self._top: str | None = None
 
     def add(self, files: Iterable[FileMetadata], *, below: str = "") -> Iterator[Any]:

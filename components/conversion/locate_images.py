@@ -158,7 +158,7 @@ def _locate(
             found_files = [*threads.map(locate, rows)]
     for row, found in zip(rows, found_files, strict=True):
         by_name[same_name_key(row.file_name)].append((row, found))
-    packer = BatchPacker(FOUND)
+    packer: BatchPacker[str] = BatchPacker(FOUND)
     for group in by_name.values():
         files = _Files(group, options)
         for row, found in group:

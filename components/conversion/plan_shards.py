@@ -1,14 +1,12 @@
-"""How many shards a split gets, once its images' bytes are counted, and what goes into which."""
+"""How many shards a split gets, once its images' bytes are counted."""
 
 import collections
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import apache_beam as beam
 import orjson
 
-from components.conversion.batches import HASH_BYTES, pack, part_of, unpack
-from components.conversion.join_images import JOINED
 from components.conversion.options import AUTOMATIC, ConversionOptions
 from components.storage.files import PLAN, write_file
 from pix2seq_model.data.categories import CategoryTable, merge_categories
@@ -17,6 +15,14 @@ from pix2seq_model.errors import DataError
 # A split of which more than this fraction is missing is not converted at all.
 _FEWEST_FOUND = 0.5
 _REASONS_SHOWN = 3
+# Whose annotations a worker holds unpacked: some ten thousand boxes.
+_IMAGES_PER_SECTION = 1000
+
+
+def refuse_unreadable(reports: Sequence[Mapping[str, Any]]) -> None:
+    """Raises DataError if an annotation file could not be read; says it of each."""
+    if problems := sorted({report["problem"] for report in reports if report["problem"]}):
+        raise DataError("\n".join(problems))
 
 
 def find_categories(
@@ -27,8 +33,7 @@ def find_categories(
     Raises:
       DataError: a file could not be read, has no images, or the categories cannot be used.
     """
-    if problems := sorted({report["problem"] for report in reports if report["problem"]}):
-        raise DataError("\n".join(problems))
+    refuse_unreadable(reports)
     return merge_categories(
         {
             report["split"]: (report["path"], report["categories"])
@@ -52,24 +57,20 @@ def make_plan(
     """Decides what is written.
 
     Args:
-      reports: Of the annotation files' arrays.
+      reports: Of the annotation files' arrays, without those of annotations.
       sizes: [split, images, images found, their bytes, why some were not], any number for each
         split.
       options: Of the conversion.
 
     Returns:
-      `problem`: why nothing is written, or empty; `splits`: split to `num_shards`, `rows` (of
-      images and annotations, as the files were read) and `num_found`.
+      `problem`: why nothing is written, or empty; `splits`: split to `num_shards`,
+      `num_sections` (equal parts of a shard, of which a worker holds one unpacked) and `num_found`.
     """
     found: dict[str, Any] = {split: collections.Counter() for split in options.splits}
     reasons: dict[str, list[str]] = {split: [] for split in options.splits}
     for split, num_images, num_found, num_bytes, some_reasons in sizes:
         found[split].update(images=num_images, found=num_found, bytes=num_bytes)
         reasons[split] += some_reasons
-    rows: dict[str, dict[str, int]] = {split: {} for split in options.splits}
-    for report in sorted(reports, key=lambda report: report["array"]):
-        if report["array"] != "categories":
-            rows[report["split"]][report["array"]] = report["rows"]
     problem = ""
     try:
         find_categories(reports, options)
@@ -77,15 +78,19 @@ def make_plan(
             _check_found(split, counted, reasons[split], options)
     except DataError as error:
         problem = str(error)
+    planned = [
+        (split, counted, _num_shards(split, counted, options)) for split, counted in found.items()
+    ]
     return {
         "problem": problem,
         "splits": {
             split: {
-                "num_shards": _num_shards(split, counted, options),
-                "rows": rows[split],
+                "num_shards": num_shards,
+                "num_sections": math.ceil(counted["images"] / num_shards / _IMAGES_PER_SECTION)
+                or 1,
                 "num_found": counted["found"],
             }
-            for split, counted in found.items()
+            for split, counted, num_shards in planned
         },
     }
 
@@ -118,50 +123,3 @@ def write_plan(
     # For the display of the job's progress.
     write_file(output, PLAN, orjson.dumps(plan))
     return plan
-
-
-def pack_run(rows: Sequence[Sequence[Any]]) -> bytes:
-    """Packs rows of `JoinedImage`, in their order, for a shard: the first one's hash goes in front.
-
-    A batch of joined images is a run of hashes without a gap, so a shard's batches, sorted as
-    bytes, are the shard's images in order; no worker needs to unpack a whole shard for that.
-    """
-    first = rows[0][0] if rows else 0
-    return first.to_bytes(HASH_BYTES) + pack(JOINED, rows)
-
-
-def unpack_runs(runs: Iterable[bytes]) -> Iterator[list[Any]]:
-    """Yields the rows of a shard's batches, which must be sorted."""
-    for run in runs:
-        yield from unpack(run[HASH_BYTES:])[1]
-
-
-def _assign(
-    element: tuple[str, bytes], plan: Mapping[str, Any]
-) -> Iterator[tuple[tuple[str, int, int], bytes]]:
-    if plan["problem"]:
-        return
-    split, batch = element
-    num_shards = plan["splits"][split]["num_shards"]
-    by_shard: dict[int, list] = collections.defaultdict(list)
-    for row in unpack(batch)[1]:
-        by_shard[part_of(row[0], num_shards)].append(row)
-    for shard, rows in by_shard.items():
-        yield (split, shard, num_shards), pack_run(rows)
-
-
-def _every_shard(plan: dict[str, Any]) -> Iterator[tuple[tuple[str, int, int], bytes]]:
-    """One empty batch for each shard, so that a shard without images is written too."""
-    if plan["problem"]:
-        return
-    for split, planned in sorted(plan["splits"].items()):
-        for shard in range(planned["num_shards"]):
-            yield (split, shard, planned["num_shards"]), pack_run([])
-
-
-@beam.ptransform_fn
-def AssignShards(images: beam.PCollection, plan: beam.PCollection) -> beam.PCollection:  # noqa: N802
-    """(split, batch) and the plan to ((split, shard, shards), batches of the shard's images)."""
-    assigned = images | "To shards" >> beam.FlatMap(_assign, plan=beam.pvalue.AsSingleton(plan))
-    every = plan | "Every shard" >> beam.FlatMap(_every_shard)
-    return (assigned, every) | beam.Flatten() | "By shard" >> beam.GroupByKey()

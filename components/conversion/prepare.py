@@ -16,7 +16,8 @@ from components.storage.files import (
 )
 from components.storage.image_store import open_store
 from pix2seq_model.data import manifest as dataset_info
-from pix2seq_model.data.annotations import check_start, parse_image_row, read_array
+from pix2seq_model.data.annotations import check_start, parse_image_row
+from pix2seq_model.data.json_arrays import read_array
 from pix2seq_model.errors import DataError
 
 _IMAGES_TRIED = 40

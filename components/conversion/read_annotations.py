@@ -1,30 +1,28 @@
 """Annotation files to batches of rows: each array of each file is one element, and one stream."""
 
-from collections.abc import Iterable, Iterator
+import functools
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import apache_beam as beam
 from apache_beam import pvalue
 from apache_beam.io.filesystems import FileSystems
 
-from components.conversion.batches import NUM_BUCKETS, BatchPacker, image_hash, owner, part_of
+from components.conversion.batches import NUM_BUCKETS, BatchPacker, image_hash, owner, pack, part_of
 from components.conversion.collection import collect_only_new_objects
 from components.conversion.list_images import name_key
 from components.conversion.options import ConversionOptions
 from pix2seq_model.data.annotations import (
-    AnnotationRow,
-    ImageRow,
     no_rows_problem,
-    parse_annotation_row,
     parse_image_row,
-    read_array,
-    top_level_keys,
 )
+from pix2seq_model.data.json_arrays import read_array, top_level_keys
 from pix2seq_model.errors import DataError
 
-ARRAYS = ("images", "annotations", "categories")
+# The annotations are read later, when it is known how many shards there are.
+ARRAYS = ("images", "categories")
 IMAGE, ANNOTATION, FILE_NAME = "image", "annotation", "file name"
-_KINDS = {"images": IMAGE, "annotations": ANNOTATION}
+FILE = "annotation file"
 
 
 def bucket_key(image_id: str, *, split: str, seed: int) -> str:
@@ -33,13 +31,41 @@ def bucket_key(image_id: str, *, split: str, seed: int) -> str:
     return f"{split}/{bucket:04d}"
 
 
-class _ReadArray(beam.DoFn):
-    """(split, path, array) to keyed batches, names' batches, and one report of the array.
+def read_reported(
+    split: str,
+    path: str,
+    array: str,
+    take: Callable[[Iterator[tuple[int, Any]]], Iterator[Any]],
+) -> Iterator[Any]:
+    """Yields what `take` makes of the numbered rows of an array, and at the end its report.
 
     A file that cannot be read does not end the job here, as an exception in a worker would be
     tried again and then reach the user inside a traceback: the report says so, nothing is written,
     and `finish` raises it.
     """
+    report: dict[str, Any] = {"split": split, "path": path, "array": array}
+    report |= {"rows": 0, "problem": ""}
+
+    def numbered(rows: Iterable[Any]) -> Iterator[tuple[int, Any]]:
+        for ordinal, raw in enumerate(rows):
+            yield ordinal, raw
+            report["rows"] = ordinal + 1
+
+    try:
+        with FileSystems.open(path) as file:
+            yield from take(numbered(read_array(file, array, path=path)))
+        if not report["rows"]:
+            with FileSystems.open(path) as file:
+                why = no_rows_problem(top_level_keys(file, path=path), array, path=path)
+            # Images without any object can be converted; a person is told.
+            report["problem" if array != "annotations" else "warning"] = why
+    except DataError as error:
+        report["problem"] = str(error)
+    yield pvalue.TaggedOutput("reports", report)
+
+
+class _ReadArray(beam.DoFn):
+    """(split, path, array) to keyed batches, names' batches, and one report of the array."""
 
     def __init__(self, seed: int):
         self._seed = seed
@@ -49,45 +75,34 @@ class _ReadArray(beam.DoFn):
 
     def process(self, element: tuple[str, str, str]) -> Iterator[Any]:
         split, path, array = element
-        report: dict[str, Any] = {"split": split, "path": path, "array": array}
-        report |= {"rows": 0, "problem": ""}
-        try:
-            with FileSystems.open(path) as file:
-                rows = read_array(file, array, path=path)
-                if array == "categories":
-                    report["categories"] = list(rows)
-                    report["rows"] = len(report["categories"])
-                else:
-                    yield from self._batches(rows, report)
-            if not report["rows"]:
-                with FileSystems.open(path) as file:
-                    why = no_rows_problem(top_level_keys(file), array, path=path)
-                # Images without any object can be converted; a person is told.
-                report["problem" if array != "annotations" else "warning"] = why
-        except DataError as error:
-            report["problem"] = str(error)
-        yield pvalue.TaggedOutput("reports", report)
+        if array == "images":
+            yield from read_reported(split, path, array, functools.partial(self._images, split))
+        else:
+            categories: list[Any] = []
+            for report in read_reported(split, path, array, functools.partial(_take, categories)):
+                report.value["categories"] = categories
+                yield report
+            yield pvalue.TaggedOutput("files", (split, pack(FILE, [[path]])))
 
-    def _batches(self, rows: Iterable[Any], report: dict[str, Any]) -> Iterator[Any]:
-        packer, names = BatchPacker(_KINDS[report["array"]]), BatchPacker(FILE_NAME)
-        split = report["split"]
-        for ordinal, raw in enumerate(rows):
-            report["rows"] = ordinal + 1
-            row: ImageRow | AnnotationRow
-            if report["array"] == "annotations":
-                row = parse_annotation_row(raw, ordinal)
-                values = row.packed()
-            else:
-                row = parse_image_row(raw, ordinal)
-                values = [*row]
+    def _images(self, split: str, rows: Iterator[tuple[int, Any]]) -> Iterator[Any]:
+        packer: BatchPacker[str] = BatchPacker(IMAGE)
+        names: BatchPacker[str] = BatchPacker(FILE_NAME)
+        for ordinal, raw in rows:
+            row = parse_image_row(raw, ordinal)
             # Rows without an image id have no bucket of their own; any will do, if always the same.
             key = bucket_key(owner(row), split=split, seed=self._seed)
-            yield from packer.add(key, values)
-            if isinstance(row, ImageRow) and not row.problem:
+            yield from packer.add(key, [*row])
+            if not row.problem:
                 key = name_key(row.file_name)
                 yield from _names(names.add(key, (split, row.image_id, ordinal, row.file_name)))
         yield from packer.flush()
         yield from _names(names.flush())
+
+
+def _take(taken: list[Any], rows: Iterator[tuple[int, Any]]) -> Iterator[Any]:
+    """Puts the rows into the list; yields nothing."""
+    taken.extend(raw for _, raw in rows)
+    return iter(())
 
 
 def _names(batches: Iterable[tuple[str, bytes]]) -> Iterator[Any]:
@@ -97,12 +112,13 @@ def _names(batches: Iterable[tuple[str, bytes]]) -> Iterator[Any]:
 
 @beam.ptransform_fn
 def ReadAnnotations(pbegin: pvalue.PBegin, options: ConversionOptions) -> pvalue.DoOutputsTuple:  # noqa: N802
-    """Reads the annotation files of a conversion as streams.
+    """Reads images and categories from the annotation files of a conversion, as streams.
 
     Outputs:
-      `rows`: (bucket key, batch of `ImageRow` or `AnnotationRow`), both str and bytes.
+      `rows`: (bucket key, batch of `ImageRow`), both str and bytes.
       `names`: (key, batch of (split, image id, ordinal, file name)), for finding their files.
       `reports`: of one array of one file: its rows counted, or its problem.
+      `files`: (split, batch of the annotation file's path), for reading the annotations.
     """
     files = [
         (split, source.annotations, array)
@@ -116,6 +132,11 @@ def ReadAnnotations(pbegin: pvalue.PBegin, options: ConversionOptions) -> pvalue
         | "Spread" >> beam.Reshuffle()
         | "Stream"
         >> beam.ParDo(_ReadArray(options.seed))
-        .with_output_types(tuple[str, bytes], names=tuple[str, bytes], reports=dict[str, Any])
-        .with_outputs("names", "reports", main="rows")
+        .with_output_types(
+            tuple[str, bytes],
+            names=tuple[str, bytes],
+            reports=dict[str, Any],
+            files=tuple[str, bytes],
+        )
+        .with_outputs("names", "reports", "files", main="rows")
     )

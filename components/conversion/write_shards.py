@@ -4,6 +4,7 @@ import contextlib
 import functools
 import hashlib
 import io
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -11,11 +12,13 @@ import apache_beam as beam
 import orjson
 from apache_beam.metrics import Metrics
 
+from components.conversion.assign_shards import sections
+from components.conversion.batches import content
 from components.conversion.collection import collect_only_new_objects
 from components.conversion.examine import Tally, examine_image
-from components.conversion.join_images import JoinedImage
+from components.conversion.join_images import JoinedImage, join_annotations
 from components.conversion.options import ConversionOptions
-from components.conversion.plan_shards import find_categories, place_of, unpack_runs
+from components.conversion.plan_shards import find_categories, place_of
 from components.storage import bucket
 from components.storage.files import CountedFile, file_size, new_file, write_file
 from components.storage.image_store import open_store
@@ -50,23 +53,31 @@ class _WriteShard(ShardOwner):
     def process(
         self, element: tuple[tuple[str, int, int], Iterable[bytes]], reports: Sequence[Any]
     ) -> Iterator[dict[str, Any]]:
+        # Of annotations that cannot be read; `finish` raises it.
+        if not any(report["problem"] for report in reports):
+            yield self._shard(element, reports)
+
+    def _shard(
+        self, element: tuple[tuple[str, int, int], Iterable[bytes]], reports: Sequence[Any]
+    ) -> dict[str, Any]:
         place, batches = element
         categories = find_categories(reports, self._options).by_source[place[0]]
         # Still packed: a shard of small images has more rows than a worker should hold unpacked.
-        runs = sorted(batches)
-        content_key = self._content_key(runs, categories)
-        report = self.report(place, content_key, lambda: self._write(place, runs, categories))
+        packed = [*sections([*batches])]
+        content_key = self._content_key(packed, categories)
+        report = self.report(place, content_key, lambda: self._write(place, packed, categories))
         for name, number in _counters(report).items():
             Metrics.counter("conversion", name).inc(number)
-        yield report
+        return report
 
-    def _content_key(self, runs: list[bytes], categories: _Categories) -> str:
+    def _content_key(self, packed: list[list[bytes]], categories: _Categories) -> str:
         """The digest of all that decides what is in a shard."""
-        content = self._options.content()
-        settings = [_WRITER_VERSION, SCHEMA_VERSION, content, sorted(categories.items())]
+        of_options = self._options.content()
+        settings = [_WRITER_VERSION, SCHEMA_VERSION, of_options, sorted(categories.items())]
         digest = hashlib.sha256(orjson.dumps(settings))
-        for row in unpack_runs(runs):
-            digest.update(orjson.dumps(row))
+        for section in packed:
+            for rows in sorted(map(content, section)):
+                digest.update(rows)
         return digest.hexdigest()
 
     def is_kept(self, report: dict[str, Any]) -> bool:
@@ -77,13 +88,14 @@ class _WriteShard(ShardOwner):
         return is_same_kind and num_bytes == report["num_bytes"] and letters is not None
 
     def _write(
-        self, place: tuple[str, int, int], runs: list[bytes], categories: _Categories
+        self, place: tuple[str, int, int], packed: list[list[bytes]], categories: _Categories
     ) -> dict[str, Any]:
         store = open_store(self._options.splits[place[0]].images)
         examine = functools.partial(
             examine_image, store=store, categories=categories, options=self._options
         )
-        images = map(JoinedImage.from_row, unpack_runs(runs))
+        join = functools.partial(join_annotations, split=place[0], seed=self._options.seed)
+        images = itertools.chain.from_iterable(map(join, packed))
         tally = Tally()
         with (
             new_file(self._output, shard_file(*place))

@@ -3,12 +3,12 @@
 import itertools
 import posixpath
 
-import ijson
 from apache_beam.io.filesystems import FileSystems
 
 from components.labels.label_folder import LabelFolder
 from components.storage.files import refusing
-from pix2seq_model.data.annotations import parse_image_row, read_array, top_level_keys
+from pix2seq_model.data.annotations import parse_image_row
+from pix2seq_model.data.json_arrays import read_array, top_level_keys
 from pix2seq_model.errors import DataError
 
 COCO_FILES = (".json", ".json.gz", ".json.bz2")
@@ -39,10 +39,11 @@ def _is_coco(folder: LabelFolder, path: str) -> bool:
     for words in (("images", "file_name"), ("annotations", "image_id", "bbox")):
         if all(f'"{word}"'.encode() in start for word in words):
             return True
-    with FileSystems.open(f"{folder.root}/{path}") as file:
+    whole = f"{folder.root}/{path}"
+    with FileSystems.open(whole) as file:
         try:
-            return len(_LISTS & set(itertools.islice(top_level_keys(file), 100))) >= 2
-        except ijson.JSONError:
+            return len(_LISTS & set(top_level_keys(file, path=whole))) >= 2
+        except DataError:
             # Damaged; the conversion says where, if it was meant to be one.
             return len([n for n in _LISTS if f'"{n}"'.encode() in start]) >= 2
 

@@ -18,7 +18,8 @@ from components.labels.yolo_labels import YoloLabels
 from components.labels.yolo_layout import has_labels
 from components.storage.files import file_exists, file_metadata
 from components.storage.image_store import open_store
-from pix2seq_model.data.annotations import parse_image_row, read_array
+from pix2seq_model.data.annotations import parse_image_row
+from pix2seq_model.data.json_arrays import read_array
 from pix2seq_model.data.settings import COCO_FORMAT
 from pix2seq_model.data.wrong_content import describe_content
 from pix2seq_model.errors import ConfigError, DataError

@@ -1,21 +1,20 @@
 """Formats with all images in one file: Open Images' tables and Label Studio's tasks."""
 
+import contextlib
 import io
 import itertools
 import operator
 import posixpath
 from collections.abc import Iterator
 
-import ijson
-
 from components.labels.label_folder import LabelFolder, decoded, name_key
 from components.labels.label_sets import SNIFFED_FILES, SPLITS, LabelSet
 from components.storage.files import open_file, refusing
 from components.storage.image_names import match_name, uploaded_name
-from pix2seq_model.data.annotations import read_array
 from pix2seq_model.data.formats.label_studio import is_task, parse_task
 from pix2seq_model.data.formats.labelled_image import LabelledImage
 from pix2seq_model.data.formats.open_images import is_boxes, parse_boxes, parse_class_names
+from pix2seq_model.data.json_arrays import read_array
 from pix2seq_model.errors import DataError
 
 _SNIFFED_BYTES = 1 << 16
@@ -127,11 +126,8 @@ def _has_tasks(folder: LabelFolder, path: str) -> bool:
     start = folder.read(path, _SNIFFED_BYTES).removeprefix(b"\xef\xbb\xbf").lstrip()
     if not start.startswith(b"["):
         return False
-    parser = ijson.items(io.BytesIO(start), "item", use_float=True)
-    try:
-        for _, task in zip(range(_SNIFFED_TASKS), parser):
-            if is_task(task):
-                return True
-    except ijson.JSONError:  # Cut off in a long task.
-        pass
+    tasks = read_array(io.BytesIO(start), "", path=path)
+    with contextlib.suppress(DataError):  # Cut off in a task.
+        if any(is_task(task) for task in itertools.islice(tasks, _SNIFFED_TASKS)):
+            return True
     return b'"annotations"' in start and b'"data"' in start and b'"result"' in start

@@ -23,8 +23,6 @@ from pix2seq_model.data.annotations import (
     no_rows_problem,
     parse_annotation_row,
     parse_image_row,
-    read_array,
-    top_level_keys,
 )
 from pix2seq_model.data.categories import (
     category_numbers,
@@ -33,6 +31,7 @@ from pix2seq_model.data.categories import (
     merge_categories,
 )
 from pix2seq_model.data.defects import DefectLimits, RowCounts, counts_table, exceeded_limits
+from pix2seq_model.data.json_arrays import read_array, top_level_keys
 from pix2seq_model.errors import DataError
 
 _PACKED: dict[bytes, Callable[[Any], Any]] = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open}
@@ -251,7 +250,7 @@ def read_rows(path: str, array: str) -> Iterator[Any]:
             yield row
     if not count:
         with _opened(path) as file:
-            keys = top_level_keys(file)
+            keys = top_level_keys(file, path=path)
         if array != "annotations" or array not in keys:
             raise DataError(no_rows_problem(keys, array, path=path))
 

@@ -1,32 +1,19 @@
-"""Annotation files in COCO's format, read as a stream: no file is ever whole in memory.
+"""Rows of annotation files in COCO's format.
 
-Objects365's train file is several GB, and `json.load` takes over 20 GB for it. A file is an
-object with the arrays `images`, `annotations` and `categories`, in any order; each array is read
-in a pass of its own. Rows are brought into a small uniform shape here, and only what cannot be a
-row at all is marked. Whether rows are right is checked later, by image (`label_rules`).
+A file is an object with the arrays `images`, `annotations` and `categories`, in any order. Rows
+are brought into a small uniform shape here, and only what cannot be a row at all is marked. Whether
+rows are right is checked later, by image (`label_rules`).
 """
 
 import difflib
 import math
-import re
-from collections.abc import Iterator
-from typing import Any, BinaryIO, NamedTuple
-
-import ijson
+from typing import Any, NamedTuple
 
 from pix2seq_model.data.categories import id_text
 from pix2seq_model.data.wrong_content import describe_content
 from pix2seq_model.errors import DataError
 
-_BUFFER_BYTES = 1 << 20
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_REST_OF_STRING = rb'[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\Z)'
-_STRING_END = re.compile(_REST_OF_STRING, re.DOTALL)
-_STRING_OR_NOT_A_NUMBER = re.compile(rb'"' + _REST_OF_STRING + rb"|-?Infinity|NaN", re.DOTALL)
-_ESCAPED = re.compile(rb"\\.", re.DOTALL)
-# Most of a COCO file. Matches a whole value only: what follows is another key or the row's end.
-_POLYGONS = re.compile(rb'"segmentation"\s*:\s*\[[-+\d\s.,eE\[\]]*\](?=\s*(?:,\s*"|\}))')
-_WORD_BYTES = b"\\-abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 IS_CROWD, IS_FAKE, IS_REFLECTED = 1, 2, 4
 _FLAGS = {"iscrowd": IS_CROWD, "isfake": IS_FAKE, "isreflected": IS_REFLECTED}
 _FLAG_WORDS = {"": 0, "0": 0, "0.0": 0, "false": 0, "1": 1, "1.0": 1, "true": 1}
@@ -35,6 +22,7 @@ _MOST_PIXELS = 1 << 31
 LABEL_PROBLEM = "label_problem"
 # Where `AnnotationRow` has its area.
 _AREA = 5
+_FOUR_FLOATS = [float] * 4
 
 
 class ImageRow(NamedTuple):
@@ -104,82 +92,12 @@ class AnnotationRow(NamedTuple):
     @classmethod
     def unpacked(cls, values: list[Any]) -> "AnnotationRow":
         """The row of which `packed` gave the values."""
-        row = cls(*values)
-        if None in row.bbox:  # JSON has no NaN.
-            row = row._replace(bbox=[math.nan if value is None else value for value in row.bbox])
-        return row._replace(area=row.bbox[2] * row.bbox[3]) if values[_AREA] is True else row
-
-
-class _JsonStream:
-    """A file with bare NaN and Infinity in quotation marks, no byte order mark, and no polygons.
-
-    They are not JSON, but Python's own `json` writes them; quoted they reach the rule for boxes
-    that are not finite, instead of ending the job.
-    """
-
-    def __init__(self, file: BinaryIO):
-        self._file = file
-        self._is_first = True
-        self._in_string = False
-
-    def read(self, size: int = -1) -> bytes:
-        if size == 0:  # ijson asks so whether the file gives bytes.
-            return b""
-        chunk = self._file.read(_BUFFER_BYTES if size < 0 else size)
-        if self._is_first:
-            chunk = chunk.removeprefix(_BYTE_ORDER_MARK) or self._file.read(1)
-            self._is_first = False
-        # A chunk ends after a separator, so that no such word and no escape is cut in two.
-        while chunk and chunk[-1:] in _WORD_BYTES and (more := self._file.read(1)):
-            chunk += more
-        if b"segmentation" in chunk:
-            # Not used here; building its numbers would take most of the time.
-            chunk = _POLYGONS.sub(b'"segmentation":0', chunk)
-        began_in_string = self._in_string
-        quotes = (_ESCAPED.sub(b"", chunk) if b"\\" in chunk else chunk).count(b'"')
-        self._in_string ^= bool(quotes % 2)
-        if b"NaN" in chunk or b"Infinity" in chunk:
-            end = match.end() if began_in_string and (match := _STRING_END.match(chunk)) else 0
-            chunk = chunk[:end] + _STRING_OR_NOT_A_NUMBER.sub(_in_quotes, chunk[end:])
-        return chunk
-
-
-def _in_quotes(match: re.Match[bytes]) -> bytes:
-    return match[0] if match[0].startswith(b'"') else b'"' + match[0] + b'"'
-
-
-def read_array(file: BinaryIO, array: str, *, path: str) -> Iterator[Any]:
-    """Yields the items of one top-level array of an open annotation file.
-
-    Args:
-      file: At its start.
-      array: `images`, `annotations` or `categories`; empty if the whole file is a list.
-      path: For messages.
-
-    Raises:
-      DataError: the file is not JSON, or ends too early.
-    """
-    count = 0
-    prefix = f"{array}.item" if array else "item"
-    items = ijson.items(_JsonStream(file), prefix, use_float=True, buf_size=_BUFFER_BYTES)
-    try:
-        for item in items:
-            yield item
-            count += 1
-    except (ijson.JSONError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split("(right here)")[0].split())
-        name = repr(array) if array else "its list"
-        where = f"after row {count} of {name}" if count else f"while looking for {name}"
-        raise DataError(
-            f"{path}: broken JSON {where}: {reason[:300]}; the file may be cut off or damaged: "
-            "download or export it again"
-        ) from None
-
-
-def top_level_keys(file: BinaryIO) -> list[str]:
-    """Returns the keys of the file's outermost object, for a message; empty if it is none."""
-    events = ijson.parse(_JsonStream(file), use_float=True, buf_size=_BUFFER_BYTES)
-    return [value for prefix, event, value in events if not prefix and event == "map_key"]
+        ordinal, image_id, annotation_id, category, bbox, area, flags, problem = values
+        if None in bbox:  # JSON has no NaN.
+            bbox = [math.nan if value is None else value for value in bbox]
+        if area is True:
+            area = bbox[2] * bbox[3]
+        return cls(ordinal, image_id, annotation_id, category, bbox, area, flags, problem)
 
 
 def no_rows_problem(keys: list[str], array: str, *, path: str) -> str:
@@ -277,17 +195,26 @@ def parse_annotation_row(raw: Any, ordinal: int) -> AnnotationRow:
     elif not category:
         problem = f"category_id is {raw.get('category_id')!r:.80}"
     try:
-        bbox = [_number(value) for value in raw["bbox"]]
+        bbox = raw["bbox"]
+        # Four plain numbers are nearly all there is, and there are millions of them.
+        if not (type(bbox) is list and [*map(type, bbox)] == _FOUR_FLOATS):
+            bbox = [_number(value) for value in bbox]
         if len(bbox) != 4:
             raise TypeError
     except (KeyError, TypeError):
         problem = problem or f"bbox is {raw.get('bbox')!r:.80}, not [x, y, width, height]"
         bbox = []
     try:
-        flags = sum(flag for name, flag in _FLAGS.items() if _is_set(raw.get(name)))
+        for name, flag in _FLAGS.items():
+            value = raw.get(name)
+            if value and _is_set(value):
+                flags |= flag
     except (TypeError, ValueError, OverflowError):
+        flags = 0
         problem = problem or f"iscrowd is {raw.get('iscrowd')!r:.80}, not 0 or 1"
     given = raw.get("area")
-    if isinstance(given, int | float) and not isinstance(given, bool):
+    if type(given) is float:
+        area = given
+    elif isinstance(given, int) and not isinstance(given, bool):
         area = _number(given)
     return AnnotationRow(ordinal, image_id, annotation_id, category, bbox, area, flags, problem)

@@ -18,6 +18,8 @@ _DIGITS_OF_64_BITS = 19
 
 def id_text(value: Any) -> str:
     """Returns an id of an annotation file as text: 3, 3.0 and "3" are one; empty if it is none."""
+    if type(value) is int:
+        return str(value)
     if isinstance(value, int | float) and not isinstance(value, bool):
         return str(int(value)) if value % 1 == 0 else ""
     return value if isinstance(value, str) else ""

@@ -12,6 +12,8 @@ from pix2seq_model.data.records import ObjectRecord
 
 # Rounding alone can move a box over the edge; this many pixels are clipped without a message.
 _SILENT_OVERHANG = 0.01
+# Of an image's side; numbers from 0 to 1 that are so far apart differ in float32 too.
+_SURE_EXTENT = 1e-6
 
 
 def _annotation_number(annotation_id: str) -> int:
@@ -50,19 +52,28 @@ def drop_rule(
         return "annotation_fake", "isfake 1"
     if row.flags & unwanted & IS_REFLECTED:
         return "annotation_reflected", "isreflected 1"
-    box = f"bbox [{', '.join(f'{v:g}' if math.isfinite(v) else 'not a number' for v in row.bbox)}]"
-    if not all(math.isfinite(value) for value in row.bbox):
-        return "box_not_finite", box
     x, y, box_width, box_height = row.bbox
+    # Not finite, if any of them is not.
+    if not math.isfinite(x + y + box_width + box_height) and not all(map(math.isfinite, row.bbox)):
+        return "box_not_finite", _in_words(row.bbox)
     if box_width <= 0 or box_height <= 0:
-        return "box_empty", box
+        return "box_empty", _in_words(row.bbox)
     if x >= width or y >= height or x + box_width <= 0 or y + box_height <= 0:
-        return "box_outside", f"{box} in an image of {width} x {height}"
+        return "box_outside", f"{_in_words(row.bbox)} in an image of {width} x {height}"
     y0, x0, y1, x1 = _clipped(row.bbox, height=height, width=width)
+    extents = y1 / height - y0 / height, x1 / width - x0 / width
+    if min(extents) > _SURE_EXTENT:
+        return None
     stored = np.array([y0 / height, x0 / width, y1 / height, x1 / width], np.float32)
     if (stored[:2] == stored[2:]).any():
+        box = _in_words(row.bbox)
         return "box_empty", f"{box}, which has no extent in the float32 numbers of a record"
     return None
+
+
+def _in_words(bbox: Sequence[float]) -> str:
+    values = (f"{v:g}" if math.isfinite(v) else "not a number" for v in bbox)
+    return f"bbox [{', '.join(values)}]"
 
 
 def _clipped(

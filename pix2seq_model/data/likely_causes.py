@@ -37,19 +37,26 @@ def box_signs(rows: Iterable[AnnotationRow], *, height: int, width: int) -> coll
       inside the image if they are x1, y1, x2, y2; `CONTRADICTIONS`, the corners that as x, y,
       width, height reach over the edge or contradict the row's area.
     """
-    signs: collections.Counter[str] = collections.Counter()
+    boxes = fractions = corners = contradictions = 0
     for row in rows:
         if len(row.bbox) != 4 or not all(map(math.isfinite, row.bbox)):
             continue
-        signs[BOXES] += 1
+        boxes += 1
         x, y, x2, y2 = row.bbox
-        if all(-_FRACTION_SLACK <= value <= 1 + _FRACTION_SLACK for value in row.bbox):
-            signs[FRACTIONS] += 1
+        if min(row.bbox) >= -_FRACTION_SLACK and max(row.bbox) <= 1 + _FRACTION_SLACK:
+            fractions += 1
         elif 0 <= x < x2 <= width + _PIXEL and 0 <= y < y2 <= height + _PIXEL:
-            signs[CORNERS] += 1
+            corners += 1
             over_edge = x + x2 > _FAR_OVER * width or y + y2 > _FAR_OVER * height
-            signs[CONTRADICTIONS] += over_edge or _area_is_of_corners(row)
-    return signs
+            contradictions += over_edge or _area_is_of_corners(row)
+    return collections.Counter(
+        {
+            BOXES: boxes,
+            FRACTIONS: fractions,
+            CORNERS: corners,
+            CONTRADICTIONS: contradictions,
+        }
+    )
 
 
 def _area_is_of_corners(row: AnnotationRow) -> bool:

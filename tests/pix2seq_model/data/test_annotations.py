@@ -1,17 +1,13 @@
-"""Streaming COCO JSON: the rows, what is marked, and what is refused."""
+"""Rows of COCO files: what is marked, and what is refused."""
 
-import io
-import json
 import math
 import re
-import tracemalloc
 
 import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pix2seq_model.data import annotations as coco_annotations
 from pix2seq_model.data.annotations import (
     AnnotationRow,
     ImageRow,
@@ -19,121 +15,11 @@ from pix2seq_model.data.annotations import (
     no_rows_problem,
     parse_annotation_row,
     parse_image_row,
-    read_array,
-    top_level_keys,
 )
 from pix2seq_model.errors import DataError
 
 IMAGE = {"id": 7, "file_name": "a/b.jpg", "height": 3, "width": 4, "license": 1}
 BOX = {"id": 5, "image_id": 7, "category_id": 2, "bbox": [0, 1.5, 2, 3], "area": 6, "iscrowd": 1}
-
-
-def read(text, array="images"):
-    data = text.encode() if isinstance(text, str) else text
-    return list(read_array(io.BytesIO(data), array, path="x.json"))
-
-
-def test_arrays_in_any_order():
-    content = {"annotations": [BOX], "info": {"images": [1]}, "categories": [], "images": [IMAGE]}
-    text = json.dumps(content)
-    assert read(text) == [IMAGE]
-    assert read(text, "annotations") == [BOX]
-    assert read(text, "categories") == []
-    assert top_level_keys(io.BytesIO(text.encode())) == list(content)
-
-
-def test_byte_order_mark_is_passed_over():
-    assert read(b"\xef\xbb\xbf" + json.dumps({"images": [IMAGE]}).encode()) == [IMAGE]
-
-
-@pytest.mark.parametrize("buffer", [1, 2, 3, 7, 64])
-def test_bare_nan_is_no_end(buffer):
-    """Python's json writes NaN and Infinity, whatever piece of them a read ends with."""
-    text = json.dumps({"annotations": [{"bbox": [math.nan, math.inf, -math.inf, 1], "s": "NaN,"}]})
-
-    class Slow(io.BytesIO):
-        def read(self, size=-1):
-            return super().read(min(size, buffer) if size > 0 else size)
-
-    rows = list(read_array(Slow(text.encode()), "annotations", path="x"))
-    assert rows == [{"bbox": ["NaN", "Infinity", "-Infinity", 1], "s": "NaN,"}]
-    assert [math.isfinite(v) for v in parse_annotation_row(rows[0], 0).bbox] == [0, 0, 0, 1]
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ('{"images": [{"id": 1}, {"id": 2', "x.json: broken JSON after row 1 of 'images'.*again"),
-        ('{"images": [}', "x.json: broken JSON while looking for 'images'"),
-        ("no json", "x.json: broken JSON"),
-        (b'{"images": [{"id": "\xff\xfe"}]}', "x.json: broken JSON"),
-    ],
-)
-def test_broken_json_is_refused(text, message):
-    with pytest.raises(DataError, match=message):
-        read(text)
-
-
-def test_memory_does_not_grow_with_the_file(monkeypatch):
-    monkeypatch.setattr(coco_annotations, "_BUFFER_BYTES", 1 << 16)
-    row = json.dumps(BOX)
-
-    class Endless(io.RawIOBase):
-        """A file of many rows that exists only as it is read."""
-
-        def __init__(self, num_rows):
-            self._left = num_rows
-            self._text = b'{"annotations": [' + row.encode()
-
-        def read(self, size=-1):
-            while self._left and len(self._text) < size:
-                self._left -= 1
-                self._text += b"," + row.encode()
-            if not self._left and not self._text.endswith(b"]}") and self._text:
-                self._text += b"]}"
-            chunk, self._text = self._text[:size], self._text[size:]
-            return chunk
-
-    def peak(num_rows):
-        tracemalloc.start()
-        count = sum(1 for _ in read_array(Endless(num_rows), "annotations", path="x"))
-        _, most = tracemalloc.get_traced_memory()
-        tracemalloc.stop()
-        assert count == num_rows + 1
-        return most
-
-    peak(100)
-    assert peak(20_000) < peak(5_000) + 100_000
-
-
-@pytest.mark.parametrize("buffer", [1, 3, 64, 1 << 20])
-def test_words_in_strings_are_left_alone(buffer, monkeypatch):
-    monkeypatch.setattr(coco_annotations, "_BUFFER_BYTES", buffer)
-    texts = [
-        "Disney Infinity 3.jpg",
-        "no box, NaN, removed",
-        'a "NaN" \\',
-        "\\",
-        '\\" -Infinity,',
-        "é",
-    ]
-    text = json.dumps({"images": [*texts, math.nan, {"NaN": math.inf, "b": "[NaN]"}]})
-    assert read(text) == [*texts, "NaN", {"NaN": "Infinity", "b": "[NaN]"}]
-    assert read(text.replace(": ", ":\n").replace(", ", ","))[-1]["NaN"] == "Infinity"
-
-
-WORDS = st.lists(st.sampled_from(["NaN", "-Infinity", '"', "\\", ",", " ", "[", ":"]), max_size=6)
-
-
-@given(st.lists(WORDS.map("".join) | st.just(math.nan)), st.integers(1, 9))
-def test_json_is_read_as_python_reads_it(items, size):
-    class Slow(io.BytesIO):
-        def read(self, most=-1):
-            return super().read(min(most, size) if most > 0 else most)
-
-    text = json.dumps({"images": items}).encode()
-    expected = ["NaN" if isinstance(item, float) else item for item in items]
-    assert list(read_array(Slow(text), "images", path="x")) == expected
 
 
 @pytest.mark.parametrize(
@@ -296,25 +182,3 @@ def test_huge_numbers_travel_as_json(huge):
     assert orjson.loads(orjson.dumps(row.packed()))[1] == row.image_id
     image = {"id": 1, "file_name": "a.jpg", "height": huge, "width": huge}
     assert parse_image_row(image, 0).height == 0
-
-
-@pytest.mark.parametrize("buffer", [8, 33, 1 << 20])
-def test_polygons_are_passed_over_wherever_a_read_ends(monkeypatch, buffer):
-    monkeypatch.setattr(coco_annotations, "_BUFFER_BYTES", buffer)
-    rows = [
-        {
-            "id": 1,
-            "segmentation": [[1.5, -2, 3e-7], [4, 5]],
-            "note": 'say "segmentation": [1], "x"',
-        },
-        {"segmentation": [], "id": 2},
-        {"id": 3, "segmentation": {"counts": [1, 2], "size": [3, 4]}},
-        {"id": 4, "segmentation": [[6, 7]]},
-    ]
-    for indent in (None, 1):
-        read_rows = read(json.dumps({"annotations": rows}, indent=indent), "annotations")
-        assert [row["id"] for row in read_rows] == [1, 2, 3, 4]
-        assert read_rows[0]["note"] == rows[0]["note"]
-        assert read_rows[2]["segmentation"] == rows[2]["segmentation"]
-        assert read_rows[3]["segmentation"] in (0, [[6, 7]])
-        assert buffer < 100 or [read_rows[i]["segmentation"] for i in (0, 1, 3)] == [0, 0, 0]
