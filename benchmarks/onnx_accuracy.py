@@ -5,7 +5,8 @@
         --annotations=demo/data/coco/annotations/instances_val2017.json
 
 All but the last row see the pixels that TensorFlow decodes; "files" is what a person gets who
-hands JPEG files to `OnnxDetector`. Prints a row for each, with the share of tokens that are the network's.
+hands JPEG files to `OnnxDetector`. Prints a row for each, with the share of tokens that are the
+network's.
 """
 
 import argparse
