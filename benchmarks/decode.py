@@ -5,11 +5,14 @@
 Times the encoder, the decoder and both, as they run in evaluation, and the same network without any
 cache, which puts every token so far through the whole decoder for each new token. Both decode
 greedily, with the same drawn weights; sequences run to their full length. The exit status is 1 if
-their tokens differ. The backend is the one that KERAS_BACKEND names; no TensorFlow is needed where
+their tokens differ. In the same run: the decoder with its numbers stored as float16
+(`decoder_storage`), and the speed of this machine's memory, beside which the decoder reads what a
+token needs at least. The backend is the one that KERAS_BACKEND names; no TensorFlow is needed where
 it is JAX.
 """
 
 import argparse
+import dataclasses
 import json
 import sys
 import time
@@ -24,6 +27,7 @@ import numpy as np
 from keras import ops
 
 from benchmarks.device import device_name, peak_memory
+from benchmarks.memory_speed import memory_speed
 from pix2seq_model.decoding.generate import decode_images, decode_memory
 from pix2seq_model.decoding.jit import compiled
 from pix2seq_model.decoding.settings import DecodeSettings
@@ -37,6 +41,7 @@ _LIVELIER = 3.0
 # Without a cache the tokens so far are filled up to a multiple of this many, so that a handful of
 # shapes are compiled, not one for each length.
 _UNCACHED_STRIDE = 25
+_BYTES = {"float32": 4, "float16": 2}
 
 
 def main(arguments: list[str]) -> int:
@@ -63,6 +68,7 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
         if weight.name == "kernel":
             weight.assign(_LIVELIER * weight)
     settings = DecodeSettings(max_objects=given.max_objects, top_k=1, stop_at_end=False)
+    halved = dataclasses.replace(settings, decoder_storage="float16")
     images = np.random.default_rng(0).random((given.batch_size, *size, 3), np.float32)
     # Greedy decoding looks at no random numbers.
     uniform_BL = np.zeros((given.batch_size, settings.num_tokens), np.float32)
@@ -73,6 +79,9 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
     )
     both = compiled(
         lambda images: decode_images(network, images, uniform_BL, settings=settings), network
+    )
+    decode_half = compiled(
+        lambda memory: decode_memory(network, memory, uniform_BL, settings=halved), network
     )
     memory = encode(images)
     seconds = {
@@ -93,6 +102,22 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
         "decoder_in_encoders": seconds["decoder"] / seconds["encoder"],
         "peak_memory_gib": peak_memory() / 2**30,
     }
+    if given.precision == "float32":
+        seconds["decoder_float16"] = _median_seconds(lambda: decode_half(memory), given.repeats)
+        result["float16"] = _float16_beside_float32(
+            network, memory, decode(memory)["tokens"], decode_half(memory)["tokens"]
+        )
+        result["float16"]["times_faster"] = seconds["decoder"] / seconds["decoder_float16"]
+        speeds = memory_speed(network)
+        bytes_of = {storage: step_bytes(network, memory, settings, storage) for storage in _BYTES}
+        result["gb_per_s"] = speeds | {
+            "decoder": bytes_of["float32"] * settings.num_tokens / seconds["decoder"] / 1e9,
+            "decoder_float16": bytes_of["float16"]
+            * settings.num_tokens
+            / seconds["decoder_float16"]
+            / 1e9,
+        }
+        result["mb_a_token"] = {storage: size / 1e6 for storage, size in bytes_of.items()}
     if not given.no_uncached:
         tokens = ops.convert_to_numpy(both(images)["tokens"])
         seconds["decoder_uncached"], uncached = _decode_uncached(
@@ -104,6 +129,39 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
         result["tokens_equal"] = bool(np.array_equal(tokens, uncached))
         result["distinct_tokens"] = len(np.unique(tokens))
     return _rounded(result)
+
+
+def step_bytes(network: Pix2Seq, memory, settings: DecodeSettings, storage: str) -> int:
+    """Bytes that a step reads at least: the weights once, and each image's keys and values."""
+    config = network.model_config
+    weights = sum(
+        int(np.prod(dense.kernel.shape))
+        for layer in network.decoder.layers
+        for dense in layer.step_layers
+    )
+    weights += network.vocabulary.vocab_size * config.dim_decoder
+    attention = network.decoder.layers[0].self_attention
+    width = attention.num_heads * attention.head_dim
+    positions = memory.shape[0] * (memory.shape[1] + settings.num_tokens)
+    caches = 2 * config.num_decoder_layers * positions * width
+    # Several images share float32 weights, see `HalfProducts`.
+    of_weights = _BYTES[storage] if memory.shape[0] == 1 else _BYTES["float32"]
+    return weights * of_weights + caches * _BYTES[storage]
+
+
+def _float16_beside_float32(network: Pix2Seq, memory, tokens_BL, half_BL) -> dict[str, float]:
+    """How many of the tokens are equal; and, of those that float16 gave, are what float32 says of
+    the same tokens before.
+    """
+    tokens_BL, half_BL = (ops.convert_to_numpy(each) for each in (tokens_BL, half_BL))
+    prompt_B1 = np.full((len(half_BL), 1), DETECTION_PROMPT, np.int32)
+    given_BL = np.concatenate([prompt_B1, half_BL[:, :-1]], axis=1)
+    run = compiled(lambda *given: ops.argmax(network.decode(*given), axis=-1), network)
+    likeliest_BL = ops.convert_to_numpy(run(given_BL, memory))
+    return {
+        "equal_tokens": float(np.mean(tokens_BL == half_BL)),
+        "likeliest_in_float32": float(np.mean(likeliest_BL == half_BL)),
+    }
 
 
 def _decode_uncached(network: Pix2Seq, memory, num_tokens: int) -> tuple[float, np.ndarray]:

@@ -78,6 +78,17 @@ def leave_to_backend() -> None:
         )
 
 
+def computes_on_processor() -> bool:
+    """Whether Keras' backend has no GPU or TPU to compute on."""
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.default_backend() == "cpu"
+    import tensorflow as tf
+
+    return all(device.device_type == "CPU" for device in tf.config.get_visible_devices())
+
+
 def check_accelerators(expected: int) -> None:
     """Compares the GPUs or TPUs that Keras' backend sees in this process with what was promised.
 

@@ -16,9 +16,24 @@ flags.DEFINE_integer("top_k", None, "Sample of the k likeliest; 1 greedy; 0 all.
 flags.DEFINE_float("top_p", None, "Sample of the nucleus.", 0.0, 1.0)
 flags.DEFINE_float("temperature", None, "Divides the logits.", lower_bound=1e-6)
 flags.DEFINE_float("end_token_offset", None, "Added to the end token's logit.")
+flags.DEFINE_integer(
+    "stop_after_noise",
+    None,
+    "End an image after so many objects in a row that are likeliest noise; 0 is off.",
+    lower_bound=0,
+)
+flags.DEFINE_enum(
+    "decoder_storage",
+    None,
+    ["float32", "float16"],
+    "Of the decoder's numbers; float16 is faster on a processor.",
+)
 flags.DEFINE_integer("seed", None, "Of the sampling.")
 
-_DECODING = ("max_objects", "top_k", "top_p", "temperature", "end_token_offset", "seed")
+_DECODING = (
+    *("max_objects", "top_k", "top_p", "temperature", "end_token_offset", "stop_after_noise"),
+    *("decoder_storage", "seed"),
+)
 
 
 def decoding_settings() -> dict[str, Any]:

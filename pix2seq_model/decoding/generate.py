@@ -11,14 +11,17 @@ from typing import Any
 import numpy as np
 from keras import ops
 
+from pix2seq_model.accelerators import computes_on_processor
 from pix2seq_model.decoding.jit import compiled
 from pix2seq_model.decoding.sampling import draw_uniform, sample
 from pix2seq_model.decoding.settings import DecodeSettings
+from pix2seq_model.errors import ConfigError
 from pix2seq_model.network.pix2seq import Pix2Seq
 from pix2seq_model.network.slice_update import slice_update
 from pix2seq_model.tokens.vocabulary import (
     CLASS_SHIFT,
     DETECTION_PROMPT,
+    NOISE_CLASS,
     PADDING,
     TOKENS_PER_OBJECT,
     Vocabulary,
@@ -47,7 +50,7 @@ def generate(
       **settings: the fields of DecodeSettings.
 
     Returns:
-      tokens (B, 5 * max_objects) int32, 0 after the end of a sequence; category_ids
+      tokens (B, 5 * max_objects) int32, 0 behind the end of a sequence; category_ids
       (B, max_objects) int32, the likeliest category of each object, 0 where there is no object;
       scores (B, max_objects) float32, its probability; logits (B, 5 * max_objects, V) if kept.
     """
@@ -83,10 +86,39 @@ def decode_images(
       settings: how tokens are chosen.
       finished_B: (B,) bool, True for rows that only fill the batch; all False if None.
     """
-    encoded_BND = model.encode(images)
+    return decode_memory(
+        model, model.encode(images), uniform_BL, settings=settings, finished_B=finished_B
+    )
+
+
+def decode_memory(
+    model: Pix2Seq,
+    encoded_BND: Any,
+    uniform_BL: Any,
+    *,
+    settings: DecodeSettings,
+    finished_B: Any = None,
+) -> dict[str, Any]:
+    """As `decode_images`, of images that are encoded already: what `Pix2Seq.encode` returned.
+
+    Raises:
+      ConfigError: storage as float16 of a network that computes in another precision than float32.
+    """
+    if settings.decoder_storage != "float32" and model.compute_dtype != "float32":
+        raise ConfigError(
+            f"decoder_storage={settings.decoder_storage} is for networks in float32, and this one "
+            f"computes in {model.compute_dtype}: leave out one of decoder_storage and precision."
+        )
     batch_size, num_tokens = ops.shape(encoded_BND)[0], settings.num_tokens
     vocabulary = model.vocabulary
-    kv_cache, cross_kv_cache, output_DV = model.decoder.init_kv_cache(encoded_BND, num_tokens)
+    products = model.decoder.step_products(
+        settings.decoder_storage,
+        batch_size=batch_size,
+        on_processor=computes_on_processor(),
+    )
+    kv_cache, cross_kv_cache, output_DV = model.decoder.init_kv_cache(
+        encoded_BND, num_tokens, products
+    )
     if finished_B is None:
         finished_B = ops.zeros((batch_size,), dtype="bool")
     offset_V = np.zeros(vocabulary.vocab_size, np.float32)
@@ -95,9 +127,15 @@ def decode_images(
     def running(index, finished_B, *_):
         return ops.logical_and(index < num_tokens, ops.logical_not(ops.all(finished_B)))
 
-    def step(index, finished_B, last_B, kv_cache, tokens_BL, category_ids_BN, scores_BN, logits):
+    def step(index, finished_B, noise_B, last_B, kv_cache, tokens_BL, *found):
+        category_ids_BN, scores_BN, logits = found
         logits_BV, kv_cache = model.decoder.step(
-            last_B, index, kv_cache, cross_kv_cache=cross_kv_cache, output_DV=output_DV
+            last_B,
+            index,
+            kv_cache,
+            cross_kv_cache=cross_kv_cache,
+            output_DV=output_DV,
+            products=products,
         )
         if settings.keep_logits:
             logits = slice_update(logits, (0, index, 0), logits_BV[:, None])
@@ -121,8 +159,11 @@ def decode_images(
         scores_BN = slice_update(scores_BN, (0, slot), ops.where(found_B, score_B, 0.0)[:, None])
         if settings.stop_at_end:
             finished_B = ops.logical_or(finished_B, token_B == PADDING)
+        if settings.stop_after_noise:
+            noise_B = ops.where(is_class, noise_in_a_row(noise_B, logits_BV, vocabulary), noise_B)
+            finished_B = ops.logical_or(finished_B, noise_B >= settings.stop_after_noise)
         written = (tokens_BL, category_ids_BN, scores_BN, logits)
-        return index + 1, finished_B, token_B, kv_cache, *written
+        return index + 1, finished_B, noise_B, token_B, kv_cache, *written
 
     kept = num_tokens if settings.keep_logits else 0
     *_, tokens_BL, category_ids_BN, scores_BN, logits_BLV = ops.while_loop(
@@ -131,6 +172,7 @@ def decode_images(
         (
             ops.convert_to_tensor(0, dtype="int32"),
             finished_B,
+            ops.zeros((batch_size,), dtype="int32"),
             ops.full((batch_size,), DETECTION_PROMPT, dtype="int32"),
             kv_cache,
             ops.full((batch_size, num_tokens), PADDING, dtype="int32"),
@@ -149,6 +191,18 @@ def likeliest_category(logits_BV: Any, vocabulary: Vocabulary) -> tuple[Any, Any
     best_B = ops.max(class_logits, axis=-1)
     score_B = ops.exp(best_B - ops.logsumexp(logits_BV, axis=-1))
     return ops.cast(ops.argmax(class_logits, axis=-1), "int32"), score_B
+
+
+def noise_in_a_row(noise_B: Any, logits_BV: Any, vocabulary: Vocabulary) -> Any:
+    """One more where noise is likelier than every category, else 0: (B,) int32.
+
+    Args:
+      noise_B: (B,) int32, how many objects in a row it was before.
+      logits_BV: of an object's class.
+      vocabulary: the token ids.
+    """
+    best_B = ops.max(logits_BV[:, CLASS_SHIFT : vocabulary.coord_shift], axis=-1)
+    return ops.where(logits_BV[:, NOISE_CLASS] > best_B, noise_B + 1, 0)
 
 
 _compiled_functions: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()

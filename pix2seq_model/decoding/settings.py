@@ -18,6 +18,12 @@ class SamplingSettings:
       temperature: divides the logits before sampling.
       end_token_offset: added to the logit of the end token: below 0 for models that were trained
         without noise objects and end too early.
+      stop_after_noise: a sequence is over after this many objects in a row whose likeliest class
+        is noise; 0 is off, as in published decoding. For models that were trained with noise
+        objects, which otherwise go on naming them to the end.
+      decoder_storage: of the decoder's weights, keys and values while it decodes. "float16" halves
+        what a processor reads for each token; products stay float32, but all these numbers are
+        rounded, also where nothing gets faster (an accelerator, a served model).
     """
 
     max_objects: int = setting(100, at_least=1)
@@ -25,6 +31,8 @@ class SamplingSettings:
     top_p: float = setting(0.4, at_least=0, at_most=1)
     temperature: float = setting(1.0, above=0)
     end_token_offset: float = 0.0
+    stop_after_noise: int = setting(0, at_least=0)
+    decoder_storage: str = setting("float32", one_of=("float32", "float16"))
 
     def decoding(self) -> dict[str, Any]:
         """These fields alone: arguments for `decoding.generate`."""

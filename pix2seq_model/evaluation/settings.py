@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pix2seq_model.decoding.settings import SamplingSettings
+from pix2seq_model.errors import ConfigError
 from pix2seq_model.input_pipeline.settings import RESIZES
 from pix2seq_model.metrics.coco_metrics import METRIC_KEYS
 from pix2seq_model.setting_checks import (
@@ -52,6 +53,11 @@ class EvaluationSettings(SamplingSettings):
 
     def __post_init__(self) -> None:
         check_settings(self, "evaluation")
+        if self.decoder_storage != "float32" and self.precision != "float32":
+            raise ConfigError(
+                f"evaluation.decoder_storage={self.decoder_storage} is for networks in float32, "
+                f"and evaluation.precision={self.precision}: leave one of them at float32."
+            )
 
     @classmethod
     def from_config(cls, section: Mapping[str, Any]) -> "EvaluationSettings":

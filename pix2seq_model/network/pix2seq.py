@@ -17,6 +17,7 @@ from pix2seq_model.network.patch_embedding import PatchEmbedding
 from pix2seq_model.network.position_encoding import image_position_encoding
 from pix2seq_model.network.remat import run_layer
 from pix2seq_model.network.resnet import ResNetStem
+from pix2seq_model.network.step_products import Products, half_products
 from pix2seq_model.network.transformer import (
     MASKED,
     DecoderLayer,
@@ -27,6 +28,8 @@ from pix2seq_model.network.transformer import (
     layer_norm,
 )
 from pix2seq_model.tokens.vocabulary import Vocabulary
+
+_PRODUCTS = Products()
 
 
 def build_model(
@@ -231,7 +234,26 @@ class TokenDecoder(keras.layers.Layer):
             weights.append(layer_weights)
         return weights
 
-    def init_kv_cache(self, encoded_BND: Any, length: int) -> tuple[list, list, Any]:
+    def step_products(self, storage: str, *, batch_size: Any, on_processor: bool) -> Products:
+        """How the steps of decoding store weights, keys and values.
+
+        Args:
+          storage: "float32", the network's own precision, or "float16".
+          batch_size: number of images, a tensor if it is not known yet.
+          on_processor: whether a processor computes, not an accelerator.
+        """
+        if storage == "float32":
+            return Products(stack_layers=not on_processor)
+        return half_products(
+            [dense for layer in self.layers for dense in layer.step_layers],
+            ops.transpose(self.output_embedding),
+            batch_size=batch_size,
+            on_processor=on_processor,
+        )
+
+    def init_kv_cache(
+        self, encoded_BND: Any, length: int, products: Products = _PRODUCTS
+    ) -> tuple[Any, list, Any]:
         """Caches for decoding `length` tokens.
 
         Returns:
@@ -240,42 +262,58 @@ class TokenDecoder(keras.layers.Layer):
           step would otherwise transpose again.
         """
         encoded_BND = ops.cast(encoded_BND, self.compute_dtype)
-        batch_size = ops.shape(encoded_BND)[0]
-        kv_cache, cross_kv_cache = [], []
-        for layer in self.layers:
-            kv_cache.append(layer.self_attention.empty_kv_cache(batch_size, length))
-            cross_kv_cache.append(layer.cross_attention.cross_kv_cache(encoded_BND))
+        attention = self.layers[0].self_attention
+        kv_cache = products.empty_kv_cache(
+            len(self.layers),
+            rows=ops.shape(encoded_BND)[0] * attention.num_heads,
+            channels=attention.head_dim,
+            length=length,
+            dtype=self.compute_dtype,
+        )
+        cross_kv_cache = [
+            layer.cross_attention.cross_kv_cache(encoded_BND, products) for layer in self.layers
+        ]
         return kv_cache, cross_kv_cache, ops.transpose(self.output_embedding)
 
-    def step(self, tokens_B, cache_index, kv_cache, *, cross_kv_cache, output_DV):
+    def step(
+        self, tokens_B, cache_index, kv_cache, *, cross_kv_cache, output_DV, products=_PRODUCTS
+    ):
         """Logits of the token after `tokens_B`.
 
         Args:
           tokens_B: (B,) int.
           cache_index: int32 scalar, the position of `tokens_B`, 0 for the prompt.
           kv_cache, cross_kv_cache, output_DV: what `init_kv_cache` returned.
+          products: what `init_kv_cache` was given.
 
         Returns:
           logits (B, V) float32, and the kv_cache with these tokens in it.
         """
+        products, cross_kv_cache = products.in_step(cache_index, cross_kv_cache)
         table = ops.convert_to_tensor(self.position_embedding)
         position_1D = ops.slice(table, (cache_index, 0), (1, self._config.dim_decoder))
         x_BD = self._embed(tokens_B, position_1D)
-        length = kv_cache[0][1].shape[1]
-        mask_T = ops.where(ops.arange(length) <= cache_index, 0.0, MASKED)
-        updated = []
-        for layer, own, cross in zip(self.layers, kv_cache, cross_kv_cache, strict=True):
-            x_BD, own = layer.step(x_BD, own, cross, cache_index, attention_mask_T=mask_T)
-            updated.append(own)
-        return self._logits(x_BD, output_DV), updated
+        length = products.layer_kv_cache(kv_cache, 0)[0].shape[-1]
+        mask_T = ops.where(ops.arange(length) < cache_index, 0.0, MASKED)
+        new = []
+        for number, (layer, cross) in enumerate(zip(self.layers, cross_kv_cache, strict=True)):
+            cached = products.layer_kv_cache(kv_cache, number)
+            x_BD, own = layer.step(x_BD, cached, cross, attention_mask_T=mask_T, products=products)
+            new.append(own)
+        kv_cache = products.write(kv_cache, cache_index, new)
+        return self._with_bias(products.logits(self.norm(x_BD), output_DV)), kv_cache
 
     def _embed(self, tokens, positions):
         embedded = ops.take(self.token_embedding, tokens, axis=0) + positions
         return ops.cast(embedded, self.compute_dtype)
 
     def _logits(self, x, output_DV):
-        logits = ops.matmul(self.norm(x), output_DV)
-        return logits if self.output_bias is None else logits + self.output_bias
+        return self._with_bias(ops.matmul(self.norm(x), output_DV))
+
+    def _with_bias(self, logits):
+        if self.output_bias is None:
+            return logits
+        return logits + ops.cast(self.output_bias, logits.dtype)
 
 
 def _layer_settings(config: ModelConfig, part: str) -> LayerSettings:

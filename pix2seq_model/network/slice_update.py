@@ -24,6 +24,11 @@ def without_xla() -> Iterator[None]:
         _WITHOUT_XLA.reset(token)
 
 
+def is_without_xla() -> bool:
+    """Whether this is inside `without_xla`."""
+    return _WITHOUT_XLA.get()
+
+
 def slice_update(array: Any, start: Sequence[Any], values: Any) -> Any:
     """`array` with `values` written at `start`.
 

@@ -22,9 +22,10 @@ from pix2seq_model.network.dense import Dense
 from pix2seq_model.network.dropout import Dropout
 from pix2seq_model.network.gelu import gelu
 from pix2seq_model.network.normalization import LayerNorm
-from pix2seq_model.network.slice_update import slice_update
+from pix2seq_model.network.step_products import Products
 
 MASKED = -1e9  # added to the logits of positions that must not be seen
+_PRODUCTS = Products()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -84,6 +85,11 @@ class MlpBlock(keras.layers.Layer):
         hidden = gelu(self.expand(self.norm(x_BLD, training=training)), training=training)
         residual = self.contract(self.dropout(hidden, training=training))
         return x_BLD + self.drop_path(residual, training=training)
+
+    def step(self, x_BD, products):
+        """As `call`, of one new token, (B, D)."""
+        hidden = ops.gelu(products.dense(self.expand, self.norm(x_BD)), approximate=False)
+        return x_BD + products.dense(self.contract, hidden)
 
 
 class Attention(keras.layers.Layer):
@@ -158,57 +164,48 @@ class Attention(keras.layers.Layer):
         shape = (batch, length, self.num_heads, self.head_dim)
         return [ops.reshape(part, shape) for part in ops.split(x_BLD, parts, axis=-1)]
 
-    def cross_kv_cache(self, encoded_BMD):
-        """Keys (B, H, K, M) and values (B, H, M, K) of an encoded image, once for all steps."""
+    def cross_kv_cache(self, encoded_BMD, products=_PRODUCTS):
+        """Keys and values of an encoded image, once for all steps, as `products` stores them."""
         key, value = self._split(self.key_value(encoded_BMD), 2)
-        return ops.transpose(key, (0, 2, 3, 1)), ops.transpose(value, (0, 2, 1, 3))
+        return products.store_keys(key), products.store_values(value)
 
-    def cross_step(self, x_BD, cross_kv_cache):
+    def cross_step(self, x_BD, cross_kv_cache, products=_PRODUCTS):
         """Attends from one new token to an encoded image, (B, D)."""
-        key_BHKM, value_BHMK = cross_kv_cache
-        query = ops.reshape(self.query(x_BD), (-1, self.num_heads, 1, self.head_dim))
-        return self._attend_step(ops.matmul(query, key_BHKM), value_BHMK)
+        keys, values = cross_kv_cache
+        query_RK = ops.reshape(products.dense(self.query, x_BD), (-1, self.head_dim))
+        logits_RM = products.with_keys(query_RK, keys) / math.sqrt(self.head_dim)
+        return self._projected(products.with_values(_softmax(logits_RM), values), products)
 
-    def empty_kv_cache(self, batch_size: Any, length: int) -> tuple[Any, Any]:
-        """Keys (B*H, K, T) and values (B*H, T, K) of a sequence that is still empty."""
-        rows, channels = batch_size * self.num_heads, self.head_dim
-        return (
-            ops.zeros((rows, channels, length), dtype=self.compute_dtype),
-            ops.zeros((rows, length, channels), dtype=self.compute_dtype),
-        )
-
-    def step(self, x_BD, kv_cache, cache_index, *, attention_mask_T):
-        """Attends from the token at `cache_index` to itself and the tokens before it.
+    def step(self, x_BD, kv_cache, *, attention_mask_T, products=_PRODUCTS):
+        """Attends from a new token to itself and the tokens before it.
 
         Args:
           x_BD: the new token.
-          kv_cache: keys and values of the tokens so far.
-          cache_index: int32 scalar, the position of the new token.
-          attention_mask_T: float32, added to the logits: 0 up to this position, very negative
-            after it.
+          kv_cache: keys and values of the tokens before it, as `products` keeps them.
+          attention_mask_T: float32, added to the logits: 0 before this position, very negative
+            from it on.
+          products: how weights and caches are stored.
 
         Returns:
-          (B, D), and the cache with the new token in it.
+          (B, D), and the (R, K) key and value of the new token, for the cache.
         """
-        # B*H rows, which is how the products take them: with another shape XLA would update a
-        # second copy of the whole cache for them in every step.
-        key_RKT, value_RTK = kv_cache
-        query, key, value = (
-            ops.reshape(part, (-1, 1, self.head_dim))
-            for part in ops.split(self.query_key_value(x_BD), 3, axis=-1)
+        keys, values = kv_cache
+        query_RK, key_RK, value_RK = (
+            ops.reshape(part, (-1, self.head_dim))
+            for part in ops.split(products.dense(self.query_key_value, x_BD), 3, axis=-1)
         )
-        key_RKT = slice_update(key_RKT, (0, 0, cache_index), ops.transpose(key, (0, 2, 1)))
-        value_RTK = slice_update(value_RTK, (0, cache_index, 0), value)
-        attended_BD = self._attend_step(ops.matmul(query, key_RKT), value_RTK, attention_mask_T)
-        return attended_BD, (key_RKT, value_RTK)
+        # The new token is not in the cache yet: one write for all layers follows at the end.
+        own_R1 = ops.sum(query_RK * key_RK, axis=-1, keepdims=True)
+        before_RT = products.with_keys(query_RK, keys)
+        scale = 1 / math.sqrt(self.head_dim)
+        own_R1, before_RT = (ops.cast(x, "float32") * scale for x in (own_R1, before_RT))
+        weights = _softmax(ops.concatenate([before_RT + attention_mask_T, own_R1], axis=-1))
+        attended_RK = products.with_values(weights[:, :-1], values)
+        attended_RK = attended_RK + ops.cast(weights[:, -1:], value_RK.dtype) * value_RK
+        return self._projected(attended_RK, products), (key_RK, value_RK)
 
-    def _attend_step(self, products, values, attention_mask=None):
-        """From the products of one token's query with the keys to (B, D)."""
-        logits = products / math.sqrt(self.head_dim)
-        if attention_mask is not None:
-            logits = ops.cast(logits, "float32") + attention_mask
-        attended = ops.matmul(ops.cast(_softmax(logits), values.dtype), values)
-        return self.output_projection(ops.reshape(attended, (-1, self._inner)))
+    def _projected(self, attended_RK, products):
+        return products.dense(self.output_projection, ops.reshape(attended_RK, (-1, self._inner)))
 
 
 class EncoderLayer(keras.layers.Layer):
@@ -266,14 +263,23 @@ class DecoderLayer(keras.layers.Layer):
         weights = self.cross_attention.cross_attention_weights(query_BLD, encoded_BMD)
         return self.mlp(x_BLD), weights
 
-    def step(self, x_BD, kv_cache, cross_kv_cache, cache_index, *, attention_mask_T):
-        """One new token through the layer: (B, D), and the cache of tokens with it added."""
-        residual, kv_cache = self.self_attention.step(
-            self.self_norm(x_BD), kv_cache, cache_index, attention_mask_T=attention_mask_T
+    def step(self, x_BD, kv_cache, cross_kv_cache, *, attention_mask_T, products=_PRODUCTS):
+        """One new token through the layer: (B, D), and its key and value for the cache."""
+        residual, own = self.self_attention.step(
+            self.self_norm(x_BD), kv_cache, attention_mask_T=attention_mask_T, products=products
         )
         x_BD = x_BD + residual
-        x_BD = x_BD + self.cross_attention.cross_step(self.cross_norm(x_BD), cross_kv_cache)
-        return self.mlp(x_BD), kv_cache
+        x_BD = x_BD + self.cross_attention.cross_step(
+            self.cross_norm(x_BD), cross_kv_cache, products
+        )
+        return self.mlp.step(x_BD, products), own
+
+    @property
+    def step_layers(self) -> tuple[keras.layers.Dense, ...]:
+        """The dense layers that a step uses."""
+        own, cross = self.self_attention, self.cross_attention
+        projections = (own.output_projection, cross.query, cross.output_projection)
+        return (own.query_key_value, *projections, self.mlp.expand, self.mlp.contract)
 
 
 def _initial_limits(settings: LayerSettings) -> tuple[float, float]:

@@ -34,8 +34,9 @@ def test_the_weights_are_those_that_the_network_attends_with(model):
     x_BLD = np.random.default_rng(2).normal(size=(3, 5, CONFIG.dim_decoder)).astype(np.float32)
     encoded = model.encode(IMAGES)
     weights_BHLM = ops.convert_to_numpy(attention.cross_attention_weights(x_BLD, encoded))
-    _, values_BHMK = attention.cross_kv_cache(encoded)
-    attended = np.einsum("bhlm,bhmk->blhk", weights_BHLM, ops.convert_to_numpy(values_BHMK))
+    _, values_RMK = attention.cross_kv_cache(encoded)
+    values_BHMK = ops.convert_to_numpy(values_RMK).reshape(3, 2, *values_RMK.shape[1:])
+    attended = np.einsum("bhlm,bhmk->blhk", weights_BHLM, values_BHMK)
     expected = attention.output_projection(attended.reshape(3, 5, -1))
     np.testing.assert_allclose(
         ops.convert_to_numpy(attention(x_BLD, encoded)),

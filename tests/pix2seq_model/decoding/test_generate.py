@@ -3,8 +3,16 @@ import pytest
 from keras import ops
 
 from pix2seq_model.decoding.generate import generate, likeliest_category
+from pix2seq_model.errors import ConfigError
 from pix2seq_model.model_folder.folder import ModelInfo, load_model_folder, save_model_folder
-from pix2seq_model.tokens.vocabulary import CLASS_SHIFT, DETECTION_PROMPT, PADDING, Vocabulary
+from pix2seq_model.network.pix2seq import build_model
+from pix2seq_model.tokens.vocabulary import (
+    CLASS_SHIFT,
+    DETECTION_PROMPT,
+    NOISE_CLASS,
+    PADDING,
+    Vocabulary,
+)
 from tests.fixtures import reference
 from tests.fixtures.tiny_model import CONFIG, VOCABULARY, network
 
@@ -116,6 +124,65 @@ def test_a_very_likely_end_ends_at_once_and_an_unlikely_one_never(model):
     assert (at_once["tokens"] == PADDING).all()
     assert (at_once["scores"] == 0).all()
     assert (generate_with(model, -1e6)["tokens"] != PADDING).all()
+
+
+@pytest.fixture(scope="module")
+def noisy():
+    """A network for which noise is the likeliest class of about half of the objects."""
+    model = network(seed=3, num_decoder_layers=1, use_class_token=True)
+    how = {"max_objects": OBJECTS, "top_k": 1, "stop_at_end": False, "keep_logits": True}
+    logits_BNV = generate(model, images(), **how)["logits"][:, 4::5]
+    categories = logits_BNV[..., CLASS_SHIFT : VOCABULARY.coord_shift].max(-1)
+    bias = np.array(model.decoder.output_bias)
+    bias[NOISE_CLASS] += np.median(categories - logits_BNV[..., NOISE_CLASS])
+    model.decoder.output_bias.assign(bias)
+    return model
+
+
+@pytest.mark.parametrize("in_a_row", [1, 2])
+def test_a_sequence_is_over_after_noise_in_a_row_and_the_same_up_to_there(noisy, in_a_row):
+    how = {"max_objects": OBJECTS, "top_k": 1, "end_token_offset": -1e6}
+    free = generate(noisy, images(), keep_logits=True, **how)
+    logits_BNV = free["logits"][:, 4::5]
+    best_BN = logits_BNV[..., CLASS_SHIFT : VOCABULARY.coord_shift].max(-1)
+    is_noise_BN = logits_BNV[..., NOISE_CLASS] > best_BN
+    assert is_noise_BN.any()
+    assert not is_noise_BN.all()
+    found = generate(noisy, images(), stop_after_noise=in_a_row, **how)
+    for index, is_noise_N in enumerate(is_noise_BN):
+        runs = [is_noise_N[max(0, n + 1 - in_a_row) : n + 1] for n in range(OBJECTS)]
+        stops = [n for n, run in enumerate(runs) if len(run) == in_a_row and run.all()]
+        kept = stops[0] + 1 if stops else OBJECTS
+        for name, each in (("tokens", 5), ("category_ids", 1), ("scores", 1)):
+            np.testing.assert_allclose(
+                found[name][index, : kept * each], free[name][index, : kept * each], rtol=1e-5
+            )
+            assert (found[name][index, kept * each :] == 0).all()
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_float16_storage_finds_the_same_up_to_its_rounding(model, count, monkeypatch):
+    how = {"max_objects": 3, "top_k": 1, "stop_at_end": False, "keep_logits": True}
+    pictures = images(count)
+    half = generate(model, pictures, decoder_storage="float16", **how)
+    # Given its own tokens, the network in float32 says the same within float16's rounding ...
+    expected = teacher_forced(model, pictures, half["tokens"])
+    atol = 4e-3 * np.abs(expected).max()
+    np.testing.assert_allclose(half["logits"], expected, atol=atol)
+    assert np.abs(half["logits"] - expected).max() > 1e-5  # ... which is there.
+    # What an accelerator does, with the caches of all layers in one array.
+    monkeypatch.setattr("pix2seq_model.decoding.generate.computes_on_processor", lambda: False)
+    again = generate(model, pictures, decoder_storage="float16", stop_after_noise=9, **how)
+    np.testing.assert_allclose(again["logits"], half["logits"], atol=atol / 4)
+    stacked = generate(model, pictures, stop_after_noise=9, **how)
+    expected = teacher_forced(model, pictures, stacked["tokens"])
+    np.testing.assert_allclose(stacked["logits"], expected, atol=1e-5)
+
+
+def test_float16_storage_is_refused_of_a_network_in_bfloat16():
+    half = build_model(CONFIG, VOCABULARY, precision="bfloat16")
+    with pytest.raises(ConfigError, match="decoder_storage=float16 is for networks in float32"):
+        generate(half, images(), max_objects=1, decoder_storage="float16")
 
 
 def test_decoding_follows_changed_weights(model):

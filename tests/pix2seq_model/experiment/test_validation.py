@@ -112,6 +112,8 @@ REFUSED = [
     ("evaluation.top_p", 2.0, "at most 1"),
     ("evaluation.temperature", 0.0, "above 0"),
     ("evaluation.end_token_offset", float("-inf"), "a finite number"),
+    ("evaluation.stop_after_noise", -1, "at least 0"),
+    ("evaluation.decoder_storage", "int8", "none of 'float32', 'float16'"),
     ("evaluation.seed", -1, "at least 0"),
     ("evaluation.precision", "mixed_bfloat16", "none of 'float32', 'bfloat16'"),
     ("evaluation.on_beam", "yes", "true or false"),
@@ -186,6 +188,10 @@ FLEX_START = "cloud.training.strategy=flex_start"
         ((FLEX_START, "cloud.training.accelerator_type=NVIDIA_TESLA_T4"), "waits for GPUs"),
         ((FLEX_START, "cloud.training.tpu_topology=2x4"), "waits for GPUs"),
         ((FLEX_START, "cloud.training.reservation=any"), "leave one of the two out"),
+        (
+            ("evaluation.precision=bfloat16", "evaluation.decoder_storage=float16"),
+            "leave one of them at float32",
+        ),
         (("cloud.training.strategy=spot", "cloud.training.reservation=any"), "strategy=spot"),
         (("cloud.training.tpu_topology=2x4", "cloud.training.worker_count=2"), "worker_count=1"),
         (

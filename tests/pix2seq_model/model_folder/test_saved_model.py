@@ -23,7 +23,9 @@ from pix2seq_model.input_pipeline.image_file import prepare_image
 from pix2seq_model.model_folder import saved_model
 from pix2seq_model.model_folder.saved_model import export_saved_model
 from pix2seq_model.network.pix2seq import build_model
+from pix2seq_model.network.slice_update import without_xla
 from pix2seq_model.tokens.detections import boxes_from_tokens, boxes_in_original
+from pix2seq_model.tokens.vocabulary import NOISE_CLASS
 from tests.fixtures import tiny_run
 
 SETTINGS = DecodeSettings(max_objects=3, top_p=0.9)
@@ -115,6 +117,43 @@ def test_it_returns_what_python_decodes(network, signatures):
         assert not got["detection_classes"][index, number:].any()
     # So that all of this does not compare nothing with nothing.
     assert got["num_detections"].sum() >= 2
+
+
+def test_storage_and_stopping_after_noise_are_served_too(network):
+    images = np.random.default_rng(1).random((2, 32, 48, 3), np.float32)
+    bias = np.array(network.decoder.output_bias)
+    settings = DecodeSettings(
+        max_objects=3, top_k=1, end_token_offset=-100, decoder_storage="float16", stop_after_noise=1
+    )
+
+    @tf.function(autograph=False, input_signature=[tf.TensorSpec((None, 32, 48, 3))])
+    def served(images):
+        with without_xla():
+            uniform_BL = tf.zeros((tf.shape(images)[0], settings.num_tokens))
+            return decode_images(network, images, uniform_BL, settings=settings)
+
+    graph = served.get_concrete_function().graph.as_graph_def()
+    nodes = [graph.node, *(function.node_def for function in graph.library.function)]
+    assert not [node.op for each in nodes for node in each if node.op.startswith("Xla")]
+    lengths = set()
+    try:
+        # Noise never is likeliest, and always is.
+        for noise in (-100.0, 100.0):
+            network.decoder.output_bias.assign(_with(bias, NOISE_CLASS, noise))
+            expected = generate(network, images, **dataclasses.asdict(settings))
+            got = served(images)
+            np.testing.assert_array_equal(got["tokens"], expected["tokens"])
+            np.testing.assert_allclose(got["scores"], expected["scores"], atol=1e-5)
+            lengths.add(int(np.count_nonzero(expected["tokens"][0])))
+    finally:
+        network.decoder.output_bias.assign(bias)
+    assert lengths == {5, 15}
+
+
+def _with(array, index, value):
+    changed = array.copy()
+    changed[index] = value
+    return changed
 
 
 def test_arrays_give_what_files_give(signatures):

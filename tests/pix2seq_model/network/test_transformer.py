@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+from pix2seq_model.network.step_products import Products
 from pix2seq_model.network.transformer import MASKED, DecoderLayer, EncoderLayer, LayerSettings
 
 SETTINGS = LayerSettings(
@@ -34,17 +35,18 @@ def normal(*shape, seed):
 def test_steps_with_a_kv_cache_are_the_whole_sequence(layer):
     x_BLD, encoded_BMD = normal(2, LENGTH, 18, seed=1), normal(2, 3, 18, seed=2)
     whole = ops.convert_to_numpy(layer(x_BLD, encoded_BMD))
-    kv_cache = layer.self_attention.empty_kv_cache(2, LENGTH)
+    products = Products()
+    kv_cache = products.empty_kv_cache(1, rows=8, channels=4, length=LENGTH, dtype="float32")
     cross_kv_cache = layer.cross_attention.cross_kv_cache(ops.convert_to_tensor(encoded_BMD))
     for index in range(LENGTH):
-        mask_T = np.where(np.arange(LENGTH) <= index, 0, MASKED).astype(np.float32)
-        step, kv_cache = layer.step(
+        mask_T = np.where(np.arange(LENGTH) < index, 0, MASKED).astype(np.float32)
+        step, own = layer.step(
             ops.convert_to_tensor(x_BLD[:, index]),
-            kv_cache,
+            kv_cache[0],
             cross_kv_cache,
-            ops.convert_to_tensor(index, "int32"),
             attention_mask_T=mask_T,
         )
+        kv_cache = products.write(kv_cache, ops.convert_to_tensor(index, "int32"), [own])
         np.testing.assert_allclose(ops.convert_to_numpy(step), whole[:, index], atol=1e-5)
 
 
