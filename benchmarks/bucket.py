@@ -173,7 +173,7 @@ class Ours:
         )
         return sum(1 for _, location, *_ in found if location)
 
-    def list(self) -> int:
+    def listing(self) -> int:
         from components.storage.bucket import list_objects
 
         return sum(1 for _ in list_objects(_FOLDER))
@@ -294,7 +294,7 @@ def main(arguments: list[str]) -> None:
             "finding": {
                 "plain": (len(names), lambda turn: plain.find(names)),
                 "ours": (len(names), lambda turn: ours.find(names)),
-                "ours, listing alone": (len(names), lambda turn: ours.list()),
+                "ours, listing alone": (len(names), lambda turn: ours.listing()),
                 "plain, a request each": (len(some), lambda turn: plain.look_up(some)),
                 "beam": (len(few), lambda turn: beam.find(few)),
             },

@@ -25,6 +25,7 @@ from pathlib import Path
 import google_crc32c
 
 _OBJECT = re.compile(r"^/(?:download/)?storage/v1/b/(?P<bucket>[^/]+)/o/(?P<name>[^/?]+)$")
+_BUCKET = re.compile(r"^/storage/v1/b/(?P<bucket>[^/]+)$")
 _LISTING = re.compile(r"^/storage/v1/b/(?P<bucket>[^/]+)/o$")
 _UPLOAD = re.compile(r"^/(?:resumable/)?upload/storage/v1/b/(?P<bucket>[^/]+)/o$")
 _RANGE = re.compile(r"bytes[= ](\d+)-(\d*)")
@@ -170,6 +171,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(200, json.dumps(token).encode())
         elif self.command == "GET" and (found := _LISTING.match(place)):
             self._list(found["bucket"], given)
+        elif found := _BUCKET.match(place):
+            # Google's client asks once in the background, for what it tells OpenTelemetry.
+            described = {"kind": "storage#bucket", "name": found["bucket"], "location": "EU"}
+            self._send(200, json.dumps({**described, "projectNumber": "1"}).encode())
         elif found := _OBJECT.match(place):
             key = f"{found['bucket']}/{urllib.parse.unquote(found['name'])}"
             self._object(key, given)

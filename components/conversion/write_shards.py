@@ -30,7 +30,7 @@ from pix2seq_model.data.tfrecord import frame_record
 # Raised whenever the same metadata and options would give other bytes.
 _WRITER_VERSION = 1
 # Images in memory at a time, read or being read, on this machine and out of a bucket.
-_READ_AHEAD, _READ_AHEAD_IN_BUCKET = 24, 64
+_READ_AHEAD, _READ_AHEAD_IN_BUCKET = 24, 48
 
 # Category key to (stored id, name), of a split.
 _Categories = Mapping[str, tuple[int, str]]

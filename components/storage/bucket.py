@@ -98,7 +98,7 @@ def read_object(path: str) -> bytes:
       GoogleAPICallError, OSError, DataCorruption: it cannot be read, or not now.
     """
     with _answered(path):
-        return _blob(path).download_as_bytes(raw_download=True)
+        return _blob(path).download_as_bytes(raw_download=True, single_shot_download=True)
 
 
 def read_range(path: str, offset: int, size: int) -> bytes:
@@ -112,7 +112,11 @@ def read_range(path: str, offset: int, size: int) -> bytes:
         return b""
     with _answered(path), contextlib.suppress(RequestRangeNotSatisfiable):
         return _blob(path).download_as_bytes(
-            start=offset, end=offset + size - 1, raw_download=True, checksum=None
+            start=offset,
+            end=offset + size - 1,
+            raw_download=True,
+            single_shot_download=True,
+            checksum=None,
         )
     return b""
 

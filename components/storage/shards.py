@@ -11,8 +11,8 @@ import orjson
 from components.storage.files import progress_file, read_file, write_file
 
 _LOCAL_THREADS = 8
-# A bucket takes 30 to 100 ms for a request, whose processor time is one or two.
-_BUCKET_THREADS = 32
+# They hide the 30 to 100 ms that a bucket takes for a request; more would take turns at a core.
+_BUCKET_THREADS = 16
 # Read, or being read, at a time; a larger file is read alone.
 _MOST_BYTES = 256_000_000
 _Item = TypeVar("_Item")

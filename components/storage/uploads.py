@@ -6,7 +6,7 @@ from concurrent import futures
 
 from components.storage import bucket
 
-_THREADS = 32
+_THREADS = 16
 # On their way at a time; a larger file is alone.
 _MOST_BYTES = 64_000_000
 

@@ -92,11 +92,8 @@ def test_splits_of_one_folder_list_it_once(store):
     assert store.asked == {"list": 1}
 
 
-_PART = st.text(
-    st.sampled_from([*"aB1 _-.%\\é", "e\u0301", "0badcafe-", "d00df00d-", ".jpg", "%20"]),
-    min_size=1,
-    max_size=5,
-)
+_PIECES = [*"aB1 _-.%\\é", "e\u0301", "0badcafe-", "d00df00d-", ".jpg", "%20"]
+_PART = st.lists(st.sampled_from(_PIECES), min_size=1, max_size=5).map("".join)
 
 
 @given(st.lists(_PART, min_size=1, max_size=3), st.lists(_PART, min_size=1, max_size=3))
@@ -111,7 +108,7 @@ def test_a_row_meets_each_file_that_it_could_get(row, file):
     [
         ("a.jpg", "images/A.JPG"),
         ("http://x/Z%C3%BCrich.jpg?size=3", "Zu\u0308rich.jpg"),
-        ("11111111-22222222-img.png", "22222222-img.png"),
+        ("11111111-22222222-img.png", "img.png"),
         ("11111111-img.png", "img.png"),
         ("C:\\x\\a b.jpg", "a b.jpg"),
     ],

@@ -166,7 +166,7 @@ def test_in_a_bucket(tmp_path, monkeypatch):
 def test_a_network_that_fails_is_no_damaged_archive(tmp_path, monkeypatch, broken):
     """It is raised, so that the runner tries again; the archive is not called damaged."""
 
-    def fails(*_):
+    def fails(*_, **__):
         raise requests.ConnectionError("no route")
 
     path = make_archive(tmp_path / "a.tar", [(member("x.jpg"), b"abc")], mode="w")
