@@ -9,7 +9,12 @@ same command. Zip archives need no unpacking: convert_dataset.py reads them in p
 
 from absl import flags
 
-from components.conversion.unpack_archives import UnpackArchives, check_unpacked, find_archives
+from components.conversion.unpack_archives import (
+    UnpackArchives,
+    check_unpacked,
+    find_archives,
+    operations,
+)
 from pipelines.cli.command_line import local_pipeline, run_command
 from pix2seq_model.errors import ConfigError
 
@@ -29,6 +34,8 @@ def main(beam_arguments: list[str]) -> None:
     with local_pipeline(beam_arguments) as pipeline:
         _ = pipeline | UnpackArchives(archives, output=FLAGS.output, max_member_bytes=max_bytes)
     print(f"{FLAGS.output}: {check_unpacked(FLAGS.output):,} files")
+    if number := operations(FLAGS.output):
+        print(f"Cloud Storage bills them as {number:,} operations of class A")
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ import orjson
 
 from components.conversion.finish import finish_conversion
 from components.conversion.join_images import JoinImages
+from components.conversion.list_images import ListImages
 from components.conversion.locate_images import LocateImages
 from components.conversion.options import ConversionOptions
 from components.conversion.plan_shards import AssignShards, write_plan
@@ -53,7 +54,8 @@ def ConvertDataset(  # noqa: N802
     """
     output = output.rstrip("/")
     read = pbegin | "ReadAnnotations" >> ReadAnnotations(options)
-    found = read.names | "LocateImages" >> LocateImages(options)
+    files = pbegin | "ListImages" >> ListImages(options)
+    found = read.names | "LocateImages" >> LocateImages(options, files=files)
     rows = (read.rows, found) | "AllRows" >> beam.Flatten()
     joined = rows | "JoinImages" >> JoinImages(options)
     plan = pbegin | "PlanShards" >> Once(

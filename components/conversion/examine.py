@@ -26,7 +26,7 @@ from pix2seq_model.data.records import ObjectRecord, encode_example
 
 # Counted, but one line for each box of a file without areas would help nobody.
 _WITHOUT_LINES = ("area_from_box",)
-# No photograph is larger, and some two dozen files are in a worker's memory at a time.
+# No photograph is larger, and a worker holds several files in memory at a time.
 _MAX_FILE_BYTES = 200_000_000
 
 

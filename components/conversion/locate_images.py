@@ -17,10 +17,17 @@ from typing import NamedTuple
 import apache_beam as beam
 
 from components.conversion.batches import BatchPacker, unpack
+from components.conversion.list_images import FILE, is_listed
 from components.conversion.options import ConversionOptions
 from components.conversion.read_annotations import bucket_key
 from components.storage.image_names import PARTIAL, same_name_key
-from components.storage.image_store import Found, Location, open_store
+from components.storage.image_store import (
+    Found,
+    ImageStore,
+    ListedFolder,
+    Location,
+    open_store,
+)
 
 FOUND = "found"
 _LOOKING_THREADS = 16
@@ -106,39 +113,80 @@ def _base_name(row: _Row) -> str:
     return row.file_name.rpartition("/")[2]
 
 
+def _store(
+    images: str, listed: Mapping[str, Mapping[str, Location]], tops: Mapping[str, str]
+) -> ImageStore:
+    if not is_listed(images):
+        return open_store(images)
+    place = images.rstrip("/")
+    return ListedFolder(place, listed.get(place, {}), top=tops.get(place, ""))
+
+
 def _locate(
-    element: tuple[str, Iterable[bytes]], options: ConversionOptions
+    element: tuple[str, Iterable[bytes]], options: ConversionOptions, tops: Mapping[str, str]
 ) -> Iterator[tuple[str, bytes]]:
-    """All names that share a hash to batches of what was found, under the images' bucket keys."""
-    rows = [_Row(*row) for batch in element[1] for row in unpack(batch)[1]]
+    """All names that share a hash, and the files of a bucket that they may mean, to batches of what
+    was found, under the images' bucket keys.
+    """
+    rows: list[_Row] = []
+    listed: dict[str, dict[str, Location]] = collections.defaultdict(dict)
+    for batch in element[1]:
+        kind, values = unpack(batch)
+        if kind == FILE:
+            listed_at = ((place, Location(*location)) for place, *location in values)
+            for place, location in listed_at:
+                listed[place][location.path] = location
+        else:
+            rows += [_Row(*row) for row in values]
+    if not rows:  # Files that no row names.
+        return
     rows.sort(key=itemgetter(0, 2))
-    stores = {split: open_store(options.splits[split].images) for split in {r.split for r in rows}}
+    stores = {
+        split: _store(options.splits[split].images, listed, tops)
+        for split in {row.split for row in rows}
+    }
 
     def locate(row: _Row) -> Found:
         store = stores[row.split]
         return store.locate(row.file_name, split=row.split, splits=[*options.splits])
 
     by_name: dict[str, list[tuple[_Row, Found]]] = collections.defaultdict(list)
-    with futures.ThreadPoolExecutor(_LOOKING_THREADS) as threads:
-        for row, found in zip(rows, threads.map(locate, rows)):
-            by_name[same_name_key(row.file_name)].append((row, found))
+    if all(isinstance(store, ListedFolder) for store in stores.values()):
+        found_files = [*map(locate, rows)]
+    else:
+        with futures.ThreadPoolExecutor(_LOOKING_THREADS) as threads:
+            found_files = [*threads.map(locate, rows)]
+    for row, found in zip(rows, found_files, strict=True):
+        by_name[same_name_key(row.file_name)].append((row, found))
     packer = BatchPacker(FOUND)
     for group in by_name.values():
         files = _Files(group, options)
         for row, found in group:
             refusal = files.refusal(row, found)
-            location = [*found.location] if found.location and not refusal else None
+            place = [*found.location] if found.location and not refusal else None
             changes = [] if refusal else files.changes(row, found)
             key = bucket_key(row.image_id, split=row.split, seed=options.seed)
-            yield from packer.add(key, (row.image_id, location, refusal, changes))
+            yield from packer.add(key, (row.image_id, place, refusal, changes))
     yield from packer.flush()
 
 
 @beam.ptransform_fn
-def LocateImages(names: beam.PCollection, options: ConversionOptions) -> beam.PCollection:  # noqa: N802
+def LocateImages(  # noqa: N802
+    names: beam.PCollection, options: ConversionOptions, *, files: Mapping[str, beam.PCollection]
+) -> beam.PCollection:
     """(name key, batch of names) to (bucket key, batch of found rows).
 
     A row of kind `found`: image id, location or None, (rule, detail) of why it gets no file or
     None, and the (rule, detail) of everything that is counted though it is kept.
+
+    Args:
+      names: `ReadAnnotations`'.
+      options: Of the conversion.
+      files: What `ListImages` found.
     """
-    return names | "Same names" >> beam.GroupByKey() | "Locate" >> beam.FlatMap(_locate, options)
+    return (
+        (names, files["files"])
+        | "Names and files" >> beam.Flatten()
+        | "Same names" >> beam.GroupByKey()
+        | "Locate" >> beam.FlatMap(_locate, options, tops=beam.pvalue.AsDict(files["tops"]))
+    )

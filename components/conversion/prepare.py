@@ -48,13 +48,16 @@ def _check_images(split: str, options: ConversionOptions) -> None:
         store = open_store(source.images)
     with FileSystems.open(source.annotations) as file:
         rows = read_array(file, "images", path=source.annotations)
-        tried = [parse_image_row(raw, 0) for raw in itertools.islice(rows, _IMAGES_TRIED)]
+        first = [parse_image_row(raw, 0) for raw in itertools.islice(rows, _IMAGES_TRIED)]
+    names = [row.file_name for row in first if not row.problem]
+    # In a bucket all files are only listed here if none is where its name says.
+    if any(map(store.locate_by_path, names)):
+        return
     found = []
-    for row in tried:
-        if not row.problem:
-            found.append(store.locate(row.file_name, split=split, splits=[*options.splits]))
-            if found[-1].location:
-                return
+    for name in names:
+        found.append(store.locate(name, split=split, splits=[*options.splits]))
+        if found[-1].location:
+            return
     if found:
         raise DataError(
             f"{source.images} has none of the first {len(found)} images of {source.annotations}: "

@@ -9,8 +9,8 @@ from apache_beam.io.filesystems import FileSystems
 
 from components.conversion.batches import NUM_BUCKETS, BatchPacker, image_hash, owner, part_of
 from components.conversion.collection import collect_only_new_objects
+from components.conversion.list_images import name_key
 from components.conversion.options import ConversionOptions
-from components.storage.image_names import same_name_key
 from pix2seq_model.data.annotations import (
     AnnotationRow,
     ImageRow,
@@ -84,8 +84,7 @@ class _ReadArray(beam.DoFn):
             key = bucket_key(owner(row), split=split, seed=self._seed)
             yield from packer.add(key, values)
             if isinstance(row, ImageRow) and not row.problem:
-                name_hash = image_hash(same_name_key(row.file_name), split="", seed=0)
-                key = f"names/{part_of(name_hash, NUM_BUCKETS):04d}"
+                key = name_key(row.file_name)
                 yield from _names(names.add(key, (split, row.image_id, ordinal, row.file_name)))
         yield from packer.flush()
         yield from _names(names.flush())

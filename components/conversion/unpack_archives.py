@@ -5,16 +5,20 @@ size is refused. A run that was interrupted continues with the same command: arc
 are done, and files that are there with their full size are not written again.
 """
 
+import contextlib
 import hashlib
-import shutil
 import tarfile
+from collections.abc import Iterator
 from operator import itemgetter
-from typing import Any
+from typing import IO, Any, NamedTuple
 
 import apache_beam as beam
 import orjson
+import requests
 from apache_beam.io.filesystems import FileSystems
+from apache_beam.metrics import Metrics
 
+from components.storage.bucket import is_in_bucket
 from components.storage.files import (
     TEMPORARY_FILES,
     check_output_name,
@@ -27,10 +31,13 @@ from components.storage.files import (
     write_file,
 )
 from components.storage.shards import Once
+from components.storage.uploads import Uploads
 from pix2seq_model.errors import DataError
 
 _CHUNK_BYTES = 1 << 20
 _SUMMARY = "progress/unpacked.json"
+# In a report, and of a counter that the runner shows.
+_OPERATIONS = "class_a_operations"
 
 
 def _note_name(archive: str) -> str:
@@ -57,6 +64,61 @@ def refusal(member: tarfile.TarInfo, *, max_member_bytes: int) -> str:
     return ""
 
 
+class _Archive:
+    """The files of an archive, in its order, as a stream."""
+
+    def __init__(self, path: str, *, max_member_bytes: int):
+        self._path, self._max_member_bytes = path, max_member_bytes
+        self.num_files = 0
+
+    def files(self) -> Iterator["_File"]:
+        """Yields each file, to be read before the next one.
+
+        Raises:
+          DataError: the archive is damaged or refused.
+        """
+        with (
+            self.damage_explained(),
+            open_file(self._path) as file,
+            tarfile.open(fileobj=file, mode="r|*") as tar,
+        ):
+            for member in tar:
+                if why := refusal(member, max_member_bytes=self._max_member_bytes):
+                    raise DataError(
+                        f"{self._path}: member {member.name!r} is refused: {why}; the archive is "
+                        "not what it should be: download it again from its publisher"
+                    )
+                if not member.isdir():
+                    content = tar.extractfile(member)
+                    assert content is not None  # as for every file
+                    yield _File(member.name.removeprefix("./"), member.size, content, self)
+                    self.num_files += 1
+
+    @contextlib.contextmanager
+    def damage_explained(self) -> Iterator[None]:
+        try:
+            yield
+        except requests.RequestException:
+            # No answer from the bucket says nothing of the archive: it is read again.
+            raise
+        except (tarfile.TarError, EOFError, OSError) as error:
+            raise DataError(
+                f"{self._path}: damaged or cut off after {self.num_files} files ({error}); "
+                "download it again"
+            ) from None
+
+
+class _File(NamedTuple):
+    name: str
+    size: int
+    content: IO[bytes]
+    archive: _Archive
+
+    def read(self, size: int = -1) -> bytes:
+        with self.archive.damage_explained():
+            return self.content.read(size)
+
+
 def _unpack(archive: str, output: str, *, max_member_bytes: int) -> dict[str, Any]:
     """Unpacks an archive and returns a report: what it had, or why it was refused."""
     if (found := file_metadata(archive)) is None:
@@ -66,37 +128,39 @@ def _unpack(archive: str, output: str, *, max_member_bytes: int) -> dict[str, An
     if stored.get("version") == version:
         return stored
     report: dict[str, Any] = {"archive": archive, "version": version, "problem": "", "files": 0}
+    report[_OPERATIONS] = 0
+    opened = _Archive(archive, max_member_bytes=max_member_bytes)
     try:
-        with open_file(archive) as file, tarfile.open(fileobj=file, mode="r|*") as tar:
-            for member in tar:
-                if why := refusal(member, max_member_bytes=max_member_bytes):
-                    raise DataError(
-                        f"{archive}: member {member.name!r} is refused: {why}; the archive is not "
-                        "what it should be: download it again from its publisher"
-                    )
-                if not member.isdir():
-                    _write_member(tar, member, output)
-                    report["files"] += 1
-    except (tarfile.TarError, EOFError, OSError) as error:
-        report["problem"] = (
-            f"{archive}: damaged or cut off after {report['files']} files ({error}); "
-            "download it again"
-        )
+        if is_in_bucket(output):
+            # The note of this archive is an object too.
+            report[_OPERATIONS] = _unpack_to_bucket(opened, output) + 1
+        else:
+            _unpack_to_folder(opened, output)
     except DataError as error:
         report["problem"] = str(error)
-    else:
+    report["files"] = opened.num_files
+    if not report["problem"]:
         write_file(output, _note_name(archive), orjson.dumps(report))
+    for name in ("files", _OPERATIONS):
+        Metrics.counter("unpacking", name).inc(report[name])
     return report
 
 
-def _write_member(tar: tarfile.TarFile, member: tarfile.TarInfo, output: str) -> None:
-    name = member.name.removeprefix("./")
-    if file_size(output, name) == member.size:
-        return
-    content = tar.extractfile(member)
-    assert content is not None  # as for every file
-    with new_file(output, name) as file:
-        shutil.copyfileobj(content, file, _CHUNK_BYTES)
+def _unpack_to_folder(archive: _Archive, output: str) -> None:
+    for file in archive.files():
+        if file_size(output, file.name) != file.size:
+            with new_file(output, file.name) as target:
+                while some := file.read(_CHUNK_BYTES):
+                    target.write(some)
+
+
+def _unpack_to_bucket(archive: _Archive, output: str) -> int:
+    """Writes several files at a time; returns how many of Google's class A operations it took."""
+    with Uploads(output) as uploads:
+        for file in archive.files():
+            if uploads.size(file.name) != file.size:
+                uploads.write(file.name, file.read())
+    return uploads.operations
 
 
 def _write_reports(output: str, reports: list[Any]) -> None:
@@ -146,7 +210,7 @@ def find_archives(pattern: str) -> list[str]:
 
 
 def check_unpacked(output: str) -> int:
-    """Returns how many files the archives had.
+    """Returns how many files the archives had; `operations` says what they took in a bucket.
 
     Raises:
       DataError: an archive was damaged or refused.
@@ -157,3 +221,9 @@ def check_unpacked(output: str) -> int:
     if problems := [report["problem"] for report in reports if report["problem"]]:
         raise DataError("\n".join(problems))
     return sum(report["files"] for report in reports)
+
+
+def operations(output: str) -> int:
+    """Returns how many of Google's class A operations the archives took that are unpacked."""
+    reports = orjson.loads(read_file(output.rstrip("/"), _SUMMARY) or b"[]")
+    return sum(report.get(_OPERATIONS, 0) for report in reports)

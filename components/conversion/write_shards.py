@@ -16,6 +16,7 @@ from components.conversion.examine import Tally, examine_image
 from components.conversion.join_images import JoinedImage
 from components.conversion.options import ConversionOptions
 from components.conversion.plan_shards import find_categories, place_of, unpack_runs
+from components.storage import bucket
 from components.storage.files import CountedFile, file_size, new_file, write_file
 from components.storage.image_store import open_store
 from components.storage.shards import ShardOwner
@@ -25,8 +26,8 @@ from pix2seq_model.data.tfrecord import frame_record
 
 # Raised whenever the same metadata and options would give other bytes.
 _WRITER_VERSION = 1
-# Images in memory at a time, read or being read.
-_READ_AHEAD = 24
+# Images in memory at a time, read or being read, on this machine and out of a bucket.
+_READ_AHEAD, _READ_AHEAD_IN_BUCKET = 24, 48
 
 # Category key to (stored id, name), of a split.
 _Categories = Mapping[str, tuple[int, str]]
@@ -36,7 +37,9 @@ class _WriteShard(ShardOwner):
     """((split, shard, shards), batches of joined images) to the shard's report."""
 
     def __init__(self, options: ConversionOptions, *, output: str, write_records: bool):
-        super().__init__(output)
+        in_bucket = any(bucket.is_in_bucket(source.images) for source in options.splits.values())
+        super().__init__(output, in_bucket=in_bucket)
+        self._read_ahead = _READ_AHEAD_IN_BUCKET if in_bucket else _READ_AHEAD
         self._options = options
         self._write_records = write_records
 
@@ -88,7 +91,7 @@ class _WriteShard(ShardOwner):
             else contextlib.nullcontext(io.BytesIO())
         ) as file:
             records = CountedFile(file)
-            for _, examined in self.read_ahead(examine, images, most=_READ_AHEAD):
+            for _, examined in self.read_ahead(examine, images, most=self._read_ahead, size=_size):
                 image = examined.result()
                 tally.add(image)
                 if image.record is not None and self._write_records:
@@ -105,6 +108,10 @@ class _WriteShard(ShardOwner):
             "num_dead_letters": len(tally.dead_letters),
             **tally.to_json(),
         }
+
+
+def _size(image: JoinedImage) -> int:
+    return image.location.size if image.location else 0
 
 
 def _counters(report: Mapping[str, Any]) -> dict[str, int]:

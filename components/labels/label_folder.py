@@ -8,7 +8,14 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 from concurrent import futures
 
-from components.storage.files import file_exists, folder_exists, list_files, open_file, refusing
+from components.storage.files import (
+    file_exists,
+    folder_exists,
+    list_files,
+    open_file,
+    read_whole,
+    refusing,
+)
 from components.storage.image_names import NO_PHOTOGRAPHS, NameIndex, split_role
 from components.storage.image_store import ImageStore, open_store
 from pix2seq_model.data.image_check import SUFFIXES
@@ -120,11 +127,11 @@ class LabelFolder:
         """
         if self.root.lower().endswith(".zip"):
             raise DataError(f"{self.root} has labels in it ({path}): unpack it and give the folder")
-        with (
-            refusing(f"{self.root}/{path} cannot be read"),
-            open_file(f"{self.root}/{path}") as file,
-        ):
-            return file.read(size) if size >= 0 else file.read()
+        with refusing(f"{self.root}/{path} cannot be read"):
+            if size < 0:
+                return read_whole(f"{self.root}/{path}")
+            with open_file(f"{self.root}/{path}") as file:
+                return file.read(size)
 
     def text(self, path: str) -> str:
         """Returns the content of a text file.

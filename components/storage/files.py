@@ -4,7 +4,7 @@ Split-, dead_letter/, statistics.json           see `pix2seq_model.data.manifest
 progress/train-00000-of-00008.json              says that a shard is complete, and its content
 progress/plan.json                              how many shards there will be
 progress/summary.json                           of the Beam job, for the step after it
-progress/tmp-...                                being written
+progress/tmp-...                                being written, where there are folders
 dataset_info.json                               written last
 """
 
@@ -23,6 +23,7 @@ from apache_beam.io.filesystem import BeamIOError, CompressionTypes, FileMetadat
 from apache_beam.io.filesystems import FileSystems
 from google.api_core.exceptions import NotFound
 
+from components.storage import bucket
 from pix2seq_model.errors import DataError, UserError
 
 PLAN = "progress/plan.json"
@@ -64,8 +65,13 @@ def new_file(output: str, name: str) -> Iterator[BinaryIO]:
     """A file written under a temporary name; it gets its own when the `with` block succeeds.
 
     A worker that dies while writing leaves a temporary file, never half of a file that is read.
+    In a bucket, where objects appear whole, there is no temporary one.
     """
     path, temporary = f"{output}/{name}", f"{output}/{_TEMPORARY}{uuid.uuid4().hex}"
+    if bucket.is_in_bucket(path):
+        with bucket.new_object(path) as file:
+            yield file
+        return
     _make_folder_of(temporary)
     file = FileSystems.create(temporary, compression_type=CompressionTypes.UNCOMPRESSED)
     try:
@@ -95,20 +101,36 @@ class CountedFile:
 
 def write_file(output: str, name: str, content: bytes) -> None:
     """Writes a small file whole or not at all."""
+    if bucket.is_in_bucket(output):
+        bucket.write_object(f"{output}/{name}", content)
+        return
     with new_file(output, name) as file:
         file.write(content)
 
 
 def open_file(path: str) -> BinaryIO:
     """Opens a file as it is: Beam would unpack one whose name ends in `.gz` or the like."""
+    if bucket.is_in_bucket(path):
+        return bucket.open_object(path)
     return FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
+
+
+def read_whole(path: str) -> bytes:
+    """Returns a file's content.
+
+    Raises:
+      OSError, GoogleAPICallError: it is not there, or cannot be read.
+    """
+    if bucket.is_in_bucket(path):
+        return bucket.read_object(path)
+    with open_file(path) as file:
+        return file.read()
 
 
 def read_file(output: str, name: str) -> bytes | None:
     """Returns a file's content, or None if there is none."""
     try:
-        with open_file(f"{output}/{name}") as file:
-            return file.read()
+        return read_whole(f"{output}/{name}")
     except (FileNotFoundError, NotFound, BeamIOError):
         return None
 
@@ -136,6 +158,8 @@ def file_metadata(path: str) -> FileMetadata | None:
         if stat.S_ISDIR(status.st_mode):
             return None
         return FileMetadata(path, status.st_size, status.st_mtime)
+    if bucket.is_in_bucket(path):
+        return bucket.object_metadata(path)
     try:
         return FileSystems.get_filesystem(path).metadata(path)
     except BeamIOError:
@@ -149,6 +173,8 @@ def folder_exists(path: str) -> bool:
     """Whether a folder is there; in an object store, whether any name starts with its name."""
     if "://" not in path:
         return os.path.isdir(path)
+    if bucket.is_in_bucket(path):
+        return any(True for _ in bucket.list_objects(path, at_most=1))
     return bool(FileSystems.match([f"{path.rstrip('/')}/**"], limits=[1])[0].metadata_list)
 
 
@@ -167,9 +193,22 @@ def list_files(folder: str) -> Iterator[str]:
             folders[:] = [name for name in folders if _is_new(os.path.join(where, name), walked)]
             yield from (f"{where}/{name}".removeprefix(start).lstrip("/") for name in names)
         return
-    # The only listing of Beam's that is a stream and knows no patterns.
-    for found in FileSystems.get_filesystem(folder)._list(start):
+    for found in list_store(folder):
         yield found.path.removeprefix(start)
+
+
+def list_store(folder: str, *, folders: list[str] | None = None) -> Iterator[FileMetadata]:
+    """Yields what is in a folder of an object store, and in the folders in it.
+
+    Args:
+      folder: address.
+      folders: see `bucket.list_objects`; other stores list all that is below at once.
+    """
+    if bucket.is_in_bucket(folder):
+        yield from bucket.list_objects(folder, folders=folders)
+    else:
+        # The only listing of Beam's that is a stream and knows no patterns.
+        yield from FileSystems.get_filesystem(folder)._list(f"{folder.rstrip('/')}/")
 
 
 def _is_new(folder: str, walked: set[str]) -> bool:
@@ -226,6 +265,8 @@ def file_exists(path: str) -> bool:
       DataError: its place cannot be asked.
     """
     with refusing(f"{path} cannot be read"):
+        if bucket.is_in_bucket(path):
+            return bucket.object_metadata(path) is not None
         return FileSystems.exists(path)
 
 

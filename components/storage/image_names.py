@@ -94,16 +94,34 @@ def _is_from_elsewhere(file_name: str) -> bool:
 
 def name_parts(file_name: str) -> list[str]:
     """Returns the folders and the base name of a path or URL, without what leads to its place."""
-    name = _LABEL_STUDIO.sub("", file_name.replace("\\", "/"))
-    if url := _URL.match(name):
+    name = file_name.replace("\\", "/")
+    # Most names are plain, and there are millions.
+    if "?" in name:
+        name = _LABEL_STUDIO.sub("", name)
+    if "://" in name and (url := _URL.match(name)):
         name = re.split("[?#]", name[url.end() :])[0]
-    name = posixpath.normpath(_unquoted(_DRIVE.sub("", name, count=1)).replace("\\", "/"))
+    if ":" in name:
+        name = _DRIVE.sub("", name, count=1)
+    name = posixpath.normpath(_unquoted(name).replace("\\", "/"))
     return [part for part in name.split("/") if part not in ("", ".", "..")]
 
 
 def same_name_key(file_name: str) -> str:
     """Returns what all names have in common that may mean the same file."""
     return uploaded_name(_key((name_parts(file_name) or [""])[-1]))
+
+
+def lookup_key(file_name: str) -> str:
+    """Returns the same for a row's name and for each file that it may be found as.
+
+    Names with the same `same_name_key` have the same. A file whose name has a prefix as of an
+    upload, but not its hyphen, has another one than a row with the prefix: it could only be named
+    as a hint.
+    """
+    name = same_name_key(file_name)
+    while (shorter := uploaded_name(name)) != name:
+        name = shorter
+    return _loose([name])
 
 
 def uploaded_name(name: str) -> str:
@@ -116,6 +134,21 @@ def plain_name(file_name: str) -> str:
     return "/".join(name_parts(file_name)) if _URL.match(file_name) else file_name
 
 
+def common_folder(path: str, folder: str | None) -> str:
+    """Returns the folder, with its slash, that a file is in and another folder is or is in.
+
+    Args:
+      path: Of the file.
+      folder: The other one, with its slash; empty for the root, None if there is none yet.
+    """
+    own = path[: path.rfind("/") + 1]
+    if folder is None:
+        return own
+    while not own.startswith(folder):
+        folder = folder[: folder.rfind("/", 0, -1) + 1]
+    return folder
+
+
 class NameIndex:
     """All paths of a store, in some 80 bytes each, found by the end of a path, loosely spelled.
 
@@ -123,10 +156,15 @@ class NameIndex:
       top: The folders that all paths have in common.
     """
 
-    def __init__(self, paths: Iterable[str]):
+    def __init__(self, paths: Iterable[str], *, top: str | None = None):
+        """
+        Args:
+          paths: Of all files, or of some with `top`.
+          top: The folder that all files have in common, with its slash, as of `common_folder`.
+        """
         text, ends = bytearray(), array.array("q", [0])
         hashes = {1: array.array("q"), 2: array.array("q")}
-        top: str | None = None
+        shared: str | None = top
         for path in paths:
             with contextlib.suppress(UnicodeEncodeError):  # No annotation file can name it.
                 text += path.encode()
@@ -134,11 +172,9 @@ class NameIndex:
             loose = _loose(_split(path)[-2:])
             hashes[1].append(hash(loose[loose.find("/") + 1 :]))
             hashes[2].append(hash(loose))
-            folder = path[: path.rfind("/") + 1]
-            top = folder if top is None else top
-            while not folder.startswith(top):
-                top = top[: top.rfind("/", 0, -1) + 1]
-        self.top = _split(top.rstrip("/")) if top else []
+            if top is None:
+                shared = common_folder(path, shared)
+        self.top = _split(shared.rstrip("/")) if shared else []
         self._text, self._ends = bytes(text), ends
         self._by_hash = {}
         for depth, values in hashes.items():

@@ -1,7 +1,8 @@
 """Reading images in place: from a folder or from a zip archive, local or on `gs://`.
 
 An image is looked for as its `file_name`, Objects365's also as `patchN/basename` and as `basename`,
-and only where it is not there among the names of all files, which each process then lists once.
+and only where it is not there among the names of all files, which are then listed once. A
+conversion lists a bucket's folder once for all its workers: see `conversion.list_images`.
 """
 
 import abc
@@ -13,17 +14,20 @@ import struct
 import threading
 import zipfile
 import zlib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import BinaryIO, NamedTuple
 
 import tenacity
+from apache_beam.io.filesystem import FileMetadata
 from google.api_core.exceptions import GoogleAPIError, NotFound
+from google.cloud.storage.exceptions import DataCorruption
 
-from components.storage.files import file_metadata, list_files, open_file
+from components.storage import bucket
+from components.storage.files import file_metadata, list_files, open_file, read_whole
 from components.storage.image_names import EXACT, PARTIAL, NameIndex, match_name
 from pix2seq_model.errors import UnavailableError
 
-_PASSING_ERRORS = (OSError, GoogleAPIError)
+_PASSING_ERRORS = (OSError, GoogleAPIError, DataCorruption)
 _ATTEMPTS = 4
 _PATCH = re.compile(r"(?:^|/)(patch\d+)/")
 _MISSING = (FileNotFoundError, NotFound)
@@ -90,13 +94,22 @@ class ImageStore(abc.ABC):
           file_name: As the annotation file has it.
           split, splits: The image's, and all of the conversion: their folders are known by them.
         """
+        if found := self.locate_by_path(file_name):
+            return found
+        with self._lock:
+            self._names = self._names or self._index()
+        match = match_name(file_name, self._names, split=split, splits=splits)
+        return Found(self._location(match.path) if match.path else None, *match[1:])
+
+    def locate_by_path(self, file_name: str) -> Found | None:
+        """Finds an image where its name says that it is, without a list of all files."""
         for path in _usual_paths(file_name):
             if location := self._location(path):
                 return Found(location, EXACT if path == file_name else PARTIAL)
-        with self._lock:
-            self._names = self._names or NameIndex(self.paths())
-        match = match_name(file_name, self._names, split=split, splits=splits)
-        return Found(self._location(match.path) if match.path else None, *match[1:])
+        return None
+
+    def _index(self) -> NameIndex:
+        return NameIndex(self.paths())
 
     @abc.abstractmethod
     def read(self, path: str) -> bytes:
@@ -121,11 +134,15 @@ def _usual_paths(file_name: str) -> list[str]:
 
 
 def _open_for_ranges(path: str) -> BinaryIO:
-    if path.startswith("gs://"):
-        from apache_beam.io.gcp.gcsio import GcsIO  # Takes a second to import.
-
-        return GcsIO().open(path, read_buffer_size=_RANGE_BYTES)
+    if bucket.is_in_bucket(path):
+        return bucket.open_object(path, part_bytes=_RANGE_BYTES)
     return open_file(path)
+
+
+def location_of(file: FileMetadata, *, place: str) -> Location:
+    """Returns where a file is inside a folder."""
+    version = int(file.last_updated_in_seconds * 1000)
+    return Location(file.path.removeprefix(f"{place}/"), file.size_in_bytes, version)
 
 
 class ImageFolder(ImageStore):
@@ -139,16 +156,37 @@ class ImageFolder(ImageStore):
         if self._names and "://" in self.place and path not in self._names:
             return None
         if found := file_metadata(f"{self.place}/{path}"):
-            version = int(found.last_updated_in_seconds * 1000)
-            return Location(path, found.size_in_bytes, version)
+            return location_of(found, place=self.place)
         return None
 
     def paths(self) -> Iterable[str]:
         return list_files(self.place)
 
     def read(self, path: str) -> bytes:
-        with open_file(f"{self.place}/{path}") as file:
-            return file.read()
+        return read_whole(f"{self.place}/{path}")
+
+
+class ListedFolder(ImageFolder):
+    """A folder of which it is known what it holds, or what it holds under some names.
+
+    Args:
+      root: The folder.
+      files: By their paths inside the folder.
+      top: The folders that all files of the folder have in common, see `NameIndex`.
+    """
+
+    def __init__(self, root: str, files: Mapping[str, Location], *, top: str):
+        super().__init__(root)
+        self._files, self._top = files, top
+
+    def _location(self, path: str) -> Location | None:
+        return self._files.get(path)
+
+    def paths(self) -> Iterable[str]:
+        return self._files
+
+    def _index(self) -> NameIndex:
+        return NameIndex(self._files, top=self._top)
 
 
 class ImageZip(ImageStore):
@@ -205,6 +243,8 @@ class ImageZip(ImageStore):
         return packed
 
     def _read_range(self, offset: int, size: int) -> bytes:
+        if bucket.is_in_bucket(self.place):
+            return bucket.read_range(self.place, offset, size)
         if not hasattr(self._of_thread, "file"):
             self._of_thread.file = _open_for_ranges(self.place)
         try:
@@ -236,8 +276,9 @@ def read_with_retries(store: ImageStore, path: str) -> bytes:
     Raises:
       FileNotFoundError: it is not there.
       BadZipFile: it is damaged in its archive.
-      UnavailableError: no attempt succeeded. It says nothing of the image, so it is no defect: an
-        image that is given up for an hour without a network would be lost for good.
+      UnavailableError: no attempt succeeded, or it may not be read. It says nothing of the
+        image, so it is no defect: an image that is given up for an hour without a network would be
+        lost for good.
     """
     try:
         return _retrying(store.read, path)

@@ -1,5 +1,6 @@
 """The conversion job: the same bytes from the same seed, from every source."""
 
+import collections
 import dataclasses
 import tarfile
 import threading
@@ -13,6 +14,7 @@ from components.conversion.unpack_archives import UnpackArchives, check_unpacked
 from components.storage import image_store
 from pix2seq_model.data.manifest import read_dataset_info
 from pix2seq_model.errors import DataError
+from tests.fixtures.served_bucket import served_bucket
 from tests.fixtures.small_conversion import (
     ANYTHING_GOES,
     convert,
@@ -220,6 +222,46 @@ def test_custom_ids(tmp_path):
         assert example["area"].tolist() == [125.0, 125.0]
         assert not example["is_crowd"].any()
     assert not dead_letters(tmp_path)
+
+
+def test_the_whole_job_in_a_bucket(tmp_path, monkeypatch):
+    """The same bytes as on a disk; the images are listed once, and each is read by one request."""
+    data = SmallDataset(12)
+    data.image(103)["file_name"] = "C:\\Pictures\\103.JPG"
+    data.files["notes.txt"] = b""
+    del data.files["pictures/104.jpg"]
+    local = convert(tmp_path, {"train": data.write(tmp_path)}, num_shards={"train": 3})
+    with served_bucket(monkeypatch) as store:
+        for path in tmp_path.rglob("*"):
+            if path.is_file() and "out" not in path.parts:
+                store.put(f"data/{path.relative_to(tmp_path)}", path.read_bytes())
+        source = SplitSource(images="gs://data/images", annotations="gs://data/labels.json")
+        asked = []
+        for _ in range(2):
+            store.asked.clear()
+            of_images = collections.Counter()
+            store.refuses = lambda kind, name: (
+                of_images.update(  # noqa: B023
+                    [kind] if name.startswith("data/images") else []
+                )
+                or 0
+            )
+            info = convert_dataset(
+                options({"train": source}, num_shards={"train": 3}, limits=ANYTHING_GOES),
+                "gs://data/out",
+                make_pipeline=in_memory,
+            )
+            assert info.fingerprint() == local.fingerprint()
+            asked.append(of_images)
+        # The first image is looked up before the job; whether the folder is there, too.
+        assert asked[0] == {"list": 3, "metadata": 2, "read": 11}
+        assert not asked[1]["read"], "what is finished is kept"
+        written = {name.removeprefix("data/out/"): c for name, c in store.objects.items()}
+    for name in ("dead_letter", "Split-train", "dataset_info.json", "statistics.json"):
+        for path in (tmp_path / "out").rglob(f"{name}*"):
+            for file in [path] if path.is_file() else path.iterdir():
+                assert written[str(file.relative_to(tmp_path / "out"))] == file.read_bytes()
+    assert not [name for name in written if "tmp-" in name]
 
 
 def test_the_whole_job_on_an_object_store(tmp_path):

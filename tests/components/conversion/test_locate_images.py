@@ -24,7 +24,7 @@ def locate(sources, *rows):
         split: SplitSource(images=images, annotations="") for split, images in sources.items()
     }
     found, notes = {}, {}
-    for key, batch in _locate(("names/0000", batches), options(splits)):
+    for key, batch in _locate(("names/0000", batches), options(splits), {}):
         for image_id, location, refusal, changes in unpack(batch)[1]:
             name = f"{key.partition('/')[0]}/{image_id}"
             found[name] = location[0] if location else refusal[0]

@@ -5,17 +5,22 @@ import tarfile
 
 import apache_beam as beam
 import pytest
+import requests
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from components.conversion import unpack_archives
 from components.conversion.unpack_archives import (
     UnpackArchives,
     check_unpacked,
     find_archives,
+    operations,
     refusal,
 )
+from components.storage import bucket
 from pix2seq_model.errors import DataError
 from tests.fixtures import object_store
+from tests.fixtures.served_bucket import served_bucket
 
 
 def member(name, *, kind=tarfile.REGTYPE, link=""):
@@ -132,6 +137,48 @@ def test_on_an_object_store(tmp_path):
         assert check_unpacked(f"{root}/out") == 1
     with FileSystems.open(f"{root}/out/patch0/a.jpg") as file:
         assert file.read() == b"abc"
+
+
+def test_in_a_bucket(tmp_path, monkeypatch):
+    """Each object is written once, under its own name, and what that costs is counted."""
+    files = {f"patch0/{n}.jpg": bytes([n]) * 9 for n in range(5)}
+    path = make_archive(tmp_path / "a.tar.gz", [(member(n), c) for n, c in files.items()])
+    with served_bucket(monkeypatch) as store:
+        store.put("data/archives/a.tar.gz", path.read_bytes())
+        store.put("data/out/patch0/3.jpg", files["patch0/3.jpg"])
+        store.put("data/out/patch0/4.jpg", b"short")
+        for is_first in (True, False):
+            store.asked.clear()
+            with beam.Pipeline(options=PipelineOptions(["--runner=FnApiRunner"])) as pipeline:
+                archives = find_archives("gs://data/archives/*.tar.gz")
+                _ = pipeline | UnpackArchives(archives, output="gs://data/out")
+            # Four images that were not there, the archive's note, the summary.
+            assert store.asked["write"] == (6 if is_first else 1)
+            assert check_unpacked("gs://data/out") == 5
+            # Besides the images and the note, the listing of their folder.
+            assert operations("gs://data/out") == 6
+        names = {name.removeprefix("data/out/"): c for name, c in store.objects.items()}
+    assert {name: names[name] for name in files} == files
+    assert not [name for name in names if "tmp" in name]
+
+
+@pytest.mark.parametrize("broken", ["read_archive", "write_object"])
+def test_a_network_that_fails_is_no_damaged_archive(tmp_path, monkeypatch, broken):
+    """It is raised, so that the runner tries again; the archive is not called damaged."""
+
+    def fails(*_, **__):
+        raise requests.ConnectionError("no route")
+
+    path = make_archive(tmp_path / "a.tar", [(member("x.jpg"), b"abc")], mode="w")
+    with served_bucket(monkeypatch) as store:
+        store.put("data/a.tar", path.read_bytes())
+        if broken == "write_object":
+            monkeypatch.setattr(bucket, "write_object", fails)
+        else:
+            monkeypatch.setattr(unpack_archives.tarfile, "open", fails)
+        with pytest.raises(requests.ConnectionError):
+            unpack_archives._unpack("gs://data/a.tar", "gs://data/out", max_member_bytes=99)
+        assert [*store.objects] == ["data/a.tar"]
 
 
 def test_no_archive(tmp_path):

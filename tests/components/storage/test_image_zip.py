@@ -7,10 +7,10 @@ from concurrent import futures
 
 import pytest
 from apache_beam.io.filesystems import FileSystems
-from apache_beam.io.gcp import gcsio
 
 from components.storage.image_store import ImageZip
 from tests.fixtures import object_store
+from tests.fixtures.served_bucket import served_bucket
 
 NUM_FILES, FILE_BYTES = 60, 40_000
 
@@ -23,41 +23,17 @@ def make_archive(path, *, method=zipfile.ZIP_STORED):
     return files
 
 
-class Blob:
-    """An object of a bucket, as Beam's own reader of `gs://` asks for it; notes each request."""
-
-    content_encoding = None
-
-    def __init__(self, data):
-        self._data, self.size, self.requests = data, len(data), []
-
-    def reload(self):
-        pass
-
-    def download_as_bytes(self, *, start, end, **_):
-        # The end is the last byte's place, as in HTTP.
-        data = self._data[start : None if end is None else end + 1]
-        self.requests.append(len(data))
-        return data
-
-
 def test_in_a_bucket_only_what_is_wanted_is_fetched(tmp_path, monkeypatch):
     files = make_archive(tmp_path / "a.zip")
-    blob = Blob((tmp_path / "a.zip").read_bytes())
-
-    def open_blob(self, path, mode="r", *, read_buffer_size):
-        assert (path, mode) == ("gs://bucket/train2017.zip", "r")
-        return gcsio.BeamBlobReader(blob, chunk_size=read_buffer_size)
-
-    monkeypatch.setattr(gcsio.GcsIO, "__init__", lambda self: None)
-    monkeypatch.setattr(gcsio.GcsIO, "open", open_blob)
-    store = ImageZip("gs://bucket/train2017.zip")
-    assert sum(blob.requests) < blob.size / 2
-    blob.requests.clear()
-    for name in ("031.jpg", "007.jpg", "059.jpg"):
-        assert store.read(store.locate(name).location.path) == files[f"train2017/{name}"]
-    assert len(blob.requests) == 3
-    assert max(blob.requests) < 2 * FILE_BYTES
+    with served_bucket(monkeypatch) as bucket:
+        bucket.put("data/train2017.zip", (tmp_path / "a.zip").read_bytes())
+        store = ImageZip("gs://data/train2017.zip")
+        assert bucket.bytes_read < NUM_FILES * FILE_BYTES / 2
+        for name in ("031.jpg", "007.jpg", "059.jpg"):
+            before = bucket.asked["read"], bucket.bytes_read
+            assert store.read(store.locate(name).location.path) == files[f"train2017/{name}"]
+            assert bucket.asked["read"] == before[0] + 1
+            assert bucket.bytes_read < before[1] + 2 * FILE_BYTES
 
 
 def test_several_threads_read_at_a_time(tmp_path, monkeypatch):
