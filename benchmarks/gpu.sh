@@ -10,7 +10,7 @@
 #   --wheels=FOLDER   packages that the machine lacks; default build/gpu/wheels, if it is there
 #   --batches=FILE    to train on; default build/gpu/batches.npz
 #   --output=FOLDER   of the results; default build/gpu/results
-#   --tiny            small networks, to try this script on a processor
+#   --tiny            small networks and no limit of time, to try this script on a processor
 #
 # PYTHON names the interpreter. A part that takes longer than its share is stopped, with what it has
 # measured on disk. The results are gpu.json and gpu.md; compiled programs stay below the output's
@@ -30,7 +30,7 @@ for argument in "$@"; do
     --wheels=*) WHEELS=$(realpath -m "${argument#*=}") ;;
     --batches=*) BATCHES=$(realpath -m "${argument#*=}") ;;
     --output=*) OUTPUT=$(realpath -m "${argument#*=}") ;;
-    --tiny) TINY=(--tiny) ;;
+    --tiny) TINY=(--tiny) LIMIT=([step]=0 [decode]=0 [train]=0) ;;
     *) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p}' "$0" >&2; exit 2 ;;
   esac
 done
