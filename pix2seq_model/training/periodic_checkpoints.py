@@ -20,8 +20,8 @@ class PeriodicCheckpoints:
       every_steps: steps between two checkpoints.
       every_minutes: minutes after which one is due even so; 0 for never.
       folder: where they go; None in a process that leaves it to another.
-      check: called before each is written; raises if another trainer has taken over.
       record: saved with the state; its "wall_time_s" is kept up to date.
+      check: called before each is written; raises if another trainer has taken over.
     """
 
     span: RunSpan
@@ -29,8 +29,8 @@ class PeriodicCheckpoints:
     every_steps: int
     every_minutes: float
     folder: CheckpointFolder | None
-    check: Callable[[], None]
     record: dict[str, Any]
+    check: Callable[[], None] = lambda: None
     _saved_at: float = dataclasses.field(default_factory=time.monotonic)
 
     def is_due(self, batch: int) -> bool:

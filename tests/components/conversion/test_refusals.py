@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from pix2seq_model.data.defects import DefectLimits
-from pix2seq_model.errors import DataError
+from pix2seq_model.errors import DataError, UserError
 from tests.fixtures.small_conversion import convert
 from tests.fixtures.small_dataset import SmallDataset
 
@@ -134,7 +134,7 @@ def test_most_images_missing_stops_before_writing(tmp_path):
 def test_output_that_cannot_be_written(tmp_path):
     source = SmallDataset(2).write(tmp_path)
     (tmp_path / "out").write_text("a file")
-    with pytest.raises(DataError, match=r"out cannot be written.*another output folder"):
+    with pytest.raises(UserError, match=r"/out cannot be written.*name another one"):
         convert(tmp_path, {"train": source})
 
 

@@ -175,7 +175,7 @@ def test_a_network_that_fails_is_no_damaged_archive(tmp_path, monkeypatch, broke
         if broken == "write_object":
             monkeypatch.setattr(bucket, "write_object", fails)
         else:
-            monkeypatch.setattr(unpack_archives.tarfile, "open", fails)
+            monkeypatch.setattr(bucket, "read_object", fails)
         with pytest.raises(requests.ConnectionError):
             unpack_archives._unpack("gs://data/a.tar", "gs://data/out", max_member_bytes=99)
         assert [*store.objects] == ["data/a.tar"]

@@ -82,5 +82,5 @@ def test_records_that_contradict_their_manifest_are_refused(tmp_path):
     manifest = json.loads((fewer / "dataset_info.json").read_text())
     manifest["splits"]["val"]["num_examples"] = 6
     (fewer / "dataset_info.json").write_text(json.dumps(manifest))
-    with pytest.raises(DataError, match="holds 5 images, its manifest says 6"):
+    with pytest.raises(DataError, match="is 6, its shards hold 5"):
         read_split_truth(fewer, "val")

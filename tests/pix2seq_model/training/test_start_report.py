@@ -47,7 +47,7 @@ def test_on_a_processor():
         run(), backend="tensorflow", devices=PROCESSOR, is_compiled=False
     )
     assert "the processor with tensorflow in float32, not compiled by XLA" in lines[0]
-    assert "keeps the weights of all pairs" in lines[1]
+    assert "in blocks of queries where an image has over" in lines[1]
 
 
 def test_float32_on_a_gpu_hears_what_bfloat16_would_save(monkeypatch):

@@ -27,6 +27,7 @@ def test_the_model_folder_is_complete(plain_run):
     assert [category["name"] for category in read.categories] == ["square", "bar"]
     # As it is evaluated and as its SavedModel decodes.
     sampling = {"top_k": 0, "top_p": 0.4, "temperature": 1.0, "end_token_offset": 0.0, "seed": 0}
+    sampling |= {"stop_after_noise": 0, "decoder_storage": "float32"}
     assert read.decoding == {"max_objects": 3, **sampling}
 
 
