@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 import uuid
-from typing import IO
+from typing import IO, Any
 
 from etils import epath
 
@@ -39,12 +39,14 @@ class FolderLock:
     ) -> None:
         """
         Args:
-          folder: local or gs://.
+          folder: local or gs://; other stores of Beam have no lock, and none is held there.
           holder: what holds it, for messages and the lock's name.
           otherwise: what else a person can do who finds it held.
         """
-        self._folder = epath.Path(folder)
         self._name = f"{holder}.lock"
+        place = os.fspath(folder)
+        self._has_lock = "://" not in place or place.startswith("gs://")
+        self._folder: Any = epath.Path(folder) if self._has_lock else place
         self._holder, self._otherwise = holder, otherwise
         self._owner = f"process {os.getpid()} on {platform.node()}"
         self._file: IO[str] | None = None
@@ -57,6 +59,8 @@ class FolderLock:
           FolderInUseError: another process holds it; the message says which.
           UserError: the folder cannot be made or written.
         """
+        if not self._has_lock:
+            return self
         try:
             if os.fspath(self._folder).startswith("gs://"):
                 self._enter_remote()
