@@ -196,8 +196,7 @@ def load_weights(network: Any, folder: str) -> None:
     source = epath.Path(folder) / WEIGHTS_FILE
     if not source.exists():
         raise ModelError(f"{source} is missing: the model folder is incomplete.")
-    stat = source.stat()
-    state = (os.fspath(source), stat.length, stat.mtime, expected)
+    state = (os.fspath(source), *_size_and_time(source), expected)
     with tempfile.TemporaryDirectory() as scratch:
         local = Path(scratch) / WEIGHTS_FILE
         source.copy(local)
@@ -211,6 +210,15 @@ def load_weights(network: Any, folder: str) -> None:
     if state not in _VERIFIED:
         _verify(network, expected, source)
         _VERIFIED.add(state)
+
+
+def _size_and_time(path: epath.Path) -> tuple[int, float]:
+    if os.fspath(path).startswith("gs://"):
+        stat = path.stat()
+        return stat.length, stat.mtime
+    # To the nanosecond: a file may be written twice within a second.
+    local = os.stat(path)
+    return local.st_size, local.st_mtime_ns
 
 
 def _verify(network: Any, expected: str, source: epath.Path) -> None:
