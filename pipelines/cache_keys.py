@@ -29,25 +29,25 @@ _PACKAGES = ("components", "pix2seq_model")
 _READ_WHOLE_BYTES = 64 << 20
 _READ_FOLDER_BYTES = 256 << 20
 
-# Modules, or folders of modules, that only show: no record, weight or number comes from them.
+# Modules, or folders of modules, that only show, or only keep others out: no record, weight or
+# number comes from them.
 ONLY_SHOW = (
     *("pix2seq_model.errors", "pix2seq_model.progress", "pix2seq_model.reports"),
     *(f"pix2seq_model.training.{name}" for name in ("pictures", "tensorboard", "stall_watch")),
     *("pix2seq_model.training.start_report", "pix2seq_model.network.attention_kind"),
-    "components.storage.watch",
+    *("pix2seq_model.folder_lock", "pix2seq_model.bucket_file", "components.storage.watch"),
 )
 # What does not decide the weights of a training: how their quality is measured, how the training is
 # logged and saved, how they are exported, and how a config is read (its values count by
 # themselves).
 _MEASURING = (
     *("pix2seq_model.decoding", "pix2seq_model.metrics", "pix2seq_model.evaluation"),
-    "pix2seq_model.training.evaluation",
+    *("pix2seq_model.training.evaluation", "pix2seq_model.network.step_products"),
 )
 _NOT_IN_WEIGHTS = (
     *("pix2seq_model.experiment", "pix2seq_model.setting_checks", "pix2seq_model.atomic_write"),
     "pix2seq_model.model_folder.saved_model",
     *(f"pix2seq_model.training.{name}" for name in ("run_record", "interruption")),
-    *("pix2seq_model.folder_lock", "pix2seq_model.bucket_file"),
     *(f"pix2seq_model.training.{name}" for name in ("interval_log", "log_means")),
     "pix2seq_model.training.periodic_checkpoints",
 )

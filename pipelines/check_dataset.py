@@ -22,7 +22,7 @@ from components.conversion.convert import ConvertDataset
 from components.conversion.finish import Outcome, conversion_outcome
 from components.conversion.options import ConversionOptions
 from components.conversion.prepare import prepare_conversion
-from components.storage.files import read_file
+from components.storage.files import check_output_name, read_file
 from components.storage.memory import give_freed_memory_back
 from components.storage.watch import ShardBar
 from pipelines.cli.command_line import local_beam_args, local_pipeline, run_command
@@ -31,6 +31,7 @@ from pix2seq_model.data.box_statistics import AREA_NAMES, crowded_images
 from pix2seq_model.data.defects import DefectLimits
 from pix2seq_model.data.manifest import STATISTICS_FILE, DatasetInfo
 from pix2seq_model.errors import ConfigError
+from pix2seq_model.folder_lock import FolderLock
 from pix2seq_model.tokens.settings import SequenceSettings
 
 FLAGS = flags.FLAGS
@@ -61,6 +62,12 @@ def _box_lines(split: str, statistics: Mapping[str, Any], names: Mapping[int, st
 
 
 def _check(options: ConversionOptions, output: str, beam_arguments: list[str]) -> Outcome:
+    check_output_name(output)
+    with FolderLock(output, holder="conversion", otherwise="name another --report folder"):
+        return _examine(options, output, beam_arguments)
+
+
+def _examine(options: ConversionOptions, output: str, beam_arguments: list[str]) -> Outcome:
     options = prepare_conversion(options, output)
     # Examined to the end however much is wrong: that is what a person wants to know.
     tolerant = dataclasses.replace(

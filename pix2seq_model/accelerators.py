@@ -5,6 +5,7 @@ What imports this needs Keras anyway; the backends are imported when they are as
 
 import dataclasses
 import os
+import re
 import warnings
 
 import keras
@@ -42,10 +43,9 @@ def local_devices() -> Devices:
 
         found = jax.local_devices()
         platform = "gpu" if found[0].platform in ("cuda", "rocm") else found[0].platform
-        capability = getattr(found[0], "compute_capability", None)
-        if capability is not None:
-            major, minor = str(capability).split(".")
-            capability = int(major), int(minor)
+        # Of NVIDIA's; other makers' are names.
+        numbers = re.fullmatch(r"(\d+)\.(\d+)", str(getattr(found[0], "compute_capability", "")))
+        capability = (int(numbers[1]), int(numbers[2])) if numbers else None
         return Devices(platform, found[0].device_kind, len(found), capability)
     import tensorflow as tf
 

@@ -30,7 +30,7 @@ class CheckpointError(ModelError):
 
 
 class FolderInUseError(UserError):
-    """Another trainer works in the folder."""
+    """Another process, a trainer or a conversion, works in the folder."""
 
 
 class TrainingInterruptedError(UserError):

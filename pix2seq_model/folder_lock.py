@@ -1,5 +1,6 @@
 """One process that writes a folder: one trainer of a work folder, one conversion into an output."""
 
+import contextlib
 import fcntl
 import os
 import platform
@@ -12,7 +13,7 @@ from typing import IO, Any
 from etils import epath
 
 from pix2seq_model.bucket_file import BucketFile, ChangedError
-from pix2seq_model.errors import FolderInUseError, UserError
+from pix2seq_model.errors import FolderInUseError, UnavailableError, UserError
 
 RENEW_EVERY_S = 30.0
 # A lock in a bucket that is not renewed for so long is of a process that is gone.
@@ -58,6 +59,7 @@ class FolderLock:
         Raises:
           FolderInUseError: another process holds it; the message says which.
           UserError: the folder cannot be made or written.
+          UnavailableError: the bucket does not answer, or refuses.
         """
         if not self._has_lock:
             return self
@@ -68,7 +70,8 @@ class FolderLock:
                 self._folder.mkdir(parents=True, exist_ok=True)
                 self._enter_local()
         except OSError as error:
-            raise UserError(
+            in_bucket = os.fspath(self._folder).startswith("gs://")
+            raise (UnavailableError if in_bucket else UserError)(
                 f"The folder {self._folder} cannot be written ({error}): name another one or "
                 "fix this one."
             ) from error
@@ -89,14 +92,14 @@ class FolderLock:
 
         Raises:
           FolderInUseError: another process has taken the folder over.
-          UserError: that cannot be seen, as the bucket does not answer.
+          UnavailableError: that cannot be seen, as the bucket does not answer.
         """
         if self._remote is None:
             return
         try:
             owner = self._remote.taken_by()
         except OSError as error:
-            raise UserError(
+            raise UnavailableError(
                 f"Whether {self._folder} is still held by this {self._holder} cannot be seen "
                 f"({error}): run the same command again when the bucket answers."
             ) from error
@@ -183,10 +186,11 @@ class _RenewedFile:
         """
         with self._mutex:
             if not self._taken_by:
-                found, self._generation = self._file.read()
-                self._notice(found)
-                if not found:
-                    self._renew()
+                try:
+                    if not self._look():
+                        self._renew()
+                except ChangedError as error:
+                    self._notice(str(error))
             return self._taken_by
 
     def leave(self) -> None:
@@ -203,6 +207,12 @@ class _RenewedFile:
         text = f"{self._id}-{self._count} {self._owner}"
         self._generation = self._file.write(text, over=self._generation)
 
+    def _look(self) -> str:
+        """Reads what is there now, to write over it; whoever wrote it."""
+        found, self._generation = self._file.read()
+        self._notice(found)
+        return found
+
     def _notice(self, found: str) -> None:
         if found and not found.startswith(self._id):
             self._taken_by = _owner(found)
@@ -212,9 +222,10 @@ class _RenewedFile:
             with self._mutex:
                 try:
                     self._renew()
-                except ChangedError as error:
-                    self._notice(str(error))
-                    self._generation = 0  # If it was removed by hand: it comes back.
+                except ChangedError:
+                    # By another one; or by an earlier write of ours whose answer was lost.
+                    with contextlib.suppress(OSError):
+                        self._look()
                 except OSError as error:  # The next one may do; nothing ends for it.
                     print(f"the lock was not renewed: {error}", file=sys.stderr, flush=True)
 

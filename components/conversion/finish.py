@@ -132,7 +132,9 @@ def conversion_outcome(options: ConversionOptions, output: str) -> Outcome:
         rows = {file["array"]: file["rows"] for file in summary["files"] if file["split"] == split}
         counts = _add_up(split, shards, rows)
         for place in map(place_of, shards):
-            kept |= {shard_file(*place), dead_letter_file(*place), progress_file(*place)}
+            kept |= {shard_file(*place), progress_file(*place)}
+        # Others are of an earlier conversion, of whose defects nothing is left.
+        kept |= {dead_letter_file(*place_of(s)) for s in shards if s["num_dead_letters"]}
         total = _sum(BoxStatistics(), (shard["statistics"] for shard in shards))
         empty_of_shards = [shard["statistics"].get("empty") for shard in shards]
         statistics[split] = {**total.to_json(), "empty_of_shards": empty_of_shards}

@@ -14,6 +14,7 @@ from apache_beam.io.filesystem import FileMetadata
 
 from components.conversion.batches import NUM_BUCKETS, BatchPacker, image_hash, part_of
 from components.conversion.options import ConversionOptions
+from components.storage.bucket import is_in_bucket
 from components.storage.files import list_store
 from components.storage.image_names import common_folder, lookup_key
 from components.storage.image_store import location_of
@@ -31,8 +32,8 @@ def name_key(file_name: str) -> str:
 
 
 def is_listed(images: str) -> bool:
-    """Whether a place of images is a folder that takes a request for each look-up."""
-    return "://" in images and not images.lower().endswith(".zip")
+    """Whether a place of images is a folder in a bucket, where a look-up is a request."""
+    return is_in_bucket(images) and not images.lower().endswith(".zip")
 
 
 class _Files:

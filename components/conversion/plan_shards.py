@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from components.conversion.options import AUTOMATIC, ConversionOptions
-from components.storage.files import PLAN, write_file
+from components.storage.files import PLAN, file_metadata, write_file
 from pix2seq_model.data.categories import CategoryTable, merge_categories
 from pix2seq_model.errors import DataError
 
@@ -16,7 +16,7 @@ from pix2seq_model.errors import DataError
 _FEWEST_FOUND = 0.5
 _REASONS_SHOWN = 3
 # Whose annotations a worker holds unpacked: some ten thousand boxes.
-_IMAGES_PER_SECTION = 1000
+_IMAGES_PER_SECTION, _ANNOTATION_BYTES_PER_SECTION = 1000, 2_000_000
 
 
 def refuse_unreadable(reports: Sequence[Mapping[str, Any]]) -> None:
@@ -86,13 +86,26 @@ def make_plan(
         "splits": {
             split: {
                 "num_shards": num_shards,
-                "num_sections": math.ceil(counted["images"] / num_shards / _IMAGES_PER_SECTION)
-                or 1,
+                "num_sections": _num_sections(
+                    counted["images"] / num_shards,
+                    annotation_bytes=_size(options.splits[split].annotations) / num_shards,
+                ),
                 "num_found": counted["found"],
             }
             for split, counted, num_shards in planned
         },
     }
+
+
+def _num_sections(images: float, *, annotation_bytes: float) -> int:
+    """Parts of a shard: by its images, and, where there are few, by its annotations."""
+    parts = images / _IMAGES_PER_SECTION, annotation_bytes / _ANNOTATION_BYTES_PER_SECTION
+    return max(1, math.ceil(max(parts)))
+
+
+def _size(path: str) -> int:
+    found = file_metadata(path)
+    return found.size_in_bytes if found else 0
 
 
 def _num_shards(split: str, counted: Mapping[str, int], options: ConversionOptions) -> int:

@@ -27,7 +27,7 @@ _TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
 def _check_annotations(split: str, path: str) -> None:
     if not file_exists(path):
         raise DataError(f"annotation file of split {split!r} does not exist: {path}")
-    with refusing(f"{path} cannot be read"):
+    with refusing(f"{path} cannot be read; if it is damaged, download or export it again"):
         try:
             with FileSystems.open(path) as file:
                 start = file.read(64)
@@ -47,7 +47,10 @@ def _check_images(split: str, options: ConversionOptions) -> None:
         )
     with refusing(f"{source.images} is not a zip archive that can be read"):
         store = open_store(source.images)
-    with FileSystems.open(source.annotations) as file:
+    unreadable = refusing(
+        f"{source.annotations} cannot be read; if it is damaged, download or export it again"
+    )
+    with unreadable, FileSystems.open(source.annotations) as file:
         rows = read_array(file, "images", path=source.annotations)
         first = [parse_image_row(raw, 0) for raw in itertools.islice(rows, _IMAGES_TRIED)]
     names = [row.file_name for row in first if not row.problem]

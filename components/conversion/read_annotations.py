@@ -1,11 +1,13 @@
 """Annotation files to batches of rows: each array of each file is one element, and one stream."""
 
 import functools
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import apache_beam as beam
 from apache_beam import pvalue
+from apache_beam.io.filesystem import BeamIOError
 from apache_beam.io.filesystems import FileSystems
 
 from components.conversion.batches import NUM_BUCKETS, BatchPacker, image_hash, owner, pack, part_of
@@ -61,6 +63,11 @@ def read_reported(
             report["problem" if array != "annotations" else "warning"] = why
     except DataError as error:
         report["problem"] = str(error)
+    except (zlib.error, OSError) as error:
+        # Those of unpacking have no number; others are of the disk, and pass.
+        if getattr(error, "errno", None) is not None or isinstance(error, BeamIOError):
+            raise
+        report["problem"] = f"{path} is damaged ({error}): download or export it again"
     yield pvalue.TaggedOutput("reports", report)
 
 

@@ -14,7 +14,6 @@ from typing import IO, Any, NamedTuple
 
 import apache_beam as beam
 import orjson
-import requests
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.metrics import Metrics
 
@@ -98,10 +97,8 @@ class _Archive:
     def damage_explained(self) -> Iterator[None]:
         try:
             yield
-        except requests.RequestException:
-            # No answer from the bucket says nothing of the archive: it is read again.
-            raise
-        except (tarfile.TarError, EOFError, OSError) as error:
+        except (tarfile.TarError, EOFError) as error:
+            # Not OSError: no answer from a disk or bucket says nothing of the archive.
             raise DataError(
                 f"{self._path}: damaged or cut off after {self.num_files} files ({error}); "
                 "download it again"

@@ -174,7 +174,8 @@ def list_objects(
         addresses of the folders in it, which end with a slash, are added here.
       at_most: so many.
     """
-    root = f"{folder.rstrip('/')}/"
+    # What a listing names as a folder may end with several slashes.
+    root = folder if folder.endswith("/") else f"{folder}/"
     bucket, prefix = root.removeprefix(SCHEME).split("/", 1)
     found = client().list_blobs(
         bucket,

@@ -15,6 +15,7 @@ import os
 import stat
 import uuid
 import zipfile
+import zlib
 from collections.abc import Container, Iterable, Iterator
 from typing import Any, BinaryIO
 
@@ -174,7 +175,10 @@ def folder_exists(path: str) -> bool:
     if "://" not in path:
         return os.path.isdir(path)
     if bucket.is_in_bucket(path):
-        return any(True for _ in bucket.list_objects(path, at_most=1))
+        # The first may be the folder itself, as the console makes it.
+        with contextlib.suppress(NotFound):
+            return any(True for _ in bucket.list_objects(path, at_most=2))
+        return False
     return bool(FileSystems.match([f"{path.rstrip('/')}/**"], limits=[1])[0].metadata_list)
 
 
@@ -254,7 +258,7 @@ def refusing(what: str) -> Iterator[None]:
         yield
     except UserError:
         raise
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, zlib.error, zipfile.BadZipFile) as error:
         raise DataError(f"{what}: {error}") from None
 
 

@@ -45,6 +45,8 @@ _NAME_IS_UTF8 = 0x800
 # A member's own header: of interest are the lengths of its name and of what else precedes the data.
 _HEADER = struct.Struct("<26xHH")
 _USUAL_EXTRA = 64
+# What deflate adds to what it cannot pack is some bytes for each 16 kB.
+_MOST_PACKING_ADDS = 1 << 20
 
 
 class Location(NamedTuple):
@@ -230,6 +232,10 @@ class ImageZip(ImageStore):
     def _packed(self, member: zipfile.ZipInfo) -> bytes:
         """The bytes of a member as they are in the archive, mostly in one read."""
         offset, size = member.header_offset, member.compress_size
+        if size > member.file_size + _MOST_PACKING_ADDS:
+            raise zipfile.BadZipFile(
+                f"{member.filename} is said to be larger packed than unpacked in {self.place}"
+            )
         name_size = len(member.filename.encode())
         start = self._read_range(offset, _HEADER.size + name_size + _USUAL_EXTRA + size)
         if len(start) < _HEADER.size or not start.startswith(b"PK\3\4"):

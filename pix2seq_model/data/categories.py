@@ -66,6 +66,8 @@ def _stored_ids(keys: Sequence[str], max_id: int | None) -> dict[str, int]:
         numbers = {key: int(key) for key in keys}
     except ValueError:
         return {key: number for number, key in enumerate(sorted(keys), start=1)}
+    if len(set(numbers.values())) < len(keys):  # Such as "1" and "01".
+        return {key: number for number, key in enumerate(sorted(keys), start=1)}
     raised = max(0, 1 - min(numbers.values()))
     if max_id is not None and max(numbers.values()) + raised > max_id:
         return {key: n for n, key in enumerate(sorted(keys, key=numbers.__getitem__), start=1)}

@@ -25,7 +25,6 @@ _ESCAPED = re.compile(rb"\\.", re.DOTALL)
 _QUOTE, _OPENING, _CLOSING = b'"{}'
 # `[` and `{`, `]` and `}` differ by this bit alone.
 _BRACKET_BIT = 0x20
-_NAME_BYTES = 200
 # Of whole numbers beyond 64 bits orjson makes floats.
 _DIGITS_AS_ZEROS = bytes.maketrans(b"123456789", b"000000000")
 _MANY_DIGITS = b"0" * 19
@@ -78,6 +77,7 @@ class _Pieces:
 
     Attributes:
       frame: The file's text without the content of its lists and objects, as far as it was read.
+      was_found: Whether the array has begun.
     """
 
     def __init__(self, file: BinaryIO, array: str | None):
@@ -87,8 +87,10 @@ class _Pieces:
           array: A top-level key; empty if the whole file is a list; None for no array.
         """
         self._file = file
+        self.name = array
         self._name = None if array is None else json.dumps(array).encode()
         self.frame = bytearray()
+        self.was_found = False
         # Of the item, or the run of items, that has begun.
         self._pending: list[bytes] = []
         self._pending_bytes = 0
@@ -145,9 +147,20 @@ class _Pieces:
             return False
         if level == 1:
             return self._name == b'""'
-        key = bytes(self.frame[-_NAME_BYTES:-1]).rstrip(_SPACE)
-        key = key.removesuffix(b":").rstrip(_SPACE)
-        return key.endswith(self._name) and not key.endswith(b"\\" + self._name)
+        end = self._before_space(len(self.frame) - 1)
+        if not self.frame.endswith(b":", 0, end):
+            return False
+        end = self._before_space(end - 1)
+        is_key = self.frame.endswith(self._name, 0, end)
+        is_key = is_key and not self.frame.endswith(b"\\" + self._name, 0, end)
+        self.was_found |= is_key
+        return is_key
+
+    def _before_space(self, end: int) -> int:
+        """Where the text before a position ends, if blanks do not count."""
+        while end and self.frame[end - 1] in _SPACE:
+            end -= 1
+        return end
 
     def _add_to_frame(self, text: bytes) -> None:
         self.frame += text
@@ -229,11 +242,20 @@ def _items(pieces: _Pieces) -> Iterator[list[Any]]:
 def _check_frame(pieces: _Pieces) -> list[str]:
     """The top-level keys of the file, which was read; raises _BrokenError."""
     try:
-        frame = json.loads(bytes(pieces.frame).decode(), object_pairs_hook=list)
+        # Objects as tuples, which lists are not.
+        frame = json.loads(bytes(pieces.frame).decode(), object_pairs_hook=tuple)
     except (ValueError, RecursionError) as error:
         raise _BrokenError(getattr(error, "msg", str(error)), 0) from None
     is_object = pieces.frame.lstrip(_SPACE).startswith(b"{")
-    return [key for key, _ in frame] if is_object else []
+    if not is_object:
+        return []
+    name = pieces.name
+    lists = [isinstance(value, list) for key, value in frame if name and key == name]
+    if any(lists[:-1]):  # Of which the last would count.
+        raise _BrokenError(f"the key {name!r} is there {len(lists)} times", 0)
+    if any(lists) and not pieces.was_found:
+        raise _BrokenError(f"the key {name!r} is written with escapes", 0)
+    return [key for key, _ in frame]
 
 
 def read_array(file: BinaryIO, array: str, *, path: str) -> Iterator[Any]:
@@ -246,7 +268,8 @@ def read_array(file: BinaryIO, array: str, *, path: str) -> Iterator[Any]:
 
     Raises:
       DataError: the file is not JSON, ends too early, or has what no annotation file needs: an item
-        of over `MOST_ITEM_BYTES`, or one nested over `MOST_DEPTH` deep.
+        of over `MOST_ITEM_BYTES`, or one nested over `MOST_DEPTH` deep. Of what is in other lists
+        and objects only brackets and quotation marks are looked at.
     """
     count = 0
     try:

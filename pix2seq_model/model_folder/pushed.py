@@ -83,5 +83,6 @@ def find_pushed_version(place: str | os.PathLike) -> str | None:
     folder = epath.Path(place)
     if not folder.is_dir():
         return None
-    candidates = [folder, *(folder / str(newest) for newest in versions(folder)[-1:])]
+    # A version without its record is of a push that was killed.
+    candidates = [folder, *(folder / str(number) for number in reversed(versions(folder)))]
     return next((os.fspath(path) for path in candidates if (path / PUSHED_FILE).exists()), None)

@@ -9,7 +9,8 @@ import time
 import pytest
 
 from pix2seq_model import folder_lock
-from pix2seq_model.errors import FolderInUseError, UserError
+from pix2seq_model.bucket_file import BucketFile
+from pix2seq_model.errors import FolderInUseError, UnavailableError, UserError
 from pix2seq_model.folder_lock import FolderLock
 from tests.fixtures.stored_object import stored_object
 
@@ -197,10 +198,43 @@ def test_in_a_bucket_an_answer_that_was_lost_is_no_successor(lock_file):
         assert lock_file.lose_answers == 0
 
 
+def test_in_a_bucket_a_renewal_whose_answer_never_came_is_no_end(lock_file, monkeypatch):
+    write, failures = BucketFile.write, [1]
+
+    def written_without_an_answer(file, text, *, over):
+        generation = write(file, text, over=over)
+        if failures:
+            failures.pop()
+            raise OSError("no answer")
+        return generation
+
+    with FolderLock(WORK):
+        monkeypatch.setattr(BucketFile, "write", written_without_an_answer)
+        deadline = time.monotonic() + 10
+        while failures and time.monotonic() < deadline:
+            time.sleep(0.01)
+        lost = lock_file.content
+        while lock_file.content == lost and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert lock_file.content not in (lost, None), "it is renewed again, without any check"
+    assert lock_file.content is None
+
+
+def test_in_a_bucket_a_lock_taken_as_it_is_put_back_is_the_others(lock_file):
+    with FolderLock(WORK) as lock:
+        lock._remote._left.set()
+        lock._remote._thread.join()
+        lock_file.content = None
+        # Between finding nothing and writing.
+        lock_file.before_write = lambda: lock_file.put(LEFT)
+        with pytest.raises(FolderInUseError, match="a-machine-that-was-taken-away"):
+            lock.check()
+
+
 def test_a_bucket_that_refuses_is_named(lock_file):
     lock_file.refuses = (403, "no storage.objects.get")
     with (
-        pytest.raises(UserError, match=r"gs://data/work.*no storage\.objects\.get"),
+        pytest.raises(UnavailableError, match=r"gs://data/work.*no storage\.objects\.get"),
         FolderLock(WORK),
     ):
         pass
@@ -209,6 +243,6 @@ def test_a_bucket_that_refuses_is_named(lock_file):
         lock._remote._left.set()
         lock._remote._thread.join()
         lock_file.refuses = (403, "no storage.objects.get")
-        with pytest.raises(UserError, match="cannot be seen"):
+        with pytest.raises(UnavailableError, match="cannot be seen"):
             lock.check()
         lock_file.refuses = None

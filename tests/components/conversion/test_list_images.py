@@ -73,7 +73,18 @@ def test_too_many_folders_are_listed_together(store, monkeypatch):
     assert left == [f"{PLACE}/"]
 
 
+def test_slashes_side_by_side_are_a_folder_like_others(store):
+    names = ["images//a.jpg", "images/b.jpg", "images//deep//c.jpg"]
+    for name in names:
+        store.put(f"data/{name}", b"1")
+    found, _, left = listed(PLACE)
+    assert sorted(f"images/{path}" for path in found[PLACE]) == sorted(names)
+    assert left == []
+    assert store.asked == {"list": 4}
+
+
 def test_only_folders_in_a_bucket_are_listed():
+    assert not is_listed("hdfs://data/images")
     assert is_listed("gs://data/images")
     assert not is_listed("gs://data/images.zip")
     assert not is_listed("/data/images")

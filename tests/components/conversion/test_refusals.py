@@ -1,9 +1,15 @@
 """What ends the job: input that cannot be used, and more defects than the limits allow."""
 
 import dataclasses
+import gzip
+import json
+import random
+from pathlib import Path
 
 import pytest
 
+from components.conversion.read_annotations import read_reported
+from pix2seq_model.data import json_arrays
 from pix2seq_model.data.defects import DefectLimits
 from pix2seq_model.errors import DataError, UserError
 from tests.fixtures.small_conversion import convert
@@ -136,6 +142,29 @@ def test_output_that_cannot_be_written(tmp_path):
     (tmp_path / "out").write_text("a file")
     with pytest.raises(UserError, match=r"/out cannot be written.*name another one"):
         convert(tmp_path, {"train": source})
+
+
+def test_a_packed_file_that_is_damaged(tmp_path):
+    source = SmallDataset(2).write(tmp_path)
+    packed = bytearray(gzip.compress(Path(source.annotations).read_bytes()))
+    packed[len(packed) // 2] ^= 0xFF
+    path = tmp_path / "labels.json.gz"
+    path.write_bytes(packed)
+    source = dataclasses.replace(source, annotations=str(path))
+    with pytest.raises(DataError, match=r"labels\.json\.gz.*download or export it again"):
+        convert(tmp_path, {"train": source})
+
+
+def test_damage_far_inside_a_packed_file_is_a_problem_of_the_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(json_arrays, "_CHUNK_BYTES", 1 << 14)
+    rows = [{"id": n, "name": random.Random(n).random()} for n in range(20_000)]
+    packed = bytearray(gzip.compress(json.dumps({"categories": rows}).encode()))
+    packed[len(packed) // 2] ^= 0xFF
+    path = tmp_path / "labels.json.gz"
+    path.write_bytes(packed)
+    *_, report = read_reported("train", str(path), "categories", lambda rows: rows)
+    assert "labels.json.gz" in report.value["problem"]
+    assert 0 < report.value["rows"] < 20_000
 
 
 def test_output_that_beam_would_take_for_a_pattern(tmp_path):

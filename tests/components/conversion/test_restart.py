@@ -133,6 +133,19 @@ def test_what_a_rerun_writes_again(tmp_path):
     assert "examples-00002-of-00016.tfrecord" in rewritten(output, lose_a_shard)
 
 
+def test_defects_that_were_mended_leave_nothing(tmp_path):
+    data = SmallDataset(NUM_IMAGES)
+    good = data.files.pop("pictures/117.jpg")
+    source, output = data.write(tmp_path), tmp_path / "out"
+    convert(source, output)
+    assert len(list(output.glob("dead_letter/*"))) == 1
+    (tmp_path / "images/pictures/117.jpg").write_bytes(good)
+    convert(source, output)
+    convert(source, tmp_path / "fresh")
+    assert content(output) == content(tmp_path / "fresh")
+    assert list(output.glob("dead_letter/*")) == []
+
+
 def test_a_second_conversion_into_one_output_is_refused(whole, tmp_path):
     source, _ = whole
     refused = pytest.raises(FolderInUseError, match=r"another conversion .*name another output")

@@ -162,21 +162,36 @@ def test_in_a_bucket(tmp_path, monkeypatch):
     assert not [name for name in names if "tmp" in name]
 
 
-@pytest.mark.parametrize("broken", ["read_archive", "write_object"])
-def test_a_network_that_fails_is_no_damaged_archive(tmp_path, monkeypatch, broken):
+class _Fails(io.BytesIO):
+    """A file of which the beginning can be read."""
+
+    def __init__(self, content, error):
+        super().__init__(content)
+        self._error = error
+
+    def read(self, size=-1):
+        if self.tell() >= tarfile.BLOCKSIZE:
+            raise self._error
+        return super().read(min(size, tarfile.BLOCKSIZE) if size > 0 else tarfile.BLOCKSIZE)
+
+
+@pytest.mark.parametrize("broken", ["archive", "upload"])
+@pytest.mark.parametrize("error", [requests.ConnectionError("no route"), OSError(5, "I/O error")])
+def test_what_cannot_be_read_now_is_no_damaged_archive(tmp_path, monkeypatch, broken, error):
     """It is raised, so that the runner tries again; the archive is not called damaged."""
 
     def fails(*_, **__):
-        raise requests.ConnectionError("no route")
+        raise error
 
     path = make_archive(tmp_path / "a.tar", [(member("x.jpg"), b"abc")], mode="w")
     with served_bucket(monkeypatch) as store:
         store.put("data/a.tar", path.read_bytes())
-        if broken == "write_object":
+        if broken == "upload":
             monkeypatch.setattr(bucket, "write_object", fails)
         else:
-            monkeypatch.setattr(bucket, "read_object", fails)
-        with pytest.raises(requests.ConnectionError):
+            failing = _Fails(path.read_bytes(), error)
+            monkeypatch.setattr(unpack_archives, "open_file", lambda _: failing)
+        with pytest.raises(type(error), match=str(error.args[-1])):
             unpack_archives._unpack("gs://data/a.tar", "gs://data/out", max_member_bytes=99)
         assert [*store.objects] == ["data/a.tar"]
 

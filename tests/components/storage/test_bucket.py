@@ -96,6 +96,13 @@ def test_a_listing_has_what_is_below_the_folder_alone(store):
     assert (found.path, folders) == (f"{ROOT}/a.jpg", [f"{ROOT}/b/"])
 
 
+def test_a_folder_as_the_console_makes_it_is_there(store):
+    store.put("data/images/", b"")
+    store.put("data/images/1.jpg", b"1")
+    assert folder_exists("gs://data/images")
+    assert [*list_files("gs://data/images")] == ["1.jpg"]
+
+
 def test_a_thousand_objects_are_a_request(store):
     for number in range(2500):
         store.put(f"data/folder/{number}.jpg", b"1")

@@ -29,9 +29,12 @@ class Slow(io.BytesIO):
     def __init__(self, text, most):
         super().__init__(text.encode())
         self._most = most
+        self.num_read = 0
 
     def read(self, size=-1):
-        return super().read(min(size, self._most) if size > 0 else size)
+        read = super().read(min(size, self._most) if size > 0 else size)
+        self.num_read += len(read)
+        return read
 
 
 def test_arrays_in_any_order():
@@ -206,7 +209,7 @@ def test_memory_does_not_grow_with_the_file(monkeypatch):
 
 
 def test_reads_follow_the_file_once(monkeypatch):
-    """Each byte is read once, and no more than a chunk before its item is given out."""
+    """Each byte is read once, and no more than two chunks before its item is given out."""
     monkeypatch.setattr(json_arrays, "_CHUNK_BYTES", 1 << 12)
     rng = random.Random(0)
     rows = [{"id": n, "s": rng.choice(["NaN", "\\", '"', "]"]) * 20} for n in range(2000)]
@@ -216,3 +219,21 @@ def test_reads_follow_the_file_once(monkeypatch):
         assert row == rows[n]
         if n % 500 == 0:
             assert file.tell() <= len(json.dumps(rows[: n + 1])) + 2 * (1 << 12)
+    assert file.num_read == len(text)
+
+
+def test_a_key_may_stand_far_from_its_list():
+    assert read('{"images"' + " " * 3000 + ":\n" + " " * 3000 + "[1, 2]}") == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"im\\u0061ges": [1]}', "'images' is written with escapes"),
+        ('{"images": [1], "images": []}', "'images' is there 2 times"),
+        ('{"images": [], "images": [1]}', "'images' is there 2 times"),
+    ],
+)
+def test_rows_are_not_lost_by_how_their_key_is_written(text, message):
+    with pytest.raises(DataError, match=message):
+        read(text)
