@@ -164,7 +164,7 @@ def test_damage_far_inside_a_packed_file_is_a_problem_of_the_file(tmp_path, monk
     path.write_bytes(packed)
     *_, report = read_reported("train", str(path), "categories", lambda rows: rows)
     assert "labels.json.gz" in report.value["problem"]
-    assert 0 < report.value["rows"] < 20_000
+    assert report.value["rows"] < 20_000
 
 
 def test_output_that_beam_would_take_for_a_pattern(tmp_path):
