@@ -13,7 +13,7 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from pix2seq_model.atomic_write import atomic_path, write_json
 from pix2seq_model.decoding.settings import DecodeSettings
-from pix2seq_model.errors import ModelError
+from pix2seq_model.errors import ConfigError, ModelError
 from pix2seq_model.model_folder.folder import load_model_folder
 from pix2seq_model.model_folder.onnx_folder import ONNX_FILE, OnnxInfo
 from pix2seq_model.model_folder.onnx_graphs import convert_network
@@ -51,6 +51,11 @@ def export_onnx(
     seed = chosen.pop("seed", 0)
     settings = DecodeSettings(**chosen)
     info.model.check_positions("max_objects", settings.max_objects)
+    if settings.decoder_storage != "float32":
+        raise ConfigError(
+            f"decoder_storage={settings.decoder_storage} is not for exported models: export it "
+            "with --decoder_storage=float32."
+        )
     graphs = convert_network(network, num_tokens=settings.num_tokens)
     written = _write_graphs(
         {name: getattr(graphs, name) for name in GRAPHS},

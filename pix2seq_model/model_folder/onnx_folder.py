@@ -20,7 +20,6 @@ from pix2seq_model.errors import ConfigError, ModelError
 from pix2seq_model.tokens.vocabulary import Vocabulary
 
 ONNX_FILE = "onnx.json"
-PRECISIONS = ("float32", "int8")
 # Names of the graphs' arrays, besides the caches'.
 IMAGES, TOKENS, CACHE_INDEX, LOGITS = "images", "tokens", "cache_index", "logits"
 # In front of a cache's name where it leaves the step: no graph gives one name to two arrays.

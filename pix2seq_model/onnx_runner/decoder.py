@@ -17,7 +17,7 @@ from pix2seq_model.model_folder.onnx_folder import (
     UPDATED,
     OnnxInfo,
 )
-from pix2seq_model.onnx_runner.sampling import likeliest_category, sample
+from pix2seq_model.onnx_runner.sampling import likeliest_category, noise_in_a_row, sample
 from pix2seq_model.tokens.vocabulary import (
     DETECTION_PROMPT,
     PADDING,
@@ -106,6 +106,7 @@ def decode(
     offset_V = np.zeros(vocabulary.vocab_size, np.float32)
     offset_V[PADDING] = settings.end_token_offset
     finished_B = np.zeros(batch_size, bool)
+    noise_B = np.zeros(batch_size, np.int32)
     token_B = np.full(batch_size, DETECTION_PROMPT, np.int32)
     for index in range(num_tokens):
         logits_BV = runner.step(token_B, index)
@@ -117,8 +118,11 @@ def decode(
             category_ids_B, scores_B = likeliest_category(logits_BV, vocabulary)
             category_ids_BN[:, slot] = np.where(finished_B, 0, category_ids_B)
             scores_BN[:, slot] = np.where(finished_B, 0, scores_B)
+            noise_B = noise_in_a_row(noise_B, logits_BV, vocabulary)
         if settings.stop_at_end:
             finished_B |= token_B == PADDING
-            if finished_B.all():
-                break
+        if settings.stop_after_noise:
+            finished_B |= noise_B >= settings.stop_after_noise
+        if finished_B.all():
+            break
     return {"tokens": tokens_BL, "category_ids": category_ids_BN, "scores": scores_BN}

@@ -142,6 +142,11 @@ def _check_room(settings: DecodeSettings, info: OnnxInfo) -> None:
             f"max_objects={settings.max_objects} is more than the exported caches have room for, "
             f"{most}: export the model again with --max_objects={settings.max_objects}."
         )
+    if settings.decoder_storage != "float32":
+        raise ConfigError(
+            f"decoder_storage={settings.decoder_storage} is not for exported models: leave it out; "
+            'precision="int8" is their way to read less memory.'
+        )
     if settings.keep_logits:
         raise ConfigError("keep_logits is not for exported models.")
 

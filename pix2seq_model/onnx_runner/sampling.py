@@ -3,7 +3,7 @@
 import numpy as np
 
 from pix2seq_model.decoding.settings import DecodeSettings
-from pix2seq_model.tokens.vocabulary import CLASS_SHIFT, Vocabulary
+from pix2seq_model.tokens.vocabulary import CLASS_SHIFT, NOISE_CLASS, Vocabulary
 
 _NEVER = np.float32(-1e10)
 
@@ -57,3 +57,17 @@ def likeliest_category(
 def _softmax(logits_BV: np.ndarray) -> np.ndarray:
     exponentials_BV = np.exp(logits_BV - logits_BV.max(axis=-1, keepdims=True))
     return exponentials_BV / exponentials_BV.sum(axis=-1, keepdims=True)
+
+
+def noise_in_a_row(
+    noise_B: np.ndarray, logits_BV: np.ndarray, vocabulary: Vocabulary
+) -> np.ndarray:
+    """One more where noise is likelier than every category, else 0: (B,) int32.
+
+    Args:
+      noise_B: (B,) int32, how many objects in a row it was before.
+      logits_BV: of an object's class.
+      vocabulary: the token ids.
+    """
+    best_B = logits_BV[:, CLASS_SHIFT : vocabulary.coord_shift].max(axis=-1)
+    return np.where(logits_BV[:, NOISE_CLASS] > best_B, noise_B + 1, 0).astype(np.int32)

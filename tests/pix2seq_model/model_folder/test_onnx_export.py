@@ -13,14 +13,18 @@ import onnxruntime
 import pytest
 from PIL import Image
 
+from pix2seq_model.decoding.settings import DecodeSettings
 from pix2seq_model.errors import ConfigError, ModelError
 from pix2seq_model.model_folder.onnx_export import export_onnx
 from pix2seq_model.model_folder.onnx_graphs import convert_network
+from pix2seq_model.network import blocked_attention
+from pix2seq_model.onnx_runner.decoder import decode
 from pix2seq_model.onnx_runner.detector import OnnxDetector
 from pix2seq_model.prediction import image_detector
 from pix2seq_model.prediction.image_detector import ImageDetector
 from pix2seq_model.prediction.image_sources import find_images
 from pix2seq_model.prediction.predict import predict
+from pix2seq_model.tokens.vocabulary import CLASS_SHIFT, NOISE_CLASS
 from tests.fixtures import tiny_model
 from tests.fixtures.evaluated_model import CATEGORIES, write_model
 from tests.fixtures.records import jpeg
@@ -59,7 +63,11 @@ def files(folder):
     return [path.read_bytes() for path in sorted((folder / "photos").iterdir())]
 
 
-@pytest.mark.parametrize("decoding", [DECODING, {"top_k": 1}], ids=["sampled", "greedy"])
+@pytest.mark.parametrize(
+    "decoding",
+    [DECODING, {"top_k": 1}, {**DECODING, "stop_after_noise": 1}],
+    ids=["sampled", "greedy", "until noise"],
+)
 def test_tokens_are_those_of_the_network(folder, files, decoding):
     ours = ImageDetector(folder / "model", batch_size=BATCH_SIZE, **decoding)
     prepared = [ours.prepare(file) for file in files]
@@ -75,6 +83,39 @@ def test_tokens_are_those_of_the_network(folder, files, decoding):
     # One image alone, after others: nothing of them is left in the caches.
     (alone,) = exported.generate([exported.prepare(files[2])])["tokens"]
     np.testing.assert_array_equal(alone, expected["tokens"][2])
+
+
+class _Told:
+    """A runner whose likeliest class of each object is told, for each image."""
+
+    def __init__(self, classes_BN):
+        self._classes_BN = np.array(classes_BN)
+        self.batch_size = len(classes_BN)
+
+    def step(self, tokens_B, cache_index):
+        logits_BV = np.zeros((self.batch_size, tiny_model.VOCABULARY.vocab_size), np.float32)
+        likeliest_B = self._classes_BN[:, cache_index // 5]
+        logits_BV[np.arange(self.batch_size), likeliest_B] = 1
+        return logits_BV
+
+
+@pytest.mark.parametrize(("number", "kept"), [(0, (6, 6)), (1, (1, 2)), (2, (5, 3)), (3, (6, 6))])
+def test_sequences_end_after_noise(number, kept):
+    object_, noise = CLASS_SHIFT + 2, NOISE_CLASS
+    runner = _Told(
+        [
+            [noise, object_, object_, noise, noise, object_],
+            [object_, noise, noise, object_, noise, object_],
+        ]
+    )
+    found = decode(
+        runner,
+        np.zeros((2, 30), np.float32),
+        settings=DecodeSettings(max_objects=6, top_k=1, stop_after_noise=number),
+        vocabulary=tiny_model.VOCABULARY,
+    )
+    assert tuple(np.count_nonzero(found["tokens"], axis=1)) == tuple(5 * n for n in kept)
+    assert tuple(np.count_nonzero(found["scores"], axis=1)) == kept
 
 
 def test_it_answers_as_predict_does(folder, files):
@@ -151,6 +192,10 @@ print(len(rows))
 def test_what_cannot_be_run_is_refused(folder, tmp_path):
     with pytest.raises(ConfigError, match="--max_objects=50"):
         OnnxDetector(folder / "exported", max_objects=50)
+    with pytest.raises(ConfigError, match="decoder_storage=float16 is not for exported"):
+        OnnxDetector(folder / "exported", decoder_storage="float16")
+    with pytest.raises(ConfigError, match="--decoder_storage=float32"):
+        export_onnx(folder / "model", tmp_path / "none", decoder_storage="float16")
     with pytest.raises(ConfigError, match="precision"):
         OnnxDetector(folder / "exported", precision="float16")
     with pytest.raises(ModelError, match=r"export_onnx\.py"):
@@ -175,16 +220,22 @@ def test_more_objects_than_positions_are_refused(folder, tmp_path):
         {"use_class_token": True, "bridge": "linear"},
         {"backbone": "resnet", "resnet_width_multiplier": 0.25},
         {"backbone": "resnet", "resnet_width_multiplier": 0.25, "resnet_variant": "c4"},
+        {"in_blocks": True},
     ],
-    ids=["class_token", "resnet", "resnetc"],
+    ids=["class_token", "resnet", "resnetc", "in_blocks"],
 )
-def test_every_kind_of_network_is_converted(fields):
+def test_every_kind_of_network_is_converted(fields, monkeypatch):
+    fields = dict(fields)
+    if in_blocks := fields.pop("in_blocks", False):  # As of large images.
+        monkeypatch.setattr(blocked_attention, "LARGE", 0)
+        monkeypatch.setattr(blocked_attention, "OF_A_BLOCK", 64)
     network = tiny_model.network(**fields)
     rng = np.random.default_rng(0)
     for weight in network.weights:
         if weight.name in ("beta", "gamma", "bias", "moving_mean", "moving_variance"):
             weight.assign(weight.numpy() + rng.uniform(0.1, 0.5, weight.shape))
     graphs = convert_network(network, num_tokens=20)
+    assert ("Loop" in {node.op_type for node in graphs.encoder.graph.node}) == in_blocks
     kinds = [node.op_type for node in graphs.decoder_step.graph.node]
     assert kinds.count("LayerNormalization") == 7  # three of each layer, one at the end
     run = onnxruntime.InferenceSession(graphs.encoder.SerializeToString())
