@@ -17,7 +17,7 @@ from pix2seq_model.decoding.sampling import draw_uniform, sample
 from pix2seq_model.decoding.settings import DecodeSettings
 from pix2seq_model.errors import ConfigError
 from pix2seq_model.network.pix2seq import Pix2Seq
-from pix2seq_model.network.slice_update import slice_update
+from pix2seq_model.network.slice_update import is_without_xla, slice_update
 from pix2seq_model.tokens.vocabulary import (
     CLASS_SHIFT,
     DETECTION_PROMPT,
@@ -114,7 +114,8 @@ def decode_memory(
     products = model.decoder.step_products(
         settings.decoder_storage,
         batch_size=batch_size,
-        on_processor=computes_on_processor(),
+        # A graph without XLA is an exported one: the same from every machine that exports it.
+        on_processor=is_without_xla() or computes_on_processor(),
     )
     kv_cache, cross_kv_cache, output_DV = model.decoder.init_kv_cache(
         encoded_BND, num_tokens, products

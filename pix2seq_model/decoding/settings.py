@@ -46,7 +46,8 @@ class DecodeSettings(SamplingSettings):
 
     Attributes:
       stop_at_end: a sequence is over at its first end token, and the batch when all of its
-        sequences are. Without it every sequence runs to its full length.
+        sequences are. Without it every sequence runs to its full length, or to the noise of
+        `stop_after_noise`.
       keep_logits: also return the logits of every step, a large array.
 
     Raises:

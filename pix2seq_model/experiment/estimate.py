@@ -66,19 +66,9 @@ class Estimate:
     @property
     def memory(self) -> dict[str, float]:
         """Bytes of one device by what takes them, at the peak of a step."""
-        images = self.images_per_device
-        peak = self.costs.peak(images)
-        optimizer = self.costs.optimizer + self.costs.other_state
-        accumulated = self.costs.weights.fixed if self.run.settings.accumulation_steps > 1 else 0.0
-        return {
-            "weights": self.costs.weights.at(images),
-            "optimizer": optimizer.at(images),
-            "accumulated gradients": accumulated,
-            "gradients, copies of weights": peak.fixed,
-            "activations": peak.each * images,
-            "inputs": 2 * self.costs.inputs.at(images),  # The next batch is on its way.
-            "libraries": _LIBRARIES if self.machine.accelerator_count else 0.0,
-        }
+        accumulated = self.run.settings.accumulation_steps > 1
+        taken = self.costs.memory(self.images_per_device, accumulated=accumulated)
+        return {**taken, "libraries": _LIBRARIES if self.machine.accelerator_count else 0.0}
 
     @property
     def memory_bytes(self) -> float:

@@ -14,6 +14,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from pix2seq_model.errors import ConfigError
 from pix2seq_model.experiment.estimate import Estimate, estimate
 from pix2seq_model.experiment.loading import load_config
 from pix2seq_model.experiment.machines import (
@@ -77,8 +78,14 @@ def settle_machine(
     estimates = []
     for stage in stages:
         run = training_run(config, stage)
-        found = fitting(run, machine, kept=_kept(config, stage, given), **where)
-        estimates.append(found or estimate(run, machine, **where))
+        try:
+            found = fitting(run, machine, kept=_kept(config, stage, given), **where)
+            estimates.append(found or estimate(run, machine, **where))
+        except ConfigError as error:
+            raise ConfigError(
+                f"{error} --config.cloud.training.preset={NO_PRESET} takes the machine that the "
+                "config names, and estimates nothing."
+            ) from error
         for field in STAGE_FIELDS:
             wanted[f"{stage}.{field}"] = getattr(estimates[-1].run.settings, field)
     days = max(found.hours for found in estimates) / 24

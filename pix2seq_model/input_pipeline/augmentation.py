@@ -12,8 +12,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from pix2seq_model.boxes import clip_box_yxyx, flip_box_yxyx_left_right, move_box_yxyx_to_window
-from pix2seq_model.input_pipeline.settings import PADDING_GREY as PADDING_GREY
-from pix2seq_model.input_pipeline.settings import Augmentation
+from pix2seq_model.input_pipeline.settings import PADDING_GREY, Augmentation
 
 # Uniform random numbers that `choose_window` takes: scale, two offsets, flip.
 NUM_DRAWS = 4

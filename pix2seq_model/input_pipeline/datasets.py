@@ -115,6 +115,7 @@ def training_dataset(
     num_parallel_calls = num_parallel_calls or num_processors()
     dataset = dataset.map(prepare_example, num_parallel_calls=num_parallel_calls)
 
+    @tf.autograph.experimental.do_not_convert  # As below.
     def build_batch(examples: Any) -> Any:
         batch = _padded_batch(examples, batch_size // num_hosts, image_size=image_size)
         return _build_training_batch(

@@ -4,7 +4,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from pix2seq_model.input_pipeline.augmentation import PADDING_GREY
+from pix2seq_model.input_pipeline.settings import PADDING_GREY
 
 
 def decode_image(encoded: tf.Tensor) -> tf.Tensor:

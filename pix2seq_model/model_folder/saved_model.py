@@ -37,7 +37,8 @@ CATEGORIES_FILE = "categories.json"
 # The code of which the graph is made, below the library's folder.
 _CODE = (
     *("network", "decoding", "tokens", "boxes.py", "data/categories.py"),
-    *("input_pipeline/preprocessing.py", "model_folder/saved_model.py"),
+    *("input_pipeline/preprocessing.py", "input_pipeline/settings.py"),
+    "model_folder/saved_model.py",
 )
 SERVED_FILES, SERVED_IMAGES = "serving_default", "serving_images"  # The signatures.
 

@@ -77,5 +77,5 @@ def attention_kind(
 
 
 def _plain(reason: str) -> AttentionKind:
-    name = f"plain, and in blocks of queries where an image has over {LARGE:,} pairs of positions"
+    name = f"plain, and in blocks of queries where an image has over {LARGE:,} logits in all heads"
     return AttentionKind(name, False, reason)

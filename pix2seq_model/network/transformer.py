@@ -135,7 +135,7 @@ class Attention(keras.layers.Layer):
             parts = [self.query(x_BLD), *self.key_value.parts(encoded_BMD, 2)]
         else:
             parts = self.query_key_value.parts(x_BLD, 3)
-        query, key, value = (self._split(part, 1)[0] for part in parts)
+        query, key, value = map(self._heads, parts)
         if training and self.dropout.rate > 0:
             attended = self._attend_with_dropout(query, key, value, causal)
         else:
@@ -145,7 +145,7 @@ class Attention(keras.layers.Layer):
 
     def cross_attention_weights(self, x_BLD, encoded_BMD):
         """The attention weights of every head, (B, H, L, M) float32."""
-        (query,) = self._split(self.query(x_BLD), 1)
+        query = self._heads(self.query(x_BLD))
         key, _ = self._split(self.key_value(encoded_BMD), 2)
         return _softmax(ops.einsum("blhk,bmhk->bhlm", query, key) / math.sqrt(self.head_dim))
 
@@ -160,9 +160,12 @@ class Attention(keras.layers.Layer):
 
     def _split(self, x_BLD, parts):
         """(B, L, parts * H * K) to `parts` tensors of (B, L, H, K)."""
+        return [self._heads(part) for part in ops.split(x_BLD, parts, axis=-1)]
+
+    def _heads(self, x_BLD):
+        """(B, L, H * K) to (B, L, H, K)."""
         batch, length = ops.shape(x_BLD)[:2]
-        shape = (batch, length, self.num_heads, self.head_dim)
-        return [ops.reshape(part, shape) for part in ops.split(x_BLD, parts, axis=-1)]
+        return ops.reshape(x_BLD, (batch, length, self.num_heads, self.head_dim))
 
     def cross_kv_cache(self, encoded_BMD, products=_PRODUCTS):
         """Keys and values of an encoded image, once for all steps, as `products` stores them."""

@@ -236,11 +236,11 @@ def _read(path: epath.Path) -> TrainingState:
       _DamagedError: its content is damaged.
     """
     with contextlib.ExitStack() as stack:
-        if os.fspath(path).startswith("gs://"):
-            local = stack.enter_context(tempfile.NamedTemporaryFile(suffix=".npz"))
-            path.copy(local.name, overwrite=True)
-            path = epath.Path(local.name)
-        file = stack.enter_context(open(path, "rb"))
+        place = os.fspath(path)
+        if place.startswith("gs://"):
+            place = stack.enter_context(tempfile.NamedTemporaryFile(suffix=".npz")).name
+            _copy_from_bucket(path, place)
+        file = stack.enter_context(open(place, "rb"))
         try:
             return _parse(file)
         except OSError as error:
@@ -252,6 +252,20 @@ def _read(path: epath.Path) -> TrainingState:
             raise CheckpointError(f"The checkpoint {path} {error}") from error
         except _DAMAGE as error:
             raise _DamagedError(f"{type(error).__name__}: {error}") from error
+
+
+def _copy_from_bucket(path: epath.Path, place: str) -> None:
+    """
+    Raises:
+      OSError: it cannot be read; FileNotFoundError: it is not there.
+    """
+    try:
+        path.copy(place, overwrite=True)
+    except OSError:
+        raise
+    except Exception as error:  # What reads buckets has errors of its own: TensorFlow's, gcsfs'.
+        kind = FileNotFoundError if "NotFound" in type(error).__name__ else OSError
+        raise kind(f"{type(error).__name__}: {error}") from error
 
 
 def _parse(file: IO[bytes]) -> TrainingState:

@@ -1,6 +1,7 @@
 """What a training says at its start of how it computes: device, precision, XLA, attention."""
 
 import dataclasses
+import math
 from collections.abc import Callable
 
 import keras
@@ -9,6 +10,7 @@ from pix2seq_model.accelerators import Devices, local_devices
 from pix2seq_model.errors import ConfigError
 from pix2seq_model.network.attention_kind import attention_kind
 from pix2seq_model.network.checkpointing import NONE
+from pix2seq_model.training.replicas import Replicas
 from pix2seq_model.training.settings import TrainingRun
 from pix2seq_model.training.step_cache import step_costs
 from pix2seq_model.training.step_costs import StepCosts
@@ -19,7 +21,9 @@ _BFLOAT16 = "mixed_bfloat16"
 _WITH_BFLOAT16 = (8, 0)  # NVIDIA's compute capability; GPUs before it have no such products.
 
 
-def say_what_runs(run: TrainingRun, *, say: Callable[[str], None] | None) -> None:
+def say_what_runs(
+    run: TrainingRun, *, replicas: Replicas, say: Callable[[str], None] | None
+) -> None:
     """Tells how a run computes on this machine; in float32 on a GPU, what bfloat16 would save.
 
     The latter is found by tracing the step, some ten seconds of a processor for each precision the
@@ -27,6 +31,7 @@ def say_what_runs(run: TrainingRun, *, say: Callable[[str], None] | None) -> Non
 
     Args:
       run: to be trained.
+      replicas: that share its batches.
       say: told one line after the other; None tells nobody.
     """
     if say is None:
@@ -37,7 +42,7 @@ def say_what_runs(run: TrainingRun, *, say: Callable[[str], None] | None) -> Non
         say(line)
     is_new_enough = (devices.compute_capability or (0, 0)) >= _WITH_BFLOAT16
     if is_new_enough and run.settings.precision == "float32":
-        say(_saving(run, backend=backend, devices=devices))
+        say(_saving(run, backend=backend, devices=devices, sharing=replicas.num_devices))
 
 
 def what_runs(run: TrainingRun, *, backend: str, devices: Devices, is_compiled: bool) -> list[str]:
@@ -64,29 +69,34 @@ def what_runs(run: TrainingRun, *, backend: str, devices: Devices, is_compiled: 
 
 
 def bfloat16_saving(
-    run: TrainingRun, *, float32: StepCosts, bfloat16: StepCosts, devices: int, flash: bool
+    run: TrainingRun, *, float32: StepCosts, bfloat16: StepCosts, sharing: int, flash: bool
 ) -> str:
     """What a run in float32 would save in bfloat16.
 
     Args:
       run: in float32.
       float32, bfloat16: what its step takes in each.
-      devices: of this process.
+      sharing: so many devices, of all machines, share a batch.
       flash: whether bfloat16 would bring flash attention.
     """
-    images = -(-run.settings.images_per_batch // devices)
+    images = math.ceil(run.settings.images_per_batch / sharing)
+    accumulated = run.settings.accumulation_steps > 1
     kept = [costs.peak(images).each / _GB for costs in (float32, bfloat16)]
-    whole = [_memory(costs, images) / _GB for costs in (float32, bfloat16)]
+    whole = [
+        sum(costs.memory(images, accumulated=accumulated).values()) / _GB
+        for costs in (float32, bfloat16)
+    ]
     attention = "with flash attention, " if flash else ""
     return (
         f"{run.stage}.precision={_BFLOAT16} would save memory: {attention}an image keeps "
         f"{kept[1]:.2f} GB of activations instead of {kept[0]:.2f}, and a device with {images} "
         f"images {whole[1]:.1f} GB in all instead of {whole[0]:.1f} (estimated by tracing the "
-        "step). The peak of its products is at least twice that of float32, too."
+        "step, without what the libraries take). The peak of its products is at least twice that "
+        "of float32, too."
     )
 
 
-def _saving(run: TrainingRun, *, backend: str, devices: Devices) -> str:
+def _saving(run: TrainingRun, *, backend: str, devices: Devices, sharing: int) -> str:
     settings = dataclasses.replace(run.settings, precision=_BFLOAT16)
     other = dataclasses.replace(run, settings=settings)
     kinds = [
@@ -104,12 +114,6 @@ def _saving(run: TrainingRun, *, backend: str, devices: Devices) -> str:
         run,
         float32=costs[0],
         bfloat16=costs[1],
-        devices=devices.count,
+        sharing=sharing,
         flash=kinds[1].is_flash,
     )
-
-
-def _memory(costs: StepCosts, images: int) -> float:
-    """Bytes of a device in the step: what stays, and the most that lives in it besides."""
-    stays = costs.weights + costs.optimizer + costs.other_state + costs.inputs
-    return (stays + costs.peak(images)).at(images)

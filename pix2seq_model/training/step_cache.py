@@ -72,8 +72,7 @@ def _traced(run: TrainingRun, how: Mapping[str, bool]) -> dict:
         why = said[-1] if said else f"status {done.returncode}"
         raise ConfigError(
             f"{run.stage}: the training step cannot be traced ({why}): "
-            "tracing needs JAX, pip install -r requirements/jax.txt; "
-            "--config.cloud.training.preset=none goes without."
+            "tracing needs JAX, pip install -r requirements/jax.txt."
         )
     return json.loads(done.stdout.splitlines()[-1])
 

@@ -52,6 +52,23 @@ class StepCosts:
         """The largest of `peaks` at a batch."""
         return max(self.peaks, key=lambda size: size.at(batch_size))
 
+    def memory(self, images: int, *, accumulated: bool) -> dict[str, float]:
+        """Bytes of one device by what takes them, at the peak of a step.
+
+        Args:
+          images: of a step on this device.
+          accumulated: whether gradients of several steps are added up.
+        """
+        peak = self.peak(images)
+        return {
+            "weights": self.weights.at(images),
+            "optimizer": (self.optimizer + self.other_state).at(images),
+            "accumulated gradients": self.weights.fixed if accumulated else 0.0,
+            "gradients, copies of weights": peak.fixed,
+            "activations": peak.each * images,
+            "inputs": 2 * self.inputs.at(images),  # The next batch is on its way.
+        }
+
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
 

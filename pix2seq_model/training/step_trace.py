@@ -163,6 +163,6 @@ def _flash_attention(query, key, value, **options):
     return _flash(query, key, value)
 
 
-if __name__ == "__main__":  # A process of its own: see `experiment.estimate`.
+if __name__ == "__main__":  # A process of its own: see `step_cache`.
     asked_run, how = pickle.load(sys.stdin.buffer)
     print(json.dumps(trace_step(asked_run, **how).to_json()))

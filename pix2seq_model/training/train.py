@@ -114,7 +114,8 @@ def train(
             summaries=stack.enter_context(Summaries(logs)),
         )
         _say_what_is_left_out(job)
-        say_what_runs(run, say=job.progress.message if replicas.is_chief else None)
+        say = job.progress.message if replicas.is_chief else None
+        say_what_runs(run, replicas=replicas, say=say)
         step = _prepare_step(job, compiled_steps)
         checkpoints = CheckpointFolder(
             epath.Path(work_dir) / "checkpoints", keep=run.settings.keep_checkpoints

@@ -1,5 +1,6 @@
 """The SavedModel: what it returns, against the same decoding in Python, and who can load it."""
 
+import ast
 import dataclasses
 import importlib.metadata
 import io
@@ -8,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 from unittest import mock
 
 import numpy as np
@@ -16,7 +18,8 @@ import tensorflow as tf
 from PIL import Image
 from tensorflow.core.protobuf import saved_model_pb2
 
-from pix2seq_model.decoding.generate import decode_images, generate
+from pix2seq_model.decoding import generate as generate_module
+from pix2seq_model.decoding.generate import decode_images, decode_memory, generate
 from pix2seq_model.decoding.settings import DecodeSettings
 from pix2seq_model.experiment import validation as experiment
 from pix2seq_model.input_pipeline.image_file import prepare_image
@@ -273,3 +276,43 @@ def test_it_runs_in_a_process_that_has_only_tensorflow(folder, tmp_path):
         "num_detections": [2],
     }
     assert [eval(line) for line in done.stdout.splitlines()[-2:]] == [shapes, shapes]
+
+
+@pytest.mark.parametrize("on_processor", [True, False])
+def test_the_graph_does_not_follow_the_exporting_machine(network, monkeypatch, on_processor):
+    class AskedError(Exception):
+        pass
+
+    def step_products(storage, *, batch_size, on_processor):
+        raise AskedError(on_processor)
+
+    monkeypatch.setattr(generate_module, "computes_on_processor", lambda: on_processor)
+    monkeypatch.setattr(network.decoder, "step_products", step_products)
+    with without_xla(), pytest.raises(AskedError, match="True"):
+        decode_memory(
+            network, np.zeros((1, 6, 32), np.float32), np.zeros((1, 15)), settings=SETTINGS
+        )
+
+
+def test_all_code_of_the_graph_counts():
+    library = Path(saved_model.__file__).parents[1]
+    files = [file for place in saved_model._CODE for file in _files_in(library / place)]
+    for file in files:
+        for node in ast.walk(ast.parse(file.read_text())):
+            if not isinstance(node, ast.ImportFrom) or not node.module.startswith("pix2seq_model."):
+                continue
+            path = library / (node.module.removeprefix("pix2seq_model.").replace(".", "/") + ".py")
+            name = path.relative_to(library).as_posix()
+            assert path in files or name in _NOT_IN_THE_GRAPH, f"{file} imports {node.module}"
+
+
+# What a graph is made of does not depend on them: messages, pictures of attention, the machine's
+# devices (only `computes_on_processor` is asked, see above), the folder that weights come from.
+_NOT_IN_THE_GRAPH = {
+    *("errors.py", "setting_checks.py", "accelerators.py", "atomic_write.py"),
+    *("input_pipeline/image_file.py", "model_folder/folder.py", "model_folder/pushed.py"),
+}
+
+
+def _files_in(path):
+    return [path] if path.is_file() else sorted(path.rglob("*.py"))

@@ -244,3 +244,31 @@ def test_another_optimizer_is_refused():
     other.optimizer.build(other.trainable_variables)
     with pytest.raises(CheckpointError, match="optimizer variables"):
         put_state(other, state)
+
+
+class _InBucket:
+    """A place in a bucket whose client raises what it likes."""
+
+    def __init__(self, error):
+        self._error = error
+
+    def __fspath__(self):
+        return "gs://bucket/step-000000001.npz"
+
+    def copy(self, place, overwrite):
+        raise self._error
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (tf.errors.NotFoundError(None, None, "gone"), FileNotFoundError),
+        (tf.errors.UnavailableError(None, None, "later"), OSError),
+        (tf.errors.PermissionDeniedError(None, None, "403"), OSError),
+    ],
+)
+def test_a_bucket_that_refuses_is_an_os_error(error, kind):
+    with pytest.raises(OSError, match=error.message) as raised:
+        checkpoint._read(_InBucket(error))
+    assert type(raised.value) is kind
+    assert "/tmp" not in str(raised.value)

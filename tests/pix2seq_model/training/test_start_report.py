@@ -8,23 +8,25 @@ from pix2seq_model.accelerators import Devices
 from pix2seq_model.errors import ConfigError
 from pix2seq_model.experiment.validation import training_run
 from pix2seq_model.training import start_report
+from pix2seq_model.training.replicas import Replicas
 from tests.fixtures import step_costs, tiny_config
 
 L4 = Devices("gpu", "NVIDIA L4", 2, (8, 9))
 PROCESSOR = Devices("cpu", "cpu", 1)
+TWO = Replicas(num_devices=2)
 
 
 def run(**settings):
     return training_run(tiny_config.config(**settings), "finetune")
 
 
-def said(monkeypatch, given, devices, costs=step_costs.traced):
+def said(monkeypatch, given, devices, costs=step_costs.traced, replicas=TWO):
     monkeypatch.setattr(start_report, "local_devices", lambda: devices)
     monkeypatch.setattr(start_report, "compiles", lambda _: True)
     monkeypatch.setattr(start_report.keras.backend, "backend", lambda: "jax")
     monkeypatch.setattr(start_report, "step_costs", costs)
     lines = []
-    start_report.say_what_runs(given, say=lines.append)
+    start_report.say_what_runs(given, replicas=replicas, say=lines.append)
     return lines
 
 
@@ -53,7 +55,7 @@ def test_on_a_processor():
 def test_float32_on_a_gpu_hears_what_bfloat16_would_save(monkeypatch):
     *_, saving = said(monkeypatch, run(batch_size=8), L4)
     # Traced: 6 GiB an image without flash attention, 1 with it; 4 images on each of two devices,
-    # beside weights, their two moments and half as much again of 0.5 GiB, and 0.02 of inputs.
+    # beside weights, their two moments and half as much again of 0.5 GiB, and twice the inputs.
     assert "with flash attention, an image keeps 1.07 GB of activations instead of 6.44" in saving
     assert "a device with 4 images 6.2 GB in all instead of 27.7" in saving
 
