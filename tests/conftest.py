@@ -7,6 +7,8 @@ from pathlib import Path
 
 from xdist.scheduler import LoadFileScheduling
 
+from tests.fixtures.beam_startup import keep_answers
+
 # Before anything imports TensorFlow or JAX, here or in a child. A test runs the code that it
 # compiles a few dozen times: optimizing it takes longer than it saves. The processes of a machine
 # share its cores, and what XLA compiled in one of them serves the others, and later runs.
@@ -70,6 +72,11 @@ def pytest_xdist_auto_num_workers(config):
 
 def pytest_xdist_make_scheduler(config, log):
     return _Scheduling(config, log) if config.getvalue("dist") == "loadfile" else None
+
+
+def pytest_collection_finish():
+    if "apache_beam" in sys.modules:  # Some test of this process uses it.
+        keep_answers()
 
 
 def pytest_collection_modifyitems(items):
