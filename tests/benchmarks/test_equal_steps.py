@@ -46,6 +46,7 @@ def test_settings_are_those_of_the_recorded_runs():
     assert (run.evaluation.max_objects, run.evaluation.top_k, run.evaluation.top_p) == (8, 0, 0.4)
 
 
+@pytest.mark.large
 def test_a_small_run_and_the_same_call_again(tmp_path, monkeypatch, capsys):
     get_config, evaluated = equal_steps.get_config, []
 

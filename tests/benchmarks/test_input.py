@@ -1,9 +1,12 @@
 import json
 
+import pytest
+
 from benchmarks import input as benchmark
 from tests.fixtures.shared_material import SHARED, needs_shared
 
 
+@pytest.mark.large
 @needs_shared
 def test_all_ways_are_timed(capsys):
     arguments = ["--images=40", "--image_size=32", "--batch_size=4", "--batches=1"]

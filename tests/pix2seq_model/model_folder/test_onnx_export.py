@@ -219,7 +219,10 @@ def test_more_objects_than_positions_are_refused(folder, tmp_path):
     [
         {"use_class_token": True, "bridge": "linear"},
         {"backbone": "resnet", "resnet_width_multiplier": 0.25},
-        {"backbone": "resnet", "resnet_width_multiplier": 0.25, "resnet_variant": "c4"},
+        pytest.param(
+            {"backbone": "resnet", "resnet_width_multiplier": 0.25, "resnet_variant": "c4"},
+            marks=pytest.mark.large,
+        ),
         {"in_blocks": True},
     ],
     ids=["class_token", "resnet", "resnetc", "in_blocks"],

@@ -50,7 +50,15 @@ def copied(folder, tmp_path):
     return shutil.copytree(folder, tmp_path / "copy")
 
 
-@pytest.fixture(scope="module", params=VARIANTS)
+def _variants():
+    """The small kinds; those that differ from them by depth or a stride are for `test-large`."""
+    large = {"resnet101_c4", "resnet_dc5"}
+    return [
+        pytest.param(name, marks=pytest.mark.large if name in large else ()) for name in VARIANTS
+    ]
+
+
+@pytest.fixture(scope="module", params=_variants())
 def variant(request, tmp_path_factory):
     """A network of each kind, and the folder that it was written to."""
     original = network(seed=4, **VARIANTS[request.param])
