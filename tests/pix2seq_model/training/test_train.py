@@ -13,7 +13,7 @@ from pix2seq_model.experiment.validation import training_run
 from pix2seq_model.model_folder.folder import load_model_folder
 from pix2seq_model.training import train as training
 from pix2seq_model.training.evaluation import TrainingEvaluation
-from pix2seq_model.training.run_record import check_same_run
+from pix2seq_model.training.run_record import check_same_run, run_identity
 from tests.fixtures import eager_steps, tiny_run
 
 
@@ -89,6 +89,72 @@ def test_evaluations_while_training_and_the_best_kept(tmp_path, monkeypatch, no_
     for best, saved in zip(weights[1], network.get_weights(), strict=True):
         assert np.array_equal(best, saved)
     assert info.source.endswith("best of step 8")
+
+
+EVALUATED = {"evaluate_every_steps": 4, "evaluate_images": 5, "keep_best": True}
+
+
+@pytest.mark.parametrize(
+    ("scores", "source", "said"),
+    [
+        ([0.0, 0.0, 0.0], "best of step 10", "keeps the weights of step 10: AP 0.0000"),
+        ([0.2, 0.2, 0.1], "best of step 8", "keeps the weights of step 8: AP 0.2000"),
+        # COCO's -1 is no number to be compared.
+        ([-1.0, -1.0, -1.0], "10 steps", "keeps the last weights, of step 10: AP could not be"),
+    ],
+)
+def test_which_weights_are_kept(tmp_path, monkeypatch, no_export, capsys, scores, source, said):
+    examples = tiny_run.write_examples(tmp_path / "examples", splits=("train", "val"))
+    numbers, picture = iter(scores), np.zeros((8, 8, 3), np.uint8)
+    monkeypatch.setattr(
+        TrainingEvaluation,
+        "_evaluate",
+        lambda self: ({"AP": next(numbers), "AP50": 0.0}, picture),
+    )
+    info = tiny_run.train(tmp_path, examples, ema_decay=0.5, **EVALUATED)
+    assert info.source.endswith(source)
+    assert said in capsys.readouterr().err
+
+
+def test_evaluations_while_training_are_as_the_last_one(tmp_path, monkeypatch, no_export):
+    """Split, batch size, precision and storage of the config's evaluation, whatever trains."""
+    examples = tiny_run.write_examples(tmp_path / "examples", splits=("train", "val", "test"))
+    config = tiny_run.config(precision="mixed_bfloat16", **EVALUATED)
+    config.evaluation.update(split="test", batch_size=3, decoder_storage="float16")
+    seen, weights = [], []
+
+    def evaluate(network, truth, *, settings, max_images):
+        seen.append((network.compute_dtype, truth.split, settings.batch_size, max_images))
+        weights.append(network.get_weights())
+        result = types.SimpleNamespace(metrics={"AP": 0.0, "AP50": 0.0})
+        first = [truth.coco["images"][0]["id"]]
+        return types.SimpleNamespace(result=result, image_ids=first, detections=[])
+
+    monkeypatch.setattr("pix2seq_model.training.evaluation.evaluate_network", evaluate)
+    eager_steps.use(monkeypatch)
+    training.train(
+        training_run(config, "finetune"),
+        examples_dir=examples,
+        **{f"{name}_dir": tmp_path / name for name in ("model", "work", "logs")},
+    )
+    assert seen == [("float32", "test", 3, 5)] * 3
+    # As it is at that step, and not as it was the first time.
+    assert not all(map(np.array_equal, weights[0], weights[2]))
+    network, _ = load_model_folder(tmp_path / "model")
+    assert all(map(np.array_equal, weights[2], network.get_weights()))
+
+
+def test_how_the_best_is_measured_is_part_of_the_run():
+    data = types.SimpleNamespace(fingerprint=lambda: "data")
+    identities = []
+    for settings in ({}, EVALUATED):
+        for batch_size in (4, 8):
+            config = tiny_run.config(**settings)
+            config.evaluation.batch_size = batch_size
+            run = training_run(config, "finetune")
+            identities.append(run_identity(run, data=data, base_model=None))
+    assert identities[0] == identities[1]
+    assert identities[2] != identities[3]
 
 
 @pytest.mark.parametrize(
