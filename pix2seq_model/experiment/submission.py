@@ -12,11 +12,15 @@ from ml_collections import ConfigDict
 
 from pix2seq_model.data.dataset_scan import DatasetScan, scan_dataset
 from pix2seq_model.errors import ConfigError, DataError
-from pix2seq_model.experiment.loading import read_config
-from pix2seq_model.experiment.own_data import SCAN, STAGE, Choice, choose_settings
+from pix2seq_model.experiment.loading import load_config, read_config
+from pix2seq_model.experiment.own_data import SCAN, STAGE, Choice, choose_settings, steps_of
 from pix2seq_model.experiment.recipes import load_with_recipes
 from pix2seq_model.experiment.start_model import read_start
-from pix2seq_model.experiment.validation import own_data_settings
+from pix2seq_model.experiment.validation import (
+    enabled_stages,
+    own_data_settings,
+    vocabulary,
+)
 from pix2seq_model.tokens.vocabulary import CLASS_SHIFT, Vocabulary
 
 _NAMES_SHOWN = 5
@@ -93,6 +97,11 @@ def load_for_submission(
         warnings = [*_warnings(config, scan, choices)]
     settled = [f"{choice.key}={choice.value}" for choice in choices if choice.source == SCAN]
     config, all_overrides, notes = load_with_recipes(name, overrides, below=settled)
+    counted = [*_steps_of_epochs(config, overrides, settled, annotation_files)]
+    if counted:
+        all_overrides += [override for override, _ in counted]
+        notes += [note for _, note in counted]
+        config = load_config(name, all_overrides)
     return Submission(
         config=config,
         overrides=tuple(all_overrides),
@@ -102,6 +111,41 @@ def load_for_submission(
         scan=scan,
         recognised=frozenset(recognised),
     )
+
+
+def _steps_of_epochs(
+    config: ConfigDict,
+    given: Sequence[str],
+    settled: Sequence[str],
+    annotation_files: Mapping[str, str] | None,
+) -> Iterator[tuple[str, str]]:
+    """Overrides of the steps of stages whose length is given in epochs, each with a note."""
+    given_keys = {override.partition("=")[0] for override in given}
+    settled_keys = {override.partition("=")[0] for override in settled}
+    for stage in enabled_stages(config):
+        settings, key = config[stage], f"{stage}.steps"
+        if not settings.epochs or key in settled_keys:
+            continue
+        if key in given_keys:
+            if f"{stage}.epochs" in given_keys:
+                raise ConfigError(f"{key} and {stage}.epochs are two lengths: give one of them.")
+            yield f"{stage}.epochs=0", f"{key}={settings.steps}, given by you; not {stage}.epochs"
+            continue
+        files = (stage == STAGE and annotation_files) or config.data[stage].annotations
+        place = files[settings.split]
+        limit = vocabulary(config).max_category_id
+        try:
+            scan = scan_dataset({settings.split: place}, max_category_id=limit)
+        except DataError as error:
+            raise DataError(f"data.{stage}.annotations: {error}") from None
+        split = scan.splits[settings.split]
+        images = split.images - settings.drop_empty_images * split.objects_per_image[0]
+        steps = steps_of(settings.epochs, images, settings.batch_size)
+        yield (
+            f"{key}={steps}",
+            f"{key}={steps}: {settings.epochs:g} epochs of {images:,} images, "
+            f"{settings.batch_size} a step",
+        )
 
 
 def _scan(
