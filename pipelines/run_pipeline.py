@@ -22,6 +22,7 @@ from pathlib import Path
 from absl import flags
 
 from pipelines import cache_keys
+from pipelines.cli.before_a_run import before_a_run
 from pipelines.cli.command_line import flag_values, local_beam_args, run_command, split_overrides
 from pipelines.cli.config_flag import config_given
 from pipelines.cli.machine import settle_on_machine
@@ -113,6 +114,8 @@ def _run_stages(request: Request) -> None:
             cache_keys.model_digest(request.config[stage].start_from, f"{stage}.start_from")
     if "evaluate" in request.needed and (truth := request.config.evaluation.ground_truth):
         cache_keys.file_digest(truth, "evaluation.ground_truth")
+    for warning in before_a_run(request):
+        print(f"warning: {warning}", flush=True)
     request.write_scan()
     print("Loading TensorFlow, TFX and Beam ...", flush=True)
 

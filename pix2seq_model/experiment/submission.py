@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 
 from pix2seq_model.data.dataset_scan import DatasetScan, scan_dataset
 from pix2seq_model.errors import ConfigError, DataError
+from pix2seq_model.experiment.data_warnings import check_boxes, class_warnings, length_warnings
 from pix2seq_model.experiment.loading import load_config, read_config
 from pix2seq_model.experiment.own_data import SCAN, STAGE, Choice, choose_settings, steps_of
 from pix2seq_model.experiment.recipes import load_with_recipes
@@ -22,8 +23,6 @@ from pix2seq_model.experiment.validation import (
     vocabulary,
 )
 from pix2seq_model.tokens.vocabulary import CLASS_SHIFT, Vocabulary
-
-_NAMES_SHOWN = 5
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -102,6 +101,8 @@ def load_for_submission(
         all_overrides += [override for override, _ in counted]
         notes += [note for _, note in counted]
         config = load_config(name, all_overrides)
+    if scan is not None:
+        warnings += length_warnings(config, STAGE, scan.splits[config[STAGE].split])
     return Submission(
         config=config,
         overrides=tuple(all_overrides),
@@ -175,36 +176,17 @@ def _scan(
         scan = scan_dataset(files, max_category_id=limit, **unwanted)
     except DataError as error:  # Its message begins with the file.
         raise DataError(f"data.{STAGE}.annotations: {error}") from None
-    for split, lost in ((config[STAGE].split, "learn"), (config.evaluation.split, "measure")):
-        if not (counts := scan.splits[split]).objects:
-            aside = ", ".join(f"{rule} {n:,}" for rule, n in sorted(counts.set_aside.items()))
-            raise DataError(
-                f"data.{STAGE}.annotations.{split}={files[split]}: no box to {lost} in "
-                f"{counts.images:,} images; crowds: {counts.crowds:,}; set aside: "
-                f"{aside or 'nothing'}. `python pipelines/check_dataset.py` says what is wrong."
-            )
+    wanted = {config.evaluation.split: "measure", config[STAGE].split: "learn"}
+    named = {split: f"data.{STAGE}.annotations.{split}={file}" for split, file in files.items()}
+    check_boxes(scan, wanted, named)
     return scan
 
 
 def _warnings(config: ConfigDict, scan: DatasetScan, choices: Sequence[Choice]) -> Iterator[str]:
     split = config[STAGE].split
-    train, others = scan.splits[split], {**scan.splits}
-    del others[split]
+    train = scan.splits[split]
     held = {choice.key: choice.value for choice in choices}
-    names = {row["id"]: row["name"] for row in scan.categories}
-    absent = {number: name for number, name in names.items() if not train.classes[number]}
-    for other, counts in others.items():
-        if unlearned := [name for number, name in absent.items() if counts.classes[number]]:
-            yield (
-                f"{_listed(unlearned)}: boxes in {other}, but none in {split}: not to be learned; "
-                "split again (pipelines/split_dataset.py gives each split its share of a class)"
-            )
-    seen = set().union(*(counts.classes for counts in others.values()))
-    if nowhere := [name for number, name in absent.items() if number not in seen]:
-        yield (
-            f"{_listed(nowhere)}: no box in any split; label images of it, or leave the class out "
-            "(pipelines/split_dataset.py --classes)"
-        )
+    yield from class_warnings(scan, split)
     batch, usual = held[f"{STAGE}.batch_size"], config.own_data.batch_size
     if train.images < max(batch, usual):
         then = "is smaller" if batch <= train.images else "has some of them twice"
@@ -220,8 +202,3 @@ def _warnings(config: ConfigDict, scan: DatasetScan, choices: Sequence[Choice]) 
                 f"{name}: {aside:,} boxes are set aside, and the conversion refuses more than "
                 f"{limit:.0%}; `python pipelines/check_dataset.py` shows which"
             )
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
-    return f"{'class' if len(names) == 1 else 'classes'} {', '.join(names[:_NAMES_SHOWN])}{more}"

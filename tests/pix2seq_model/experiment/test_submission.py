@@ -105,7 +105,7 @@ def test_classes_that_cannot_be_learned(data, train, val, warning):
 )
 def test_fewer_images_than_a_batch(data, override, warning):
     warnings = load_for_submission(CONFIG, [*places(data), override]).warnings
-    assert [warning in text for text in warnings if "batch" in text] == [True] * bool(warning)
+    assert [warning in text for text in warnings if "fewer than" in text] == [True] * bool(warning)
 
 
 def test_many_boxes_that_are_set_aside(data):
