@@ -34,6 +34,10 @@ from pipelines.request import STAGES, Request, parse_stages, portable_config_nam
 from pix2seq_model.errors import ConfigError
 
 FLAGS = flags.FLAGS
+_WRITTEN_AGAIN = (
+    ": it is trained already, and only its model is written again, with the weights it has, to "
+    "decode as the config's `evaluation` says now"
+)
 
 flags.DEFINE_enum("orchestrator", "local", ["local", "vertex"], "run here, or write a Vertex job")
 flags.DEFINE_string("pipeline_root", "", "folder of all outputs; empty: runs/<name of the config>")
@@ -123,6 +127,7 @@ def _run_stages(request: Request) -> None:
 
     from pipelines.local import summary
     from pipelines.local.run import run_locally
+    from pipelines.local.trained import trained_before
     from pipelines.pipeline import NODES, create_pipeline
 
     request = dataclasses.replace(request, beam_args=local_beam_args(request.beam_args))
@@ -133,10 +138,12 @@ def _run_stages(request: Request) -> None:
         place = f"[{shown.index(node_id) + 1}/{len(shown)}]"
         print(f"\n{place} {NODES[node_id][1]}{note}", flush=True)
 
+    trained = trained_before(request, pipeline)
     runs = run_locally(
         pipeline,
-        selected=[node for node in shown if NODES[node][0] in request.stages],
-        on_start=banner,
+        # To write a trained model again, for other settings of decoding, trains nothing.
+        selected=[node for node in shown if NODES[node][0] in request.stages or node in trained],
+        on_start=lambda node_id: banner(node_id, _WRITTEN_AGAIN * (node_id in trained)),
         on_cached=lambda node_id: banner(node_id, ": from the cache"),
     )
     result = summary.summarize(request, runs, seconds=time.monotonic() - started)

@@ -81,13 +81,19 @@ def _memory_warnings(request: Request, stage: str) -> Iterator[str]:
         peak_tflops={"mixed_bfloat16": 1.0, "float32": 1.0},
         host_cores=os.cpu_count() or 1,
     )
+    print(f"Estimating the memory of {stage} (the first time that takes a minute) ...", flush=True)
     try:
         found = estimate(run, here, backend=keras_backend())
         if found.memory_bytes > memory:
+            remedy = what_fits(found)
+            if "preset" in remedy:  # Of a machine on Google Cloud.
+                remedy = (
+                    f"a smaller --config.{stage}.batch_size, or a machine with a GPU ({remedy})"
+                )
             yield (
                 f"{stage} does not fit this machine: a step takes about "
                 f"{found.memory_bytes / GIB:.1f} GiB of memory, and there are {memory / GIB:.1f}; "
-                f"the system would end it. What fits: {what_fits(found)}"
+                f"the system would end it. What fits: {remedy}"
             )
     except ConfigError as error:
         yield f"whether {stage} fits this machine's memory is not known: {error}"

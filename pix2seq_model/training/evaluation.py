@@ -74,8 +74,7 @@ class TrainingEvaluation:
                 self._record["best"] = {"step": row["step"], "AP": metrics["AP"]}
                 if job.run.settings.keep_best and job.replicas.is_chief:
                     save_model_folder(job.best_dir, network, info=model_info(job, network))
-        if measured:
-            job.summaries.scalars(row["step"], metrics)
+        job.summaries.scalars(row["step"], metrics)
         job.summaries.images(row["step"], "detections", picture[None])
         split = job.run.evaluation.split
         said = f"AP cannot be measured: none of the images looked at in {split!r} has a box"

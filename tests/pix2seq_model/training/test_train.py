@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import types
 
 import numpy as np
@@ -55,9 +56,25 @@ def test_the_run_record_says_what_it_takes_to_repeat(plain_run, examples):
     assert record["restarts"] == 0
 
 
-def test_the_same_command_on_a_finished_run_writes_the_same_model(plain_run, examples, no_export):
+def test_the_same_command_on_a_finished_run_writes_the_same_model(
+    plain_run, examples, no_export, capsys
+):
     root, info = plain_run
     assert tiny_run.train(root, examples).weights_sha256 == info.weights_sha256
+    # Nothing is trained, and nobody is told that it is.
+    said = capsys.readouterr().err.splitlines()
+    assert [line for line in said if line.strip()] == [
+        f"finetune is done; writing the model to {root}/model"
+    ]
+
+
+def test_tensorboard_keeps_the_steps_before_an_interruption(
+    plain_run, examples, tmp_path, no_export
+):
+    shutil.copytree(plain_run[0] / "work", tmp_path / "work")
+    (tmp_path / "work/checkpoints/step-000000010.npz").unlink()
+    tiny_run.train(tmp_path, examples)  # From step 9 on, with logs in another folder.
+    assert logged(tmp_path)["loss/all"] == [4, 8, 10]
 
 
 def test_other_settings_in_the_same_work_folder_are_refused(plain_run, examples):
@@ -179,12 +196,18 @@ def test_mixed_bfloat16_trains_alike_and_saves_float32(plain_run, examples, tmp_
     assert network.compute_dtype == "float32"
 
 
-def test_tensorboard_has_the_curves_and_the_pictures(plain_run):
+def logged(root):
+    """The steps of everything in the TensorBoard logs of a run."""
     found = {}
-    for log in (plain_run[0] / "logs/finetune").iterdir():
+    for log in (root / "logs/finetune").iterdir():
         for event in tf.compat.v1.train.summary_iterator(str(log)):
             for value in event.summary.value:
                 found.setdefault(value.tag, []).append(event.step)
+    return found
+
+
+def test_tensorboard_has_the_curves_and_the_pictures(plain_run):
+    found = logged(plain_run[0])
     assert found["loss/all"] == [4, 8, 10]
     assert found["training examples"] == [0]
     assert set(found) == {
