@@ -20,6 +20,7 @@ from pipelines import cache_keys
 from pipelines.cli.command_line import local_pipeline, run_command, split_overrides
 from pipelines.cli.config_flag import config_given
 from pipelines.cli.own_data import settle_data
+from pipelines.cli.place_flags import define_place
 from pix2seq_model.ablation.trials import ablation_settings, plan_trials, stages_of
 from pix2seq_model.atomic_write import write_atomically
 from pix2seq_model.data.manifest import FILE_NAME as MANIFEST
@@ -29,7 +30,7 @@ from pix2seq_model.synthetic import dataset as demo_data
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_string("output", "", "Folder of all results, here; empty: runs/<name of the config>.")
+define_place("output", "", "Folder of all results, here; empty: runs/<name of the config>.")
 
 
 def main(arguments: list[str]) -> None:

@@ -28,6 +28,7 @@ from pipelines.cli.config_flag import config_given
 from pipelines.cli.machine import settle_on_machine
 from pipelines.cli.no_secrets import refuse_in_config
 from pipelines.cli.own_data import load_submission
+from pipelines.cli.place_flags import define_place
 from pipelines.local.run_log import run_log
 from pipelines.local.stage_errors import StageError
 from pipelines.request import STAGES, Request, parse_stages, portable_config_name
@@ -40,14 +41,14 @@ _WRITTEN_AGAIN = (
 )
 
 flags.DEFINE_enum("orchestrator", "local", ["local", "vertex"], "run here, or write a Vertex job")
-flags.DEFINE_string("pipeline_root", "", "folder of all outputs; empty: runs/<name of the config>")
+define_place("pipeline_root", "", "folder of all outputs; empty: runs/<name of the config>")
 flags.DEFINE_list("stages", [], f"which to run, of {','.join(STAGES)}; empty: all")
 flags.DEFINE_boolean("cache", True, "take finished stages from earlier runs")
 flags.DEFINE_string("code_version", "", "names the version of the code; empty: its digest")
 flags.DEFINE_string("data_version", "", "names the version of data in a bucket")
 flags.DEFINE_boolean("verbose", False, "show what TensorFlow, TFX and Beam say")
 flags.DEFINE_string("image", "", "vertex: container image of all steps")
-flags.DEFINE_string("job_file", "", "vertex: where to write the job; empty: <name>.json here")
+define_place("job_file", "", "vertex: where to write the job; empty: <name>.json here")
 flags.DEFINE_boolean("submit", False, "vertex: check the project and submit the job")
 flags.DEFINE_boolean("preflight", True, "vertex: check the project before submitting")
 flags.DEFINE_boolean("follow", True, "vertex: after submitting, show the run until it ends")

@@ -9,8 +9,9 @@ from typing import Any
 from absl import flags
 
 from pipelines.cli.command_line import flag_values
+from pipelines.cli.place_flags import define_place
 
-flags.DEFINE_string("model", None, "Model folder, or a pushed version.", required=True)
+define_place("model", None, "Model folder, or a pushed version.", required=True)
 flags.DEFINE_integer("max_objects", None, "Objects an image.", lower_bound=1)
 flags.DEFINE_integer("top_k", None, "Sample of the k likeliest; 1 greedy; 0 all.", lower_bound=0)
 flags.DEFINE_float("top_p", None, "Sample of the nucleus.", 0.0, 1.0)
@@ -44,7 +45,7 @@ def decoding_settings() -> dict[str, Any]:
 
 def define_detection_flags() -> None:
     """The flags of commands that write what they find in images."""
-    flags.DEFINE_string("output", None, "Folder to write.", required=True)
+    define_place("output", None, "Folder to write.", required=True)
     flags.DEFINE_float("score_threshold", 0.3, "Least score of what is written or drawn.", 0.0, 1.0)
     flags.DEFINE_integer("batch_size", 8, "Images decoded together.", lower_bound=1)
     flags.DEFINE_enum(
