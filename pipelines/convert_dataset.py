@@ -65,4 +65,4 @@ def main(beam_arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run_command(main, continues=True)

@@ -27,7 +27,7 @@ flags.DEFINE_boolean("attention", False, "Write pictures of what the decoder loo
 
 
 def main() -> None:
-    endings = EndingFilter()
+    endings = EndingFilter(output=FLAGS.output)
     sources = find_images(FLAGS.images, endings=endings)
     # TensorFlow: not before the flags are right.
     from pix2seq_model.prediction.predict import predict

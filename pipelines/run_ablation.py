@@ -104,4 +104,4 @@ def convert_once(config: ConfigDict, stage: str, folder: Path, beam_arguments: l
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run_command(main, continues=True)

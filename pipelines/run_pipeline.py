@@ -239,4 +239,4 @@ def _submit(request: Request, job_file: Path, parameters: dict[str, str]) -> int
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run_command(main, continues=True)

@@ -47,6 +47,10 @@ def build_model(
       seed: of the initial weights and of everything that is drawn while training.
       precision: Keras' policy, such as "mixed_bfloat16", of all layers; that in force if None.
     """
+    # Whatever a user's keras.json says: arrays here are in this order, and float32 unless a policy
+    # says otherwise.
+    keras.config.set_image_data_format("channels_last")
+    keras.config.set_floatx("float32")
     policy_before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(precision or policy_before)
     try:
