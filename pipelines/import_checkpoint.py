@@ -17,7 +17,8 @@ from absl import flags
 
 from pipelines.cli.command_line import flag_values, run_command, two_numbers
 from pipelines.cli.place_flags import define_place
-from pix2seq_model.errors import ConfigError
+from pix2seq_model.errors import CheckpointError, ConfigError
+from pix2seq_model.published.locations import is_checkpoint
 
 FLAGS = flags.FLAGS
 
@@ -32,6 +33,11 @@ flags.DEFINE_bool("serving_model", False, "Also write the SavedModel, into Forma
 
 def main() -> None:
     image_size = two_numbers("image_size", "640,640") if FLAGS.image_size else None
+    if not is_checkpoint(FLAGS.checkpoint) and "://" not in FLAGS.checkpoint:
+        raise CheckpointError(
+            f"--checkpoint={FLAGS.checkpoint}: no checkpoint there; give the folder, or what the "
+            "names of its files begin with, as ckpt-100 of ckpt-100.index"
+        )
     # After the flags are checked: TensorFlow takes seconds to import.
     from pix2seq_model.published.import_checkpoint import import_checkpoint
 

@@ -7,9 +7,12 @@ served.
 from typing import Any
 
 from absl import flags
+from etils import epath
 
 from pipelines.cli.command_line import flag_values
 from pipelines.cli.place_flags import define_place
+from pix2seq_model.model_folder.folder import read_model_info
+from pix2seq_model.model_folder.pushed import GRAPH_FILE, find_model_folder
 
 define_place("model", None, "Model folder, or a pushed version.", required=True)
 flags.DEFINE_integer("max_objects", None, "Objects an image.", lower_bound=1)
@@ -41,6 +44,17 @@ def decoding_settings() -> dict[str, Any]:
     """The flags that were given: fields of `decoding.DecodeSettings`, and `seed`."""
     values = flag_values(*_DECODING)
     return {name: value for name, value in values.items() if value is not None}
+
+
+def check_model(*, graph_is_enough: bool = False) -> None:
+    """Raises ModelError if --model names none; TensorFlow, which takes seconds, is not loaded.
+
+    Args:
+      graph_is_enough: a SavedModel without a model folder will do.
+    """
+    place = flags.FLAGS["model"].value
+    if not (graph_is_enough and (epath.Path(place) / GRAPH_FILE).exists()):
+        read_model_info(find_model_folder(place))
 
 
 def define_detection_flags() -> None:

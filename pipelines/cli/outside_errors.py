@@ -22,8 +22,10 @@ _REMEDIES = {
     errno.EIO: "the disk or the network folder fails: look at the system's log",
 }
 # Kinds of Google's and requests' errors, found by name: they are not imported for this.
-_NETWORK = ("ConnectionError", "ConnectTimeout", "ReadTimeout", "TransportError", "RetryError")
-_NETWORK += ("ServiceUnavailable", "NameResolutionError", "MaxRetryError", "gaierror")
+_NETWORK = (
+    *("ConnectionError", "ConnectTimeout", "ReadTimeout", "TransportError", "RetryError"),
+    *("ServiceUnavailable", "NameResolutionError", "MaxRetryError", "gaierror"),
+)
 _LOGIN = ("DefaultCredentialsError", "RefreshError", "Unauthorized", "Unauthenticated")
 _REFUSED = ("Forbidden", "PermissionDenied")
 _OURS = ("components", "configs", "pipelines", "pix2seq_model", "tests")
