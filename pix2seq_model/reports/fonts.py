@@ -1,7 +1,8 @@
 """Fonts that packages bring along, so that none has to be installed, and what they can write.
 
 Pillow's own has the letters of English; the one in matplotlib those of all European languages,
-Arabic, Hebrew and others. Neither has Chinese, Japanese or Korean ones: a text in these cannot be drawn.
+Arabic, Hebrew and others. Neither has Chinese, Japanese or Korean ones: a text in these cannot be
+drawn.
 """
 
 import functools
