@@ -27,6 +27,7 @@ from pix2seq_model.data.manifest import FILE_NAME as MANIFEST
 from pix2seq_model.errors import ConfigError
 from pix2seq_model.experiment.recipes import load_with_recipes
 from pix2seq_model.synthetic import dataset as demo_data
+from pix2seq_model.training.settings import STAGES
 
 FLAGS = flags.FLAGS
 
@@ -39,6 +40,9 @@ def main(arguments: list[str]) -> None:
     settled = settle_data(config_file, overrides)
     config, _, notes = load_with_recipes(config_file, settled.overrides)
     print("".join(f"{note}\n" for note in (*settled.notes, *notes)), end="")
+    for stage in STAGES:
+        if config[stage].epochs:
+            raise ConfigError(f"{stage}.epochs: a trial's length is given as {stage}.steps.")
     trials = plan_trials(config)
     output = FLAGS.output or f"runs/{config.name}"
     if "://" in output:

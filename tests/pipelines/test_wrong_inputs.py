@@ -101,6 +101,8 @@ WRONG = [
     (("show_config", "--config=configs/none.py"), "this project has configs/"),
     (("show_config", "--explain=finetune.stepz"), "did you mean finetune.steps?"),
     (("estimate", "--config=configs/demo.py", "--machine=laptop"), "--machine=laptop is none of"),
+    (("run_ablation", "--config.finetune.epochs=3"), "a trial's length is given as finetune.steps"),
+    (("estimate", "--config=configs/demo.py", "--config.finetune.epochs=3"), "data.finetune"),
     (("run_ablation", "--output=gs://bucket/x"), "give a folder on this machine"),
     (("generate_demo_data", "--output={root}/closed/x"), "{root}/closed"),
     (("generate_demo_data", "--output={root}/x", "--image_size=3"), "is not two numbers"),
