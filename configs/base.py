@@ -86,6 +86,7 @@ def stage() -> ConfigDict:
 def published_stage() -> ConfigDict:
     """One training stage, in all as the published models were trained."""
     published = stage()
+    published.image_dtype = "float32"
     published.augmentation.crop = "diagonal"
     published.drop_empty_images = True
     return published

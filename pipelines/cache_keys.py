@@ -35,6 +35,7 @@ ONLY_SHOW = (
     *("pix2seq_model.errors", "pix2seq_model.progress", "pix2seq_model.reports"),
     *(f"pix2seq_model.training.{name}" for name in ("pictures", "tensorboard", "stall_watch")),
     *("pix2seq_model.training.start_report", "pix2seq_model.network.attention_kind"),
+    "pix2seq_model.training.earlier_runs",
     *("pix2seq_model.folder_lock", "pix2seq_model.bucket_file", "components.storage.watch"),
 )
 # What does not decide the weights of a training: how their quality is measured, how the training is
@@ -46,6 +47,7 @@ _MEASURING = (
 )
 _NOT_IN_WEIGHTS = (
     *("pix2seq_model.experiment", "pix2seq_model.setting_checks", "pix2seq_model.atomic_write"),
+    "pix2seq_model.places",
     "pix2seq_model.model_folder.saved_model",
     *(f"pix2seq_model.training.{name}" for name in ("run_record", "interruption")),
     *(f"pix2seq_model.training.{name}" for name in ("interval_log", "log_means")),

@@ -27,6 +27,7 @@ from components.storage.memory import give_freed_memory_back
 from components.storage.watch import ShardBar
 from pipelines.cli.command_line import local_beam_args, local_pipeline, run_command
 from pipelines.cli.dataset_flags import conversion_options
+from pipelines.cli.place_flags import define_place
 from pix2seq_model.data.box_statistics import AREA_NAMES, crowded_images
 from pix2seq_model.data.defects import DefectLimits
 from pix2seq_model.data.manifest import STATISTICS_FILE, DatasetInfo
@@ -36,7 +37,7 @@ from pix2seq_model.tokens.settings import SequenceSettings
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_string("report", "", "Folder for the dead-letter files; empty: they are not kept.")
+define_place("report", "", "Folder for the dead-letter files; empty: they are not kept.")
 
 
 def _box_lines(split: str, statistics: Mapping[str, Any], names: Mapping[int, str]) -> list[str]:

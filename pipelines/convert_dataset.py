@@ -24,6 +24,7 @@ from components.storage.memory import give_freed_memory_back
 from components.storage.watch import ShardBar
 from pipelines.cli.command_line import local_pipeline, run_command
 from pipelines.cli.dataset_flags import conversion_options
+from pipelines.cli.place_flags import define_place
 from pix2seq_model.data.box_statistics import crowded_images
 from pix2seq_model.data.defects import counts_table
 from pix2seq_model.data.manifest import read_statistics
@@ -31,7 +32,7 @@ from pix2seq_model.tokens.settings import SequenceSettings
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_string("output", None, "Folder to write.", required=True)
+define_place("output", None, "Folder to write.", required=True)
 flags.DEFINE_bool("data_report", True, "Write data_report.html next to the records.")
 
 
@@ -64,4 +65,4 @@ def main(beam_arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run_command(main, continues=True)

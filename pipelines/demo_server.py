@@ -16,7 +16,7 @@ from absl import flags
 from PIL import Image
 
 from pipelines.cli.command_line import flag_values, run_command
-from pipelines.cli.decoding_flags import decoding_settings
+from pipelines.cli.decoding_flags import check_model, decoding_settings
 from pix2seq_model.errors import ConfigError
 
 FLAGS = flags.FLAGS
@@ -29,6 +29,7 @@ flags.DEFINE_integer("max_pixels", 50_000_000, "Of an image.", lower_bound=1)
 
 def main() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    check_model(graph_is_enough=True)
     # TensorFlow: not before the flags are right.
     from pix2seq_model.web_demo.model import open_demo_model
     from pix2seq_model.web_demo.server import DemoServer

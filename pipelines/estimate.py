@@ -17,14 +17,17 @@ from pipelines.cache_keys import keras_backend
 from pipelines.cli.command_line import run_command, split_overrides
 from pipelines.cli.config_flag import config_given
 from pipelines.cli.machine import settle_on_machine
+from pipelines.cli.own_data import load_submission
 from pipelines.request import Request
 from pipelines.vertex.fit import what_fits
 from pix2seq_model.errors import ConfigError
 from pix2seq_model.experiment.estimate import GIB, Estimate, estimate
+from pix2seq_model.experiment.loading import read_config
 from pix2seq_model.experiment.machines import MACHINE_FIELDS, MACHINES, machine_of
 from pix2seq_model.experiment.recipes import load_with_recipes
 from pix2seq_model.experiment.validation import training_run
 from pix2seq_model.network.checkpointing import NONE
+from pix2seq_model.training.settings import STAGES
 
 FLAGS = flags.FLAGS
 _ALL = "all"
@@ -52,7 +55,11 @@ def _estimates(config_file: str, overrides: Sequence[str], machine_name: str) ->
         overrides = [o for o in overrides if not o.startswith(own)]
         overrides.append(f"cloud.training.preset={machine_name}")
     given = {override.partition("=")[0] for override in overrides}
-    config, resolved, _ = load_with_recipes(config_file, overrides)
+    if any(read_config(config_file, overrides)[stage].epochs for stage in STAGES):
+        submission = load_submission(config_file, overrides)  # Looks at the data for the steps.
+        config, resolved = submission.config, list(submission.overrides)
+    else:
+        config, resolved, _ = load_with_recipes(config_file, overrides)
     stages = Request(config=config, config_name="", pipeline_root="").training_stages
     config, _ = settle_on_machine(config_file, config, resolved, given=given, stages=stages)
     training = config.cloud.training

@@ -14,6 +14,7 @@ from absl import flags
 from etils import epath
 
 from pipelines.cli.command_line import flag_values, run_command
+from pipelines.cli.place_flags import define_place
 from pix2seq_model.atomic_write import write_atomically, write_json
 from pix2seq_model.data.annotation_file import read_annotation_file
 from pix2seq_model.errors import DataError
@@ -28,12 +29,12 @@ from pix2seq_model.reports.evaluation_report import REPORT_FILE, ReportInput, re
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_string("ground_truth", None, "Annotation file in COCO's format.", required=True)
-flags.DEFINE_string("detections", None, "COCO results file.", required=True)
-flags.DEFINE_string("output", None, "Folder to write.", required=True)
+define_place("ground_truth", None, "Annotation file in COCO's format.", required=True)
+define_place("detections", None, "COCO results file.", required=True)
+define_place("output", None, "Folder to write.", required=True)
 flags.DEFINE_list("image_ids", [], "Only these images: ids, or one file with an id on each line.")
 flags.DEFINE_enum("engine", "hotcoco", ENGINES, "What computes the numbers.")
-flags.DEFINE_string("images", "", "Folder of the images, for pictures in the report.")
+define_place("images", "", "Folder of the images, for pictures in the report.")
 flags.DEFINE_integer("num_pictures", 24, "Pictures in the report.", lower_bound=0)
 
 

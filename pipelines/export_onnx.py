@@ -21,13 +21,14 @@ os.environ["KERAS_BACKEND"] = "tensorflow"
 
 from pipelines.cli.command_line import flag_values, run_command
 from pipelines.cli.decoding_flags import decoding_settings
+from pipelines.cli.place_flags import define_place
 from pix2seq_model.errors import ConfigError
 from pix2seq_model.model_folder.pushed import find_model_folder
 from pix2seq_model.published.locations import is_checkpoint
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_string("output", None, "Folder to write.", required=True)
+define_place("output", None, "Folder to write.", required=True)
 flags.DEFINE_enum("int8", "both", ["both", "decoder", "none"], "What has weights of 8 bits.")
 
 

@@ -11,6 +11,7 @@ import os
 from absl import flags
 
 from pipelines.cli.command_line import flag_values, run_command, two_numbers
+from pipelines.cli.place_flags import define_place
 from pix2seq_model.progress import DetectionProgress
 from pix2seq_model.synthetic import dataset as demo_data
 
@@ -18,7 +19,7 @@ FLAGS = flags.FLAGS
 
 _DEFAULTS = demo_data.DemoSettings()
 _COUNTS = ("objects365_train", "objects365_val", "coco_train", "coco_val")
-flags.DEFINE_string("output", None, "Folder to write.", required=True)
+define_place("output", None, "Folder to write.", required=True)
 flags.DEFINE_integer("seed", _DEFAULTS.seed, "Other seeds draw other photographs.")
 for _name in _COUNTS:
     flags.DEFINE_integer(_name, getattr(_DEFAULTS, _name), f"Images in {_name}.")

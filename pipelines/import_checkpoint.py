@@ -16,14 +16,16 @@ the network has no place for, is refused unless it is allowed.
 from absl import flags
 
 from pipelines.cli.command_line import flag_values, run_command, two_numbers
-from pix2seq_model.errors import ConfigError
+from pipelines.cli.place_flags import define_place
+from pix2seq_model.errors import CheckpointError, ConfigError
+from pix2seq_model.published.locations import is_checkpoint
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_string("checkpoint", None, "Folder, or prefix of its files.", required=True)
-flags.DEFINE_string("output", None, "Model folder to write.", required=True)
+define_place("checkpoint", None, "Folder, or prefix of its files.", required=True)
+define_place("output", None, "Model folder to write.", required=True)
 flags.DEFINE_list("image_size", [], "Height and width in pixels; empty: as published.")
-flags.DEFINE_string("categories", "", "Examples folder or COCO annotation file with the names.")
+define_place("categories", "", "Examples folder or COCO annotation file with the names.")
 flags.DEFINE_bool("allow_missing", False, "Start weights the checkpoint lacks from fresh values.")
 flags.DEFINE_bool("allow_unused", False, "Leave out weights that the network has no place for.")
 flags.DEFINE_bool("serving_model", False, "Also write the SavedModel, into Format-Serving.")
@@ -31,6 +33,11 @@ flags.DEFINE_bool("serving_model", False, "Also write the SavedModel, into Forma
 
 def main() -> None:
     image_size = two_numbers("image_size", "640,640") if FLAGS.image_size else None
+    if not is_checkpoint(FLAGS.checkpoint) and "://" not in FLAGS.checkpoint:
+        raise CheckpointError(
+            f"--checkpoint={FLAGS.checkpoint}: no checkpoint there; give the folder, or what the "
+            "names of its files begin with, as ckpt-100 of ckpt-100.index"
+        )
     # After the flags are checked: TensorFlow takes seconds to import.
     from pix2seq_model.published.import_checkpoint import import_checkpoint
 

@@ -12,22 +12,24 @@ needs a model folder, because a SavedModel does not return it.
 from absl import flags
 
 from pipelines.cli.command_line import flag_values, run_command
-from pipelines.cli.decoding_flags import decoding_settings, define_detection_flags
+from pipelines.cli.decoding_flags import check_model, decoding_settings, define_detection_flags
+from pipelines.cli.place_flags import define_places
 from pix2seq_model.data.settings import MAX_PIXELS
 from pix2seq_model.prediction.image_sources import EndingFilter, find_images, left_out_text
 
 FLAGS = flags.FLAGS
 
 define_detection_flags()
-flags.DEFINE_list("images", None, "Files, folders, zip archives.", required=True)
+define_places("images", None, "Files, folders, zip archives.", required=True)
 flags.DEFINE_boolean("pictures", True, "Write pictures and the contact sheet.")
 flags.DEFINE_integer("max_pixels", MAX_PIXELS, "Larger images are left out.", lower_bound=1)
 flags.DEFINE_boolean("attention", False, "Write pictures of what the decoder looks at.")
 
 
 def main() -> None:
-    endings = EndingFilter()
+    endings = EndingFilter(output=FLAGS.output)
     sources = find_images(FLAGS.images, endings=endings)
+    check_model()
     # TensorFlow: not before the flags are right.
     from pix2seq_model.prediction.predict import predict
 

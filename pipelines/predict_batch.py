@@ -25,6 +25,7 @@ from components.storage.memory import give_freed_memory_back
 from components.storage.watch import ShardBar
 from pipelines.cli.command_line import flag_values, local_pipeline, run_command
 from pipelines.cli.decoding_flags import decoding_settings, define_detection_flags
+from pipelines.cli.place_flags import define_places
 from pix2seq_model.data.settings import MAX_PIXELS
 from pix2seq_model.model_folder.pushed import find_model_folder
 from pix2seq_model.prediction.image_sources import left_out_text
@@ -32,7 +33,7 @@ from pix2seq_model.prediction.image_sources import left_out_text
 FLAGS = flags.FLAGS
 
 define_detection_flags()
-flags.DEFINE_list("images", None, "Folders, patterns, lists, records.", required=True)
+define_places("images", None, "Folders, patterns, lists, records.", required=True)
 flags.DEFINE_list("split", [], "Of examples folders, such as val; empty: all.")
 flags.DEFINE_integer("images_per_shard", 500, "Of an output shard.", lower_bound=1)
 flags.DEFINE_integer("max_pixels", MAX_PIXELS, "Larger images are left out.")
@@ -68,4 +69,4 @@ def main(beam_arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run_command(main, continues=True)

@@ -20,16 +20,18 @@ from pipelines import cache_keys
 from pipelines.cli.command_line import local_pipeline, run_command, split_overrides
 from pipelines.cli.config_flag import config_given
 from pipelines.cli.own_data import settle_data
+from pipelines.cli.place_flags import define_place
 from pix2seq_model.ablation.trials import ablation_settings, plan_trials, stages_of
 from pix2seq_model.atomic_write import write_atomically
 from pix2seq_model.data.manifest import FILE_NAME as MANIFEST
 from pix2seq_model.errors import ConfigError
 from pix2seq_model.experiment.recipes import load_with_recipes
 from pix2seq_model.synthetic import dataset as demo_data
+from pix2seq_model.training.settings import STAGES
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_string("output", "", "Folder of all results, here; empty: runs/<name of the config>.")
+define_place("output", "", "Folder of all results, here; empty: runs/<name of the config>.")
 
 
 def main(arguments: list[str]) -> None:
@@ -38,6 +40,9 @@ def main(arguments: list[str]) -> None:
     settled = settle_data(config_file, overrides)
     config, _, notes = load_with_recipes(config_file, settled.overrides)
     print("".join(f"{note}\n" for note in (*settled.notes, *notes)), end="")
+    for stage in STAGES:
+        if config[stage].epochs:
+            raise ConfigError(f"{stage}.epochs: a trial's length is given as {stage}.steps.")
     trials = plan_trials(config)
     output = FLAGS.output or f"runs/{config.name}"
     if "://" in output:
@@ -103,4 +108,4 @@ def convert_once(config: ConfigDict, stage: str, folder: Path, beam_arguments: l
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run_command(main, continues=True)

@@ -22,27 +22,33 @@ from pathlib import Path
 from absl import flags
 
 from pipelines import cache_keys
+from pipelines.cli.before_a_run import before_a_run
 from pipelines.cli.command_line import flag_values, local_beam_args, run_command, split_overrides
 from pipelines.cli.config_flag import config_given
 from pipelines.cli.machine import settle_on_machine
 from pipelines.cli.no_secrets import refuse_in_config
 from pipelines.cli.own_data import load_submission
+from pipelines.cli.place_flags import define_place
 from pipelines.local.run_log import run_log
 from pipelines.local.stage_errors import StageError
 from pipelines.request import STAGES, Request, parse_stages, portable_config_name
 from pix2seq_model.errors import ConfigError
 
 FLAGS = flags.FLAGS
+_WRITTEN_AGAIN = (
+    ": it is trained already, and only its model is written again, with the weights it has, to "
+    "decode as the config's `evaluation` says now"
+)
 
 flags.DEFINE_enum("orchestrator", "local", ["local", "vertex"], "run here, or write a Vertex job")
-flags.DEFINE_string("pipeline_root", "", "folder of all outputs; empty: runs/<name of the config>")
+define_place("pipeline_root", "", "folder of all outputs; empty: runs/<name of the config>")
 flags.DEFINE_list("stages", [], f"which to run, of {','.join(STAGES)}; empty: all")
 flags.DEFINE_boolean("cache", True, "take finished stages from earlier runs")
 flags.DEFINE_string("code_version", "", "names the version of the code; empty: its digest")
 flags.DEFINE_string("data_version", "", "names the version of data in a bucket")
 flags.DEFINE_boolean("verbose", False, "show what TensorFlow, TFX and Beam say")
 flags.DEFINE_string("image", "", "vertex: container image of all steps")
-flags.DEFINE_string("job_file", "", "vertex: where to write the job; empty: <name>.json here")
+define_place("job_file", "", "vertex: where to write the job; empty: <name>.json here")
 flags.DEFINE_boolean("submit", False, "vertex: check the project and submit the job")
 flags.DEFINE_boolean("preflight", True, "vertex: check the project before submitting")
 flags.DEFINE_boolean("follow", True, "vertex: after submitting, show the run until it ends")
@@ -113,6 +119,8 @@ def _run_stages(request: Request) -> None:
             cache_keys.model_digest(request.config[stage].start_from, f"{stage}.start_from")
     if "evaluate" in request.needed and (truth := request.config.evaluation.ground_truth):
         cache_keys.file_digest(truth, "evaluation.ground_truth")
+    for warning in before_a_run(request):
+        print(f"warning: {warning}", flush=True)
     request.write_scan()
     print("Loading TensorFlow, TFX and Beam ...", flush=True)
 
@@ -120,6 +128,7 @@ def _run_stages(request: Request) -> None:
 
     from pipelines.local import summary
     from pipelines.local.run import run_locally
+    from pipelines.local.trained import trained_before
     from pipelines.pipeline import NODES, create_pipeline
 
     request = dataclasses.replace(request, beam_args=local_beam_args(request.beam_args))
@@ -130,10 +139,12 @@ def _run_stages(request: Request) -> None:
         place = f"[{shown.index(node_id) + 1}/{len(shown)}]"
         print(f"\n{place} {NODES[node_id][1]}{note}", flush=True)
 
+    trained = trained_before(request, pipeline)
     runs = run_locally(
         pipeline,
-        selected=[node for node in shown if NODES[node][0] in request.stages],
-        on_start=banner,
+        # To write a trained model again, for other settings of decoding, trains nothing.
+        selected=[node for node in shown if NODES[node][0] in request.stages or node in trained],
+        on_start=lambda node_id: banner(node_id, _WRITTEN_AGAIN * (node_id in trained)),
         on_cached=lambda node_id: banner(node_id, ": from the cache"),
     )
     result = summary.summarize(request, runs, seconds=time.monotonic() - started)
@@ -228,4 +239,4 @@ def _submit(request: Request, job_file: Path, parameters: dict[str, str]) -> int
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run_command(main, continues=True)

@@ -28,6 +28,7 @@ from rich.table import Column, Table
 
 from components.labels.layout import ALL_IS_TRAIN, coco_file, recognise
 from pipelines.cli.command_line import run_command
+from pipelines.cli.place_flags import define_place, define_places
 from pix2seq_model.atomic_write import write_json
 from pix2seq_model.data.settings import AUTO, COCO_FORMAT, LABEL_FORMATS
 from pix2seq_model.data.split import (
@@ -42,15 +43,15 @@ from pix2seq_model.metrics.coco_files import read_json
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_list("annotations", [], "Annotation files, COCO's format; empty: see --images.")
-flags.DEFINE_string("output", None, "Folder for train.json, val.json, test.json.", required=True)
+define_places("annotations", [], "Annotation files, COCO's format; empty: see --images.")
+define_place("output", None, "Folder for train.json, val.json, test.json.", required=True)
 _IMAGES = "Folder of images of each file, where names would clash; or folders with labels in them."
-flags.DEFINE_list("images", [], _IMAGES)
+define_places("images", [], _IMAGES)
 flags.DEFINE_enum("dataset", AUTO, (AUTO, COCO_FORMAT, *LABEL_FORMATS), "Format of such labels.")
 flags.DEFINE_float("val", 0.2, "Fraction of the images to validate on.")
 flags.DEFINE_float("test", 0.0, "Fraction of the images to test on.")
 flags.DEFINE_string("group_by", "", "What must not be parted: folder, or a field of images.")
-flags.DEFINE_string("classes", "", "JSON file: old class names to new ones, null to leave out.")
+define_place("classes", "", "JSON file: old class names to new ones, null to leave out.")
 flags.DEFINE_integer("seed", 0, "Orders the images.")
 
 
@@ -62,7 +63,7 @@ def main() -> None:
         contents = [check_lists(read_json(path), path) for path in FLAGS.annotations]
         sets = list(zip(FLAGS.annotations, folders, contents, strict=True))
     else:
-        pairs = zip(map(os.path.expanduser, FLAGS.images), folders, strict=True)
+        pairs = zip(FLAGS.images, folders, strict=True)
         sets = [found for place, below in pairs for found in _recognised(place, below)]
     content = join_sets(sets)
     if FLAGS.classes:
@@ -87,7 +88,7 @@ def _folders() -> tuple[str, list[str]]:
             f"--images names {len(FLAGS.images)} folders and --annotations "
             f"{len(FLAGS.annotations)} files: give one folder for each file, in the same order"
         )
-    folders = list(map(os.path.expanduser, FLAGS.images))
+    folders = FLAGS.images
     if missing := [folder for folder in folders if not Path(folder).is_dir()]:
         hint = ""
         if Path(missing[0]).is_file():

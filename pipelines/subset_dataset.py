@@ -9,14 +9,15 @@ from typing import Any
 from absl import flags
 
 from pipelines.cli.command_line import flag_values, run_command
+from pipelines.cli.place_flags import define_place
 from pix2seq_model.atomic_write import write_json
 from pix2seq_model.data.annotation_file import AnnotationFile, read_annotation_file
 from pix2seq_model.data.subset import choose_images
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_string("annotations", None, "COCO annotation file to choose from.", required=True)
-flags.DEFINE_string("output", None, "Annotation file to write.", required=True)
+define_place("annotations", None, "COCO annotation file to choose from.", required=True)
+define_place("output", None, "Annotation file to write.", required=True)
 flags.DEFINE_integer("num_images", 8, "How many images.", lower_bound=1)
 flags.DEFINE_integer("max_objects", 7, "Most objects of an image.", lower_bound=1)
 

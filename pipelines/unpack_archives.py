@@ -16,12 +16,13 @@ from components.conversion.unpack_archives import (
     operations,
 )
 from pipelines.cli.command_line import local_pipeline, run_command
+from pipelines.cli.place_flags import define_place
 from pix2seq_model.errors import ConfigError
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_string("archives", None, "Pattern of the archives.", required=True)
-flags.DEFINE_string("output", None, "Folder to unpack into.", required=True)
+define_place("archives", None, "Pattern of the archives.", required=True)
+define_place("output", None, "Folder to unpack into.", required=True)
 flags.DEFINE_float("max_member_megabytes", 200, "An archive with a larger file in it is refused.")
 
 
@@ -39,4 +40,4 @@ def main(beam_arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run_command(main, continues=True)

@@ -10,7 +10,7 @@ import difflib
 import math
 import operator
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
 from pix2seq_model.errors import ConfigError
@@ -78,11 +78,7 @@ def build_settings(
       ConfigError: a field is unknown, missing or cannot work.
     """
     known = {field.name: field.type for field in dataclasses.fields(cast(Any, kind))}
-    for name in fields:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"; did you mean {section}.{near[0]}?" if near else "."
-            raise ConfigError(f"{section}.{name} is no setting{hint}")
+    check_names(fields, known, section)
     for name in known:
         if name not in fields:
             raise ConfigError(f"{section}.{name} is missing: start from configs/base.py.")
@@ -97,6 +93,28 @@ def build_settings(
         raise ConfigError(f"{prefix}{error}") from None
     check_settings(settings, section)
     return settings
+
+
+def check_names(given: Iterable[str], known: Iterable[str], section: str = "") -> None:
+    """Raises ConfigError, with the nearest, at the first name of a section that is no setting."""
+    prefix, known = f"{section}." if section else "", list(known)
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean {prefix}{near[0]}?" if near else "."
+            raise ConfigError(f"{prefix}{name} is no setting{hint}")
+
+
+def check_fields(kinds: Sequence[type], fields: Mapping[str, Any], section: str) -> None:
+    """As `check_names` for a section of several settings, and for the sections in it."""
+    known = {f.name: f.type for kind in kinds for f in dataclasses.fields(cast(Any, kind))}
+    check_names(fields, known, section)
+    for name, value in fields.items():
+        kind = known[name]
+        if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+            if not isinstance(value, Mapping):
+                raise ConfigError(f"{section}.{name} is a section, not a setting: {value!r}.")
+            check_fields([kind], value, f"{section}.{name}")
 
 
 def check_range(name: str, value: Any, low: float, high: float) -> None:

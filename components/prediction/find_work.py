@@ -96,14 +96,11 @@ def _folder(place: str, endings: EndingFilter) -> Iterator[list[Any]]:
         yield from (_row(file) for file in found if endings.takes(file.path))
         return
     # By hand: Beam would read brackets in a folder's name as a pattern.
-    for folder, below, names in os.walk(place):
-        below.sort()
-        for name in sorted(names):
-            if endings.takes(name):
-                path = os.path.join(folder, name)
-                file = file_metadata(path)
-                # A broken link is an image that is missing, not one that does not exist.
-                yield _row(file) if file else [path, *_UNKNOWN]
+    with refusing(f"{place} cannot be read"):
+        for path in endings.files_below(place):
+            file = file_metadata(path)
+            # A broken link is an image that is missing, not one that does not exist.
+            yield _row(file) if file else [path, *_UNKNOWN]
 
 
 def _matched(pattern: str) -> list[FileMetadata]:

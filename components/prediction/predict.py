@@ -72,7 +72,7 @@ def predict_images(
         resize=options.resize or info.resize,
     )
     _check_decoding(options, info)
-    endings = EndingFilter()
+    endings = EndingFilter(output=output)
     shards = _prepare(options, output, endings)
     owner = PredictShard(options, output=output, model_identity=info.weights_sha256)
     with make_pipeline() as pipeline:

@@ -4,8 +4,10 @@ Flags that are not ours go to Beam unchanged. One that is nearly ours is a typin
 refused, because Beam would ignore it silently.
 """
 
+import contextlib
 import difflib
 import functools
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -13,7 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
+from pipelines.cli.keras_setup import settle_keras
 from pipelines.cli.no_secrets import refuse_in_arguments
+from pipelines.cli.outside_errors import outside_error
+from pipelines.cli.quiet import quiet_libraries
 from pix2seq_model.errors import ConfigError, UserError
 
 if TYPE_CHECKING:
@@ -166,17 +171,23 @@ def _print_help(document: str | None) -> None:
         print(f"  --{name}: {flag.help}{default}")
 
 
-def run_command(main: Callable[..., int | None], *, takes_more: bool = True) -> None:
+def run_command(
+    main: Callable[..., int | None], *, takes_more: bool = True, continues: bool = False
+) -> None:
     """Runs a command and ends the process.
 
-    A `UserError` ends as its message on standard error and status 2; any other exception keeps its
-    traceback.
+    A `UserError` ends as its message on standard error and status 2, and so does what the machine
+    or the network refuses; any other exception keeps its traceback.
 
     Args:
       main: returns the exit status; None is 0.
       takes_more: `main` gets the arguments that are no flags of ours, for Beam or as
         --config.x=value. A command that takes none refuses them.
+      continues: the same command goes on where an interrupted one was.
     """
+    for stream in (sys.stdout, sys.stderr):  # What a terminal has no letters for is a "?".
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     program = sys.modules["__main__"]
     if any(argument in ("--help", "-h", "-help", "--helpfull") for argument in sys.argv[1:]):
         _print_help(program.__doc__)
@@ -185,15 +196,30 @@ def run_command(main: Callable[..., int | None], *, takes_more: bool = True) -> 
         more = parse_known(sys.argv)
         if more and not takes_more:
             raise ConfigError(f"there is no flag {more[0]}")
-        status = main(more) if takes_more else main()
-    except UserError as error:
+        settle_keras()
+        # A command with that flag has a log, which the libraries write to.
+        has_log = "verbose" in flags.FLAGS
+        with contextlib.nullcontext() if has_log else quiet_libraries():
+            status = main(more) if takes_more else main()
         sys.stdout.flush()
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    except UserError as error:
+        _end_with(str(error))
     except BrokenPipeError:  # Whoever reads has seen enough, as `head` has.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
     except KeyboardInterrupt:
-        print("interrupted; the same command continues from here", file=sys.stderr)
+        then = "the same command continues from here" if continues else "nothing goes on from here"
+        print(f"interrupted; {then}", file=sys.stderr)
         sys.exit(130)
+    except Exception as error:
+        if (message := outside_error(error)) is None:
+            raise
+        _end_with(message)
     sys.exit(status or 0)
+
+
+def _end_with(message: str) -> None:
+    with contextlib.suppress(OSError):  # A disk that is full takes no more of it either.
+        sys.stdout.flush()
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(2)

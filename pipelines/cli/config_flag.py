@@ -2,9 +2,10 @@
 
 from absl import flags
 
+from pipelines.cli.place_flags import define_place
 from pix2seq_model.errors import ConfigError
 
-flags.DEFINE_string("config", "", "File of the experiment, such as configs/full.py:vit_b,640.")
+define_place("config", "", "File of the experiment, such as configs/full.py:vit_b,640.")
 
 
 def config_given(*, default: str = "") -> str:

@@ -10,6 +10,7 @@ from components.conversion.options import AUTOMATIC, ConversionOptions, SplitSou
 from components.labels.layout import recognise_splits
 from components.storage.files import folder_exists
 from pipelines.cli.command_line import flag_values
+from pipelines.cli.place_flags import define_places
 from pix2seq_model.data.defects import EXPLANATIONS, DefectLimits
 from pix2seq_model.data.settings import (
     AUTO,
@@ -35,8 +36,8 @@ flags.DEFINE_enum("dataset", AUTO, DATA_FORMATS, "Format of the labels; auto: re
 _SINGLE = "for single splits train=PLACE,val=PLACE."
 _IMAGES = f"Folder (or zip archive) of images; {_SINGLE}"
 _ANNOTATIONS = f"Folder of the labels, or a JSON file; empty: that of the images; {_SINGLE}"
-flags.DEFINE_list("images", None, _IMAGES, required=True)
-flags.DEFINE_list("annotations", [], _ANNOTATIONS)
+define_places("images", None, _IMAGES, required=True)
+define_places("annotations", [], _ANNOTATIONS)
 flags.DEFINE_string("name", "", "Of the data set, for people; empty: that of --dataset.")
 flags.DEFINE_integer("seed", 0, "Orders the images, and the objects in them.")
 flags.DEFINE_list("num_shards", [], "For single splits train=64,val=8; or one number.")
@@ -65,7 +66,7 @@ def _by_split(flag: str) -> dict[str, str]:
                 f"{given}: write train=...,val=... or one value; a path with a comma in it goes "
                 f"into double quotes of its own, --{flag}='\"a,b\"'"
             )
-        parsed[split] = os.path.expanduser(rest).rstrip("/")
+        parsed[split] = rest.rstrip("/")
     if len(parsed) > 1 and "" in parsed:
         raise ConfigError(
             f"{given}: name the split of each value; a path with a comma in it goes into double "

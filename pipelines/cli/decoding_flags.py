@@ -7,10 +7,14 @@ served.
 from typing import Any
 
 from absl import flags
+from etils import epath
 
 from pipelines.cli.command_line import flag_values
+from pipelines.cli.place_flags import define_place
+from pix2seq_model.model_folder.folder import read_model_info
+from pix2seq_model.model_folder.pushed import GRAPH_FILE, find_model_folder
 
-flags.DEFINE_string("model", None, "Model folder, or a pushed version.", required=True)
+define_place("model", None, "Model folder, or a pushed version.", required=True)
 flags.DEFINE_integer("max_objects", None, "Objects an image.", lower_bound=1)
 flags.DEFINE_integer("top_k", None, "Sample of the k likeliest; 1 greedy; 0 all.", lower_bound=0)
 flags.DEFINE_float("top_p", None, "Sample of the nucleus.", 0.0, 1.0)
@@ -42,9 +46,20 @@ def decoding_settings() -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
+def check_model(*, graph_is_enough: bool = False) -> None:
+    """Raises ModelError if --model names none; TensorFlow, which takes seconds, is not loaded.
+
+    Args:
+      graph_is_enough: a SavedModel without a model folder will do.
+    """
+    place = flags.FLAGS["model"].value
+    if not (graph_is_enough and (epath.Path(place) / GRAPH_FILE).exists()):
+        read_model_info(find_model_folder(place))
+
+
 def define_detection_flags() -> None:
     """The flags of commands that write what they find in images."""
-    flags.DEFINE_string("output", None, "Folder to write.", required=True)
+    define_place("output", None, "Folder to write.", required=True)
     flags.DEFINE_float("score_threshold", 0.3, "Least score of what is written or drawn.", 0.0, 1.0)
     flags.DEFINE_integer("batch_size", 8, "Images decoded together.", lower_bound=1)
     flags.DEFINE_enum(

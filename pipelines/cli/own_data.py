@@ -1,7 +1,6 @@
 """Data of a config that is recognised where the command is given, as the recipes are settled."""
 
 import dataclasses
-import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -103,8 +102,4 @@ def settle_data(name: str, overrides: Sequence[str]) -> SettledData:
 
 def _places(given: Mapping[str, str]) -> dict[str, str]:
     """The places that are given, "" that of all splits."""
-    return {
-        "" if split == ALL_SPLITS else split: os.path.expanduser(place)
-        for split, place in given.items()
-        if place
-    }
+    return {"" if split == ALL_SPLITS else split: place for split, place in given.items() if place}

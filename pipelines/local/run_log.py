@@ -68,7 +68,7 @@ def run_log(folder: Path, *, verbose: bool = False) -> Iterator[Path]:
     if not verbose:
         terminal.flush()
         descriptor = os.dup(2)
-        sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
+        sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, errors="replace")
         os.dup2(file.fileno(), 2)
     try:
         yield path

@@ -28,6 +28,8 @@ from pix2seq_model.progress import LiveLine
 SIZE_UNITS = 1000
 # Instead of a width and height that the file does not say: no box lies outside.
 _UNKNOWN_SIDE = 1 << 20
+# No network's image has a smaller side.
+_LEAST_RATIO = 16
 _ROWS_BETWEEN_LINES = 50_000
 _SECONDS_BETWEEN_LINES = 5.0
 
@@ -46,6 +48,7 @@ class SplitScan:
       sizes: objects by the root of their area, in thousandths of the longer side of the image;
         those of images whose row says no size are not among them.
       sides: images by their longer side in pixels, where the row says it.
+      ratios: images by how often the shorter side goes into the longer one, from 16 times on.
     """
 
     images: int
@@ -56,6 +59,7 @@ class SplitScan:
     classes: Counter[int]
     sizes: Counter[int]
     sides: Counter[int]
+    ratios: Counter[int] = dataclasses.field(default_factory=Counter)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; keys as text, in their order."""
@@ -220,7 +224,17 @@ def _scan_split(
             for place in kept
             if images.heights[place]
         ),
+        ratios=Counter(
+            ratio
+            for place in kept
+            if images.heights[place]
+            and (ratio := _ratio(images.heights[place], images.widths[place])) >= _LEAST_RATIO
+        ),
     )
+
+
+def _ratio(height: int, width: int) -> int:
+    return max(height, width) // min(height, width)
 
 
 def _size(bbox: list[float], *, height: int, width: int) -> int:

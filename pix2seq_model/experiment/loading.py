@@ -7,7 +7,9 @@ the colon being the argument. A remote step is handed that name and the override
 
 import ast
 import difflib
+import functools
 import inspect
+import operator
 import runpy
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +19,7 @@ from ml_collections import ConfigDict
 
 from pix2seq_model.errors import ConfigError
 from pix2seq_model.experiment.validation import validate, validate_stage
+from pix2seq_model.places import read_place
 from pix2seq_model.training.settings import STAGES
 
 # Sections whose keys are names of splits, metrics or labels: an override may add one.
@@ -27,6 +30,13 @@ _OPEN_SECTIONS: dict[str, type] = {
     **{f"data.{stage}.{field}": str for stage in STAGES for field in ("images", "annotations")},
     **{f"data.{stage}.num_shards": int for stage in STAGES},
 }
+_PLACES = (
+    *(f"{stage}.{field}" for stage in STAGES for field in ("start_from", "recipe")),
+    *("evaluation.ground_truth", "push.destination", "ablation.draw_into"),
+)
+_PLACES_BY_SPLIT = tuple(
+    f"data.{stage}.{field}." for stage in STAGES for field in ("images", "annotations")
+)
 _PROJECT_ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -58,7 +68,19 @@ def read_config(name: str, overrides: Sequence[str] = ()) -> ConfigDict:
     path, _, argument = name.partition(":")
     config = _call_get_config(_find(path), argument)
     _override(config, overrides, name)
+    _read_places(config)
     return config
+
+
+def _read_places(config: ConfigDict) -> None:
+    """Puts every place in a config as the project reads places, "~" being the home folder."""
+    keys = [key for key in _keys(config) if key in _PLACES or key.startswith(_PLACES_BY_SPLIT)]
+    for key in keys:
+        *parents, field = key.split(".")
+        section = functools.reduce(operator.getitem, parents, config)
+        given = section[field]
+        if isinstance(given, str) and (place := read_place(given, key)) != given:
+            section[field] = place
 
 
 def override_section(

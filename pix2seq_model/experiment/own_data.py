@@ -240,6 +240,9 @@ def _choose_steps(choices: _Choices, train: SplitScan, pixels: int) -> int:
         max(min(settings.batch_size, train.images) // parts, 1) * parts,
         f"{train.images:,} training images; own_data.batch_size is {settings.batch_size}",
     )
+    if epochs := choices.config[STAGE].epochs:
+        reason = f"{epochs:g} epochs of {train.images:,} images, {batch} a step"
+        return choices.choose(f"{STAGE}.steps", steps_of(epochs, train.images, batch), reason)
     passes = _two_digits(settings.passes * train.images / batch)
     steps = min(max(passes, settings.min_steps), settings.max_steps)
     reason = f"{settings.passes} passes over {train.images:,} images, {batch} a step"
@@ -250,6 +253,11 @@ def _choose_steps(choices: _Choices, train: SplitScan, pixels: int) -> int:
         steps = _two_digits(60 * settings.minutes / seconds)
         reason = f"about {settings.minutes:g} minutes on {settings.machine}, {seconds:.2f} s a step"
     return choices.choose(f"{STAGE}.steps", steps, reason)
+
+
+def steps_of(epochs: float, images: int, batch_size: int) -> int:
+    """Steps in which so many images are seen so often, at least 1."""
+    return max(1, math.ceil(epochs * images / batch_size))
 
 
 def _choose_rate(choices: _Choices, steps: int, *, trained: bool) -> None:

@@ -41,11 +41,14 @@ class StageSource:
         `config.json` names the stage takes, see `recipes`: "published", which is the published
         checkpoint of this architecture at this size; or a folder, that of a checkpoint in the
         published layout or of a model imported from one. Empty: the config's own values.
+      epochs: passes over the training images, which where a command is given become `steps`; 0:
+        the steps as they stand.
     """
 
     enabled: bool = True
     start_from: str = ""
     recipe: str = ""
+    epochs: float = setting(0.0, at_least=0)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

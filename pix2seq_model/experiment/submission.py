@@ -12,14 +12,17 @@ from ml_collections import ConfigDict
 
 from pix2seq_model.data.dataset_scan import DatasetScan, scan_dataset
 from pix2seq_model.errors import ConfigError, DataError
-from pix2seq_model.experiment.loading import read_config
-from pix2seq_model.experiment.own_data import SCAN, STAGE, Choice, choose_settings
+from pix2seq_model.experiment.data_warnings import check_boxes, class_warnings, length_warnings
+from pix2seq_model.experiment.loading import load_config, read_config
+from pix2seq_model.experiment.own_data import SCAN, STAGE, Choice, choose_settings, steps_of
 from pix2seq_model.experiment.recipes import load_with_recipes
 from pix2seq_model.experiment.start_model import read_start
-from pix2seq_model.experiment.validation import own_data_settings
+from pix2seq_model.experiment.validation import (
+    enabled_stages,
+    own_data_settings,
+    vocabulary,
+)
 from pix2seq_model.tokens.vocabulary import CLASS_SHIFT, Vocabulary
-
-_NAMES_SHOWN = 5
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -93,6 +96,13 @@ def load_for_submission(
         warnings = [*_warnings(config, scan, choices)]
     settled = [f"{choice.key}={choice.value}" for choice in choices if choice.source == SCAN]
     config, all_overrides, notes = load_with_recipes(name, overrides, below=settled)
+    counted = [*_steps_of_epochs(config, overrides, settled, annotation_files)]
+    if counted:
+        all_overrides += [override for override, _ in counted]
+        notes += [note for _, note in counted]
+        config = load_config(name, all_overrides)
+    if scan is not None:
+        warnings += length_warnings(config, STAGE, scan.splits[config[STAGE].split])
     return Submission(
         config=config,
         overrides=tuple(all_overrides),
@@ -102,6 +112,41 @@ def load_for_submission(
         scan=scan,
         recognised=frozenset(recognised),
     )
+
+
+def _steps_of_epochs(
+    config: ConfigDict,
+    given: Sequence[str],
+    settled: Sequence[str],
+    annotation_files: Mapping[str, str] | None,
+) -> Iterator[tuple[str, str]]:
+    """Overrides of the steps of stages whose length is given in epochs, each with a note."""
+    given_keys = {override.partition("=")[0] for override in given}
+    settled_keys = {override.partition("=")[0] for override in settled}
+    for stage in enabled_stages(config):
+        settings, key = config[stage], f"{stage}.steps"
+        if not settings.epochs or key in settled_keys:
+            continue
+        if key in given_keys:
+            if f"{stage}.epochs" in given_keys:
+                raise ConfigError(f"{key} and {stage}.epochs are two lengths: give one of them.")
+            yield f"{stage}.epochs=0", f"{key}={settings.steps}, given by you; not {stage}.epochs"
+            continue
+        files = (stage == STAGE and annotation_files) or config.data[stage].annotations
+        place = files[settings.split]
+        limit = vocabulary(config).max_category_id
+        try:
+            scan = scan_dataset({settings.split: place}, max_category_id=limit)
+        except DataError as error:
+            raise DataError(f"data.{stage}.annotations: {error}") from None
+        split = scan.splits[settings.split]
+        images = split.images - settings.drop_empty_images * split.objects_per_image[0]
+        steps = steps_of(settings.epochs, images, settings.batch_size)
+        yield (
+            f"{key}={steps}",
+            f"{key}={steps}: {settings.epochs:g} epochs of {images:,} images, "
+            f"{settings.batch_size} a step",
+        )
 
 
 def _scan(
@@ -131,36 +176,17 @@ def _scan(
         scan = scan_dataset(files, max_category_id=limit, **unwanted)
     except DataError as error:  # Its message begins with the file.
         raise DataError(f"data.{STAGE}.annotations: {error}") from None
-    for split, lost in ((config[STAGE].split, "learn"), (config.evaluation.split, "measure")):
-        if not (counts := scan.splits[split]).objects:
-            aside = ", ".join(f"{rule} {n:,}" for rule, n in sorted(counts.set_aside.items()))
-            raise DataError(
-                f"data.{STAGE}.annotations.{split}={files[split]}: no box to {lost} in "
-                f"{counts.images:,} images; crowds: {counts.crowds:,}; set aside: "
-                f"{aside or 'nothing'}. `python pipelines/check_dataset.py` says what is wrong."
-            )
+    wanted = {config.evaluation.split: "measure", config[STAGE].split: "learn"}
+    named = {split: f"data.{STAGE}.annotations.{split}={file}" for split, file in files.items()}
+    check_boxes(scan, wanted, named)
     return scan
 
 
 def _warnings(config: ConfigDict, scan: DatasetScan, choices: Sequence[Choice]) -> Iterator[str]:
     split = config[STAGE].split
-    train, others = scan.splits[split], {**scan.splits}
-    del others[split]
+    train = scan.splits[split]
     held = {choice.key: choice.value for choice in choices}
-    names = {row["id"]: row["name"] for row in scan.categories}
-    absent = {number: name for number, name in names.items() if not train.classes[number]}
-    for other, counts in others.items():
-        if unlearned := [name for number, name in absent.items() if counts.classes[number]]:
-            yield (
-                f"{_listed(unlearned)}: boxes in {other}, but none in {split}: not to be learned; "
-                "split again (pipelines/split_dataset.py gives each split its share of a class)"
-            )
-    seen = set().union(*(counts.classes for counts in others.values()))
-    if nowhere := [name for number, name in absent.items() if number not in seen]:
-        yield (
-            f"{_listed(nowhere)}: no box in any split; label images of it, or leave the class out "
-            "(pipelines/split_dataset.py --classes)"
-        )
+    yield from class_warnings(scan, split)
     batch, usual = held[f"{STAGE}.batch_size"], config.own_data.batch_size
     if train.images < max(batch, usual):
         then = "is smaller" if batch <= train.images else "has some of them twice"
@@ -176,8 +202,3 @@ def _warnings(config: ConfigDict, scan: DatasetScan, choices: Sequence[Choice]) 
                 f"{name}: {aside:,} boxes are set aside, and the conversion refuses more than "
                 f"{limit:.0%}; `python pipelines/check_dataset.py` shows which"
             )
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
-    return f"{'class' if len(names) == 1 else 'classes'} {', '.join(names[:_NAMES_SHOWN])}{more}"

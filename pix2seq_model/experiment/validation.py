@@ -20,7 +20,7 @@ from pix2seq_model.experiment.settings import (
     StageSource,
 )
 from pix2seq_model.network.config import ModelConfig
-from pix2seq_model.setting_checks import build_settings
+from pix2seq_model.setting_checks import build_settings, check_fields, check_names
 from pix2seq_model.tokens.vocabulary import Vocabulary
 from pix2seq_model.training.settings import STAGES, StageSettings, TrainingRun
 
@@ -28,12 +28,18 @@ _SECTIONS = (
     *("name", "seed", "vocabulary", "model", "data", "own_data"),
     *(*STAGES, "evaluation", "push", "cloud"),
 )
+# Read by one command alone, which checks it.
+_OTHER_SECTIONS = ("ablation",)
 
 
 def validate(config: ConfigDict) -> None:
     """Raises ConfigError at the first value that cannot work."""
     _check_sections(config)
-    for stage in STAGES:
+    check_names(config, (*_SECTIONS, *_OTHER_SECTIONS))
+    check_names(config.data, STAGES, "data")
+    for stage in STAGES:  # Of a stage that is not enabled the names alone.
+        check_fields([DataSettings], config.data[stage].to_dict(), f"data.{stage}")
+        check_fields([StageSource, StageSettings], config[stage].to_dict(), stage)
         build_settings(StageSource, _taken(StageSource, config[stage].to_dict()), stage)
     own_data_settings(config)
     stages = enabled_stages(config)

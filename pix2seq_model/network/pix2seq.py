@@ -47,6 +47,7 @@ def build_model(
       seed: of the initial weights and of everything that is drawn while training.
       precision: Keras' policy, such as "mixed_bfloat16", of all layers; that in force if None.
     """
+    _take_own_conventions()
     policy_before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(precision or policy_before)
     try:
@@ -56,6 +57,14 @@ def build_model(
     finally:
         keras.config.set_dtype_policy(policy_before)
     return model
+
+
+def _take_own_conventions() -> None:
+    """Whatever a user's keras.json says: the order of axes, and numbers where no policy says."""
+    keras.config.set_image_data_format("channels_last")
+    if keras.config.floatx() != "float32":
+        keras.config.set_floatx("float32")
+        keras.config.set_dtype_policy("float32")
 
 
 class Pix2Seq(keras.Model):

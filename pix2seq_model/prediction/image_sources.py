@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import functools
+import os
 import zipfile
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
@@ -11,6 +12,7 @@ from etils import epath
 
 from pix2seq_model.data.image_check import SUFFIXES
 from pix2seq_model.errors import DataError
+from pix2seq_model.prediction.image_walk import HIDDEN, is_hidden, walk_files
 
 _MAX_FILE_BYTES = 500_000_000  # more is no photograph, and may be an archive made to fill memory
 
@@ -34,19 +36,31 @@ class EndingFilter:
     """Takes the files that are called as images are, and counts the others.
 
     Attributes:
-      left_out: number of files by their ending, in small letters; "" has none.
+      left_out: number of files by their ending, in small letters, "" being none; and what
+        `image_walk` leaves out, by its words.
+      output: folder that the command writes, see `image_walk`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, output: str = "") -> None:
         self.left_out: collections.Counter[str] = collections.Counter()
+        self.output = output
 
     def takes(self, name: str) -> bool:
-        """Whether a file is called as images are; hidden files are neither taken nor counted."""
+        """Whether a file is called as images are, and is not hidden; counts it if not."""
         path = PurePosixPath(name)
+        if is_hidden(path.name):
+            self.left_out[HIDDEN] += 1
+            return False
         if path.suffix.lower() in SUFFIXES:
             return True
-        self.left_out[path.suffix.lower()] += not path.name.startswith(".")
+        self.left_out[path.suffix.lower()] += 1
         return False
+
+    def files_below(self, folder: str) -> Iterator[str]:
+        """The paths of the files in a local folder and the folders in it that it takes."""
+        for path in walk_files(folder, output=self.output, left_out=self.left_out):
+            if self.takes(os.path.basename(path)):
+                yield path
 
     def refuse(self, place: str) -> DataError:
         """The error for a place where nothing was taken."""
@@ -58,15 +72,14 @@ class EndingFilter:
 
 def left_out_text(left_out: Mapping[str, int]) -> str:
     """A line for people, such as "2 files with other endings left out: .heic 2"; empty if none."""
-    number = sum(left_out.values())
-    each = ", ".join(
-        f"{ending or 'none'} {count:,}" for ending, count in sorted(left_out.items()) if count
-    )
-    return (
-        f"{number:,} file{'s' * (number != 1)} with other endings left out: {each}"
-        if number
-        else ""
-    )
+    counts = {name: count for name, count in sorted(left_out.items()) if count}
+    walked = {name: count for name, count in counts.items() if name and name[0] != "."}
+    endings = {name: count for name, count in counts.items() if name not in walked}
+    number = sum(endings.values())
+    each = ", ".join(f"{ending or 'none'} {count:,}" for ending, count in endings.items())
+    texts = [f"{number:,} file{'s' * (number != 1)} with other endings left out: {each}"]
+    others = ", ".join(f"{name} {count:,}" for name, count in walked.items())
+    return "; ".join(texts * bool(endings) + [f"left out: {others}"] * bool(walked))
 
 
 def find_images(
@@ -99,19 +112,26 @@ def _images_of(
     if not place.exists():
         raise DataError(f"{place}: no such file or folder")
     if place.is_dir():
-        for path in _files_below(place):
-            if endings.takes(path.name):
-                yield str(path.relative_to(place)), str(path), path.read_bytes
+        for path in _files_below(place, endings):
+            yield str(path.relative_to(place)), str(path), path.read_bytes
     elif place.suffix.lower() == ".zip":
         yield from _images_of_archive(place, endings)
     else:
         yield place.name, str(place), place.read_bytes
 
 
-def _files_below(folder: epath.Path) -> Iterator[epath.Path]:
+def _files_below(folder: epath.Path, endings: EndingFilter) -> Iterator[epath.Path]:
+    if "://" not in str(folder):
+        yield from map(epath.Path, endings.files_below(str(folder)))
+        return
     # By hand, because epath refuses to search subfolders.
     for is_folder, entry in sorted((entry.is_dir(), entry) for entry in folder.iterdir()):
-        yield from _files_below(entry) if is_folder else (entry,)
+        if is_folder and is_hidden(entry.name):
+            endings.left_out[HIDDEN] += 1
+        elif is_folder:
+            yield from _files_below(entry, endings)
+        elif endings.takes(entry.name):
+            yield entry
 
 
 def _images_of_archive(
@@ -123,7 +143,8 @@ def _images_of_archive(
         raise DataError(f"{place}: not a zip archive that can be read ({error})") from None
     for entry in sorted(archive.infolist(), key=lambda entry: entry.filename):
         path = PurePosixPath(entry.filename.replace("\\", "/"))
-        hidden = any(p != ".." and p.startswith((".", "__MACOSX")) for p in path.parts)
+        hidden = any(p != ".." and is_hidden(p) for p in path.parts[:-1])
+        endings.left_out[HIDDEN] += hidden and not entry.is_dir()
         if not entry.is_dir() and not hidden and endings.takes(path.name):
             # A name from an archive may try to lead out of the folder that it is written to.
             parts = [part for part in path.parts if part not in ("/", "..")]

@@ -12,6 +12,7 @@ import concurrent.futures
 import dataclasses
 import functools
 import itertools
+import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import PurePosixPath
 from typing import Any, TextIO
@@ -135,6 +136,7 @@ class _Found:
         self._output, self._names = output, names
         self._sheet: list[tuple[str, Image.Image]] = []
         output.mkdir(parents=True, exist_ok=True)
+        _remove_pictures(output)
 
     def add(self, loaded: _Loaded, rows: list[dict[str, Any]], *, draw: bool) -> None:
         """Adds an image with its detections and draws them."""
@@ -182,6 +184,18 @@ class _Found:
     def _write_picture(self, folder: str, name: str, picture: Image.Image) -> None:
         path = self._output / folder / f"{name}.jpg"
         write_atomically(path, drawing.jpeg_bytes(picture, quality=90))
+
+
+def _remove_pictures(output: epath.Path) -> None:
+    """Removes the pictures that an earlier run wrote: those of the images that it lists."""
+    try:
+        listed = json.loads((output / "images.json").read_text())["images"]
+        names = [row["file_name"] for row in listed]
+    except (OSError, ValueError, KeyError, TypeError):
+        return  # Nothing of ours.
+    paths = [output / kind / f"{name}.jpg" for kind in ("pictures", "attention") for name in names]
+    for path in (*paths, output / "contact_sheet.jpg"):
+        path.unlink(missing_ok=True)
 
 
 def image_numbers(sources: Sequence[ImageSource]) -> list[int]:

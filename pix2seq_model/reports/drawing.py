@@ -11,9 +11,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from pix2seq_model.errors import DataError
+from pix2seq_model.reports.fonts import Font, font_for, is_drawable
 
 _GOLDEN_RATIO = 0.618033988749895
 _PAPER = (246, 246, 244)
@@ -21,7 +22,6 @@ _INK = (38, 38, 36)
 
 Color = tuple[int, int, int]
 Corners = tuple[int, int, int, int]
-Font = ImageFont.FreeTypeFont
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,7 +113,7 @@ def draw_boxes(
     line = max(1, round(min(picture.size) / 180))
     crowded = len(boxes) > 15  # smaller tags hide less of the picture
     by_size = max(9, min(28, round(max(picture.size) / (56 if crowded else 42))))
-    font = _font(font_size or by_size)
+    size = font_size or by_size
     corners = [_corners(item.box, scale, picture.size) for item in boxes]
     for item, place in zip(boxes, corners):
         if item.dashed:
@@ -122,7 +122,7 @@ def draw_boxes(
             draw.rectangle(place, outline=item.color, width=line)
     for item, place in zip(boxes, corners):
         if item.text:
-            _tag(draw, place, item, font, picture.width)
+            _tag(draw, place, item, size, picture.width)
     return picture
 
 
@@ -144,8 +144,8 @@ def contact_sheet(
         raise ValueError(f"{len(captions)} captions for {len(pictures)} pictures")
     columns = columns or min(6, math.ceil(math.sqrt(len(pictures))))
     gap = max(6, cell // 40)
-    font = _font(max(10, min(18, cell // 22)))
-    foot = 0 if captions is None else round(1.6 * font.size)
+    size = max(10, min(18, cell // 22))
+    foot = 0 if captions is None else round(1.6 * size)
     small = [_fitted(picture, cell) for picture in pictures]
     starts = range(0, len(small), columns)
     row_heights = [max(picture.height for picture in small[i : i + columns]) for i in starts]
@@ -159,6 +159,7 @@ def contact_sheet(
         height = row_heights[row]
         sheet.paste(picture, (x + (cell - picture.width) // 2, y + (height - picture.height) // 2))
         if captions is not None:
+            font = font_for(captions[index], size)
             text = _shortened(captions[index], font, cell)
             middle = (x + cell / 2, y + height + foot / 2)
             draw.text(middle, text, fill=_INK, font=font, anchor="mm")
@@ -185,13 +186,9 @@ def _fitted(picture: Image.Image, side: int) -> Image.Image:
 
 
 def _name(names: Mapping[int, str], class_id: int) -> str:
-    return names.get(class_id, f"class {class_id}").strip()
-
-
-def _font(size: int) -> Font:
-    font = ImageFont.load_default(size)  # the font inside Pillow: none has to be installed
-    assert isinstance(font, Font)
-    return font
+    """Of a class; its id where no font can draw the name."""
+    name = names.get(class_id, "").strip()
+    return name if name and is_drawable(name) else f"class {class_id}"
 
 
 def _corners(box_xywh: Sequence[float], scale: float, size: tuple[int, int]) -> Corners:
@@ -218,10 +215,11 @@ def _dashed_rectangle(draw: ImageDraw.ImageDraw, corners: Corners, color: Color,
 
 
 def _tag(
-    draw: ImageDraw.ImageDraw, corners: Corners, item: LabelledBox, font: Font, most_right: int
+    draw: ImageDraw.ImageDraw, corners: Corners, item: LabelledBox, size: int, most_right: int
 ) -> None:
     """The tag stands on the box's upper left corner, or inside it at the picture's upper edge."""
     left, top, *_ = corners
+    font = font_for(item.text, size)
     pad = max(2, round(font.size / 6))
     width = round(draw.textlength(item.text, font=font)) + 2 * pad
     height = round(font.size * 1.25)

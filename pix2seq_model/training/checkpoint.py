@@ -102,6 +102,17 @@ def put_state(model: TrainingModel, state: TrainingState) -> None:
             variable.assign(value)
 
 
+def checkpoint_steps(work_dir: str | os.PathLike) -> list[int]:
+    """The steps of the checkpoints in a work folder, in order; none if there is no such folder."""
+    folder = checkpoints_of(work_dir)
+    return _steps_in(folder) if folder.is_dir() else []
+
+
+def checkpoints_of(work_dir: str | os.PathLike) -> epath.Path:
+    """The folder of the checkpoints in a work folder."""
+    return epath.Path(work_dir) / "checkpoints"
+
+
 class CheckpointFolder:
     """The checkpoints of one run: written whole or not at all, the last few kept."""
 
@@ -127,8 +138,7 @@ class CheckpointFolder:
 
     def steps(self) -> list[int]:
         """The steps of the checkpoints that are there, in order."""
-        matches = (_NAME.match(path.name) for path in self._folder.iterdir())
-        return sorted(int(match[1]) for match in matches if match)
+        return _steps_in(self._folder)
 
     def save(self, state: TrainingState) -> epath.Path:
         """Writes a checkpoint, then removes the oldest beyond `keep`.
@@ -202,6 +212,11 @@ class CheckpointFolder:
 
     def _path(self, step: int) -> epath.Path:
         return self._folder / f"step-{step:09d}.npz"
+
+
+def _steps_in(folder: epath.Path) -> list[int]:
+    matches = (_NAME.match(path.name) for path in folder.iterdir())
+    return sorted(int(match[1]) for match in matches if match)
 
 
 def _variables(model: TrainingModel) -> dict[str, list[keras.Variable]]:

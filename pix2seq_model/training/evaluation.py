@@ -1,6 +1,7 @@
 """Short evaluations while training goes on: COCO AP on some images, pictures, the best weights.
 
-With a moving average on, it is the average that is evaluated and kept, as at the end.
+With a moving average on, it is the average that is evaluated and kept, as at the end. Split, batch
+size, precision and decoding are those of the last evaluation.
 """
 
 import contextlib
@@ -13,6 +14,7 @@ import numpy as np
 from pix2seq_model.data.ground_truth import read_images, read_split_truth
 from pix2seq_model.evaluation.detection import evaluate_network
 from pix2seq_model.model_folder.folder import save_model_folder
+from pix2seq_model.network.pix2seq import Pix2Seq, build_model
 from pix2seq_model.reports.drawing import (
     contact_sheet,
     detection_boxes,
@@ -35,7 +37,7 @@ class TrainingEvaluation:
 
     The numbers join the history's row of the same step, which must be there: the loop evaluates
     after it has written the log, at a multiple of its interval. `record["best"]` is {"step", "AP"}
-    of the best.
+    of the best, of equal ones the last; None where AP cannot be measured on these images.
 
     Attributes:
       every_steps: steps between two evaluations.
@@ -54,6 +56,7 @@ class TrainingEvaluation:
         self.every_steps = job.run.settings.evaluate_every_steps
         self._job, self._step, self._record = job, step, record
         self._truth = read_split_truth(job.examples_dir, job.run.evaluation.split)
+        self._network: Pix2Seq | None = None
 
     def run(self) -> None:
         """Evaluates the network as it is now."""
@@ -61,32 +64,47 @@ class TrainingEvaluation:
         self._step.synchronize()
         with _averaged_weights(self._step.model):
             metrics, picture = self._evaluate()
-            row = self._record["history"][-1]
+            row, best = self._record["history"][-1], self._record.get("best")
             row.update(metrics)
-            best = self._record.get("best")
-            is_best = best is None or metrics["AP"] > best["AP"]
+            # COCO's -1: nothing to find, so no weights are better than others.
+            measured = metrics["AP"] >= 0
+            # Of equal ones the last: early on they are all 0.
+            is_best = measured and (best is None or metrics["AP"] >= best["AP"])
             if is_best:
                 self._record["best"] = {"step": row["step"], "AP": metrics["AP"]}
                 if job.run.settings.keep_best and job.replicas.is_chief:
                     save_model_folder(job.best_dir, network, info=model_info(job, network))
         job.summaries.scalars(row["step"], metrics)
         job.summaries.images(row["step"], "detections", picture[None])
-        job.progress.message(
-            f"step {row['step']}: AP {metrics['AP']:.4f}, AP50 {metrics['AP50']:.4f}"
-            + (" (best so far)" if is_best else "")
-        )
+        split = job.run.evaluation.split
+        said = f"AP cannot be measured: none of the images looked at in {split!r} has a box"
+        if measured:
+            said = f"AP {metrics['AP']:.4f}, AP50 {metrics['AP50']:.4f}"
+        job.progress.message(f"step {row['step']}: {said}" + " (best so far)" * is_best)
 
     def _evaluate(self) -> tuple[dict[str, float], np.ndarray]:
         """AP and AP50, and a sheet of pictures: the truth next to what was found."""
         run = self._job.run
         found = evaluate_network(
-            self._step.model.network,
+            self._evaluated(),
             self._truth,
             settings=run.evaluation,
             max_images=run.settings.evaluate_images,
         )
         metrics = {name: found.result.metrics[name] for name in _METRICS}
         return metrics, self._pictures(found.image_ids[:_NUM_PICTURES], found.detections)
+
+    def _evaluated(self) -> Pix2Seq:
+        """The network as it is now, in the precision of the evaluation."""
+        trained, run = self._step.model.network, self._job.run
+        precision = run.evaluation.precision
+        if trained.compute_dtype == precision:
+            return trained
+        if self._network is None:
+            self._network = build_model(trained.model_config, run.vocabulary, precision=precision)
+        for weight, value in zip(self._network.weights, trained.weights, strict=True):
+            weight.assign(keras.ops.convert_to_numpy(value))
+        return self._network
 
     def _pictures(self, image_ids: list[int], detections: list[dict]) -> np.ndarray:
         truth, names = self._truth, self._truth.category_names

@@ -65,10 +65,8 @@ def write_model(
         weights = network.get_weights()
         network = build_model(network.model_config, run.vocabulary)
         network.set_weights(weights)
-    if run.settings.keep_best and record["best"]:
-        load_weights(network, job.best_dir)
-        source = f"{info.source}, best of step {record['best']['step']}"
-        info = dataclasses.replace(info, source=source)
+    if run.settings.keep_best:
+        info = _take_best(job, network, info, record["best"])
     job.progress.message(f"{run.stage} is done; writing the model to {model_dir}")
     write_history(model_dir, run.stage, record["history"], base_model_dir=job.base_model_dir)
     write_json(epath.Path(model_dir) / RUN_FILE, run_record(job, record), indent=1)
@@ -81,3 +79,23 @@ def write_model(
             seed=run.evaluation.seed,
         )
     return info
+
+
+def _take_best(
+    job: TrainingJob, network: keras.Model, info: ModelInfo, best: dict[str, Any] | None
+) -> ModelInfo:
+    """Loads the weights of the best evaluation, if any could be measured; says which stay."""
+    stage = job.run.stage
+    if best is None:
+        job.progress.message(
+            f"{stage}.keep_best keeps the last weights, of step {job.run.settings.steps}: AP could "
+            f"not be measured, because none of the images looked at in "
+            f"{job.run.evaluation.split!r} has a box; raise {stage}.evaluate_images, or name "
+            "another evaluation.split"
+        )
+        return info
+    load_weights(network, job.best_dir)
+    job.progress.message(
+        f"{stage}.keep_best keeps the weights of step {best['step']}: AP {best['AP']:.4f}"
+    )
+    return dataclasses.replace(info, source=f"{info.source}, best of step {best['step']}")

@@ -23,6 +23,7 @@ from etils import epath
 from pix2seq_model.atomic_write import write_json
 from pix2seq_model.data.manifest import DatasetInfo
 from pix2seq_model.errors import CheckpointError
+from pix2seq_model.evaluation.settings import MEASURING_SETTINGS
 from pix2seq_model.input_pipeline.record_stream import RECORD_ORDER
 from pix2seq_model.model_folder.folder import ModelInfo
 from pix2seq_model.training.job import TrainingJob
@@ -59,6 +60,9 @@ def run_identity(
         "backend": keras.backend.backend(),
         "record_order": RECORD_ORDER,
     }
+    if run.settings.keep_best:
+        measured = {name: getattr(run.evaluation, name) for name in MEASURING_SETTINGS}
+        sections["evaluation"] = measured
     return json.loads(json.dumps(dict(_flat("", sections))))
 
 

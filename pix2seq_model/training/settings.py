@@ -60,9 +60,11 @@ class StageSettings:
       checkpoint_every_steps, checkpoint_every_minutes: whichever comes first; 0 minutes is off.
       keep_checkpoints: how many of the latest stay.
       evaluate_every_steps: steps between short evaluations while training, on images of the
-        evaluation's split; a multiple of steps_per_log; 0 is off.
+        evaluation's split and with its batch size, precision and decoding; a multiple of
+        steps_per_log; 0 is off.
       evaluate_images: how many images these take.
-      keep_best: the weights of the best of these evaluations instead of the last.
+      keep_best: the weights of the best of these evaluations instead of the last, of equal ones the
+        later; the last where AP cannot be measured on these images.
       shuffle_buffer: examples that the order of the input is drawn from.
       drop_empty_images: leaves out images without annotations, as published; those with crowds
         alone stay. Evaluation has all.

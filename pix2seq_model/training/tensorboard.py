@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 
 import tensorflow as tf
+from etils import epath
 
 from pix2seq_model.errors import UserError
 
@@ -29,15 +30,21 @@ class Summaries:
 
     Without a folder it writes nothing.
 
+    Attributes:
+      is_new: nothing was written to the folder before.
+
     Raises:
       UserError: the folder cannot be written.
     """
 
     def __init__(self, folder: str | os.PathLike | None) -> None:
+        self.is_new = False
         if folder is None:
             self._writer = tf.summary.create_noop_writer()
             return
         try:
+            place = epath.Path(folder)
+            self.is_new = not (place.is_dir() and any(place.iterdir()))
             self._writer = tf.summary.create_file_writer(os.fspath(folder))
             self._writer.init()
         except (OSError, tf.errors.OpError) as error:
@@ -49,7 +56,8 @@ class Summaries:
         """Writes the values that have a place in TensorBoard."""
         with self._writer.as_default(step=step):
             for name, value in values.items():
-                if name in _GROUPS:
+                # COCO's -1 is no number: there was nothing to measure.
+                if name in _GROUPS and not (name in ("AP", "AP50") and value < 0):
                     tf.summary.scalar(_GROUPS[name], value)
         self._writer.flush()
 

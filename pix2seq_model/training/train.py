@@ -23,9 +23,15 @@ from pix2seq_model.model_folder.folder import ModelInfo, read_model_info
 from pix2seq_model.model_folder.transfer import take_base_weights
 from pix2seq_model.progress import ProgressLine
 from pix2seq_model.training.batch_feed import BatchFeed
-from pix2seq_model.training.checkpoint import CheckpointFolder, put_state
+from pix2seq_model.training.checkpoint import (
+    CheckpointFolder,
+    checkpoint_steps,
+    checkpoints_of,
+    put_state,
+)
 from pix2seq_model.training.compiled_steps import CompiledSteps
 from pix2seq_model.training.damaged_images import DamagedImages
+from pix2seq_model.training.earlier_runs import interrupted_run
 from pix2seq_model.training.evaluation import TrainingEvaluation
 from pix2seq_model.training.finished_model import make_model_folder, write_model
 from pix2seq_model.training.interruption import StopAgreement, StopRequest
@@ -38,7 +44,7 @@ from pix2seq_model.training.pictures import training_pictures
 from pix2seq_model.training.replicas import Replicas, join_replicas
 from pix2seq_model.training.run_record import check_same_run, run_identity
 from pix2seq_model.training.run_span import RunSpan
-from pix2seq_model.training.settings import TrainingRun
+from pix2seq_model.training.settings import StageSettings, TrainingRun
 from pix2seq_model.training.skipped_batches import SkippedBatches
 from pix2seq_model.training.stall_watch import StallWatch
 from pix2seq_model.training.start_report import say_what_runs
@@ -98,7 +104,8 @@ def train(
         lock = FolderLock(work_dir)
         if replicas.is_chief:
             stack.enter_context(lock)
-            check_same_run(work_dir, run_identity(run, data=data, base_model=base_info))
+            identity = run_identity(run, data=data, base_model=base_info)
+            check_same_run(work_dir, identity)
             make_model_folder(model_dir)
         job = TrainingJob(
             run=run,
@@ -113,13 +120,15 @@ def train(
             progress=stack.enter_context(progress),
             summaries=stack.enter_context(Summaries(logs)),
         )
-        _say_what_is_left_out(job)
-        say = job.progress.message if replicas.is_chief else None
-        say_what_runs(run, replicas=replicas, say=say)
+        checkpoints = CheckpointFolder(checkpoints_of(work_dir), keep=run.settings.keep_checkpoints)
+        if replicas.is_chief and not is_trained(run.settings, work_dir):
+            if not checkpoints.steps() and (
+                earlier := interrupted_run(work_dir, identity, stage=run.stage)
+            ):
+                job.progress.message(earlier)
+            _say_what_is_left_out(job)
+            say_what_runs(run, replicas=replicas, say=job.progress.message)
         step = _prepare_step(job, compiled_steps)
-        checkpoints = CheckpointFolder(
-            epath.Path(work_dir) / "checkpoints", keep=run.settings.keep_checkpoints
-        )
         span, record = _continue(job, step.model, checkpoints)
         batch = _train_steps(job, step, span, record, checkpoints, stop, check=lock.check)
         if not span.is_last(batch):
@@ -130,6 +139,11 @@ def train(
             )
         lock.check()
         return write_model(job, step.model.network, record, export=export)
+
+
+def is_trained(settings: StageSettings, work_dir: str | os.PathLike) -> bool:
+    """Whether an earlier call came to the end of a run: what is left is to write its model."""
+    return checkpoint_steps(work_dir)[-1:] == [settings.steps * settings.accumulation_steps]
 
 
 # ---- The devices and folders. --------------------------------------------------------------------
@@ -156,7 +170,7 @@ def _say_what_is_left_out(job: TrainingJob) -> None:
         statistics = read_statistics(job.examples_dir)
     per_image = statistics.get(job.split, {}).get("objects_per_image", {})
     text = crowded_images(per_image, max_objects=job.run.settings.sequence.max_objects)
-    if text and job.replicas.is_chief:
+    if text:
         job.progress.message(f"warning: {job.split}: {text}")
 
 
@@ -169,7 +183,9 @@ def _prepare_step(job: TrainingJob, compiled_steps: CompiledSteps | None) -> Tra
     step = make() if compiled_steps is None else compiled_steps.take(job.run, make)
     if job.base_model_dir:
         transfer, _ = take_base_weights(step.model.network, job.base_model_dir)
-        job.progress.message(f"{job.run.stage} starts from {job.base_model_dir}: {transfer.text()}")
+        if not is_trained(job.run.settings, job.work_dir):
+            start = f"{job.run.stage} starts from {job.base_model_dir}"
+            job.progress.message(f"{start}: {transfer.text()}")
     return step
 
 
@@ -195,10 +211,13 @@ def _continue(
         batch_size=settings.images_per_batch,
         first_batch=first_batch,
     )
-    if first_batch:
+    if first_batch and not span.is_last(first_batch):
         job.progress.message(
             f"{job.run.stage} continues at step {span.step(first_batch)} of {span.steps}."
         )
+    if job.summaries.is_new:
+        for row in record["history"]:  # What came before an interruption was logged elsewhere.
+            job.summaries.scalars(row["step"], row)
     return span, record
 
 

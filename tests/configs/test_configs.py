@@ -39,6 +39,7 @@ def test_published_configs_alone_train_as_published(name, published):
     for stage in enabled_stages(config):
         assert config[stage].augmentation.crop == ("diagonal" if published else "anywhere")
         assert config[stage].drop_empty_images == published
+        assert config[stage].image_dtype == ("float32" if published else "uint8")
     assert config.model.attention_initializer == "published"
 
 

@@ -171,6 +171,21 @@ def test_stages_that_were_left_out_must_have_run(first_run, config, tmp_path):
     assert "--stages leaves out FinetuneExamples" in ended.err
 
 
+def test_other_decoding_needs_no_word_of_training(first_run, config):
+    root, _ = first_run
+    arguments = (f"--config={config}", f"--pipeline_root={root}")
+    assert run(*arguments).status == 0
+    before = weights(root)
+    ended = run(*arguments, "--stages=evaluate", "--config.evaluation.top_k=3")
+    assert ended.status == 0, ended.err
+    assert ran(root) == {"Pretrain", "Finetune", "CocoEvaluator", "EvaluationReport"}
+    assert weights(root) == before
+    model = Path(read_summary(root)["model"]) / "model.json"
+    assert json.loads(model.read_text())["decoding"]["top_k"] == 3
+    assert "Fine-tune: it is trained already, and only its model is written again" in ended.out
+    assert "continues at step" not in ended.err
+
+
 def test_killed_and_run_again_gives_the_same_weights(first_run, config):
     root, _ = first_run
     assert run(f"--config={config}", f"--pipeline_root={root}").status == 0

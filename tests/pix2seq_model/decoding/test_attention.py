@@ -7,6 +7,7 @@ from pix2seq_model.decoding.attention import (
     likeliest_categories,
     raw_cross_attention,
 )
+from pix2seq_model.network.pix2seq import build_model
 from pix2seq_model.tokens.vocabulary import CLASS_SHIFT, DETECTION_PROMPT
 from tests.fixtures.tiny_config import VOCABULARY
 from tests.fixtures.tiny_model import CONFIG, network
@@ -64,3 +65,13 @@ def test_the_likeliest_categories_are_those_of_the_last_step(model):
     classes = probabilities[:, CLASS_SHIFT : VOCABULARY.coord_shift]
     np.testing.assert_array_equal(categories, classes.argmax(-1))
     np.testing.assert_allclose(scores, classes.max(-1), rtol=1e-4)
+
+
+def test_a_network_in_bfloat16_is_read_too():
+    bfloat16 = build_model(CONFIG, VOCABULARY, precision="bfloat16")
+    maps = cross_attention_maps(bfloat16, IMAGES, TOKENS)
+    assert maps.dtype == np.float32
+    assert maps.sum(axis=(2, 3)) == pytest.approx(np.ones(TOKENS.shape), abs=2e-2)
+    categories, scores = likeliest_categories(bfloat16, IMAGES, TOKENS)
+    assert (categories < VOCABULARY.coord_shift).all()
+    assert ((scores > 0) & (scores < 1)).all()

@@ -88,3 +88,36 @@ def test_missing_and_broken_config_files(tmp_path):
     )
     with pytest.raises(ConfigError, match=r"wrong.py cannot be read: TypeError"):
         load_config(str(wrong))
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("finetune.stepss = 400", "finetune.stepss is no setting; did you mean finetune.steps?"),
+        ("finetune.sequence.max_object = 4", "did you mean finetune.sequence.max_objects?"),
+        ("data.finetune.fromat = 'coco'", "did you mean data.finetune.format?"),
+        ("cloud.training.presett = 'none'", "did you mean cloud.training.preset?"),
+        # Of a stage that is not part of the experiment, too.
+        ("pretrain.stepss = 400", "pretrain.stepss is no setting; did you mean pretrain.steps?"),
+        ("pretrain.augmentation.filp = False", "did you mean pretrain.augmentation.flip?"),
+        ("data.pretrain.fromat = 'coco'", "did you mean data.pretrain.format?"),
+        ("pretrain.sequence = 3", "pretrain.sequence is a section, not a setting: 3"),
+        ("data.fintune = 3", "data.fintune is no setting; did you mean data.finetune?"),
+        ("seeds = 3", "seeds is no setting; did you mean seed?"),
+        ("modle = 3", "modle is no setting; did you mean model?"),
+        ("x = 'blue'", "x is no setting."),
+    ],
+)
+def test_names_in_a_file_that_are_no_settings_are_refused(tmp_path, line, message):
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from configs import demo\n"
+        "def get_config():\n"
+        "  config = demo.get_config()\n"
+        "  config.pretrain.enabled = False\n"
+        f"  with config.ignore_type():\n    config.{line}\n"
+        "  return config\n"
+    )
+    with pytest.raises(ConfigError) as caught:
+        load_config(str(file))
+    assert message in str(caught.value)

@@ -105,7 +105,7 @@ def test_classes_that_cannot_be_learned(data, train, val, warning):
 )
 def test_fewer_images_than_a_batch(data, override, warning):
     warnings = load_for_submission(CONFIG, [*places(data), override]).warnings
-    assert [warning in text for text in warnings if "batch" in text] == [True] * bool(warning)
+    assert [warning in text for text in warnings if "fewer than" in text] == [True] * bool(warning)
 
 
 def test_many_boxes_that_are_set_aside(data):
@@ -147,3 +147,20 @@ def test_files_that_cannot_be_used(data, changes, kind, message):
 def test_settings_that_cannot_work(data, overrides, kind, message):
     with pytest.raises(kind, match=message):
         load_for_submission(CONFIG, [*places(data), *overrides])
+
+
+def test_a_length_in_epochs_becomes_steps(data):
+    # Of six images, six a step by the scan; and two a step, given.
+    for given, steps in (([], 20), (["finetune.batch_size=2"], 60)):
+        overrides = [*places(data), *given, "finetune.epochs=20"]
+        submission = load_for_submission(CONFIG, overrides)
+        assert submission.config.finetune.steps == steps
+        assert load_config(CONFIG, submission.overrides).finetune.steps == steps
+    plain = "configs/coco_sample.py:/photographs"
+    overrides = [*places(data), "finetune.warmup_steps=1", "finetune.epochs=2.5"]
+    submission = load_for_submission(plain, overrides)
+    assert submission.config.finetune.steps == 2  # 15 images, 8 a step.
+    assert "finetune.steps=2: 2.5 epochs of 6 images, 8 a step" in submission.notes
+    assert load_config(plain, submission.overrides).to_dict() == submission.config.to_dict()
+    with pytest.raises(ConfigError, match=r"finetune.steps and finetune.epochs are two lengths"):
+        load_for_submission(plain, [*overrides, "finetune.steps=7"])

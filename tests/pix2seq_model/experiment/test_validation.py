@@ -83,6 +83,7 @@ REFUSED = [
     ("finetune.accumulation_steps", 0, "at least 1"),
     ("finetune.batch_size", 33, "accumulation_steps=2: choose 32 or 34"),
     ("finetune.max_skipped_batches", -1, "at least 0"),
+    ("finetune.epochs", -1.0, "at least 0"),
     ("finetune.precision", "float16", "none of 'float32', 'mixed_bfloat16'"),
     ("finetune.activation_checkpointing", "on", "none of 'none', 'products', 'layers'"),
     ("finetune.jit_compile", "yes", "none of 'auto', 'on', 'off'"),

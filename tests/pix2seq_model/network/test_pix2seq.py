@@ -134,3 +134,20 @@ def test_weights_serve_any_image_size():
     large.set_weights(small.get_weights())
     assert dataclasses.replace(large.model_config, image_size=(32, 48)) == small.model_config
     assert np.isfinite(numpy(large(inputs(large)))).all()
+
+
+def test_a_users_keras_json_changes_nothing():
+    keras.config.set_image_data_format("channels_first")
+    keras.config.set_floatx("float16")
+    keras.config.set_dtype_policy("float16")
+    try:
+        model = network()
+        assert (keras.config.image_data_format(), keras.config.floatx()) == (
+            *("channels_last", "float32"),
+        )
+    finally:
+        keras.config.set_image_data_format("channels_last")
+        keras.config.set_floatx("float32")
+        keras.config.set_dtype_policy("float32")
+    assert {weight.dtype for weight in model.weights} == {"float32"}
+    assert model.compute_dtype == "float32"

@@ -75,7 +75,7 @@ def test_every_kind_of_image_is_found_and_the_rest_is_counted_by_ending(tmp_path
         endings = EndingFilter()
         found = find_images([tmp_path / place], endings=endings)
         assert [source.name for source in found] == taken
-        text = "4 files with other endings left out: none 1, .heic 2, .txt 1"
+        text = "4 files with other endings left out: none 1, .heic 2, .txt 1; left out: hidden 1"
         assert left_out_text(endings.left_out) == text
     (tmp_path / "only").mkdir()
     (tmp_path / "only/x.heic").write_bytes(b"x")

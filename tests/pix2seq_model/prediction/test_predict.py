@@ -159,3 +159,15 @@ def test_numbers_in_file_names_are_the_ids():
     assert image_numbers(named("val/000000397133.jpg", "7.png")) == [397133, 7]
     assert image_numbers(named("7.jpg", "007.jpg")) == [1, 2]
     assert image_numbers(named("7.jpg", "cat.jpg")) == [1, 2]
+
+
+def test_pictures_of_an_earlier_run_do_not_stay(model_dir, photos, tmp_path):
+    output = tmp_path / "out"
+    for place in (photos, photos / "a.jpg"):
+        predict(
+            model_dir, find_images([place]), output_dir=output, stream=io.StringIO(), **SAMPLING
+        )
+        (output / "pictures/mine.jpg").write_bytes(b"")
+    pictures = output / "pictures"
+    found = [path.relative_to(pictures).as_posix() for path in pictures.rglob("*.jpg")]
+    assert sorted(found) == ["a.jpg.jpg", "mine.jpg"]

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import types
 
 import numpy as np
@@ -13,7 +14,7 @@ from pix2seq_model.experiment.validation import training_run
 from pix2seq_model.model_folder.folder import load_model_folder
 from pix2seq_model.training import train as training
 from pix2seq_model.training.evaluation import TrainingEvaluation
-from pix2seq_model.training.run_record import check_same_run
+from pix2seq_model.training.run_record import check_same_run, run_identity
 from tests.fixtures import eager_steps, tiny_run
 
 
@@ -55,9 +56,25 @@ def test_the_run_record_says_what_it_takes_to_repeat(plain_run, examples):
     assert record["restarts"] == 0
 
 
-def test_the_same_command_on_a_finished_run_writes_the_same_model(plain_run, examples, no_export):
+def test_the_same_command_on_a_finished_run_writes_the_same_model(
+    plain_run, examples, no_export, capsys
+):
     root, info = plain_run
     assert tiny_run.train(root, examples).weights_sha256 == info.weights_sha256
+    # Nothing is trained, and nobody is told that it is.
+    said = capsys.readouterr().err.splitlines()
+    assert [line for line in said if line.strip()] == [
+        f"finetune is done; writing the model to {root}/model"
+    ]
+
+
+def test_tensorboard_keeps_the_steps_before_an_interruption(
+    plain_run, examples, tmp_path, no_export
+):
+    shutil.copytree(plain_run[0] / "work", tmp_path / "work")
+    (tmp_path / "work/checkpoints/step-000000010.npz").unlink()
+    tiny_run.train(tmp_path, examples)  # From step 9 on, with logs in another folder.
+    assert logged(tmp_path)["loss/all"] == [4, 8, 10]
 
 
 def test_other_settings_in_the_same_work_folder_are_refused(plain_run, examples):
@@ -91,6 +108,72 @@ def test_evaluations_while_training_and_the_best_kept(tmp_path, monkeypatch, no_
     assert info.source.endswith("best of step 8")
 
 
+EVALUATED = {"evaluate_every_steps": 4, "evaluate_images": 5, "keep_best": True}
+
+
+@pytest.mark.parametrize(
+    ("scores", "source", "said"),
+    [
+        ([0.0, 0.0, 0.0], "best of step 10", "keeps the weights of step 10: AP 0.0000"),
+        ([0.2, 0.2, 0.1], "best of step 8", "keeps the weights of step 8: AP 0.2000"),
+        # COCO's -1 is no number to be compared.
+        ([-1.0, -1.0, -1.0], "10 steps", "keeps the last weights, of step 10: AP could not be"),
+    ],
+)
+def test_which_weights_are_kept(tmp_path, monkeypatch, no_export, capsys, scores, source, said):
+    examples = tiny_run.write_examples(tmp_path / "examples", splits=("train", "val"))
+    numbers, picture = iter(scores), np.zeros((8, 8, 3), np.uint8)
+    monkeypatch.setattr(
+        TrainingEvaluation,
+        "_evaluate",
+        lambda self: ({"AP": next(numbers), "AP50": 0.0}, picture),
+    )
+    info = tiny_run.train(tmp_path, examples, ema_decay=0.5, **EVALUATED)
+    assert info.source.endswith(source)
+    assert said in capsys.readouterr().err
+
+
+def test_evaluations_while_training_are_as_the_last_one(tmp_path, monkeypatch, no_export):
+    """Split, batch size, precision and storage of the config's evaluation, whatever trains."""
+    examples = tiny_run.write_examples(tmp_path / "examples", splits=("train", "val", "test"))
+    config = tiny_run.config(precision="mixed_bfloat16", **EVALUATED)
+    config.evaluation.update(split="test", batch_size=3, decoder_storage="float16")
+    seen, weights = [], []
+
+    def evaluate(network, truth, *, settings, max_images):
+        seen.append((network.compute_dtype, truth.split, settings.batch_size, max_images))
+        weights.append(network.get_weights())
+        result = types.SimpleNamespace(metrics={"AP": 0.0, "AP50": 0.0})
+        first = [truth.coco["images"][0]["id"]]
+        return types.SimpleNamespace(result=result, image_ids=first, detections=[])
+
+    monkeypatch.setattr("pix2seq_model.training.evaluation.evaluate_network", evaluate)
+    eager_steps.use(monkeypatch)
+    training.train(
+        training_run(config, "finetune"),
+        examples_dir=examples,
+        **{f"{name}_dir": tmp_path / name for name in ("model", "work", "logs")},
+    )
+    assert seen == [("float32", "test", 3, 5)] * 3
+    # As it is at that step, and not as it was the first time.
+    assert not all(map(np.array_equal, weights[0], weights[2]))
+    network, _ = load_model_folder(tmp_path / "model")
+    assert all(map(np.array_equal, weights[2], network.get_weights()))
+
+
+def test_how_the_best_is_measured_is_part_of_the_run():
+    data = types.SimpleNamespace(fingerprint=lambda: "data")
+    identities = []
+    for settings in ({}, EVALUATED):
+        for batch_size in (4, 8):
+            config = tiny_run.config(**settings)
+            config.evaluation.batch_size = batch_size
+            run = training_run(config, "finetune")
+            identities.append(run_identity(run, data=data, base_model=None))
+    assert identities[0] == identities[1]
+    assert identities[2] != identities[3]
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -113,12 +196,18 @@ def test_mixed_bfloat16_trains_alike_and_saves_float32(plain_run, examples, tmp_
     assert network.compute_dtype == "float32"
 
 
-def test_tensorboard_has_the_curves_and_the_pictures(plain_run):
+def logged(root):
+    """The steps of everything in the TensorBoard logs of a run."""
     found = {}
-    for log in (plain_run[0] / "logs/finetune").iterdir():
+    for log in (root / "logs/finetune").iterdir():
         for event in tf.compat.v1.train.summary_iterator(str(log)):
             for value in event.summary.value:
                 found.setdefault(value.tag, []).append(event.step)
+    return found
+
+
+def test_tensorboard_has_the_curves_and_the_pictures(plain_run):
+    found = logged(plain_run[0])
     assert found["loss/all"] == [4, 8, 10]
     assert found["training examples"] == [0]
     assert set(found) == {

@@ -1,0 +1,112 @@
+"""What a run on this machine would find out late, said before it starts: data, memory."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from pipelines.cache_keys import keras_backend
+from pipelines.request import Request
+from pipelines.vertex.fit import what_fits
+from pix2seq_model.data.dataset_scan import scan_dataset
+from pix2seq_model.data.settings import AUTO, LABEL_FORMATS
+from pix2seq_model.errors import ConfigError, DataError
+from pix2seq_model.experiment.data_warnings import check_boxes, class_warnings, setting_warnings
+from pix2seq_model.experiment.estimate import GIB, estimate
+from pix2seq_model.experiment.machines import Machine
+from pix2seq_model.experiment.validation import training_run, vocabulary
+
+# Annotation files of more bytes would take minutes to look through.
+_MAX_SCANNED_BYTES = 1_500_000_000
+# Of a pixel of a batch, several times what the largest network keeps: what stays below half of the
+# memory so counted is not traced, which takes ten seconds.
+_BYTES_OF_A_PIXEL = 64_000
+_NVIDIA, _TPU = Path("/proc/driver/nvidia/gpus"), Path("/dev/accel0")
+_CGROUP = Path("/sys/fs/cgroup/memory.max")
+
+
+def before_a_run(request: Request) -> Iterator[str]:
+    """Warnings about the training stages of a request.
+
+    Raises:
+      DataError: an annotation file cannot be used, or a split has no box.
+    """
+    for stage in request.training_stages:
+        if stage in request.needed:
+            yield from (f"{stage}: {text}" for text in _data_warnings(request, stage))
+    for stage in request.training_stages:
+        if stage in request.stages:
+            yield from _memory_warnings(request, stage)
+
+
+def _data_warnings(request: Request, stage: str) -> Iterator[str]:
+    config, source = request.config, request.config.data[stage]
+    if config.own_data.scan or source.format in (AUTO, *LABEL_FORMATS):
+        return  # Scanned when the config was loaded, or in no file that could be.
+    wanted = {config[stage].split: "learn"}
+    if stage == request.training_stages[-1] and "evaluate" in request.needed:
+        wanted.setdefault(config.evaluation.split, "measure")
+    files = {split: source.annotations[split] for split in wanted}
+    if any("://" in file for file in files.values()):
+        return
+    size = sum(os.path.getsize(file) for file in files.values())
+    if size > _MAX_SCANNED_BYTES:
+        return  # What training leaves out is said when it starts, from the counts of the records.
+    named = {split: f"data.{stage}.annotations.{split}={file}" for split, file in files.items()}
+    limit = vocabulary(config).max_category_id
+    unwanted = {name: source[name] for name in ("drop_fake", "drop_reflected")}
+    try:
+        scan = scan_dataset(files, max_category_id=limit, **unwanted)
+    except DataError as error:
+        raise DataError(f"data.{stage}.annotations: {error}") from None
+    check_boxes(scan, wanted, named)
+    yield from setting_warnings(config, stage, scan)
+    yield from class_warnings(scan, config[stage].split)
+
+
+def _memory_warnings(request: Request, stage: str) -> Iterator[str]:
+    """Of a stage whose step takes more memory than this machine has, where it has no accelerator.
+
+    The step of another machine's kind would have to be known by name; there the estimate is a
+    command of its own.
+    """
+    run, memory = training_run(request.config, stage), memory_bytes()
+    height, width = run.model.image_size
+    pixels = height * width * run.settings.images_per_batch
+    if has_accelerator() or pixels * _BYTES_OF_A_PIXEL < memory / 2:
+        return
+    here = Machine(
+        name="this machine",
+        machine_type="this machine",
+        memory_gib=memory / GIB,
+        peak_tflops={"mixed_bfloat16": 1.0, "float32": 1.0},
+        host_cores=os.cpu_count() or 1,
+    )
+    print(f"Estimating the memory of {stage} (the first time that takes a minute) ...", flush=True)
+    try:
+        found = estimate(run, here, backend=keras_backend())
+        if found.memory_bytes > memory:
+            remedy = what_fits(found)
+            if "preset" in remedy:  # Of a machine on Google Cloud.
+                remedy = (
+                    f"a smaller --config.{stage}.batch_size, or a machine with a GPU ({remedy})"
+                )
+            yield (
+                f"{stage} does not fit this machine: a step takes about "
+                f"{found.memory_bytes / GIB:.1f} GiB of memory, and there are {memory / GIB:.1f}; "
+                f"the system would end it. What fits: {remedy}"
+            )
+    except ConfigError as error:
+        yield f"whether {stage} fits this machine's memory is not known: {error}"
+
+
+def memory_bytes() -> int:
+    """Of this machine, or what its container may take of it."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = _CGROUP.read_text().strip() if _CGROUP.is_file() else "max"
+    return min(memory, int(limit)) if limit.isdecimal() else memory
+
+
+def has_accelerator() -> bool:
+    """Whether there is a GPU or TPU that may be seen; without asking a backend."""
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "0") in ("", "-1")
+    return (_NVIDIA.is_dir() and not hidden) or _TPU.exists()

@@ -1,0 +1,79 @@
+"""What is no defect of ours and no wrong setting, in a message: disk, rights, network, packages."""
+
+import errno
+import os
+from collections.abc import Iterator
+
+# What to do about an error of the system, by its number.
+_REMEDIES = {
+    errno.ENOSPC: "free some space there, or name another folder",
+    errno.EDQUOT: "free some space there, or name another folder",
+    errno.EACCES: "make it readable and writable, or name another place",
+    errno.EPERM: "make it readable and writable, or name another place",
+    errno.EROFS: "name a folder that can be written",
+    errno.ENOENT: "name one that is there",
+    errno.ENOTDIR: "name a folder, or remove that file",
+    errno.EISDIR: "name a file",
+    errno.ENAMETOOLONG: "give it a shorter name",
+    errno.EEXIST: "name another place, or remove what is there",
+    errno.EMFILE: "allow more open files (ulimit -n)",
+    errno.ENOMEM: "close other programs, or give a smaller batch",
+    errno.EADDRINUSE: "give another port",
+    errno.EIO: "the disk or the network folder fails: look at the system's log",
+}
+# Kinds of Google's and requests' errors, found by name: they are not imported for this.
+_NETWORK = (
+    *("ConnectionError", "ConnectTimeout", "ReadTimeout", "TransportError", "RetryError"),
+    *("ServiceUnavailable", "NameResolutionError", "MaxRetryError", "gaierror"),
+)
+_LOGIN = ("DefaultCredentialsError", "RefreshError", "Unauthorized", "Unauthenticated")
+_REFUSED = ("Forbidden", "PermissionDenied")
+_OURS = ("components", "configs", "pipelines", "pix2seq_model", "tests")
+
+
+def outside_error(error: BaseException) -> str | None:
+    """A message with what happened, where, and what to do; None: it may be a defect of ours."""
+    for link in _chain(error):
+        kind = type(link).__name__
+        if isinstance(link, ModuleNotFoundError):
+            package = (link.name or "").partition(".")[0]
+            if package and package not in _OURS:
+                return missing_package(package)
+        if kind in _LOGIN:
+            return (
+                f"Google Cloud takes no login from here ({_short(link)}): run `gcloud auth "
+                "application-default login`, or give local places"
+            )
+        if kind in _REFUSED:
+            return f"Google Cloud refuses it ({_short(link)}): ask for the role, or name another"
+        if kind in _NETWORK:
+            return (
+                f"the network cannot be reached ({_short(link)}): connect, or copy what lies at "
+                "gs:// here and name the copy"
+            )
+        if isinstance(link, OSError) and link.errno in _REMEDIES:
+            place = f"{os.fspath(link.filename)}: " if link.filename else ""
+            return f"{place}{os.strerror(link.errno)}; {_REMEDIES[link.errno]}"
+        if isinstance(link, MemoryError):
+            return "out of memory: close other programs, or give a smaller batch"
+    return None
+
+
+def missing_package(package: str) -> str:
+    """What to do where a package cannot be imported."""
+    return (
+        f"the package {package} is not installed in this Python: `make env` installs all, and "
+        "`.venv/bin/python` in front of the command (or `source .venv/bin/activate`) uses it"
+    )
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    link: BaseException | None = error
+    while link is not None:
+        yield link
+        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
+
+
+def _short(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]:.200}" if lines else type(error).__name__

@@ -1,0 +1,133 @@
+"""What a run would find out late is said before it starts."""
+
+import json
+
+import pytest
+
+from pipelines.cli import before_a_run as checks
+from pipelines.request import Request, parse_stages
+from pix2seq_model.errors import DataError
+from pix2seq_model.experiment import estimate as estimates
+from pix2seq_model.experiment import load_config
+from tests.fixtures.step_costs import traced
+
+GIB = 2**30
+
+
+def annotations(path, *, boxes=2, category=1, ids=(1, 2), size=(100, 50), images=6):
+    content = {
+        "images": [
+            {"id": i, "file_name": f"{i}.jpg", "width": size[0], "height": size[1]}
+            for i in range(images)
+        ],
+        "annotations": [
+            {"image_id": i, "category_id": category, "bbox": [k, 1, 30, 30]}
+            for i in range(images)
+            for k in range(boxes)
+        ],
+        "categories": [{"id": number, "name": f"kind {number}"} for number in ids],
+    }
+    path.write_text(json.dumps(content))
+
+
+def said(folder, *overrides, stages=()):
+    places = [
+        f"data.finetune.{kind}.{split}={place}"
+        for split in ("train", "val")
+        for kind, place in (("images", folder), ("annotations", folder / f"{split}.json"))
+    ]
+    given = ["pretrain.enabled=False", "finetune.steps=50", "finetune.warmup_steps=0"]
+    config = load_config("configs/demo.py", [*given, *places, *overrides])
+    request = Request(
+        config=config,
+        config_name="",
+        pipeline_root=str(folder),
+        stages=parse_stages(stages, config),
+    )
+    return list(checks.before_a_run(request))
+
+
+def test_settings_and_data_that_fit(tmp_path):
+    for split in ("train", "val"):
+        annotations(tmp_path / f"{split}.json", ids=(1,))
+    assert said(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("train", "val", "overrides", "message"),
+    [
+        (
+            {"boxes": 6},
+            {},
+            (),
+            "finetune: train: finetune.sequence.max_objects=4: 6 images have more than the 4",
+        ),
+        ({}, {"boxes": 6}, (), "finetune: val: evaluation.max_objects=4: 6 images have more"),
+        (
+            {"ids": (1, 500)},
+            {"ids": (1, 500)},
+            (),
+            "the 2 classes are numbered from 1, as 'kind 500', 500 in the file, which is 2",
+        ),
+        (
+            {},
+            {},
+            ("finetune.steps=1000",),
+            "finetune.steps=1,000 at batch 32 are 5,333 passes over the 6 images of train: give "
+            "--config.finetune.epochs=NUMBER",
+        ),
+        ({}, {"category": 2}, (), "class kind 2: boxes in val, but none in train"),
+        (
+            {"size": (10_000, 60)},
+            {},
+            (),
+            "train: 6 images are more than 64 times as long as wide, less than a pixel wide",
+        ),
+    ],
+)
+def test_what_does_not_suit_the_data(tmp_path, train, val, overrides, message):
+    annotations(tmp_path / "train.json", **train)
+    annotations(tmp_path / "val.json", **val)
+    assert any(message in text for text in said(tmp_path, *overrides))
+
+
+@pytest.mark.parametrize(("split", "lost"), [("train", "learn"), ("val", "measure")])
+def test_a_split_without_boxes(tmp_path, split, lost):
+    for name in ("train", "val"):
+        annotations(tmp_path / f"{name}.json", boxes=2 * (name != split))
+    with pytest.raises(DataError, match=rf"annotations\.{split}=.*no box to {lost} in 6 images"):
+        said(tmp_path)
+    # Nothing is measured where nothing is evaluated.
+    if split == "val":
+        assert said(tmp_path, stages=["finetune"])
+
+
+def test_a_network_that_this_machine_has_no_memory_for(tmp_path, monkeypatch):
+    for split in ("train", "val"):
+        annotations(tmp_path / f"{split}.json", ids=(1,))
+    monkeypatch.setattr(estimates, "step_costs", traced)
+    monkeypatch.setattr(checks, "has_accelerator", lambda: False)
+    large = ("finetune.image_size=640", "model.max_seq_len=32")
+    for memory, overrides, is_said in (
+        (16 * GIB, large, True),
+        (900 * GIB, large, False),
+        (16 * GIB, (), False),  # Too small to be looked at.
+    ):
+        monkeypatch.setattr(checks, "memory_bytes", lambda memory=memory: memory)
+        texts = said(tmp_path, *overrides)
+        assert len(texts) == is_said
+    monkeypatch.setattr(checks, "memory_bytes", lambda: 16 * GIB)
+    (text,) = said(tmp_path, *large)
+    assert "finetune does not fit this machine: a step takes about " in text
+    assert "there are 16.0; the system would end it. What fits: --config.finetune." in text
+    monkeypatch.setattr(checks, "has_accelerator", lambda: True)
+    assert said(tmp_path, *large) == []
+
+
+def test_the_memory_of_a_container_is_its_limit(tmp_path, monkeypatch):
+    whole = checks.memory_bytes()
+    monkeypatch.setattr(checks, "_CGROUP", tmp_path / "memory.max")
+    (tmp_path / "memory.max").write_text("1000000\n")
+    assert checks.memory_bytes() == 1_000_000
+    (tmp_path / "memory.max").write_text("max\n")
+    assert checks.memory_bytes() >= whole

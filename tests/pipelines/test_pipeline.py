@@ -1,0 +1,73 @@
+"""What each step of the pipeline is given: what decides an outcome, and no more."""
+
+import json
+
+import pytest
+
+from pipelines.pipeline import create_pipeline
+from pipelines.request import Request
+from pix2seq_model.experiment import load_config
+from tests.fixtures import tiny_pipeline
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pipeline")
+    data = tiny_pipeline.write_data(folder / "data")
+    return str(tiny_pipeline.write_config(folder / "tiny.py", data))
+
+
+def training(config, *overrides):
+    """What the trainer of fine-tuning is given: its folder, its key, its overrides."""
+    request = Request(
+        config=load_config(config, overrides),
+        config_name=config,
+        overrides=overrides,
+        pipeline_root="root",
+        code_version="1",
+    )
+    nodes = {node.id: node for node in create_pipeline(request).components}
+    given = json.loads(nodes["Finetune"].exec_properties["custom_config"])
+    return given["work_dir"], given["settings_digest"], given["overrides"]
+
+
+MEASURED = "finetune.evaluate_every_steps=10"
+
+
+@pytest.mark.parametrize(
+    ("settings", "same_weights", "same_model"),
+    [
+        ((), True, True),
+        # The history says what was measured ...
+        ((MEASURED,), True, False),
+        # ... and the weights are those that measured best.
+        ((MEASURED, "finetune.keep_best=True"), False, False),
+    ],
+)
+@pytest.mark.parametrize(
+    "measuring",
+    ["evaluation.split=train", "evaluation.batch_size=2", "evaluation.precision=bfloat16"],
+)
+def test_how_is_measured_counts_where_it_decides(
+    config, settings, same_weights, same_model, measuring
+):
+    measuring = f"evaluation.{measuring}"
+    plain, other = training(config, *settings), training(config, *settings, measuring)
+    assert (plain[0] == other[0]) == same_weights
+    assert (plain[1] == other[1]) == same_model
+    # The step is told as far as it reads it.
+    assert (measuring in other[2]) == (not same_model)
+
+
+def test_decoding_is_exported_and_decides_no_weight(config):
+    plain, other = training(config), training(config, "evaluation.top_k=3")
+    assert plain[0] == other[0]
+    assert plain[1] != other[1]
+    best = (MEASURED, "finetune.keep_best=True")
+    assert training(config, *best)[0] != training(config, *best, "evaluation.top_k=3")[0]
+
+
+def test_what_the_report_shows_decides_no_training(config):
+    for best in ((), (MEASURED, "finetune.keep_best=True")):
+        plain = training(config, *best)
+        assert training(config, *best, "evaluation.num_pictures=3") == plain

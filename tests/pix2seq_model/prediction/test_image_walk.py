@@ -1,0 +1,84 @@
+"""Which files of a folder are looked at, and what is left out and counted."""
+
+import collections
+import os
+
+import pytest
+
+from pix2seq_model.errors import DataError
+from pix2seq_model.prediction import image_walk
+from pix2seq_model.prediction.image_sources import EndingFilter, find_images, left_out_text
+from tests.fixtures.records import jpeg
+
+
+def walked(folder, **options):
+    left_out = collections.Counter()
+    found = image_walk.walk_files(str(folder), left_out=left_out, **options)
+    return [os.path.relpath(path, folder) for path in found], +left_out
+
+
+def touch(folder, *names):
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"")
+
+
+def test_files_before_folders_by_name(tmp_path):
+    touch(tmp_path, "b.jpg", "a.jpg", "c/d.jpg", "a/e.jpg")
+    assert walked(tmp_path) == (["a.jpg", "b.jpg", "a/e.jpg", "c/d.jpg"], {})
+
+
+def test_each_real_folder_once(tmp_path):
+    touch(tmp_path, "photos/a.jpg", "photos/below/b.jpg")
+    (tmp_path / "photos/below/loop").symlink_to(tmp_path / "photos")
+    (tmp_path / "photos/twice").symlink_to(tmp_path / "photos/below")
+    found, left_out = walked(tmp_path / "photos")
+    assert found == ["a.jpg", "below/b.jpg"]
+    assert left_out == {image_walk.TWICE: 2}
+
+
+def test_hidden_ones_and_what_is_no_file(tmp_path):
+    touch(tmp_path, ".thumb.jpg", ".cache/x.jpg", "__MACOSX/y.jpg", "@eaDir/z.jpg", "a.jpg")
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "gone.jpg").symlink_to(tmp_path / "nowhere")
+    found, left_out = walked(tmp_path)
+    assert found == ["a.jpg", "gone.jpg"]  # The latter is missing, and is said to be.
+    assert left_out == {image_walk.HIDDEN: 4, image_walk.SPECIAL: 1}
+
+
+def test_what_predict_wrote(tmp_path):
+    touch(tmp_path, "a.jpg", "pictures/mine.jpg", "found/contact_sheet.jpg", "found/other.jpg")
+    touch(tmp_path, "found/pictures/a.jpg.jpg", "found/attention/a.jpg.jpg")
+    everything = ["a.jpg", "found/contact_sheet.jpg", "found/other.jpg"]
+    found, _ = walked(tmp_path)
+    assert found[:3] == everything  # Somebody else's folders.
+    # The command's own output, and that of an earlier run with another name.
+    assert walked(tmp_path, output=str(tmp_path / "found")) == (
+        ["a.jpg", "found/other.jpg", "pictures/mine.jpg"],
+        {image_walk.WRITTEN: 3},
+    )
+    touch(tmp_path, "found/detections.json", "found/images.json")
+    assert walked(tmp_path)[1] == {image_walk.WRITTEN: 3}
+
+
+def test_what_was_left_out_is_said(tmp_path):
+    touch(tmp_path, "a.heic", ".b.jpg", "c.jpg", ".d/e.jpg")
+    endings = EndingFilter()
+    assert [source.name for source in find_images([tmp_path], endings=endings)] == ["c.jpg"]
+    text = "1 file with other endings left out: .heic 1; left out: hidden 2"
+    assert left_out_text(endings.left_out) == text
+    (tmp_path / "c.jpg").unlink()
+    with pytest.raises(DataError, match="left out: hidden 2"):
+        find_images([tmp_path])
+
+
+def test_archives_alike(tmp_path):
+    import zipfile
+
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        for name in ("a.jpg", ".b.jpg", ".d/e.jpg", "__MACOSX/f.jpg"):
+            archive.writestr(name, jpeg(8, 8, seed=1))
+    endings = EndingFilter()
+    found = find_images([tmp_path / "x.zip"], endings=endings)
+    assert [source.name for source in found] == ["a.jpg"]
+    assert +endings.left_out == {image_walk.HIDDEN: 3}

@@ -1,0 +1,119 @@
+"""Every value of every setting that has a choice trains, is evaluated and exported once.
+
+Seven runs, in which each setting takes its values in turn.
+"""
+
+import dataclasses
+import json
+import math
+from typing import Any
+
+import pytest
+
+from pix2seq_model.evaluation.evaluate import evaluate_model
+from pix2seq_model.evaluation.settings import EvaluationSettings
+from pix2seq_model.experiment.validation import training_run
+from pix2seq_model.input_pipeline.settings import Augmentation
+from pix2seq_model.network.config import ModelConfig
+from pix2seq_model.tokens.settings import SequenceSettings
+from pix2seq_model.training import train as training
+from pix2seq_model.training.settings import StageSettings
+from tests.fixtures import tiny_run
+
+RUNS = 7
+_ROOMS = {
+    "finetune.": StageSettings,
+    "finetune.augmentation.": Augmentation,
+    "finetune.sequence.": SequenceSettings,
+    "model.": ModelConfig,
+    "evaluation.": EvaluationSettings,
+}
+# Numbers that switch something on, besides choices.
+_NUMBERS = {
+    "finetune.weight_decay_exclude": ((), ("bias", "norm")),
+    "finetune.clip_norm": (0.0, 1.0),
+    "finetune.ema_decay": (0.0, 0.5),
+    "finetune.label_smoothing": (0.0, 0.1),
+    "finetune.accumulation_steps": (1, 2),
+    "finetune.max_skipped_batches": (20, 0),
+    "finetune.checkpoint_every_minutes": (0.0, 1e-9),
+    "finetune.sequence.near_duplicate_std": (0.05, 0.0),
+    "finetune.sequence.padding_weight": (0.1, 0.0),
+    "model.drop_path": (0.0, 0.1),
+    "model.drop_units": (0.1, 0.0),
+    "model.drop_attention": (0.0, 0.1),
+    "evaluation.top_k": (0, 1, 3),
+    "evaluation.top_p": (0.4, 1.0, 0.0),
+    "evaluation.temperature": (1.0, 0.5),
+    "evaluation.end_token_offset": (0.0, -5.0),
+    "evaluation.stop_after_noise": (0, 1),
+    "evaluation.num_attention_pictures": (2, 0),
+}
+# Settings of a kind of network, which is chosen in every other run: their values take turns there.
+_EVERY_OTHER = ("model.resnet_", "model.use_class_token", "evaluation.decoder_storage")
+
+
+def choices() -> dict[str, tuple[Any, ...]]:
+    """The values of every setting that has a choice."""
+    found = dict(_NUMBERS)
+    for prefix, kind in _ROOMS.items():
+        for field in dataclasses.fields(kind):
+            if field.type is bool:
+                found[prefix + field.name] = (False, True)
+            elif one_of := field.metadata.get("one_of"):
+                found[prefix + field.name] = tuple(one_of)
+    return found
+
+
+def settings_of(number: int) -> dict[str, Any]:
+    """The settings of a run, by its number."""
+    chosen = {
+        name: values[(number // 2 if name.startswith(_EVERY_OTHER) else number) % len(values)]
+        for name, values in choices().items()
+    }
+    if chosen["model.backbone"] == "resnet" and chosen["finetune.jit_compile"] == "on":
+        chosen["finetune.jit_compile"] = "off"  # XLA takes minutes of a processor for a ResNet.
+    if chosen["evaluation.precision"] != "float32":
+        chosen["evaluation.decoder_storage"] = "float32"  # The two exclude each other.
+    return chosen
+
+
+def test_every_value_has_its_run():
+    seen = [settings_of(number) for number in range(RUNS)]
+    for name, values in choices().items():
+        assert {settings[name] for settings in seen} == set(values), name
+    resnets = [settings for settings in seen if settings["model.backbone"] == "resnet"]
+    for name in ("model.resnet_depth", "model.resnet_variant"):
+        assert {settings[name] for settings in resnets} == set(choices()[name]), name
+
+
+@pytest.mark.large
+@pytest.mark.parametrize("number", range(RUNS))
+def test_it_trains_is_evaluated_and_exported(number, tmp_path):
+    examples = tiny_run.write_examples(tmp_path / "examples", splits=("train", "val"))
+    # A conversion counts; drop_empty_images reads it.
+    (examples / "statistics.json").write_text(json.dumps({"train": {"empty": 0}}))
+    config = tiny_run.config(
+        image_size=(64, 64), steps=2, steps_per_log=1, evaluate_every_steps=1, evaluate_images=3
+    )
+    config.model.update(resnet_width_multiplier=0.125)
+    for name, value in settings_of(number).items():
+        config.update_from_flattened_dict({name: value})
+    run = training_run(config, "finetune")
+    info = training.train(
+        run,
+        examples_dir=examples,
+        **{f"{name}_dir": tmp_path / name for name in ("model", "work", "logs")},
+    )
+    assert (tmp_path / "model/Format-Serving/saved_model.pb").exists()
+    history = tiny_run.history(tmp_path)
+    assert [row["step"] for row in history] == [1, 2]
+    assert all(math.isfinite(row["loss"]) and 0 <= row["AP"] <= 1 for row in history)
+    metrics = evaluate_model(
+        tmp_path / "model",
+        examples,
+        split=run.evaluation.split,
+        settings=run.evaluation,
+        output_dir=tmp_path / "evaluation",
+    )
+    assert metrics["model_sha256"] == info.weights_sha256
