@@ -17,6 +17,7 @@ from pix2seq_model.data.tfrecord import read_records
 from pix2seq_model.errors import ConfigError, DataError, ModelError
 from pix2seq_model.input_pipeline.image_file import prepare_image
 from pix2seq_model.prediction import image_detector
+from pix2seq_model.prediction.image_detector import ImageDetector
 from pix2seq_model.prediction.image_sources import find_images
 from pix2seq_model.prediction.predict import predict
 from tests.fixtures.detection_record_reader import decode_detections
@@ -124,13 +125,11 @@ def test_every_image_is_written_or_said_to_be_unreadable(model_dir, photos, tmp_
 def test_it_finds_what_predict_finds(model_dir, photos, tmp_path):
     run(model_dir, tmp_path / "out", photos)
     predict(
-        model_dir,
+        lambda: ImageDetector(model_dir, batch_size=4, **DECODING),
         find_images([photos]),
         output_dir=tmp_path / "one",
         score_threshold=0.0,
-        batch_size=4,
         draw=False,
-        **DECODING,
     )
     images = json.loads((tmp_path / "one/images.json").read_text())["images"]
     names = {row["id"]: row["file_name"] for row in images}

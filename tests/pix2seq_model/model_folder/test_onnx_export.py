@@ -119,10 +119,13 @@ def test_sequences_end_after_noise(number, kept):
 
 
 def test_it_answers_as_predict_does(folder, files):
-    settings = {**DECODING, "batch_size": BATCH_SIZE, "score_threshold": 0.0, "draw": False}
-    sources = find_images([folder / "photos"])
     predict(
-        folder / "model", sources, output_dir=folder / "found", stream=io.StringIO(), **settings
+        lambda: ImageDetector(folder / "model", batch_size=BATCH_SIZE, **DECODING),
+        find_images([folder / "photos"]),
+        output_dir=folder / "found",
+        score_threshold=0.0,
+        draw=False,
+        stream=io.StringIO(),
     )
     listed = json.loads((folder / "found" / "images.json").read_text())
     names = {row["id"]: row["name"] for row in listed["categories"]}
