@@ -2,6 +2,7 @@
 
 import json
 import os
+import zipfile
 from typing import ClassVar
 
 import apache_beam as beam
@@ -120,6 +121,23 @@ def test_every_image_is_written_or_said_to_be_unreadable(model_dir, photos, tmp_
         for (category, box), other in zip(found, record.rows, strict=True):
             assert other["category_id"] == category
             assert other["bbox"] == pytest.approx(box, abs=1e-4)
+
+
+def test_an_archive_is_read_in_place(model_dir, photos, tmp_path):
+    folder, archive = tmp_path / "few", tmp_path / "few.zip"
+    folder.mkdir()
+    with zipfile.ZipFile(archive, "w") as file:
+        for name in ("0.jpg", "1.jpg", "2.jpg"):
+            (folder / name).write_bytes((photos / name).read_bytes())
+            file.write(photos / name, f"in/{name}")
+
+    def found(place):
+        output = tmp_path / f"out of {place.name}"
+        assert run(model_dir, output, place)["written"] == 2
+        lines = next(output.glob("detections/*.jsonl")).read_text().splitlines()
+        return [json.loads(line)["detections"] for line in lines]
+
+    assert found(folder) == found(archive)
 
 
 def test_it_finds_what_predict_finds(model_dir, photos, tmp_path):
