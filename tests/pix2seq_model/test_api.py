@@ -14,6 +14,7 @@ import pix2seq_model
 from pix2seq_model import api
 from pix2seq_model.errors import ConfigError, DataError, ModelError
 from pix2seq_model.model_folder.pushed import EXPORT_FILE
+from tests.fixtures import published_layout, tiny_model
 from tests.fixtures.evaluated_model import write_model
 from tests.fixtures.records import jpeg
 
@@ -237,3 +238,13 @@ def test_importing_it_loads_neither_keras_nor_tensorflow():
     assert done.stdout == "[]\n"
     with pytest.raises(AttributeError, match="no attribute 'lod'"):
         pix2seq_model.lod  # noqa: B018
+
+
+def test_a_published_checkpoint_needs_names_for_its_categories(tmp_path, photos):
+    published_layout.write(tmp_path, tiny_model.network())
+    assert api.find_model(str(tmp_path)) == ("checkpoint", str(tmp_path))
+    with pytest.raises(ModelError, match="give categories="):
+        api.load(tmp_path)
+    model = api.load(tmp_path, categories={2: "ring", 3: "cross"}, max_objects=2)
+    assert (model.kind, model.categories) == ("checkpoint", {2: "ring", 3: "cross"})
+    assert len(model.predict(photos, score=0.0)) == 3
