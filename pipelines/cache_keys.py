@@ -274,7 +274,8 @@ def _module_path(name: str) -> Path | None:
 def _files_of_package(folder: Path) -> Iterator[Path]:
     """What a package holds besides modules, in folders that are no packages themselves too."""
     for path in sorted(folder.iterdir()):
-        if path.name.startswith((".", "__pycache__")) or path.suffix == ".py":
+        # Nothing that runs reads what is for type checkers.
+        if path.name.startswith((".", "__pycache__")) or path.suffix in (".py", ".pyi", ".typed"):
             continue
         if path.is_file():
             yield path

@@ -3,6 +3,9 @@
     python pipelines/evaluate_detections.py --ground_truth=instances_val2017.json \\
         --detections=results.json --output=evaluation --images=val2017
 
+Detections that `pipelines/predict.py` wrote know their images' file names: where ids differ, images
+are matched by these, and nothing is computed where none fits. --match=id trusts the ids.
+
 Writes metrics.json and report.html into the output folder. The numbers are pycocotools' to every
 digit that counts; --engine=pycocotools computes them with pycocotools itself.
 """
@@ -17,8 +20,9 @@ from pipelines.cli.command_line import flag_values, run_command
 from pipelines.cli.place_flags import define_place
 from pix2seq_model.atomic_write import write_atomically, write_json
 from pix2seq_model.data.annotation_file import read_annotation_file
+from pix2seq_model.data.matched_images import MATCHES, match_images
 from pix2seq_model.errors import DataError
-from pix2seq_model.metrics.coco_files import read_detections
+from pix2seq_model.metrics.coco_files import checked_detections, read_json
 from pix2seq_model.metrics.coco_metrics import (
     ENGINES,
     beyond_the_limit,
@@ -34,6 +38,7 @@ define_place("detections", None, "COCO results file.", required=True)
 define_place("output", None, "Folder to write.", required=True)
 flags.DEFINE_list("image_ids", [], "Only these images: ids, or one file with an id on each line.")
 flags.DEFINE_enum("engine", "hotcoco", ENGINES, "What computes the numbers.")
+flags.DEFINE_enum("match", "auto", MATCHES, "How an image is known: by its file name or its id.")
 define_place("images", "", "Folder of the images, for pictures in the report.")
 flags.DEFINE_integer("num_pictures", 24, "Pictures in the report.", lower_bound=0)
 
@@ -41,7 +46,14 @@ flags.DEFINE_integer("num_pictures", 24, "Pictures in the report.", lower_bound=
 def main() -> None:
     file = read_annotation_file(FLAGS.ground_truth)
     truth = file.coco
-    detections = read_detections(FLAGS.detections, numbered=file.numbered)
+    matched = match_images(
+        read_json(FLAGS.detections),
+        file,
+        images=_images_beside(FLAGS.detections),
+        match=FLAGS.match,
+        source=FLAGS.detections,
+    )
+    detections = checked_detections(file.numbered(matched.rows), source=FLAGS.detections)
     image_ids = read_image_ids(FLAGS.image_ids, file.image_numbers)
     result = evaluate_detections(truth, detections, image_ids=image_ids, engine=FLAGS.engine)
     if image_ids is not None:
@@ -65,6 +77,7 @@ def main() -> None:
     )
     write_atomically(output / REPORT_FILE, page)
     print(metrics_table(result.to_json()))
+    print("".join(f"\n{note}" for note in matched.notes), end="\n" * bool(matched.notes))
     keys = {number: key for key, number in file.category_numbers.items()}
     for number, count in result.ignored_categories.items():
         print(f"{count} detections of category {keys[number]}, which the truth does not list")
@@ -73,6 +86,14 @@ def main() -> None:
     if note := beyond_the_limit(truth):
         print(f"\n{note}")
     print(f"\nmetrics: {output / 'metrics.json'}\nreport:  {output / REPORT_FILE}")
+
+
+def _images_beside(detections: str) -> Any:
+    """What lists the images in a folder that `predict` wrote; None elsewhere."""
+    try:
+        return read_json(epath.Path(detections).parent / "images.json")
+    except DataError:
+        return None
 
 
 def read_image_ids(words: list[str], numbers: Mapping[str, int]) -> list[int] | None:

@@ -3,46 +3,63 @@
     python pipelines/predict.py --model=demo/pipeline/serving_model --images=photos,more.zip \\
         --output=found
 
---images takes files, folders, zip archives and gs:// addresses. What cannot be read is listed in
+--images takes files, folders, patterns (quoted: 'photos/*.jpg'), zip archives and gs:// addresses.
+--model takes a model folder, a pushed version, a published checkpoint, a SavedModel or an exported
+ONNX folder. Each image is written as soon as it is done; what cannot be read is listed in
 unreadable.json, the rest is done. --score_threshold=0 keeps every detection, as AP needs.
---attention draws where the decoder looks for the first five objects of each image; like the rest it
-needs a model folder, because a SavedModel does not return it.
+--format=coco,yolo,csv writes label files of YOLO and a table as well. --tile=640 looks at larger
+images in overlapping squares too, for small objects. --attention draws where the decoder looks for
+the first five objects of each image; it needs a model folder.
 """
+
+import os
 
 from absl import flags
 
 from pipelines.cli.command_line import flag_values, run_command
-from pipelines.cli.decoding_flags import check_model, decoding_settings, define_detection_flags
+from pipelines.cli.decoding_flags import decoding_settings, define_detection_flags
 from pipelines.cli.place_flags import define_places
+from pix2seq_model.api import find_model, load
 from pix2seq_model.data.settings import MAX_PIXELS
 from pix2seq_model.prediction.image_sources import EndingFilter, find_images, left_out_text
+from pix2seq_model.prediction.output_folder import FORMATS
+from pix2seq_model.prediction.predict import Prediction, predict
 
 FLAGS = flags.FLAGS
 
 define_detection_flags()
-define_places("images", None, "Files, folders, zip archives.", required=True)
+define_places("images", None, "Files, folders, patterns, zip archives.", required=True)
 flags.DEFINE_boolean("pictures", True, "Write pictures and the contact sheet.")
 flags.DEFINE_integer("max_pixels", MAX_PIXELS, "Larger images are left out.", lower_bound=1)
 flags.DEFINE_boolean("attention", False, "Write pictures of what the decoder looks at.")
+flags.DEFINE_list("format", ["coco"], f"Of the results: {', '.join(FORMATS)}; COCO's always.")
+flags.DEFINE_integer("tile", 0, "Side in pixels of squares to look at too; 0: none.", lower_bound=0)
+flags.DEFINE_boolean("overwrite", False, "Write among files that this command did not write.")
+flags.DEFINE_boolean("trust", False, "Run a SavedModel that is not of this project.")
 
 
 def main() -> None:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     endings = EndingFilter(output=FLAGS.output)
     sources = find_images(FLAGS.images, endings=endings)
-    check_model()
-    # TensorFlow: not before the flags are right.
-    from pix2seq_model.prediction.predict import predict
-
+    find_model(FLAGS.model, trust=FLAGS.trust)  # Before TensorFlow, which takes seconds.
+    precision = FLAGS.precision if FLAGS["precision"].present else ""
     done = predict(
-        FLAGS.model,
+        lambda: (
+            load(
+                FLAGS.model,
+                precision=precision,
+                **flag_values("batch_size", "trust"),
+                **decoding_settings(),
+            ).detector
+        ),
         sources,
         output_dir=FLAGS.output,
         draw=FLAGS.pictures,
-        **flag_values("score_threshold", "batch_size", "attention", "precision", "max_pixels"),
-        **decoding_settings(),
+        formats=FLAGS.format,
+        **flag_values("score_threshold", "attention", "tile", "overwrite", "max_pixels", "model"),
     )
-    detections = f"{done.num_detections:,} detection{'s' * (done.num_detections != 1)}"
-    print(f"{_images(done.num_images)}, {detections}: {FLAGS.output}")
+    print(f"{_described(done)}: {FLAGS.output}")
     if done.num_turned:
         print(
             f"{_images(done.num_turned)} turned upright, as EXIF says: width, height and boxes are "
@@ -51,11 +68,22 @@ def main() -> None:
     if endings.left_out.total():
         print(left_out_text(endings.left_out))
     if done.unreadable:
-        print(f"{_images(len(done.unreadable))} could not be read:")
+        print(f"{_images(len(done.unreadable))} could not be read or drawn:")
         for location, reason in done.unreadable[:10]:
             print(f"  {location}: {reason}")
         if len(done.unreadable) > 10:
             print(f"  ... all of them in {FLAGS.output}/unreadable.json")
+
+
+def _described(done: Prediction) -> str:
+    detections = f"{done.num_detections:,} detection{'s' * (done.num_detections != 1)}"
+    parts = [_images(done.num_images), f"{detections}", f"{done.milliseconds:,.0f} ms an image"]
+    if done.num_below:
+        best = "" if done.num_detections else f", the best of them at {done.best_score:.3f}"
+        parts.append(f"{done.num_below:,} below --score_threshold={FLAGS.score_threshold:g}{best}")
+    elif not done.num_detections:
+        parts.append("nothing at lower scores either")
+    return ", ".join(parts)
 
 
 def _images(number: int) -> str:

@@ -4,8 +4,10 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 from pix2seq_model.decoding.settings import DecodeSettings
 from pix2seq_model.model_folder.folder import load_model_folder
@@ -41,6 +43,23 @@ def test_the_python_lines_print_the_objects(folder, monkeypatch, capsys):
     for place, line in enumerate(printed):
         category = found["detection_class_names"][0, place].numpy().decode()
         assert re.fullmatch(rf"{category} 0\.\d\d:( [01]\.\d{{3}}){{4}}", line)
+
+
+def test_the_lines_for_python_find_objects(folder, monkeypatch, capsys):
+    (code,) = re.findall(
+        r"```python\n(from pix2seq_model import.*?)```", DOCUMENT.read_text(), re.S
+    )
+    assert 'load("serving_model")' in code
+    model = folder / "model"
+    names = {
+        "array": np.asarray(Image.open(folder / "photo.jpg")),
+        "pil_image": Image.open(folder / "photo.jpg"),
+    }
+    monkeypatch.chdir(folder)
+    # The scores of random weights are tiny.
+    exec(code.replace('"serving_model"', repr(str(model))).replace("0.3", "0.0"), names)
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines() if "[[" in line]
+    assert Image.open(folder / "drawn.jpg").size == (90, 40)
 
 
 def test_the_pixels_of_the_curl_example_are_a_batch(folder):

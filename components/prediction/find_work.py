@@ -1,12 +1,14 @@
 """Which images a batch prediction reads, cut into shards.
 
-A shard of work is one JSON object: {"files": [[path, size, version], ...]} or, for a shard of an
+A shard of work is one JSON object: {"files": [[path, size, version], ...]}, with the path of the
+archive behind the version of a file in one, or, for a shard of an
 examples folder, {"records": path, "num_images": n, "version": sha256}.
 """
 
 import itertools
 import os
 import posixpath
+import zipfile
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -15,12 +17,14 @@ from apache_beam.io.filesystems import FileSystems
 
 from components.prediction.options import PredictionOptions
 from components.storage.files import file_exists, file_metadata, folder_exists, refusing
+from components.storage.image_store import ImageZip
 from pix2seq_model.data import manifest as dataset_info
 from pix2seq_model.errors import DataError
 from pix2seq_model.prediction.image_sources import EndingFilter
 
 _LIST_SUFFIX = ".txt"
-_ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
+_ARCHIVES = (".tar", ".tar.gz", ".tgz")
+_ZIP = ".zip"
 # Size and version of a file in a list, which is not looked at until it is read.
 _UNKNOWN = [-1, -1]
 
@@ -84,6 +88,8 @@ def _files(place: str, endings: EndingFilter) -> Iterator[list[Any]]:
         yield from _folder(place, endings)
     elif file is None:
         raise DataError(f"{place}: no such file or folder")
+    elif place.lower().endswith(_ZIP):
+        yield from _zipped(file, endings)
     elif place.lower().endswith(_LIST_SUFFIX):
         yield from _listed(place)
     else:
@@ -101,6 +107,21 @@ def _folder(place: str, endings: EndingFilter) -> Iterator[list[Any]]:
             file = file_metadata(path)
             # A broken link is an image that is missing, not one that does not exist.
             yield _row(file) if file else [path, *_UNKNOWN]
+
+
+def _zipped(file: FileMetadata, endings: EndingFilter) -> Iterator[list[Any]]:
+    """The images of an archive, as archive/name, with the archive's size and version and path."""
+    size_and_version = _row(file)[1:]
+    try:
+        names = sorted(ImageZip(file.path).paths())
+    except zipfile.BadZipFile as error:
+        raise DataError(
+            f"{file.path}: not a zip archive that can be read ({error}); get it again"
+        ) from None
+    for name in names:
+        hidden = any(part.startswith((".", "__MACOSX")) for part in name.split("/"))
+        if not hidden and endings.takes(name):
+            yield [f"{file.path}/{name}", *size_and_version, file.path]
 
 
 def _matched(pattern: str) -> list[FileMetadata]:

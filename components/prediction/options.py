@@ -16,8 +16,8 @@ class PredictionOptions:
 
     Attributes:
       model_dir: model folder.
-      images: folders, patterns, image files, text files (*.txt) with a path on each line, and
-        examples folders that a conversion wrote; local or gs://.
+      images: folders, patterns, zip archives, image files, text files (*.txt) with a path on each
+        line, and examples folders that a conversion wrote; local or gs://.
       splits: of the examples folders; all if empty.
       images_per_shard: of an output shard; a shard of records makes one shard.
       batch_size: images decoded together.

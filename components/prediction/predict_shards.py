@@ -12,6 +12,7 @@ import functools
 import hashlib
 import itertools
 import posixpath
+import zipfile
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,7 +22,12 @@ from apache_beam.utils.shared import Shared
 from components.prediction.folder import KIND, WORK, shard_file
 from components.prediction.options import PredictionOptions
 from components.storage.files import CountedFile, file_size, new_file, open_file
-from components.storage.image_store import ImageFolder, read_with_retries
+from components.storage.image_store import (
+    ImageFolder,
+    ImageStore,
+    open_store,
+    read_with_retries,
+)
 from components.storage.shards import ShardOwner
 from pix2seq_model.data.image_check import ImageDefect
 from pix2seq_model.data.records import decode_example
@@ -168,9 +174,11 @@ class PredictShard(ShardOwner):
 
 def _images(work: dict[str, Any]) -> Iterator[_Image]:
     if "files" in work:
-        for path, _, _ in work["files"]:
+        for path, _, _, *archive in work["files"]:
             folder, name = posixpath.split(path)
-            store = ImageFolder(folder or ".")
+            store: ImageStore = ImageFolder(folder or ".")
+            if archive:
+                name, store = path.removeprefix(f"{archive[0]}/"), open_store(archive[0])
             yield _Image(path, "", functools.partial(read_with_retries, store, name))
         return
     path, number = work["records"], 0
@@ -191,4 +199,6 @@ def _prepare(image: _Image, *, detector: "ImageDetector", **limits: Any) -> "Pre
         encoded = image.read()
     except FileNotFoundError:
         raise ImageDefect(_PASSING_RULE, "no such file") from None
+    except zipfile.BadZipFile as error:
+        raise ImageDefect("image_not_decodable", str(error)) from None
     return detector.prepare(encoded, keep_pixels=False, **limits)

@@ -45,7 +45,7 @@ def _our_flags() -> list[str]:
     ]
 
 
-def _refuse_misspelt(argv: list[str]) -> None:
+def _refuse_misspelt(argv: list[str], *, takes_more: bool) -> None:
     ours = _our_flags()
     ours += [f"no{name}" for name in ours if flags.FLAGS[name].boolean]
     for argument in argv:
@@ -54,7 +54,7 @@ def _refuse_misspelt(argv: list[str]) -> None:
         if not argument.startswith("-") or name.partition(".")[0] in ours or name in flags.FLAGS:
             continue
         close = difflib.get_close_matches(name, ours, n=1, cutoff=_SIMILARITY)
-        if close and name not in _beam_flags():
+        if close and (not takes_more or name not in _beam_flags()):
             raise ConfigError(f"there is no flag --{name}; did you mean --{close[0]}?")
 
 
@@ -70,8 +70,12 @@ def _refuse_bare_words(arguments: list[str]) -> None:
             raise ConfigError(f"{argument!r} is not a flag; write --name=value")
 
 
-def parse_known(argv: list[str]) -> list[str]:
+def parse_known(argv: list[str], *, takes_more: bool = True) -> list[str]:
     """Parses our absl flags from `argv` (program name first).
+
+    Args:
+      argv: the command line.
+      takes_more: flags that are not ours may be Beam's.
 
     Returns:
       The arguments that are not ours, to be given to Beam's `PipelineOptions`.
@@ -81,7 +85,7 @@ def parse_known(argv: list[str]) -> list[str]:
     """
     refuse_in_arguments(argv[1:])
     # First, so that a misspelled flag is not reported as a required one that is missing.
-    _refuse_misspelt(argv[1:])
+    _refuse_misspelt(argv[1:], takes_more=takes_more)
     try:
         rest = flags.FLAGS(argv, known_only=True)[1:]
     except flags.Error as error:
@@ -162,9 +166,9 @@ def split_overrides(arguments: list[str]) -> tuple[list[str], list[str]]:
     return overrides, rest
 
 
-def _print_help(document: str | None) -> None:
+def _print_help(document: str | None, *, takes_more: bool) -> None:
     print((document or "").strip())
-    print("\nFlags (all others go to Beam):")
+    print("\nFlags (all others go to Beam):" if takes_more else "\nFlags:")
     for name in sorted(_our_flags()):
         flag = flags.FLAGS[name]
         default = "" if flag.default in (None, "", []) else f" (default: {flag.default_as_str})"
@@ -190,10 +194,10 @@ def run_command(
             stream.reconfigure(errors="replace")
     program = sys.modules["__main__"]
     if any(argument in ("--help", "-h", "-help", "--helpfull") for argument in sys.argv[1:]):
-        _print_help(program.__doc__)
+        _print_help(program.__doc__, takes_more=takes_more)
         sys.exit(0)
     try:
-        more = parse_known(sys.argv)
+        more = parse_known(sys.argv, takes_more=takes_more)
         if more and not takes_more:
             raise ConfigError(f"there is no flag {more[0]}")
         settle_keras()
@@ -207,9 +211,9 @@ def run_command(
     except BrokenPipeError:  # Whoever reads has seen enough, as `head` has.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         then = "the same command continues from here" if continues else "nothing goes on from here"
-        print(f"interrupted; {then}", file=sys.stderr)
+        print(f"interrupted; {str(stop) or then}", file=sys.stderr)
         sys.exit(130)
     except Exception as error:
         if (message := outside_error(error)) is None:

@@ -36,6 +36,7 @@ from pix2seq_model.errors import DataError
 
 _PACKED: dict[bytes, Callable[[Any], Any]] = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open}
 _START_BYTES = 64
+_LARGEST_ID = 2**63 - 1
 _LIMITS = DefectLimits()
 _EXAMPLES_SHOWN = 3
 
@@ -91,8 +92,11 @@ class AnnotationFile:
                 "both files belong to one split?"
             )
         if category and category not in self.category_numbers:
-            free = max(self.category_numbers.values()) + 1
-            is_free = is_plain_number(category) and int(category) >= free
+            taken = set(self.category_numbers.values())
+            free = max(taken) + 1
+            if free > _LARGEST_ID:
+                free = next(number for number in range(len(taken) + 1) if number not in taken)
+            is_free = is_plain_number(category) and int(category) not in taken
             self.category_numbers[category] = int(category) if is_free else free
         known = {"image_id": self.image_numbers.get(image)}
         known["category_id"] = self.category_numbers.get(category)
@@ -127,7 +131,7 @@ def read_annotation_file(path: epath.PathLike, *, limits: DefectLimits = _LIMITS
         {"name": id_text(row.get("id")), **row} if isinstance(row, dict) else row
         for row in read_rows(path, "categories")
     ]
-    table = merge_categories({"": (path, rows)})
+    table = merge_categories({"": (path, rows)}, max_id=_LARGEST_ID)
     numbers = category_numbers(table.categories)
     categories = {key: numbers[stored] for key, (stored, _) in table.by_source[""].items()}
     raw_categories = {categories[id_text(row["id"])]: row for row in reversed(rows)}

@@ -282,6 +282,25 @@ def plain_image(
     return _checked(image, data, turn=apply_exif and _orientation(image) != _UPRIGHT)
 
 
+def upright_pixels(image: Image.Image) -> np.ndarray:
+    """The pixels of an image that Pillow has opened or made, as `plain_image` would store them.
+
+    Returns:
+      uint8 (height, width, 3), RGB, turned as the image's EXIF says.
+
+    Raises:
+      ImageDefect: it cannot be decoded.
+    """
+    try:
+        turned = ImageOps.exif_transpose(image)
+        scaled = turned.mode.startswith(("I", "F"))
+        return np.array(_as_rgb(_grey_of_own_range(turned)[0] if scaled else turned))
+    except ImageDefect:
+        raise
+    except Exception as error:  # Pillow raises OSError, SyntaxError, struct.error, ...
+        raise ImageDefect("image_not_decodable", str(error)[:200] or repr(error)) from None
+
+
 def _checked(
     image: ImageFile.ImageFile, data: bytes, *, turn: bool, decode: bool = False
 ) -> CheckedImage:

@@ -10,7 +10,7 @@
 import dataclasses
 import datetime
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TextIO
 
 from etils import epath
@@ -54,6 +54,7 @@ def evaluate_model(
     output_dir: epath.PathLike,
     stream: TextIO | None = None,
     detect: Callable[[SplitTruth], Detections] | None = None,
+    categories_by_name: bool = False,
 ) -> dict[str, Any]:
     """Evaluates a model and writes the evaluation folder.
 
@@ -68,6 +69,8 @@ def evaluate_model(
       output_dir: evaluation folder to write.
       stream: where to show progress; standard error if None.
       detect: finds the detections elsewhere; takes the truth.
+      categories_by_name: the data may number the model's categories differently: the name says
+        which is which. Those that the model does not know count as missed.
 
     Returns:
       The content of metrics.json.
@@ -83,7 +86,10 @@ def evaluate_model(
     if settings.ground_truth:
         truth = with_annotations(truth, read_annotation_file(settings.ground_truth))
     info = read_model_info(str(model_dir))
-    _check_categories(info, dataset, str(model_dir), str(examples_dir))
+    if categories_by_name:
+        truth = with_categories_by_name(truth, info, model_dir=str(model_dir))
+    else:
+        _check_categories(info, dataset, str(model_dir), str(examples_dir))
 
     @functools.cache  # TensorFlow and Keras take seconds to import: not all evaluations need them.
     def load_network() -> tuple[Any, ModelInfo]:
@@ -182,6 +188,37 @@ def _detect_here(
     store.flush()
     progress.close()
     return rows, image_ids
+
+
+def with_categories_by_name(truth: SplitTruth, info: ModelInfo, *, model_dir: str) -> SplitTruth:
+    """The truth with the model's labels for its categories, found by their names.
+
+    Raises:
+      DataError: model and data have no name in common, or several categories one name.
+    """
+    numbers: dict[str, int] = {}
+    for number, name in truth.category_names.items():
+        if numbers.setdefault(name.strip(), number) != number:
+            raise DataError(
+                f"{truth.examples_dir}: categories {numbers[name.strip()]} and {number} are both "
+                f"called {name!r}: give each a name of its own"
+            )
+    labels = {
+        label: numbers[name.strip()]
+        for label, name in info.category_names.items()
+        if name.strip() in numbers
+    }
+    if not labels:
+        raise DataError(
+            f"the model {model_dir} knows {_some(info.category_names.values())}, the data "
+            f"{truth.examples_dir} have {_some(truth.category_names.values())}: no name is in both"
+        )
+    return dataclasses.replace(truth, category_numbers=labels)
+
+
+def _some(names: Iterable[str]) -> str:
+    shown = sorted(names)
+    return ", ".join(shown[:5]) + (", ..." if len(shown) > 5 else "")
 
 
 def _check_categories(

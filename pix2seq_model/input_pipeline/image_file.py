@@ -67,14 +67,33 @@ def prepare_image(
             pixels = decode_image(checked.encoded)
         except (tf.errors.InvalidArgumentError, tf.errors.ResourceExhaustedError):
             raise ImageDefect("image_not_decodable", _NOT_DECODED) from None
-        prepared = preprocess_image(pixels, image_size, resize=resize)
+    prepared = prepare_pixels(pixels.numpy(), image_size=image_size, resize=resize)
+    return dataclasses.replace(
+        prepared,
+        is_turned=checked.is_turned,
+        pixels=prepared.pixels if keep_pixels else np.empty((0, 0, 3), np.uint8),
+        plain=checked.encoded if keep_pixels and checked.encoded is not encoded else None,
+    )
+
+
+def prepare_pixels(
+    pixels: np.ndarray, *, image_size: tuple[int, int], resize: str = "antialias"
+) -> PreparedImage:
+    """Prepares a decoded image.
+
+    Args:
+      pixels: uint8 (height, width, 3), RGB, upright.
+      image_size: height and width in pixels of the network's input.
+      resize: one of `settings.RESIZES`.
+    """
+    with tf.device("CPU"):
+        prepared = preprocess_image(tf.constant(pixels), image_size, resize=resize)
     return PreparedImage(
-        height=checked.height,
-        width=checked.width,
+        height=pixels.shape[0],
+        width=pixels.shape[1],
         image=prepared["image"].numpy(),
         content_size=prepared["content_size"].numpy(),
         key=int(prepared["image_key"]),
-        is_turned=checked.is_turned,
-        pixels=pixels.numpy() if keep_pixels else np.empty((0, 0, 3), np.uint8),
-        plain=checked.encoded if keep_pixels and checked.encoded is not encoded else None,
+        is_turned=False,
+        pixels=pixels,
     )

@@ -83,9 +83,10 @@ def checked_ground_truth(truth: Any, *, source: str = "ground truth") -> dict[st
       source: what to call it in messages.
 
     Raises:
-      DataError: a list is missing or empty where it must not be, an id is not a whole number or
-        is listed twice, an annotation is of an unknown image or category, `iscrowd` is neither 0
-        nor 1, or a box is not four finite numbers of which the last two are not negative.
+      DataError: a list is missing or empty where it must not be, a name is not a text, an id is
+        not a whole number of 64 bits (of an image: or negative) or is listed twice, an annotation
+        is of an unknown image or category, `iscrowd` is neither 0 nor 1, or a box is not four
+        finite numbers of which the last two are not negative.
     """
     if not isinstance(truth, Mapping):
         raise DataError(
@@ -98,6 +99,8 @@ def checked_ground_truth(truth: Any, *, source: str = "ground truth") -> dict[st
     for key in ("images", "categories"):
         if not truth[key]:
             raise DataError(f"{source}: the list {key!r} is empty: there is nothing to evaluate")
+    for kind, key in (("images", "file_name"), ("categories", "name")):
+        _check_texts(truth[kind], kind, key, source)
     image_ids = _unique_ids(truth["images"], "images", source)
     category_ids = _unique_ids(truth["categories"], "categories", source)
 
@@ -215,6 +218,15 @@ def _placed_boxes(
     ]
 
 
+def _check_texts(rows: list, kind: str, key: str, source: str) -> None:
+    """A name that is there is a text; an image may have none or null."""
+    nothing = kind == "images"
+    for index, row in enumerate(rows):
+        value = row.get(key, "") if isinstance(row, Mapping) else ""
+        if not isinstance(value, str) and not (nothing and value is None):
+            raise DataError(f"{source}: {kind}[{index}].{key} is {value!r}, not a text")
+
+
 def _unique_ids(rows: list, name: str, source: str) -> set[int]:
     _check_fields(rows, ("id",), name, source)
     ids = _whole(rows, "id", name, source)
@@ -253,10 +265,19 @@ def _check_known(
 
 
 def _whole(rows: Sequence[Mapping], key: str, name: str, source: str) -> list[int]:
-    """The whole numbers under a key."""
+    """The whole numbers under a key, of 64 bits; those of images are not negative."""
     values = [row[key] for row in rows]
-    if not set(map(type, values)) <= {int}:
-        _refuse_unless(_is_whole, values, f"{source}: {name}", key, "a whole number")
+    # hotcoco takes images with a negative number for broken; a category may have one.
+    of_image = key == "image_id" or (key == "id" and name == "images")
+    least = 0 if of_image else -(2**63)
+    if not (
+        set(map(type, values)) <= {int}
+        and min(values, default=0) >= least
+        and max(values, default=0) < 2**63
+    ):
+        what = f"a whole number from {'0' if of_image else '-2**63'} to 2**63 - 1"
+        is_right = functools.partial(_is_whole, least=least)
+        _refuse_unless(is_right, values, f"{source}: {name}", key, what)
     return [int(value) for value in values]
 
 
@@ -275,8 +296,9 @@ def _refuse_unless(
             raise DataError(f"{place}[{index}].{key} is {value!r}, not {what}")
 
 
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+def _is_whole(value: Any, *, least: int) -> bool:
+    is_number = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    return is_number and least <= value < 2**63
 
 
 def _boxes(rows: Sequence[Mapping], name: str, source: str, *, least: float) -> list[list[float]]:

@@ -20,7 +20,7 @@ from pix2seq_model.errors import ConfigError, ModelError
 from pix2seq_model.model_folder.onnx_folder import IMAGES, OnnxInfo, read_onnx_info
 from pix2seq_model.onnx_runner.decoder import StepRunner, decode
 from pix2seq_model.onnx_runner.draws import draw_uniform
-from pix2seq_model.onnx_runner.preprocessing import PreparedImage, prepare_image
+from pix2seq_model.onnx_runner.preprocessing import PreparedImage, prepare_image, prepare_pixels
 from pix2seq_model.setting_checks import check_one_of
 from pix2seq_model.tokens.detections import boxes_from_tokens, boxes_in_original, coco_results
 
@@ -33,6 +33,7 @@ class OnnxDetector:
     Attributes:
       info: what `onnx.json` says.
       step: the decoder step, for `decoder.decode`.
+      batch_size: how many images callers should hand over together.
       category_names: names by the annotation file's category ids.
     """
 
@@ -40,6 +41,7 @@ class OnnxDetector:
         self,
         folder: str | os.PathLike,
         *,
+        batch_size: int = 8,
         precision: str = "float32",
         num_threads: int = 0,
         clip_boxes: bool = True,
@@ -48,6 +50,7 @@ class OnnxDetector:
         """
         Args:
           folder: what `export_onnx` wrote.
+          batch_size: what the attribute says; any number of images can be decoded together.
           precision: "float32" or "int8".
           num_threads: of ONNX Runtime; 0: one for each core.
           clip_boxes: clips boxes to the image; else they end at the padded image's border.
@@ -68,6 +71,7 @@ class OnnxDetector:
         step = _session(Path(folder) / files["decoder_step"], num_threads)
         self.step = StepRunner(step, self.info)
         self._clip_boxes = clip_boxes
+        self.batch_size = batch_size
         self._numbers = category_numbers(self.info.categories)
         self.category_names = {
             self._numbers[row["id"]]: row["name"] for row in self.info.categories
@@ -78,12 +82,18 @@ class OnnxDetector:
         size, resize = self.info.image_size, self.info.resize
         return prepare_image(encoded, image_size=size, resize=resize, **limits)
 
+    def prepare_pixels(self, pixels: np.ndarray) -> PreparedImage:
+        """A decoded image as this model takes it: uint8 (height, width, 3), RGB."""
+        return prepare_pixels(pixels, image_size=self.info.image_size, resize=self.info.resize)
+
     def detect_files(self, files: Sequence[bytes], **limits: Any) -> list[list[dict[str, Any]]]:
         """Objects of some image files, decoded together: see `detect` and `prepare`."""
         return self.detect([self.prepare(encoded, **limits) for encoded in files])
 
-    def detect(self, images: Sequence[PreparedImage]) -> list[list[dict[str, Any]]]:
-        """Objects of some images, decoded together.
+    def detect(
+        self, images: Sequence[PreparedImage], *, alone: bool = False
+    ) -> list[list[dict[str, Any]]]:
+        """Objects of some images, decoded together; nothing depends on whether they are `alone`.
 
         Returns:
           For each image its rows: category_id of the annotation file, category (its name), bbox

@@ -23,11 +23,21 @@ class PreparedImage:
       image: float32 (*image_size, 3) in [0, 1], resized and padded.
       content_size: (height, width) in pixels that it takes of `image`.
       pixels: uint8 (height, width, 3) of the image itself, upright.
+      is_turned: it was turned, as EXIF says.
     """
 
     image: np.ndarray
     content_size: tuple[int, int]
     pixels: np.ndarray
+    is_turned: bool = False
+
+    @property
+    def height(self) -> int:
+        return self.pixels.shape[0]
+
+    @property
+    def width(self) -> int:
+        return self.pixels.shape[1]
 
     def key(self) -> int:
         """See `preprocessing.image_key`. Computed here and now: it takes time."""
@@ -53,7 +63,8 @@ def prepare_image(
         pixels = np.asarray(Image.open(io.BytesIO(checked.encoded)).convert("RGB"))
     except Exception as error:  # Pillow raises OSError, SyntaxError, struct.error, ...
         raise ImageDefect("image_not_decodable", f"cannot be decoded: {error}") from None
-    return prepare_pixels(pixels, image_size=image_size, resize=resize)
+    prepared = prepare_pixels(pixels, image_size=image_size, resize=resize)
+    return dataclasses.replace(prepared, is_turned=checked.is_turned)
 
 
 def prepare_pixels(

@@ -1,5 +1,6 @@
 """A model folder that takes images in any number and says what is in each of them."""
 
+import functools
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -9,7 +10,11 @@ from etils import epath
 
 from pix2seq_model.data.categories import category_numbers
 from pix2seq_model.decoding.detector import Detector
-from pix2seq_model.input_pipeline.image_file import PreparedImage, prepare_image
+from pix2seq_model.input_pipeline.image_file import (
+    PreparedImage,
+    prepare_image,
+    prepare_pixels,
+)
 from pix2seq_model.model_folder.folder import load_model_folder
 
 
@@ -20,6 +25,7 @@ class ImageDetector:
       network: the Keras model.
       info: its description from the model folder.
       detector: what it decodes with.
+      decoding: its settings: fields of `DecodeSettings`, and seed.
       resize: how images are prepared for it.
       category_numbers: category ids of the annotation file by the model's class ids.
       category_names: names by the annotation file's category ids.
@@ -56,12 +62,10 @@ class ImageDetector:
             for class_id, name in self.info.category_names.items()
         }
         self.batch_size = batch_size
-        self.detector = Detector(
-            self.network,
-            batch_size=batch_size,
-            clip_boxes=clip_boxes,
-            **self.info.decoding_with(decoding),
-        )
+        self.decoding = self.info.decoding_with(decoding)
+        settings = {"clip_boxes": clip_boxes, **self.decoding}
+        self.detector = Detector(self.network, batch_size=batch_size, **settings)
+        self._single = functools.cache(lambda: Detector(self.network, batch_size=1, **settings))
         # Two batches at once would take twice the memory and no less time.
         self.lock = threading.Lock()
 
@@ -74,15 +78,27 @@ class ImageDetector:
         """An image file as this model takes it; see `prepare_image` for errors and options."""
         return prepare_image(encoded, image_size=self.image_size, resize=self.resize, **options)
 
-    def detect(self, images: Sequence[PreparedImage]) -> list[list[dict[str, Any]]]:
+    def prepare_pixels(self, pixels: np.ndarray) -> PreparedImage:
+        """A decoded image as this model takes it: uint8 (height, width, 3), RGB."""
+        return prepare_pixels(pixels, image_size=self.image_size, resize=self.resize)
+
+    def detect(
+        self, images: Sequence[PreparedImage], *, alone: bool = False
+    ) -> list[list[dict[str, Any]]]:
         """Objects of up to `batch_size` images.
+
+        Args:
+          images: prepared by this detector.
+          alone: no others will come: a single image is not filled up to `batch_size`, which
+            compiles the model once more and then is faster each time.
 
         Returns:
           For each image its rows: category_id, bbox [x, y, width, height] in pixels of the
           original, score; in the order in which the model names them.
         """
+        detector = self._single() if alone and len(images) == 1 else self.detector
         with self.lock:
-            rows = self.detector.detect(
+            rows = detector.detect(
                 np.stack([image.image for image in images]),
                 np.array([image.key for image in images]),
                 image_ids=range(len(images)),

@@ -1,4 +1,4 @@
-"""The images a person means by files, folders, zip archives or gs:// addresses."""
+"""The images a person means by files, patterns, folders, zip archives or gs:// addresses."""
 
 import collections
 import dataclasses
@@ -8,12 +8,14 @@ import zipfile
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 
+import numpy as np
 from etils import epath
 
 from pix2seq_model.data.image_check import SUFFIXES
 from pix2seq_model.errors import DataError
 from pix2seq_model.prediction.image_walk import HIDDEN, is_hidden, walk_files
 
+_WILDCARDS = frozenset("*?[")
 _MAX_FILE_BYTES = 500_000_000  # more is no photograph, and may be an archive made to fill memory
 
 
@@ -24,12 +26,13 @@ class ImageSource:
     Attributes:
       name: path relative to the folder or archive it was found in, unique among the sources.
       location: where it is, for messages.
-      read: returns the encoded bytes; raises OSError or ValueError where that fails.
+      read: returns the encoded bytes, or of an image in memory its pixels, uint8 (height, width,
+        3), RGB; raises OSError or ValueError where that fails.
     """
 
     name: str
     location: str
-    read: Callable[[], bytes]
+    read: Callable[[], bytes | np.ndarray]
 
 
 class EndingFilter:
@@ -88,8 +91,8 @@ def find_images(
     """All images of some places, by name within each place.
 
     Args:
-      places: files (of any suffix), folders (with their subfolders, for SUFFIXES), zip archives
-        (also for SUFFIXES), local or gs://.
+      places: files (of any suffix), patterns such as photos/*.jpg (too), folders (with their
+        subfolders, for SUFFIXES), zip archives (also for SUFFIXES), local or gs://.
       endings: counts what is left out of folders and archives.
 
     Raises:
@@ -109,6 +112,10 @@ def find_images(
 def _images_of(
     place: epath.Path, endings: EndingFilter
 ) -> Iterator[tuple[str, str, Callable[[], bytes]]]:
+    if is_pattern(place):
+        for path in _matched(place):
+            yield path.name, str(path), path.read_bytes
+        return
     if not place.exists():
         raise DataError(f"{place}: no such file or folder")
     if place.is_dir():
@@ -118,6 +125,22 @@ def _images_of(
         yield from _images_of_archive(place, endings)
     else:
         yield place.name, str(place), place.read_bytes
+
+
+def is_pattern(place: epath.PathLike) -> bool:
+    """Whether a place is a pattern such as photos/*.jpg, and no file of that name."""
+    return bool(_WILDCARDS & set(str(place))) and not epath.Path(place).exists()
+
+
+def _matched(pattern: epath.Path) -> list[epath.Path]:
+    """The files of a pattern, whatever their ending; ** stands for any folders below."""
+    parts = pattern.parts
+    fixed = next(n for n, part in enumerate(parts) if _WILDCARDS & set(part))
+    root = epath.Path(*parts[:fixed]) if fixed else epath.Path(".")
+    found = sorted(path for path in root.glob("/".join(parts[fixed:])) if path.is_file())
+    if not found:
+        raise DataError(f"{pattern}: no file is called so")
+    return found
 
 
 def _files_below(folder: epath.Path, endings: EndingFilter) -> Iterator[epath.Path]:

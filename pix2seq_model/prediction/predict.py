@@ -1,41 +1,29 @@
-"""Detects the objects of a person's own images and shows them.
+"""Detects the objects of a person's own images and shows them; `output_folder` says where."""
 
-<output>/detections.json     COCO results; `images.json` says which image an id is
-<output>/images.json         {"images": [{id, file_name, width, height}], "categories": [...]}
-<output>/unreadable.json     [{"file", "reason"}] of what could not be read
-<output>/pictures/...        the images with boxes, names and scores
-<output>/contact_sheet.jpg   the first of them on one sheet
-<output>/attention/...       if asked for: what the decoder looks at for the first objects
-"""
-
-import concurrent.futures
+import contextlib
 import dataclasses
-import functools
-import itertools
-import json
-from collections.abc import Callable, Iterator, Sequence
+import statistics
+from collections.abc import Callable, Sequence
 from pathlib import PurePosixPath
 from typing import Any, TextIO
 
 from etils import epath
 from PIL import Image
 
-from pix2seq_model.atomic_write import write_atomically, write_json
-from pix2seq_model.data.image_check import ImageDefect
+from pix2seq_model.atomic_write import write_atomically
 from pix2seq_model.data.settings import MAX_PIXELS
 from pix2seq_model.decoding.attention_maps import ImageAttention
-from pix2seq_model.decoding.attention_reader import AttentionReader
-from pix2seq_model.errors import DataError
-from pix2seq_model.input_pipeline.image_file import PreparedImage
-from pix2seq_model.model_folder.pushed import find_model_folder
-from pix2seq_model.prediction.image_detector import ImageDetector
+from pix2seq_model.errors import ConfigError, DataError
+from pix2seq_model.prediction.detect_images import ImageModel, PreparedImage, detect_images
 from pix2seq_model.prediction.image_sources import ImageSource
+from pix2seq_model.prediction.output_folder import LINES, OutputFolder
+from pix2seq_model.prediction.results import Result, image_numbers
+from pix2seq_model.prediction.tiling import TiledModel
 from pix2seq_model.progress import DetectionProgress
 from pix2seq_model.reports import drawing
 from pix2seq_model.reports.attention_pictures import attention_sheet
 
 _SHEET_PICTURES = 60
-_THREADS = 8  # reading may wait for a network
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,197 +34,233 @@ class Prediction:
       num_images: images that were read.
       num_detections: detections written.
       num_turned: images that were turned upright, as EXIF says; so are their boxes.
-      unreadable: (location, reason) of images that could not be read.
+      num_below: detections with lower scores than asked for.
+      best_score: of all detections, lower scores too; None without any.
+      milliseconds: median of what the model took for an image, without the first batch (which
+        compiles it) if there were more.
+      unreadable: (location, reason) of images that could not be read, or drawn.
     """
 
     num_images: int
     num_detections: int
     num_turned: int
+    num_below: int
+    best_score: float | None
+    milliseconds: float
     unreadable: tuple[tuple[str, str], ...]
 
 
-@dataclasses.dataclass(frozen=True)
-class _Loaded:
-    source: ImageSource
-    image_id: int
-    prepared: PreparedImage
-
-
 def predict(
-    model_dir: epath.PathLike,
+    load_model: Callable[[], ImageModel],
     sources: Sequence[ImageSource],
     *,
     output_dir: epath.PathLike,
     score_threshold: float = 0.3,
-    batch_size: int = 8,
     draw: bool = True,
     attention: bool = False,
-    precision: str = "float32",
+    tile: int = 0,
+    formats: Sequence[str] = ("coco",),
+    overwrite: bool = False,
     max_pixels: int = MAX_PIXELS,
     stream: TextIO | None = None,
-    **decoding: Any,
+    **facts: Any,
 ) -> Prediction:
-    """Runs a model folder on images and writes what it finds.
+    """Runs a model on images and writes what it finds, each image as soon as it is done.
 
     Args:
-      model_dir: model folder, or a version pushed from one.
+      load_model: called once the output is known to be possible.
       sources: the images.
       output_dir: folder to write.
       score_threshold: detections of a lower score are neither written nor drawn.
-      batch_size: images decoded together.
       draw: write pictures and the contact sheet too.
       attention: write pictures of where in the image the decoder looks, too.
-      precision: of the network, "float32" or "bfloat16".
+      tile: see `TiledModel`; 0 is off.
+      formats: of `output_folder.FORMATS`; COCO's files are always written.
+      overwrite: see `OutputFolder`.
       max_pixels: larger images are left out, before they are decoded.
       stream: where to show progress; standard error if None.
-      **decoding: other settings than the model folder's, see `Detector`.
+      **facts: noted in the output folder, such as the model.
 
     Raises:
-      ModelError: the model folder cannot be used.
-      DataError: not one image can be read.
+      ModelError: the model cannot be used.
+      ConfigError: settings that do not go together.
+      DataError: the output cannot be written, or not one image can be read.
+      KeyboardInterrupt: as it came, with what was done written and said.
     """
-    detector = ImageDetector(
-        find_model_folder(model_dir), batch_size=batch_size, precision=precision, **decoding
-    )
-    reader = None
-    if attention:
-        settings = detector.info.decoding_with(decoding)
-        names = detector.info.category_names
-        reader = AttentionReader(detector.network, names=names, batch_size=batch_size, **settings)
-    found = _Found(epath.Path(output_dir), detector.category_names)
+    if attention and tile:
+        raise ConfigError("--attention shows the whole image: leave out --tile, or --attention.")
+    output = OutputFolder(output_dir, formats=formats, overwrite=overwrite)
+    output.check()
+    model = load_model()
+    reader = _attention_reader(model) if attention else None
+    output.begin(score_threshold=score_threshold, **facts)
+    found = _Found(output, sources, draw=draw)
     progress = DetectionProgress("detecting", total=len(sources), stream=stream)
-    done = 0
-    prepare = functools.partial(detector.prepare, max_pixels=max_pixels)
-    for batch, failed in _batches(sources, prepare, batch_size):
-        found.unreadable += failed
-        detected = detector.detect([loaded.prepared for loaded in batch]) if batch else []
-        for loaded, rows in zip(batch, detected, strict=True):
-            rows = [row for row in rows if row["score"] >= score_threshold]
-            found.add(loaded, rows, draw=draw)
-            if reader is not None:
-                seen = reader.read(
-                    loaded.prepared, image_id=loaded.image_id, score_threshold=score_threshold
-                )
-                found.add_attention(loaded, seen)
-        done += len(batch) + len(failed)
-        progress.update(done)
-    progress.close()
-    found.write()
-    return Prediction(len(found.images), len(found.rows), found.num_turned, tuple(found.unreadable))
+    looking = TiledModel(model, tile=tile) if tile else model
+    categories = dict(model.category_names)
+    try:
+        results = detect_images(looking, sources, score=score_threshold, max_pixels=max_pixels)
+        for done, (source, prepared, result) in enumerate(results, start=1):
+            seen = None
+            if reader is not None and prepared is not None:
+                image_id = found.image_ids[source.name]
+                seen = reader.read(prepared, image_id=image_id, score_threshold=score_threshold)
+            found.add(source, prepared, result, seen)
+            progress.update(done)
+        progress.close()
+        found.finish(dict(model.category_names), complete=True)
+    except BaseException as error:
+        with contextlib.suppress(OSError, DataError):
+            found.finish(categories, complete=False)
+        done_so_far = f"what was found in {found.num_images} of {len(sources)} images is in"
+        if isinstance(error, KeyboardInterrupt):
+            raise KeyboardInterrupt(
+                f"{done_so_far} {output.place}; the same command begins anew"
+            ) from None
+        if isinstance(error, OSError):
+            raise DataError(
+                f"{output.place} cannot be written any more ({error.strerror or error}): "
+                f"{done_so_far} its {LINES}"
+            ) from error
+        raise
+    return found.summary()
+
+
+def _attention_reader(model: ImageModel) -> Any:
+    from pix2seq_model.decoding.attention_reader import AttentionReader
+    from pix2seq_model.prediction.image_detector import ImageDetector
+
+    if not isinstance(model, ImageDetector):
+        raise ConfigError(
+            "--attention needs a model folder: SavedModels and exported models do not return it."
+        )
+    return AttentionReader(
+        model.network,
+        names=model.info.category_names,
+        batch_size=model.batch_size,
+        **model.decoding,
+    )
 
 
 class _Found:
-    """What was found so far; pictures are written at once, lists at the end."""
+    """What was found so far; of thousands of images only numbers are kept in memory."""
 
-    def __init__(self, output: epath.Path, names: dict[int, str]) -> None:
-        self.images: list[dict[str, Any]] = []
-        self.rows: list[dict[str, Any]] = []
+    def __init__(self, output: OutputFolder, sources: Sequence[ImageSource], *, draw: bool) -> None:
+        names = [source.name for source in sources]
+        self.image_ids = dict(zip(names, image_numbers(names)))
+        self.num_images = self.num_detections = self.num_turned = self.num_below = 0
+        self.best_score: float | None = None
         self.unreadable: list[tuple[str, str]] = []
-        self.num_turned = 0
-        self._output, self._names = output, names
+        self._output, self._draw = output, draw
+        self._milliseconds: list[float] = []
+        self._label_files: set[str] = set()
         self._sheet: list[tuple[str, Image.Image]] = []
-        output.mkdir(parents=True, exist_ok=True)
-        _remove_pictures(output)
 
-    def add(self, loaded: _Loaded, rows: list[dict[str, Any]], *, draw: bool) -> None:
-        """Adds an image with its detections and draws them."""
-        name, image = loaded.source.name, loaded.prepared
-        size = {"width": image.width, "height": image.height}
-        self.num_turned += image.is_turned
-        self.images.append({"id": loaded.image_id, "file_name": name, **size})
-        self.rows += [{"image_id": loaded.image_id, **row} for row in rows]
-        if draw:
-            boxes = drawing.detection_boxes(rows, self._names)
-            picture = drawing.draw_boxes(Image.fromarray(image.pixels), boxes)
-            self._write_picture("pictures", name, picture)
-            if len(self._sheet) < _SHEET_PICTURES:
-                picture.thumbnail((480, 480))
-                self._sheet.append((name, picture))
+    def add(
+        self,
+        source: ImageSource,
+        prepared: PreparedImage | None,
+        result: Result,
+        attention: ImageAttention | None,
+    ) -> None:
+        """Writes an image's line, then its pictures."""
+        if prepared is None:
+            self._failed(source, result.error)
+            return
+        self._count(result)
+        image_id = self.image_ids[source.name]
+        rows = result.to_coco(image_id=image_id)
+        line: dict[str, Any] = {
+            "id": image_id,
+            "file_name": source.name,
+            "width": result.width,
+            "height": result.height,
+            "milliseconds": round(result.milliseconds, 3),
+            "detections": rows,
+        }
+        files: dict[str, Callable[[], bytes | str]] = {}
+        path_of = self._output.path_of
+        if "csv" in self._output.formats:
+            line["csv"] = result.to_csv(image_id=image_id, header=False)
+        if "yolo" in self._output.formats:
+            files[self._label_file(source.name)] = result.to_yolo
+        picture = Image.fromarray(prepared.pixels)
+        if self._draw:
+            boxes = drawing.detection_boxes(rows, dict(zip(result.category_ids, result.names)))
+            files[path_of("pictures", source.name, ".jpg")] = lambda: self._drawn(
+                source.name, drawing.draw_boxes(picture, boxes)
+            )
+        if attention is not None and (sheet := attention_sheet(picture, attention)) is not None:
+            files[path_of("attention", source.name, ".jpg")] = lambda: drawing.jpeg_bytes(
+                sheet, quality=90
+            )
+        self._output.add({**line, "files": list(files)})
+        for relative, content in files.items():
+            try:
+                self._output.write(relative, content())
+            except OSError as error:
+                reason = error.strerror or str(error)
+                self._failed(source, f"{relative} cannot be written: {reason}")
 
-    def add_attention(self, loaded: _Loaded, attention: ImageAttention) -> None:
-        """Writes the attention of an image in which something was found."""
-        sheet = attention_sheet(Image.fromarray(loaded.prepared.pixels), attention)
-        if sheet is not None:
-            self._write_picture("attention", loaded.source.name, sheet)
+    def _label_file(self, name: str) -> str:
+        """As YOLO's tools look for it: called as the image; with its ending if another has it."""
+        path = self._output.path_of("labels", str(PurePosixPath(name).with_suffix("")), ".txt")
+        if path in self._label_files:
+            path = self._output.path_of("labels", name, ".txt")
+        self._label_files.add(path)
+        return path
 
-    def write(self) -> None:
+    def _drawn(self, name: str, picture: Image.Image) -> bytes:
+        encoded = drawing.jpeg_bytes(picture, quality=90)
+        if len(self._sheet) < _SHEET_PICTURES:
+            picture.thumbnail((480, 480))
+            self._sheet.append((name, picture))
+        return encoded
+
+    def _failed(self, source: ImageSource, reason: str) -> None:
+        self.unreadable.append((source.location, reason))
+        self._output.add({"location": source.location, "error": reason})
+
+    def _count(self, result: Result) -> None:
+        self.num_images += 1
+        self.num_detections += len(result)
+        self.num_below += result.num_below
+        self.num_turned += result.is_turned
+        if result.best_score is not None:
+            self.best_score = max(result.best_score, self.best_score or 0.0)
+        self._milliseconds.append(result.milliseconds)
+
+    def finish(self, categories: dict[int, str], *, complete: bool) -> None:
         """Writes the lists and the contact sheet.
 
         Raises:
           DataError: there is no image.
         """
-        listed = [{"file": location, "reason": reason} for location, reason in self.unreadable]
-        write_json(self._output / "unreadable.json", listed)
-        if not self.images:
+        summary = dataclasses.asdict(self.summary()) if self.num_images else {}
+        summary.pop("unreadable", None)
+        self._output.finish(categories, complete=complete, **summary)
+        if complete and not self.num_images and self.unreadable:
             location, reason = self.unreadable[0]
             raise DataError(
                 f"none of {len(self.unreadable)} images can be read, see "
-                f"{self._output / 'unreadable.json'}; the first: {location}: {reason}"
+                f"{self._output.place / 'unreadable.json'}; the first: {location}: {reason}"
             )
-        categories = [{"id": number, "name": name} for number, name in sorted(self._names.items())]
-        write_json(self._output / "images.json", {"images": self.images, "categories": categories})
-        write_json(self._output / "detections.json", self.rows)
         if self._sheet:
             captions, pictures = zip(*self._sheet)
             page = drawing.contact_sheet(pictures, captions=captions)
-            write_atomically(self._output / "contact_sheet.jpg", drawing.jpeg_bytes(page))
+            path = self._output.place / "contact_sheet.jpg"
+            write_atomically(path, drawing.jpeg_bytes(page))
 
-    def _write_picture(self, folder: str, name: str, picture: Image.Image) -> None:
-        path = self._output / folder / f"{name}.jpg"
-        write_atomically(path, drawing.jpeg_bytes(picture, quality=90))
-
-
-def _remove_pictures(output: epath.Path) -> None:
-    """Removes the pictures that an earlier run wrote: those of the images that it lists."""
-    try:
-        listed = json.loads((output / "images.json").read_text())["images"]
-        names = [row["file_name"] for row in listed]
-    except (OSError, ValueError, KeyError, TypeError):
-        return  # Nothing of ours.
-    paths = [output / kind / f"{name}.jpg" for kind in ("pictures", "attention") for name in names]
-    for path in (*paths, output / "contact_sheet.jpg"):
-        path.unlink(missing_ok=True)
-
-
-def image_numbers(sources: Sequence[ImageSource]) -> list[int]:
-    """Ids for COCO's formats: the files' own numbers (000000397133.jpg) if all have one, else 1...
-
-    With COCO's own file names the results can be evaluated against COCO's annotations.
-    """
-    stems = [PurePosixPath(source.name).stem for source in sources]
-    if all(stem.isascii() and stem.isdecimal() for stem in stems):
-        numbers = [int(stem) for stem in stems]
-        if len(set(numbers)) == len(numbers):
-            return numbers
-    return list(range(1, len(sources) + 1))
-
-
-def _batches(
-    sources: Sequence[ImageSource], prepare: Callable[[bytes], PreparedImage], batch_size: int
-) -> Iterator[tuple[list[_Loaded], list[tuple[str, str]]]]:
-    """Yields images read and prepared, and those that failed."""
-    numbered = zip(sources, image_numbers(sources))
-    with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
-
-        def start() -> list[tuple[ImageSource, concurrent.futures.Future]]:
-            chunk = itertools.islice(numbered, batch_size)
-            return [(s, pool.submit(_load, s, number, prepare)) for s, number in chunk]
-
-        coming = start()
-        while coming:
-            # The next images are read while this batch is decoded.
-            current, coming = coming, start()
-            loaded, failed = [], []
-            for source, future in current:
-                try:
-                    loaded.append(future.result())
-                except ImageDefect as defect:
-                    failed.append((source.location, defect.detail))
-                except (OSError, ValueError) as error:
-                    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-                    failed.append((source.location, reason))
-            yield loaded, failed
-
-
-def _load(source: ImageSource, image_id: int, prepare: Callable[[bytes], PreparedImage]) -> _Loaded:
-    return _Loaded(source, image_id, prepare(source.read()))
+    def summary(self) -> Prediction:
+        """What was done so far."""
+        # All images of the first batch took as long as each other.
+        later = [ms for ms in self._milliseconds if ms != self._milliseconds[0]]
+        return Prediction(
+            self.num_images,
+            self.num_detections,
+            self.num_turned,
+            self.num_below,
+            self.best_score,
+            statistics.median(later or self._milliseconds or [0.0]),
+            tuple(self.unreadable),
+        )

@@ -220,7 +220,15 @@ def test_packages_hold_no_code_of_their_own(package):
     """It would be in the key of every stage; `experiment` gives its `load_config` alone."""
     for path in (PROJECT / package).rglob("__init__.py"):
         code = path.read_text().split('"""')[2].strip()
-        assert not code or path.parent.name == "experiment", path
+        assert not code or path.parent.name in ("experiment", "pix2seq_model"), path
+
+
+def test_what_python_offers_is_in_no_key():
+    """The package names its interface as text: nothing that the interface needs counts."""
+    _, imported = cache_keys._parsed((PROJECT / "pix2seq_model/__init__.py").read_text())
+    assert imported == ("importlib",)
+    package = {path.name for path in cache_keys._files_of_package(PROJECT / "pix2seq_model")}
+    assert not package & {"__init__.pyi", "py.typed"}
 
 
 @pytest.mark.parametrize(

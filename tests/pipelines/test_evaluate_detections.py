@@ -65,6 +65,33 @@ def test_some_images_only(tmp_path):
     assert json.loads((tmp_path / "metrics.json").read_text()) == from_file
 
 
+def test_renamed_photographs_have_the_same_ap(tmp_path):
+    """Numbers that are counted are other images' in the truth; their file names are not."""
+    truth, rows = json.loads(TRUTH.read_text()), json.loads(DETECTIONS.read_text())
+    names = {row["id"]: f"photo {n}.jpg" for n, row in enumerate(truth["images"][::-1])}
+    numbers = {key: 42 + n for n, key in enumerate(names)}
+    for row in truth["images"]:
+        row["file_name"] = names[row["id"]]
+    for row in rows:
+        key = row["image_id"]
+        row.update(image_id=numbers[key], file_name=names[key])
+    (tmp_path / "truth.json").write_text(json.dumps(truth))
+    (tmp_path / "found.json").write_text(json.dumps(rows))
+    flags = (
+        f"--ground_truth={tmp_path}/truth.json",
+        f"--detections={tmp_path}/found.json",
+        f"--output={tmp_path}",
+    )
+    done = run_command("evaluate_detections", *flags)
+    assert f"{len({row['image_id'] for row in rows})} images matched by their file" in done.stdout
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["AP"] == pytest.approx(0.504581, abs=5e-7)
+    for row in rows:
+        row["file_name"] = f"other {row['file_name']}"
+    (tmp_path / "found.json").write_text(json.dumps(rows))
+    assert "no image fits" in run_command("evaluate_detections", *flags, status=2).stderr
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [

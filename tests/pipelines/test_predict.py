@@ -22,7 +22,7 @@ def test_a_folder_of_photos(tmp_path):
         "--end_token_offset=-100",
     )
     assert "1 image, " in done.stdout
-    assert "1 image could not be read:" in done.stdout
+    assert "1 image could not be read or drawn:" in done.stdout
     assert "000018.jpg: not an image" in done.stdout
     assert "detecting: 2/2 (100%)" in done.stderr
     detections = json.loads((tmp_path / "out" / "detections.json").read_text())
@@ -32,7 +32,7 @@ def test_a_folder_of_photos(tmp_path):
 def test_what_cannot_work_ends_in_one_line(tmp_path):
     (tmp_path / "x.jpg").write_bytes(jpeg(8, 8, seed=1))
     for images, message in (
-        (tmp_path / "x.jpg", "nowhere is not a model folder"),
+        (tmp_path / "x.jpg", "nowhere: no such folder"),
         (tmp_path / "none", "no such file or folder"),
     ):
         flags = ("--model=nowhere", f"--images={images}", f"--output={tmp_path / 'out'}")

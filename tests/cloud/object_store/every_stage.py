@@ -17,6 +17,7 @@ from components.conversion.convert import convert_dataset
 from components.example_gen import conversion_options
 from components.model_pusher import push_model
 from pix2seq_model import folder_lock
+from pix2seq_model.api import load
 from pix2seq_model.evaluation.evaluate import evaluate_model
 from pix2seq_model.evaluation.settings import EvaluationSettings
 from pix2seq_model.experiment.validation import training_run
@@ -72,7 +73,7 @@ def run(data: str, root: str) -> None:
     import_checkpoint(f"{data}/checkpoint", f"{root}/imported")
     _said("imported")
     predict(
-        f"{root}/model",
+        lambda: load(f"{root}/model").detector,
         find_images([f"{data}/coco/val2017"]),
         output_dir=f"{root}/found",
         score_threshold=0.0,

@@ -1,5 +1,7 @@
 """Images are found in every form that a person names them in, in one order, in shards."""
 
+import zipfile
+
 import pytest
 
 from components.prediction.find_work import find_work
@@ -75,7 +77,8 @@ def test_what_is_not_there_is_refused(tmp_path):
         (tmp_path / "none", "no such file or folder"),
         (tmp_path / "empty", "no image found"),
         (tmp_path / "*.jpg", "no image found"),
-        (tmp_path / "more.zip", "is an archive: unpack it first"),
+        (tmp_path / "more.tar", "is an archive: unpack it first"),
+        (tmp_path / "more.zip", "no such file or folder"),
         (tmp_path / "list.txt", "line 1: not text"),
     ):
         with pytest.raises(DataError, match=message):
@@ -84,3 +87,19 @@ def test_what_is_not_there_is_refused(tmp_path):
         work()
     with pytest.raises(ConfigError, match="batch_size=0 must be at least 1"):
         work("x", batch_size=0)
+
+
+def test_the_images_of_an_archive(tmp_path):
+    place = tmp_path / "more.ZIP"
+    with zipfile.ZipFile(place, "w") as archive:
+        for name in ("b.jpg", "deep/a.png", "__MACOSX/b.jpg", ".hidden/c.jpg", "notes.md"):
+            archive.writestr(name, b"12345")
+    endings = EndingFilter()
+    options = PredictionOptions(model_dir="model", images=(str(place),))
+    (shard,) = list(find_work(options, endings=endings))
+    assert paths([shard]) == [[f"{place}/b.jpg", f"{place}/deep/a.png"]]
+    assert {row[3] for row in shard["files"]} == {str(place)}
+    assert +endings.left_out == {".md": 1}
+    place.write_bytes(b"no archive")
+    with pytest.raises(DataError, match=r"more\.ZIP: not a zip archive that can be read"):
+        work(place)

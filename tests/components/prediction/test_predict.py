@@ -2,6 +2,7 @@
 
 import json
 import os
+import zipfile
 from typing import ClassVar
 
 import apache_beam as beam
@@ -17,6 +18,7 @@ from pix2seq_model.data.tfrecord import read_records
 from pix2seq_model.errors import ConfigError, DataError, ModelError
 from pix2seq_model.input_pipeline.image_file import prepare_image
 from pix2seq_model.prediction import image_detector
+from pix2seq_model.prediction.image_detector import ImageDetector
 from pix2seq_model.prediction.image_sources import find_images
 from pix2seq_model.prediction.predict import predict
 from tests.fixtures.detection_record_reader import decode_detections
@@ -121,16 +123,31 @@ def test_every_image_is_written_or_said_to_be_unreadable(model_dir, photos, tmp_
             assert other["bbox"] == pytest.approx(box, abs=1e-4)
 
 
+def test_an_archive_is_read_in_place(model_dir, photos, tmp_path):
+    folder, archive = tmp_path / "few", tmp_path / "few.zip"
+    folder.mkdir()
+    with zipfile.ZipFile(archive, "w") as file:
+        for name in ("0.jpg", "1.jpg", "2.jpg"):
+            (folder / name).write_bytes((photos / name).read_bytes())
+            file.write(photos / name, f"in/{name}")
+
+    def found(place):
+        output = tmp_path / f"out of {place.name}"
+        assert run(model_dir, output, place)["written"] == 2
+        lines = next(output.glob("detections/*.jsonl")).read_text().splitlines()
+        return [json.loads(line)["detections"] for line in lines]
+
+    assert found(folder) == found(archive)
+
+
 def test_it_finds_what_predict_finds(model_dir, photos, tmp_path):
     run(model_dir, tmp_path / "out", photos)
     predict(
-        model_dir,
+        lambda: ImageDetector(model_dir, batch_size=4, **DECODING),
         find_images([photos]),
         output_dir=tmp_path / "one",
         score_threshold=0.0,
-        batch_size=4,
         draw=False,
-        **DECODING,
     )
     images = json.loads((tmp_path / "one/images.json").read_text())["images"]
     names = {row["id"]: row["file_name"] for row in images}

@@ -12,6 +12,8 @@ from pix2seq_model.data import annotation_file
 from pix2seq_model.data.annotation_file import read_annotation_file
 from pix2seq_model.data.defects import DefectLimits
 from pix2seq_model.errors import DataError
+from pix2seq_model.metrics.coco_files import checked_detections
+from pix2seq_model.metrics.coco_metrics import ENGINES, evaluate_detections
 
 ANYTHING_GOES = DefectLimits(max_dropped_images=1, max_dropped_annotations=1)
 
@@ -196,3 +198,21 @@ def test_a_truth_without_objects_has_the_list(tmp_path):
         read_annotation_file(tmp_path / "none.json")
     with pytest.raises(DataError, match="is a folder"):
         read_annotation_file(tmp_path)
+
+
+@pytest.mark.parametrize("number", [-5, 2**63 - 1, 2**63, 2**70])
+@pytest.mark.parametrize("engine", ENGINES)
+def test_ids_beyond_64_bits_and_negative_ones_are_numbered_for_both_engines(
+    tmp_path, number, engine
+):
+    row = {"image_id": number, "category_id": number, "bbox": [1, 2, 30, 40]}
+    truth = {
+        "images": [{"id": number, "file_name": "a.jpg"}],
+        "categories": [{"id": number, "name": "cat"}],
+        "annotations": [row],
+    }
+    (tmp_path / "truth.json").write_text(json.dumps(truth))
+    file = read_annotation_file(tmp_path / "truth.json")
+    results = [{**row, "score": 0.5}, {**row, "category_id": 9, "score": 0.4}]
+    rows = checked_detections(file.numbered(results))
+    assert evaluate_detections(file.coco, rows, engine=engine).metrics["AP"] == pytest.approx(1)

@@ -8,12 +8,12 @@ import sys
 import pytest
 
 from pix2seq_model.data.annotations import parse_annotation_row
-from pix2seq_model.data.ground_truth import read_split_truth
+from pix2seq_model.data.ground_truth import SplitTruth, read_split_truth
 from pix2seq_model.data.label_rules import apply_label_rules
 from pix2seq_model.errors import DataError
 from pix2seq_model.evaluation import evaluate as evaluation
 from pix2seq_model.evaluation.detection import evaluate_network
-from pix2seq_model.evaluation.evaluate import evaluate_model
+from pix2seq_model.evaluation.evaluate import evaluate_model, with_categories_by_name
 from pix2seq_model.evaluation.settings import EvaluationSettings
 from pix2seq_model.metrics.coco_files import (
     clipped_detections,
@@ -22,6 +22,7 @@ from pix2seq_model.metrics.coco_files import (
     read_metrics,
 )
 from pix2seq_model.metrics.coco_metrics import METRIC_KEYS, evaluate_detections, number
+from pix2seq_model.model_folder.folder import read_model_info
 from pix2seq_model.reports.evaluation_report import write_evaluation_report
 from tests.fixtures.evaluated_model import (
     CATEGORIES,
@@ -349,3 +350,17 @@ def test_the_annotation_file_and_the_records_differ_where_records_are_cleaned(mo
     half = 51 / 101
     expected = {"ring": 0.1, "cross": 1.0, "dot": half, "bar": half}
     assert ap(str(tmp_path / "file.json")) == pytest.approx(expected)
+
+
+def test_categories_of_other_ids_are_known_by_their_names(tmp_path):
+    def truth(*names):
+        rows = [{"id": 10 * n, "name": name} for n, name in enumerate(names, start=1)]
+        return SplitTruth("data", "val", {"categories": rows}, {}, {})
+
+    info = read_model_info(str(write_model(tmp_path / "model")))
+    found = with_categories_by_name(truth("cross ", "other", "ring"), info, model_dir="m")
+    assert found.category_numbers == {3: 10, 2: 30}
+    with pytest.raises(DataError, match="knows cross, ring, the data data have cat: no name"):
+        with_categories_by_name(truth("cat"), info, model_dir="m")
+    with pytest.raises(DataError, match="categories 10 and 20 are both called 'ring'"):
+        with_categories_by_name(truth("ring", "ring"), info, model_dir="m")

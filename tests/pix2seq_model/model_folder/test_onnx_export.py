@@ -13,6 +13,7 @@ import onnxruntime
 import pytest
 from PIL import Image
 
+from pix2seq_model.api import load
 from pix2seq_model.decoding.settings import DecodeSettings
 from pix2seq_model.errors import ConfigError, ModelError
 from pix2seq_model.model_folder.onnx_export import export_onnx
@@ -119,10 +120,13 @@ def test_sequences_end_after_noise(number, kept):
 
 
 def test_it_answers_as_predict_does(folder, files):
-    settings = {**DECODING, "batch_size": BATCH_SIZE, "score_threshold": 0.0, "draw": False}
-    sources = find_images([folder / "photos"])
     predict(
-        folder / "model", sources, output_dir=folder / "found", stream=io.StringIO(), **settings
+        lambda: ImageDetector(folder / "model", batch_size=BATCH_SIZE, **DECODING),
+        find_images([folder / "photos"]),
+        output_dir=folder / "found",
+        score_threshold=0.0,
+        draw=False,
+        stream=io.StringIO(),
     )
     listed = json.loads((folder / "found" / "images.json").read_text())
     names = {row["id"]: row["name"] for row in listed["categories"]}
@@ -249,3 +253,18 @@ def test_every_kind_of_network_is_converted(fields, monkeypatch):
     flat = [part for pair in expected for part in pair]
     for array, reference in zip(found, flat, strict=True):
         np.testing.assert_allclose(array, np.asarray(reference), atol=1e-4)
+
+
+def test_python_loads_it_as_it_loads_the_model_folder(folder):
+    expected = load(folder / "model", **DECODING).predict(folder / "photos", score=0.0)
+    model = load(folder / "exported")
+    assert (model.kind, model.categories) == ("ONNX", {20: "ring", 30: "cross"})
+    found = model.predict(folder / "photos", score=0.0)
+    assert sum(map(len, found)) > 0
+    for one, other in zip(found, expected, strict=True):
+        assert (one.source, one.width, one.height) == (other.source, other.width, other.height)
+        assert one.names == other.names
+        np.testing.assert_allclose(one.boxes_xyxy, other.boxes_xyxy, atol=1e-3)
+    pixels = np.asarray(Image.open(folder / "photos" / "0.png"))
+    assert model.predict(pixels, score=0.0)[0].names == expected[0].names
+    assert load(folder / "exported", precision="int8").predict([]) == []

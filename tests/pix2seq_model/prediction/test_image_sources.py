@@ -81,3 +81,15 @@ def test_every_kind_of_image_is_found_and_the_rest_is_counted_by_ending(tmp_path
     (tmp_path / "only/x.heic").write_bytes(b"x")
     with pytest.raises(DataError, match=r"1 file with other endings left out: \.heic 1"):
         find_images([tmp_path / "only"])
+
+
+def test_a_pattern_is_the_files_that_it_fits(tmp_path):
+    for name in ("b.jpg", "a.jpg", "c.png", "deep/d.jpg", "e[1].jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    assert [s.name for s in find_images([f"{tmp_path}/[ab].jpg"])] == ["a.jpg", "b.jpg"]
+    assert [s.name for s in find_images([f"{tmp_path}/*/*.jpg"])] == ["d.jpg"]
+    # A file of that name is that file.
+    assert [s.name for s in find_images([f"{tmp_path}/e[1].jpg"])] == ["e[1].jpg"]
+    with pytest.raises(DataError, match="no file is called so"):
+        find_images([f"{tmp_path}/*.gif"])

@@ -1,6 +1,7 @@
 """Prediction on a person's own images: files as promised, bad images set aside."""
 
 import dataclasses
+import inspect
 import io
 import json
 
@@ -10,13 +11,25 @@ from PIL import Image
 from pix2seq_model.decoding.detector import Detector
 from pix2seq_model.errors import ConfigError, DataError
 from pix2seq_model.prediction import image_detector
-from pix2seq_model.prediction.image_sources import ImageSource, find_images
-from pix2seq_model.prediction.predict import image_numbers, predict
+from pix2seq_model.prediction import predict as predicting
+from pix2seq_model.prediction.image_detector import ImageDetector
+from pix2seq_model.prediction.image_sources import find_images
 from tests.fixtures.evaluated_model import MAX_OBJECTS, write_model
 from tests.fixtures.records import jpeg
 
 # The weights are random and scores tiny.
 SAMPLING = {"top_p": 1.0, "end_token_offset": -100.0, "batch_size": 2, "score_threshold": 0.0}
+
+
+def predict(model_dir, sources, *, batch_size=8, **options):
+    """Runs a model folder with the options of both."""
+    ours = {field: options.pop(field) for field in list(options) if field in _OPTIONS}
+    return predicting.predict(
+        lambda: ImageDetector(model_dir, batch_size=batch_size, **options), sources, **ours
+    )
+
+
+_OPTIONS = inspect.signature(predicting.predict).parameters
 
 
 @pytest.fixture(scope="module")
@@ -152,22 +165,86 @@ def test_more_objects_than_positions_are_refused(compiled_once):
         Detector(network, max_objects=MAX_OBJECTS + 1)
 
 
-def test_numbers_in_file_names_are_the_ids():
-    def named(*names):
-        return [ImageSource(name, name, bytes) for name in names]
-
-    assert image_numbers(named("val/000000397133.jpg", "7.png")) == [397133, 7]
-    assert image_numbers(named("7.jpg", "007.jpg")) == [1, 2]
-    assert image_numbers(named("7.jpg", "cat.jpg")) == [1, 2]
-
-
-def test_pictures_of_an_earlier_run_do_not_stay(model_dir, photos, tmp_path):
+def test_each_image_is_written_as_it_comes_and_kept_if_a_later_one_fails(
+    model_dir, photos, tmp_path, monkeypatch, compiled_once
+):
     output = tmp_path / "out"
-    for place in (photos, photos / "a.jpg"):
-        predict(
-            model_dir, find_images([place]), output_dir=output, stream=io.StringIO(), **SAMPLING
+    write = predicting.OutputFolder.write
+
+    def full(folder, relative, content):
+        if "b.jpg" in relative:
+            raise OSError(28, "No space left on device")
+        write(folder, relative, content)
+
+    (photos / "b.jpg").write_bytes(jpeg(60, 40, seed=4))
+    monkeypatch.setattr(predicting.OutputFolder, "write", full)
+    done = predict(
+        model_dir,
+        find_images([photos]),
+        output_dir=output,
+        formats=("coco", "yolo", "csv"),
+        stream=io.StringIO(),
+        **SAMPLING,
+    )
+    assert (done.num_images, len(done.unreadable)) == (3, 3)
+    assert (
+        str(photos / "b.jpg"),
+        "pictures/b.jpg.jpg cannot be written: No space left on device",
+    ) in done.unreadable
+    assert (output / "labels/deep/grey.txt").exists()
+    assert len((output / "detections.csv").read_text().splitlines()) == done.num_detections + 1
+    lines = [json.loads(line) for line in (output / "results.jsonl").read_text().splitlines()]
+    assert [line.get("file_name") for line in lines if "id" in line] == [
+        "a.jpg",
+        "b.jpg",
+        "deep/grey.png",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("error", "raised"),
+    [(KeyboardInterrupt(), KeyboardInterrupt), (OSError(28, "full"), DataError)],
+)
+def test_an_interruption_leaves_what_was_found(
+    model_dir, photos, tmp_path, monkeypatch, compiled_once, error, raised
+):
+    output = tmp_path / "out"
+    add, lines = predicting.OutputFolder.add, []
+
+    def fails_at_the_second(folder, line):
+        lines.append(line)
+        if len(lines) == 2:
+            raise error
+        add(folder, line)
+
+    monkeypatch.setattr(predicting.OutputFolder, "add", fails_at_the_second)
+    with pytest.raises(raised, match="what was found in 1 of 4 images is in"):
+        predict(model_dir, find_images([photos]), output_dir=output, draw=False, **SAMPLING)
+    assert len(json.loads((output / "images.json").read_text())["images"]) == 1
+    assert json.loads((output / "predict.json").read_text())["complete"] is False
+
+
+def test_an_output_that_cannot_be_made_is_found_before_the_model(photos, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/notes.txt").write_text("mine")
+    for output, message in (("out", "did not write"), ("out/notes.txt/x", "cannot be written")):
+        with pytest.raises(DataError, match=message):
+            predicting.predict(pytest.fail, find_images([photos]), output_dir=tmp_path / output)
+
+
+def test_what_lies_below_the_threshold_is_said(model_dir, photos, tmp_path, compiled_once):
+    settings = {**SAMPLING, "score_threshold": 0.99}
+    done = predict(model_dir, find_images([photos]), output_dir=tmp_path / "out", **settings)
+    assert done.num_below > 0 == done.num_detections
+    assert 0 < done.best_score < 0.99
+    assert done.milliseconds > 0
+
+
+def test_attention_is_of_whole_images_and_of_model_folders(photos, tmp_path):
+    sources = find_images([photos])
+    with pytest.raises(ConfigError, match="leave out --tile"):
+        predicting.predict(
+            pytest.fail, sources, output_dir=tmp_path / "out", attention=True, tile=640
         )
-        (output / "pictures/mine.jpg").write_bytes(b"")
-    pictures = output / "pictures"
-    found = [path.relative_to(pictures).as_posix() for path in pictures.rglob("*.jpg")]
-    assert sorted(found) == ["a.jpg.jpg", "mine.jpg"]
+    with pytest.raises(ConfigError, match="needs a model folder"):
+        predicting.predict(object, sources, output_dir=tmp_path / "out", attention=True)

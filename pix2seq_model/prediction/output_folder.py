@@ -1,0 +1,196 @@
+"""The folder that `predict` writes: what is in it, what of it is its own, results as they come.
+
+<output>/predict.json        says that this command made the folder; its counts, written last
+<output>/results.jsonl       a line for each image, written when it is done
+<output>/detections.json     COCO results, each with its image's file name too
+<output>/images.json         {"images": [{id, file_name, width, height}], "categories": [...]}
+<output>/unreadable.json     [{"file", "reason"}] of what could not be read, or drawn
+<output>/pictures/...        the images with boxes, names and scores
+<output>/contact_sheet.jpg   the first of them on one sheet
+<output>/attention/...       if asked for: what the decoder looks at for the first objects
+<output>/labels/..., classes.txt   with the format "yolo"
+<output>/detections.csv            with the format "csv"
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import PurePosixPath
+from typing import Any, TextIO
+
+from etils import epath
+
+from pix2seq_model.atomic_write import PARTIAL, atomic_path, write_atomically, write_json
+from pix2seq_model.errors import ConfigError, DataError
+from pix2seq_model.prediction.results import CSV_COLUMNS
+
+FORMATS = ("coco", "yolo", "csv")
+MARKER, LINES = "predict.json", "results.jsonl"
+_FIXED = {
+    *(MARKER, LINES, "detections.json", "images.json", "unreadable.json", "contact_sheet.jpg"),
+    *("classes.txt", "detections.csv"),
+}
+_MOST_NAME_BYTES = 255 - len(PARTIAL)
+_SHOWN = 3
+
+
+class OutputFolder:
+    """One run of the command. `check` before anything is read, `begin`, `add` ..., `finish`."""
+
+    def __init__(
+        self, place: epath.PathLike, *, formats: Sequence[str] = ("coco",), overwrite: bool = False
+    ) -> None:
+        """
+        Args:
+          place: the folder, local or gs://.
+          formats: of FORMATS.
+          overwrite: write among files that this command did not write; they stay, unless they are
+            called alike.
+
+        Raises:
+          ConfigError: an unknown format.
+        """
+        if unknown := [name for name in formats if name not in FORMATS]:
+            raise ConfigError(f"format={unknown[0]}: choose of {', '.join(FORMATS)}.")
+        self.place = epath.Path(place)
+        self._formats, self._overwrite = tuple(formats), overwrite
+        self._lines: TextIO | None = None
+
+    def check(self) -> None:
+        """Makes the folder, if it can be written and what is in it may be replaced.
+
+        Raises:
+          DataError: it cannot be written, or holds what this command did not write.
+        """
+        try:
+            self.place.mkdir(parents=True, exist_ok=True)
+            probe = self.place / f"{PARTIAL}{MARKER}"
+            probe.write_text("")
+            probe.unlink()
+        except OSError as error:
+            raise DataError(
+                f"output folder {self.place} cannot be written: {error.strerror or error}; give "
+                "another one"
+            ) from None
+        if self._overwrite:
+            return
+        own = self._own_files()
+        strangers = [name for name in _files_below(self.place) if name not in own]
+        if strangers:
+            shown = ", ".join(sorted(strangers)[:_SHOWN])
+            raise DataError(
+                f"output folder {self.place} holds {len(strangers):,} files that this command did "
+                f"not write ({shown}): give another folder, or --overwrite to write among them"
+            )
+
+    def begin(self, **facts: Any) -> None:
+        """Removes what an earlier run wrote, and says whose the folder is.
+
+        Args:
+          **facts: to note, such as the model.
+        """
+        if (self.place / MARKER).exists():
+            for name in self._own_files():
+                (self.place / name).unlink(missing_ok=True)
+        self._facts = facts
+        write_json(self.place / MARKER, {**facts, "complete": False}, indent=1)
+        self._lines = (self.place / LINES).open("w")
+
+    def add(self, line: dict[str, Any]) -> None:
+        """Writes the line of an image, before its `files`: no file is there that no line names."""
+        assert self._lines is not None
+        self._lines.write(json.dumps(line, ensure_ascii=False) + "\n")
+        self._lines.flush()
+
+    def path_of(self, folder: str, name: str, suffix: str) -> str:
+        """Where a file of an image goes, relative to the output folder.
+
+        A name that is too long for a file is shortened, with a digest of the whole in it.
+        """
+        parts = [_short(part, "") for part in PurePosixPath(name).parts if part != "/"]
+        return str(PurePosixPath(folder, *parts[:-1], _short(PurePosixPath(name).name, suffix)))
+
+    def write(self, relative: str, content: bytes | str) -> None:
+        """Writes a file of an image."""
+        write_atomically(self.place / relative, content)
+
+    def finish(self, categories: dict[int, str], **facts: Any) -> None:
+        """Writes the lists of what the lines say, whether all images are done or not."""
+        assert self._lines is not None
+        self._lines.close()
+        images, failed = [], []
+        with atomic_path(self.place / "detections.json") as local, local.open("w") as file:
+            separator = "["
+            for line in self._read_lines():
+                if "error" in line:
+                    failed.append({"file": line["location"], "reason": line["error"]})
+                if "id" in line:
+                    keys = ("id", "file_name", "width", "height")
+                    images.append({key: line[key] for key in keys})
+                for row in line.get("detections", ()):
+                    file.write(f"{separator}{json.dumps(row)}")
+                    separator = ",\n"
+            file.write("[]" if separator == "[" else "]")
+        rows = [{"id": number, "name": name} for number, name in sorted(categories.items())]
+        write_json(self.place / "images.json", {"images": images, "categories": rows})
+        write_json(self.place / "unreadable.json", failed)
+        if "csv" in self._formats:
+            self._write_table()
+        if "yolo" in self._formats:
+            names = "".join(f"{row['name']}\n" for row in rows)
+            write_atomically(self.place / "classes.txt", names)
+        write_json(self.place / MARKER, {**self._facts, **facts}, indent=1)
+
+    def _write_table(self) -> None:
+        with atomic_path(self.place / "detections.csv") as local, local.open("w") as file:
+            file.write(",".join(CSV_COLUMNS) + "\n")
+            for line in self._read_lines():
+                file.write(line.get("csv", ""))
+
+    @property
+    def formats(self) -> tuple[str, ...]:
+        return self._formats
+
+    def _read_lines(self) -> Iterator[dict[str, Any]]:
+        path = self.place / LINES
+        if not path.exists():
+            return
+        with path.open("r") as file:
+            for text in file:
+                try:
+                    yield json.loads(text)
+                except ValueError:  # The last line of a run that was killed.
+                    return
+
+    def _own_files(self) -> set[str]:
+        """What an earlier run wrote, by its own account; none where no run was."""
+        if not (self.place / MARKER).exists():
+            return set()
+        files = {name for line in self._read_lines() for name in line.get("files", ())}
+        whole = _FIXED | files
+        partial = {
+            str(PurePosixPath(name).parent / f"{PARTIAL}{PurePosixPath(name).name}")
+            for name in whole
+        }
+        return whole | partial
+
+
+def _files_below(folder: epath.Path) -> Iterator[str]:
+    if os.fspath(folder).startswith("gs://"):
+        for path in folder.glob("**/*"):
+            if not path.is_dir():
+                yield str(path.relative_to(folder))
+        return
+    for root, _, names in os.walk(folder):
+        for name in names:
+            yield PurePosixPath(os.path.relpath(os.path.join(root, name), folder)).as_posix()
+
+
+def _short(name: str, suffix: str) -> str:
+    encoded = name.encode("utf-8", "surrogateescape")
+    room = _MOST_NAME_BYTES - len(suffix)
+    if len(encoded) <= room:
+        return name + suffix
+    digest = hashlib.sha256(encoded).hexdigest()[:12]
+    return f"{encoded[: room - 13].decode('utf-8', 'ignore')}-{digest}{suffix}"

@@ -1,0 +1,93 @@
+"""What the folder of results holds at each moment, and whose it is."""
+
+import json
+
+import pytest
+
+from pix2seq_model.errors import ConfigError, DataError
+from pix2seq_model.prediction.output_folder import OutputFolder
+
+LINE = {
+    "id": 3,
+    "file_name": "a.jpg",
+    "width": 8,
+    "height": 6,
+    "detections": [{"image_id": 3, "category_id": 1, "bbox": [0, 0, 1, 1], "score": 0.5}],
+    "csv": "a.jpg,3\n",
+    "files": ["pictures/a.jpg.jpg"],
+}
+
+
+def _run(place, *, finish=True, **options):
+    output = OutputFolder(place, **options)
+    output.check()
+    output.begin(model="m")
+    output.add(LINE)
+    output.write("pictures/a.jpg.jpg", b"picture")
+    output.add({"location": "b.jpg", "error": "damaged"})
+    if finish:
+        output.finish({1: "cat"}, complete=True)
+    return output
+
+
+def test_lists_are_made_of_the_lines(tmp_path):
+    _run(tmp_path / "out", formats=("coco", "csv", "yolo"))
+    read = {path.name: path.read_text() for path in (tmp_path / "out").glob("*.*")}
+    assert json.loads(read["detections.json"]) == LINE["detections"]
+    images = json.loads(read["images.json"])
+    assert images["images"] == [{"id": 3, "file_name": "a.jpg", "width": 8, "height": 6}]
+    assert images["categories"] == [{"id": 1, "name": "cat"}]
+    assert json.loads(read["unreadable.json"]) == [{"file": "b.jpg", "reason": "damaged"}]
+    assert read["detections.csv"].endswith("height\na.jpg,3\n")
+    assert read["classes.txt"] == "cat\n"
+    assert json.loads(read["predict.json"]) == {"model": "m", "complete": True}
+
+
+def test_what_was_done_is_there_when_a_run_is_killed(tmp_path):
+    _run(tmp_path, finish=False)
+    lines = (tmp_path / "results.jsonl").read_text().splitlines()
+    assert json.loads(lines[0]) == LINE
+    assert len(lines) == 2
+
+
+def test_an_earlier_run_is_replaced_and_nothing_else(tmp_path):
+    for finish in (False, True, True):
+        _run(tmp_path, finish=finish)
+    # Half a line, as of a killed run.
+    with (tmp_path / "results.jsonl").open("a") as file:
+        file.write('{"id": 4, "fi')
+    output = OutputFolder(tmp_path)
+    output.check()
+    output.begin()
+    assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == [
+        "predict.json",
+        "results.jsonl",
+    ]
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "pictures/mine.jpg", "detections.json", ".hidden"])
+def test_what_the_command_did_not_write_is_refused(tmp_path, name):
+    if name != "detections.json":
+        _run(tmp_path)
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(DataError, match=f"did not write .*{name}.*--overwrite"):
+        OutputFolder(tmp_path).check()
+    assert (tmp_path / name).read_text() == "mine"
+    _run(tmp_path, overwrite=True)
+    assert name == "detections.json" or (tmp_path / name).read_text() == "mine"
+
+
+def test_a_folder_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="file/out cannot be written"):
+        OutputFolder(tmp_path / "file" / "out").check()
+    with pytest.raises(ConfigError, match="format=xml: choose of coco, yolo, csv"):
+        OutputFolder(tmp_path, formats=("xml",))
+
+
+def test_names_that_are_too_long_for_a_file(tmp_path):
+    output = OutputFolder(tmp_path)
+    first, second = (output.path_of("pictures", f"a/{'ü' * 200}{n}.jpg", ".jpg") for n in (1, 2))
+    assert first != second
+    output.write(first, b"x")
+    assert output.path_of("pictures", "a/b.png", ".jpg") == "pictures/a/b.png.jpg"
