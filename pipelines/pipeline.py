@@ -44,12 +44,16 @@ from components.vertex_registry import registry_settings
 from pipelines import cache_keys
 from pipelines.request import Request
 from pix2seq_model.decoding.settings import SamplingSettings
+from pix2seq_model.evaluation.settings import MEASURING_SETTINGS
 from pix2seq_model.experiment.validation import vocabulary
 from pix2seq_model.published.locations import PUBLISHED_CHECKPOINTS, is_checkpoint
+from pix2seq_model.training.settings import evaluations_decide_weights
 
 # How the exported model decodes: changing it exports the trained weights again, no more.
 _DECODING = [field.name for field in dataclasses.fields(SamplingSettings)]
 _EXPORT_SETTINGS = [f"evaluation.{name}" for name in (*_DECODING, "seed", "resize")]
+# How a training with evaluations measures: these among them.
+_MEASURING_SETTINGS = [f"evaluation.{name}" for name in MEASURING_SETTINGS]
 
 # Settings of a `data` section that decide, together with its files, what the records hold.
 _RECORD_SETTINGS = ("num_shards", "drop_fake", "drop_reflected", "check_pixels", "max_pixels")
@@ -241,19 +245,20 @@ def _imported(request: Request, stage: str) -> tuple[list[base_node.BaseNode], _
 def _training(
     request: Request, stage: str, examples: ExampleGen, before: _Trained | None
 ) -> tuple[Trainer, _Trained]:
-    sections = ["seed", "vocabulary", "model", stage]
-    exported = [*sections, *_EXPORT_SETTINGS]
     settings = request.config[stage]
+    sections = ["seed", "vocabulary", "model", stage]
+    # Evaluations while training write the history; with some settings they decide the weights.
+    is_measured = bool(settings.evaluate_every_steps)
+    is_best = evaluations_decide_weights(settings)
+    exported = [*sections, *(_MEASURING_SETTINGS if is_measured else _EXPORT_SETTINGS)]
+    decisive = [*sections, *(_MEASURING_SETTINGS if is_best else ())]
     # The backends' random numbers differ, so a run cannot change from one to the other.
     backend = cache_keys.keras_backend()
     lineage = cache_keys.digest_of(
-        cache_keys.settings_digest(request.config, sections, watching=False),
+        cache_keys.settings_digest(request.config, decisive, watching=False),
         _data_digest(request, stage),
         request.code_version
-        or cache_keys.weights_digest(
-            "components.trainer_module",
-            best_by_evaluation=bool(settings.keep_best and settings.evaluate_every_steps),
-        ),
+        or cache_keys.weights_digest("components.trainer_module", best_by_evaluation=is_best),
         backend,
         cache_keys.package_versions("keras"),
         before.lineage if before else "random weights",

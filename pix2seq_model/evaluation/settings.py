@@ -65,6 +65,15 @@ class EvaluationSettings(SamplingSettings):
         return cls(**{field.name: section[field.name] for field in dataclasses.fields(cls)})
 
 
+# Settings that decide what a short evaluation while training measures: all but those of the report
+# and of the file that published evaluation takes its truth from.
+MEASURING_SETTINGS = tuple(
+    field.name
+    for field in dataclasses.fields(EvaluationSettings)
+    if field.name not in ("ground_truth", "num_pictures", "num_attention_pictures")
+)
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BlessingSettings:
     """What a model must reach to be pushed; fields of a config's `evaluation` section too.

@@ -90,7 +90,7 @@ def training_dataset(
         )
     info = read_dataset_info(examples_dir)
     vocabulary.check_categories(info.category_names(), source=os.fspath(examples_dir))
-    stream_seed, *seeds = _independent_seeds(seed, 3)
+    stream_seed, *seeds = independent_seeds(seed, 3)
 
     dataset = training_stream(
         examples_dir,
@@ -124,7 +124,7 @@ def training_dataset(
     # One thread fills a batch with its images: several batches are filled at once.
     dataset = dataset.window(batch_size // num_hosts, drop_remainder=True)
     dataset = dataset.map(build_batch, num_parallel_calls=_BATCHES_AHEAD)
-    return dataset.prefetch(_BATCHES_AHEAD).with_options(_options())
+    return dataset.prefetch(_BATCHES_AHEAD).with_options(dataset_options())
 
 
 def training_records(
@@ -141,7 +141,7 @@ def training_records(
     stream = training_stream(
         examples_dir,
         split=split,
-        seed=_independent_seeds(seed, 3)[0],
+        seed=independent_seeds(seed, 3)[0],
         batch_size=batch_size,
         shuffle_buffer=shuffle_buffer,
         first_batch=step,
@@ -195,7 +195,7 @@ def evaluation_dataset(
     check_shards(examples_dir, info, splits=[split])
     dataset = tf.data.TFRecordDataset(info.shard_paths(examples_dir, split)).skip(start)
     dataset = dataset.map(prepare_example, num_parallel_calls=num_processors()).batch(batch_size)
-    return dataset.prefetch(_BATCHES_AHEAD).with_options(_options())
+    return dataset.prefetch(_BATCHES_AHEAD).with_options(dataset_options())
 
 
 # There is no Python control flow over tensors in it, and to look for some takes seconds.
@@ -309,12 +309,14 @@ def _build_training_batch(
     return {"image": batch["image"], "tokens": tokens_BL}, target_BL, weights_BL
 
 
-def _independent_seeds(seed: int, number: int) -> list[int]:
+def independent_seeds(seed: int, number: int) -> list[int]:
+    """Seeds for `stateless_uniform` that follow from one; the first are the same for any number."""
     words = np.random.SeedSequence(seed).generate_state(number, np.uint64)
     return [int(word >> np.uint64(1)) for word in words]
 
 
-def _options() -> tf.data.Options:
+def dataset_options() -> tf.data.Options:
+    """Deterministic, without autotuning, not shared out by file."""
     options = tf.data.Options()
     options.deterministic = True
     # The thread that tunes sleeps for up to a minute at a time, and now and then taking an iterator

@@ -1,4 +1,4 @@
-"""Short evaluations while training goes on: COCO AP on some images, pictures, the best weights.
+"""Short evaluations while training goes on: AP and loss on some images, pictures, best weights.
 
 With a moving average on, it is the average that is evaluated and kept, as at the end.
 """
@@ -20,10 +20,12 @@ from pix2seq_model.reports.drawing import (
     read_rgb,
     truth_boxes,
 )
+from pix2seq_model.training.early_stopping import EarlyStopping, stopped_at
 from pix2seq_model.training.finished_model import model_info
 from pix2seq_model.training.job import TrainingJob
 from pix2seq_model.training.training_model import TrainingModel
 from pix2seq_model.training.training_step import TrainingStep
+from pix2seq_model.training.validation_loss import ValidationLoss
 
 _NUM_PICTURES = 6
 _SHOWN_SCORE = 0.3
@@ -54,6 +56,15 @@ class TrainingEvaluation:
         self.every_steps = job.run.settings.evaluate_every_steps
         self._job, self._step, self._record = job, step, record
         self._truth = read_split_truth(job.examples_dir, job.run.evaluation.split)
+        self._early_stopping = EarlyStopping(job.run.settings, record)
+        self._loss = None
+        if job.run.settings.validation_loss:
+            self._loss = ValidationLoss(job, step.model.network)
+
+    @property
+    def stops_training(self) -> bool:
+        """Whether an evaluation, perhaps of an earlier call, has ended the training early."""
+        return stopped_at(self._record) is not None
 
     def run(self) -> None:
         """Evaluates the network as it is now."""
@@ -61,6 +72,8 @@ class TrainingEvaluation:
         self._step.synchronize()
         with _averaged_weights(self._step.model):
             metrics, picture = self._evaluate()
+            if self._loss is not None:
+                metrics |= self._loss.measure()
             row = self._record["history"][-1]
             row.update(metrics)
             best = self._record.get("best")
@@ -74,7 +87,12 @@ class TrainingEvaluation:
         job.progress.message(
             f"step {row['step']}: AP {metrics['AP']:.4f}, AP50 {metrics['AP50']:.4f}"
             + (" (best so far)" if is_best else "")
+            + (f", loss {metrics['validation_loss']:.4f}" if self._loss is not None else "")
         )
+        if why := self._early_stopping.update(row["step"], metrics):
+            job.progress.message(why)
+        # All of them stop, or none.
+        job.replicas.check_same(int(self.stops_training), "whether training stops early")
 
     def _evaluate(self) -> tuple[dict[str, float], np.ndarray]:
         """AP and AP50, and a sheet of pictures: the truth next to what was found."""

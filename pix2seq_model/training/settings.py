@@ -62,7 +62,12 @@ class StageSettings:
       evaluate_every_steps: steps between short evaluations while training, on images of the
         evaluation's split; a multiple of steps_per_log; 0 is off.
       evaluate_images: how many images these take.
+      validation_loss: these evaluations measure the loss on their images too.
       keep_best: the weights of the best of these evaluations instead of the last.
+      early_stopping_patience: training stops after so many of these evaluations in a row that are
+        not better than the best; 0 is off.
+      early_stopping_metric: that is watched: "AP" or "validation_loss".
+      early_stopping_min_delta: by how much it must be better to count.
       shuffle_buffer: examples that the order of the input is drawn from.
       drop_empty_images: leaves out images without annotations, as published; those with crowds
         alone stay. Evaluation has all.
@@ -99,7 +104,11 @@ class StageSettings:
     keep_checkpoints: int = setting(3, at_least=1)
     evaluate_every_steps: int = setting(0, at_least=0)
     evaluate_images: int = setting(64, at_least=1)
+    validation_loss: bool = True
     keep_best: bool = False
+    early_stopping_patience: int = setting(0, at_least=0)
+    early_stopping_metric: str = setting("AP", one_of=("AP", "validation_loss"))
+    early_stopping_min_delta: float = setting(0.0, at_least=0)
     shuffle_buffer: int = setting(2048, at_least=1)
     drop_empty_images: bool = False
     augmentation: Augmentation = dataclasses.field(default_factory=Augmentation)
@@ -126,6 +135,22 @@ class StageSettings:
                 "keep_best=True needs evaluations while training: set evaluate_every_steps."
             )
 
+        self._check_early_stopping()
+
+    def _check_early_stopping(self) -> None:
+        if not self.early_stopping_patience:
+            return
+        if not self.evaluate_every_steps:
+            raise ConfigError(
+                f"early_stopping_patience={self.early_stopping_patience} needs evaluations while "
+                "training: set evaluate_every_steps."
+            )
+        if self.early_stopping_metric == "validation_loss" and not self.validation_loss:
+            raise ConfigError(
+                "early_stopping_metric=validation_loss needs that loss: set validation_loss=True, "
+                "or early_stopping_metric=AP."
+            )
+
     def _check_multiple(self, name: str, of: str) -> None:
         """Raises ConfigError unless one count is a multiple of another."""
         value, part = getattr(self, name), getattr(self, of)
@@ -137,6 +162,17 @@ class StageSettings:
     def images_per_batch(self) -> int:
         """Images whose gradients are computed together."""
         return self.batch_size // self.accumulation_steps
+
+
+def evaluations_decide_weights(settings: Any) -> bool:
+    """Whether what is measured while training decides the weights that come out.
+
+    Args:
+      settings: a `StageSettings`, or the section of a config that it is made from.
+    """
+    return bool(
+        settings.evaluate_every_steps and (settings.keep_best or settings.early_stopping_patience)
+    )
 
 
 def nearest_multiples(value: int, part: int) -> str:

@@ -26,6 +26,7 @@ from pix2seq_model.training.batch_feed import BatchFeed
 from pix2seq_model.training.checkpoint import CheckpointFolder, put_state
 from pix2seq_model.training.compiled_steps import CompiledSteps
 from pix2seq_model.training.damaged_images import DamagedImages
+from pix2seq_model.training.early_stopping import stopped_at
 from pix2seq_model.training.evaluation import TrainingEvaluation
 from pix2seq_model.training.finished_model import make_model_folder, write_model
 from pix2seq_model.training.interruption import StopAgreement, StopRequest
@@ -121,7 +122,7 @@ def train(
         )
         span, record = _continue(job, step.model, checkpoints)
         batch = _train_steps(job, step, span, record, checkpoints, stop, check=lock.check)
-        if not span.is_last(batch):
+        if not span.is_last(batch) and stopped_at(record) is None:
             raise TrainingInterruptedError(
                 f"{run.stage} was stopped by {stop.received or 'another worker'} at step "
                 f"{span.step(batch)} of {span.steps}; its state is in {work_dir}. "
