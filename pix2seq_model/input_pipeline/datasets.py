@@ -19,6 +19,7 @@ from pix2seq_model.boxes import box_yxyx_is_valid
 from pix2seq_model.data.manifest import check_shards, read_dataset_info
 from pix2seq_model.data.records import parse_example
 from pix2seq_model.errors import ConfigError
+from pix2seq_model.input_pipeline import appearance, orientation
 from pix2seq_model.input_pipeline import augmentation as augment
 from pix2seq_model.input_pipeline.preprocessing import preprocess_image
 from pix2seq_model.input_pipeline.record_stream import num_processors, training_stream
@@ -90,7 +91,7 @@ def training_dataset(
         )
     info = read_dataset_info(examples_dir)
     vocabulary.check_categories(info.category_names(), source=os.fspath(examples_dir))
-    stream_seed, *seeds = independent_seeds(seed, 3)
+    stream_seed, *seeds = independent_seeds(seed, 4)
 
     dataset = training_stream(
         examples_dir,
@@ -212,15 +213,25 @@ def _prepare_training_example(
     damaged: Sequence[str],
 ) -> dict[str, Any]:
     """What is done to one example before it joins a batch: all of its pixels' work."""
-    image_seed, object_seed = seeds
+    image_seed, object_seed, extra_seed = seeds
     example = parse_example(serialized)
     draws = tf.random.stateless_uniform(
         [augment.NUM_DRAWS + num_draws(sequence)], seed=tf.stack([image_seed, position])
     )
     source_size = tf.cast(tf.stack([example["height"], example["width"]]), tf.int32)
+    # Of a seed of their own: what is off by default changes nothing that was drawn before.
+    extra_draws = tf.random.stateless_uniform(
+        [orientation.NUM_DRAWS + appearance.NUM_DRAWS], seed=tf.stack([extra_seed, position])
+    )
+    turn_draws, look_draws = tf.split(extra_draws, [orientation.NUM_DRAWS, appearance.NUM_DRAWS])
+    chosen = orientation.choose_orientation(turn_draws, augmentation=augmentation)
     window_draws, sequence_draws = draws[: augment.NUM_DRAWS], draws[augment.NUM_DRAWS :]
     window = augment.choose_window(
-        source_size, window_draws, image_size=image_size, augmentation=augmentation
+        source_size,
+        window_draws,
+        # So that it fits once it is turned.
+        image_size=orientation.turned_size(tf.constant(image_size), chosen),
+        augmentation=augmentation,
     )
     decode = functools.partial(
         augment.decode_window,
@@ -236,11 +247,17 @@ def _prepare_training_example(
         weight = {"weight": tf.where(is_damaged, 0.0, 1.0)}
     else:
         pixels = decode()
+    image = augment.resize_window(
+        pixels, window, augmentation=augmentation, dtype=tf.as_dtype(image_dtype)
+    )
+    if augmentation.turn or augmentation.flip_vertical:
+        image = orientation.orient_image(image, chosen)
+    if appearance.changes_appearance(augmentation):
+        image = appearance.change_appearance(image, look_draws, augmentation=augmentation)
     return weight | {
-        "image": augment.resize_window(
-            pixels, window, augmentation=augmentation, dtype=tf.as_dtype(image_dtype)
-        ),
+        "image": image,
         "window": window,
+        "orientation": chosen,
         "source_size": source_size,
         "boxes": example["boxes"],
         "labels": tf.cast(example["labels"], tf.int32),
@@ -285,6 +302,7 @@ def _build_training_batch(
     boxes_BM4 = augment.boxes_in_window(
         batch["boxes"], batch["window"], source_size_B2=batch["source_size"]
     )
+    boxes_BM4 = orientation.orient_boxes(boxes_BM4, batch["orientation"])
     # The padding of the batch has boxes of zero size, as have objects outside the crop.
     is_kept_BM = box_yxyx_is_valid(boxes_BM4, xp=tf) & ~batch["is_crowd"]
     boxes_BN4, labels_BN = order_objects(
@@ -295,7 +313,8 @@ def _build_training_batch(
         order=sequence.order,
         max_objects=sequence.max_objects,
     )
-    content_size_B2 = tf.cast(batch["window"].content_size, tf.float32)
+    content_size_B2 = orientation.turned_size(batch["window"].content_size, batch["orientation"])
+    content_size_B2 = tf.cast(content_size_B2, tf.float32)
     tokens_BL, target_BL, weights_BL = training_sequences(
         boxes_BN4,
         labels_BN,
