@@ -47,6 +47,7 @@ def training_dataset(
     start_step: int = 0,
     shuffle_buffer: int = 2048,
     drop_empty: bool = False,
+    repeat_threshold: float = 0.0,
     num_hosts: int = 1,
     host_index: int = 0,
     num_parallel_calls: int | None = None,
@@ -68,6 +69,7 @@ def training_dataset(
         step, counted from 0.
       shuffle_buffer: examples, encoded.
       drop_empty: leave out images without any object; those with crowds alone stay.
+      repeat_threshold: of class-balanced sampling, see `class_balance`; 0 is off.
       num_hosts: hosts that share each batch; the batch is the same whatever their number. Each
         reads the shards of its own share, see `training_stream`.
       host_index: which share of each batch to return, from 0.
@@ -101,6 +103,7 @@ def training_dataset(
         shuffle_buffer=shuffle_buffer,
         first_batch=start_step,
         drop_empty=drop_empty,
+        repeat_threshold=repeat_threshold,
         num_hosts=num_hosts,
         host_index=host_index,
     )
@@ -137,6 +140,7 @@ def training_records(
     shuffle_buffer: int,
     step: int,
     drop_empty: bool = False,
+    repeat_threshold: float = 0.0,
 ) -> list[bytes]:
     """The records of the batch that `training_dataset`, with the same arguments, has at a step."""
     stream = training_stream(
@@ -147,6 +151,7 @@ def training_records(
         shuffle_buffer=shuffle_buffer,
         first_batch=step,
         drop_empty=drop_empty,
+        repeat_threshold=repeat_threshold,
     )
     return [serialized.numpy() for _, serialized in stream.take(batch_size)]
 

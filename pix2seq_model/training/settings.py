@@ -15,6 +15,8 @@ from pix2seq_model.tokens.settings import SequenceSettings
 from pix2seq_model.tokens.vocabulary import Vocabulary
 
 STAGES = ("pretrain", "finetune")
+# What may be frozen.
+NOTHING, BACKBONE, ENCODER = "none", "backbone", "encoder"
 # Settings of a stage that do not change the weights that come out: a run may continue with others.
 WATCHING_SETTINGS = (
     *("steps_per_log", "checkpoint_every_steps", "checkpoint_every_minutes", "keep_checkpoints"),
@@ -71,6 +73,12 @@ class StageSettings:
       shuffle_buffer: examples that the order of the input is drawn from.
       drop_empty_images: leaves out images without annotations, as published; those with crowds
         alone stay. Evaluation has all.
+      freeze: what keeps its weights and batch statistics: "none"; "backbone", the ResNet or the
+        embedding of patches below the encoder's transformer; or "encoder", all of it. Nothing
+        drops in it, and it has no part in the optimizer's state, weight decay or moving average.
+      repeat_threshold: class-balanced sampling: share of the images below which a class is rare,
+        and its images are shown more often, by the repeat factors of LVIS (0.001 there), see
+        `input_pipeline.class_balance`; 0 is off.
       augmentation: of the images.
       sequence: of the objects.
 
@@ -111,6 +119,8 @@ class StageSettings:
     early_stopping_min_delta: float = setting(0.0, at_least=0)
     shuffle_buffer: int = setting(2048, at_least=1)
     drop_empty_images: bool = False
+    freeze: str = setting(NOTHING, one_of=(NOTHING, BACKBONE, ENCODER))
+    repeat_threshold: float = setting(0.0, at_least=0, at_most=1)
     augmentation: Augmentation = dataclasses.field(default_factory=Augmentation)
     sequence: SequenceSettings = dataclasses.field(default_factory=SequenceSettings)
 
@@ -173,6 +183,21 @@ def evaluations_decide_weights(settings: Any) -> bool:
     return bool(
         settings.evaluate_every_steps and (settings.keep_best or settings.early_stopping_patience)
     )
+
+
+def check_freeze(stage: str, freeze: str, *, has_start: bool) -> None:
+    """Raises ConfigError where weights are to stay that nobody has trained.
+
+    Args:
+      stage: its name.
+      freeze: its setting.
+      has_start: whether it starts from a model.
+    """
+    if freeze != NOTHING and not has_start:
+        raise ConfigError(
+            f"{stage}.freeze={freeze} would keep random weights: give a model to start from by "
+            f"{stage}.start_from, or set {stage}.freeze={NOTHING}."
+        )
 
 
 def nearest_multiples(value: int, part: int) -> str:

@@ -39,7 +39,7 @@ from pix2seq_model.training.pictures import training_pictures
 from pix2seq_model.training.replicas import Replicas, join_replicas
 from pix2seq_model.training.run_record import check_same_run, run_identity
 from pix2seq_model.training.run_span import RunSpan
-from pix2seq_model.training.settings import TrainingRun
+from pix2seq_model.training.settings import TrainingRun, check_freeze
 from pix2seq_model.training.skipped_batches import SkippedBatches
 from pix2seq_model.training.stall_watch import StallWatch
 from pix2seq_model.training.start_report import say_what_runs
@@ -84,6 +84,7 @@ def train(
       UserError: data, base model, settings or folders cannot be used; says what to do.
       TrainingInterruptedError: stopped by a signal, with the state saved.
     """
+    check_freeze(run.stage, run.settings.freeze, has_start=bool(base_model_dir))
     replicas = _join(run, accelerators)
     data = read_dataset_info(examples_dir)
     base_info = read_model_info(os.fspath(base_model_dir)) if base_model_dir else None
