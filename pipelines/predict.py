@@ -12,7 +12,11 @@ needs a model folder, because a SavedModel does not return it.
 from absl import flags
 
 from pipelines.cli.command_line import flag_values, run_command
-from pipelines.cli.decoding_flags import decoding_settings, define_detection_flags
+from pipelines.cli.decoding_flags import (
+    decoding_settings,
+    define_detection_flags,
+    settle_score_threshold,
+)
 from pix2seq_model.data.settings import MAX_PIXELS
 from pix2seq_model.prediction.image_sources import EndingFilter, find_images, left_out_text
 
@@ -26,6 +30,7 @@ flags.DEFINE_boolean("attention", False, "Write pictures of what the decoder loo
 
 
 def main() -> None:
+    settle_score_threshold()
     endings = EndingFilter()
     sources = find_images(FLAGS.images, endings=endings)
     # TensorFlow: not before the flags are right.
