@@ -166,9 +166,7 @@ def ModelPusher(  # noqa: N802
         # Of the version that was there already, too: it may have been evaluated on other images.
         write_thresholds(record["path"], thresholds)
     if registry:
-        record["vertex"] = vertex_registry.register(
-            record, json.loads(registry), measured(metrics)
-        )
+        record["vertex"] = vertex_registry.register(record, json.loads(registry), measured(metrics))
     write_json(epath.Path(pushed_model.uri) / PUSHED_FILE, record, indent=1)
     # The properties TFX's Pusher sets.
     pushed_model.set_int_custom_property("pushed", 1)

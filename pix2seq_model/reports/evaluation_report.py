@@ -30,8 +30,8 @@ from pix2seq_model.metrics.coco_metrics import (
     evaluate_detections,
     number,
 )
-from pix2seq_model.metrics.score_thresholds import score_thresholds, threshold_curve
 from pix2seq_model.metrics.image_results import ImageResult, image_results
+from pix2seq_model.metrics.score_thresholds import score_thresholds, threshold_curve
 from pix2seq_model.reports import drawing
 from pix2seq_model.reports import evaluation_sections as sections
 from pix2seq_model.reports.attention_pictures import object_pictures
@@ -162,9 +162,7 @@ def render_report(report: ReportInput) -> str:
             *sections.quality_curves(report.histories),
         ],
         f1_by_threshold=sections.f1_chart(threshold_curve(analysis), threshold),
-        class_thresholds={
-            row["name"]: row for row in score_thresholds(analysis, names)["classes"]
-        },
+        class_thresholds={row["name"]: row for row in score_thresholds(analysis, names)["classes"]},
         precision_recall=sections.precision_recall_curves(report.result),
         by_size=sections.ap_by_size(report.result.metrics),
         by_crowding=sections.ap_by_crowding(report.ground_truth, report.detections),
@@ -200,9 +198,7 @@ def read_histories(model_dir: epath.PathLike) -> dict[str, list[dict[str, float]
     return histories
 
 
-def read_settings(
-    model_dir: epath.PathLike, evaluation: Mapping[str, Any]
-) -> dict[str, Any]:
+def read_settings(model_dir: epath.PathLike, evaluation: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that a model was trained and evaluated with, as flat names in order.
 
     Those of a training are there if its model folder says of them.
