@@ -69,10 +69,11 @@ def quality_curves(
             note = f"best {values[best]:.3f} at step {steps[best]:,.0f}"
             lines = [charts.Line(what, steps, values)]
             if key == "validation_loss":
-                trained = [(row["step"], row["loss"]) for row in rows if "loss" in row]
-                lines.append(
-                    charts.Line("training loss", *zip(*trained), color=charts.MUTED, dashed=True)
-                )
+                trained = np.array([(row["step"], row["loss"]) for row in rows if "loss" in row])
+                if len(trained):
+                    color = charts.MUTED
+                    x, y = trained.T
+                    lines.append(charts.Line("training loss", x, y, color=color, dashed=True))
             svg = charts.line_chart(
                 lines,
                 title=f"{name}: {what} by step",
