@@ -5,11 +5,14 @@ import math
 
 import pytest
 
+from pix2seq_model.data.manifest import read_dataset_info
 from pix2seq_model.errors import ConfigError
+from pix2seq_model.experiment.validation import training_run
 from pix2seq_model.training import validation_loss
 from pix2seq_model.training.early_stopping import EarlyStopping, stopped_at
 from pix2seq_model.training.evaluation import TrainingEvaluation
 from pix2seq_model.training.interruption import StopAgreement
+from pix2seq_model.training.run_record import run_identity
 from pix2seq_model.training.settings import StageSettings
 from tests.fixtures import tiny_run
 
@@ -125,3 +128,17 @@ def test_a_killed_run_stops_where_a_whole_one_does(tmp_path, monkeypatch, no_exp
         killed = tiny_run.train(tmp_path / "killed", examples, **settings)
         assert killed.weights_sha256 == whole.weights_sha256
         assert tiny_run.history(tmp_path / "killed") == rows
+
+
+def test_how_it_is_measured_is_part_of_the_run_where_it_decides(examples):
+    data = read_dataset_info(examples)
+
+    def identity(**settings):
+        run = training_run(tiny_run.config(**settings), "finetune")
+        return run_identity(run, data=data, base_model=None)
+
+    assert "evaluation.split" not in identity(evaluate_every_steps=4)
+    for decides in ({"keep_best": True}, {"early_stopping_patience": 2}):
+        found = identity(evaluate_every_steps=4, **decides)
+        assert found["evaluation.split"] == "val"
+        assert not {"evaluation.num_pictures", "evaluation.ground_truth"} & set(found)
