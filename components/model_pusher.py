@@ -3,6 +3,7 @@
     <destination>/20260314150926535/saved_model.pb, variables/, ...
     <destination>/20260314150926535/model.json, model.weights.h5, ...    the model folder itself
     <destination>/20260314150926535/pushed.json      what was pushed, from where, when
+    <destination>/20260314150926535/score_thresholds.json   the best scores to keep detections from
 
 A version needs nothing but itself: it can be copied, packed and moved, served, and taken as a model
 folder by every command.
@@ -40,6 +41,7 @@ from pix2seq_model.model_folder.pushed import (
     pushed_record,
     versions,
 )
+from pix2seq_model.model_folder.thresholds import write_thresholds
 
 _ATTEMPTS = 100
 
@@ -150,7 +152,7 @@ def ModelPusher(  # noqa: N802
     Args:
       model: model folder.
       model_blessing: decides.
-      evaluation: what was measured; the registry shows it.
+      evaluation: what was measured; the version takes its score thresholds, the registry shows it.
       pushed_model: where `pushed.json` goes.
       destination: folder of the versions.
       registry: of Vertex AI, as `vertex_registry.registry_settings` writes it; "" is none.
@@ -159,9 +161,12 @@ def ModelPusher(  # noqa: N802
         pushed_model.set_int_custom_property("pushed", 0)
         return
     record = push_model(model.uri, destination)
+    metrics = read_metrics(evaluation.uri)
+    if thresholds := metrics.get("score_thresholds"):
+        # Of the version that was there already, too: it may have been evaluated on other images.
+        write_thresholds(record["path"], thresholds)
     if registry:
-        metrics = measured(read_metrics(evaluation.uri))
-        record["vertex"] = vertex_registry.register(record, json.loads(registry), metrics)
+        record["vertex"] = vertex_registry.register(record, json.loads(registry), measured(metrics))
     write_json(epath.Path(pushed_model.uri) / PUSHED_FILE, record, indent=1)
     # The properties TFX's Pusher sets.
     pushed_model.set_int_custom_property("pushed", 1)

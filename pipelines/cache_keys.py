@@ -44,6 +44,8 @@ ONLY_SHOW = (
 _MEASURING = (
     *("pix2seq_model.decoding", "pix2seq_model.metrics", "pix2seq_model.evaluation"),
     *("pix2seq_model.training.evaluation", "pix2seq_model.network.step_products"),
+    *("pix2seq_model.training.validation_loss", "pix2seq_model.training.early_stopping"),
+    "pix2seq_model.input_pipeline.validation_batches",
 )
 _NOT_IN_WEIGHTS = (
     *("pix2seq_model.experiment", "pix2seq_model.setting_checks", "pix2seq_model.atomic_write"),

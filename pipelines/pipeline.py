@@ -47,6 +47,7 @@ from pix2seq_model.decoding.settings import SamplingSettings
 from pix2seq_model.evaluation.settings import MEASURING_SETTINGS
 from pix2seq_model.experiment.validation import vocabulary
 from pix2seq_model.published.locations import PUBLISHED_CHECKPOINTS, is_checkpoint
+from pix2seq_model.training.settings import evaluations_decide_weights
 
 # How the exported model decodes: changing it exports the trained weights again, no more.
 _DECODING = [field.name for field in dataclasses.fields(SamplingSettings)]
@@ -246,9 +247,9 @@ def _training(
 ) -> tuple[Trainer, _Trained]:
     settings = request.config[stage]
     sections = ["seed", "vocabulary", "model", stage]
-    # Evaluations while training write the history; they choose the weights with keep_best alone.
+    # Evaluations while training write the history; with some settings they decide the weights.
     is_measured = bool(settings.evaluate_every_steps)
-    is_best = is_measured and settings.keep_best
+    is_best = evaluations_decide_weights(settings)
     exported = [*sections, *(_MEASURING_SETTINGS if is_measured else _EXPORT_SETTINGS)]
     decisive = [*sections, *(_MEASURING_SETTINGS if is_best else ())]
     # The backends' random numbers differ, so a run cannot change from one to the other.

@@ -17,7 +17,11 @@ import os
 from absl import flags
 
 from pipelines.cli.command_line import flag_values, run_command
-from pipelines.cli.decoding_flags import decoding_settings, define_detection_flags
+from pipelines.cli.decoding_flags import (
+    decoding_settings,
+    define_detection_flags,
+    settle_score_threshold,
+)
 from pipelines.cli.place_flags import define_places
 from pix2seq_model.api import find_model, load
 from pix2seq_model.data.settings import MAX_PIXELS
@@ -40,6 +44,7 @@ flags.DEFINE_boolean("trust", False, "Run a SavedModel that is not of this proje
 
 def main() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    settle_score_threshold()
     endings = EndingFilter(output=FLAGS.output)
     sources = find_images(FLAGS.images, endings=endings)
     find_model(FLAGS.model, trust=FLAGS.trust)  # Before TensorFlow, which takes seconds.

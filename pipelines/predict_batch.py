@@ -25,7 +25,11 @@ from components.prediction.predict import predict_images
 from components.storage.memory import give_freed_memory_back
 from components.storage.watch import ShardBar
 from pipelines.cli.command_line import flag_values, local_pipeline, run_command
-from pipelines.cli.decoding_flags import decoding_settings, define_detection_flags
+from pipelines.cli.decoding_flags import (
+    decoding_settings,
+    define_detection_flags,
+    settle_score_threshold,
+)
 from pipelines.cli.place_flags import define_places
 from pix2seq_model.data.settings import MAX_PIXELS
 from pix2seq_model.model_folder.pushed import find_model_folder
@@ -41,6 +45,7 @@ flags.DEFINE_integer("max_pixels", MAX_PIXELS, "Larger images are left out.")
 
 
 def main(beam_arguments: list[str]) -> None:
+    settle_score_threshold()
     options = PredictionOptions(
         model_dir=find_model_folder(FLAGS.model),
         images=tuple(FLAGS.images),

@@ -45,6 +45,20 @@ def flip_box_yxyx_left_right(boxes: Any, *, xp: Any = np) -> Any:
     return xp.stack([ymin, 1.0 - xmax, ymax, 1.0 - xmin], axis=-1)
 
 
+def flip_box_yxyx_up_down(boxes: Any, *, xp: Any = np) -> Any:
+    """Normalised boxes in the image mirrored top to bottom."""
+    ymin, xmin, ymax, xmax = _split(boxes)
+    return xp.stack([1.0 - ymax, xmin, 1.0 - ymin, xmax], axis=-1)
+
+
+def turn_box_yxyx(boxes: Any, turns: int, *, xp: Any = np) -> Any:
+    """Normalised boxes in the image turned by `turns` times 90 degrees counter-clockwise."""
+    for _ in range(turns % 4):
+        ymin, xmin, ymax, xmax = _split(boxes)
+        boxes = xp.stack([1.0 - xmax, ymin, 1.0 - xmin, ymax], axis=-1)
+    return boxes
+
+
 def scale_box_yxyx(boxes: Any, scale: Any, *, xp: Any = np) -> Any:
     """Multiplies the y's and the x's by their own factor.
 

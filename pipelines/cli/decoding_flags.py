@@ -12,7 +12,8 @@ from etils import epath
 from pipelines.cli.command_line import flag_values
 from pipelines.cli.place_flags import define_place
 from pix2seq_model.model_folder.folder import read_model_info
-from pix2seq_model.model_folder.pushed import GRAPH_FILE, find_model_folder
+from pix2seq_model.model_folder.pushed import GRAPH_FILE, find_model_folder, find_pushed_version
+from pix2seq_model.model_folder.thresholds import DEFAULT_SCORE, default_score
 
 define_place("model", None, "Model folder, or a pushed version.", required=True)
 flags.DEFINE_integer("max_objects", None, "Objects an image.", lower_bound=1)
@@ -34,6 +35,10 @@ flags.DEFINE_enum(
 )
 flags.DEFINE_integer("seed", None, "Of the sampling.")
 
+_SCORE_HELP = (
+    "Least score of what is written or drawn; of a pushed version the best in its evaluation, "
+    "where none is given."
+)
 _DECODING = (
     *("max_objects", "top_k", "top_p", "temperature", "end_token_offset", "stop_after_noise"),
     *("decoder_storage", "seed"),
@@ -57,10 +62,26 @@ def check_model(*, graph_is_enough: bool = False) -> None:
         read_model_info(find_model_folder(place))
 
 
+def settle_score_threshold() -> None:
+    """Sets --score_threshold, where it was not given, to the best of the model's evaluation."""
+    flag = flags.FLAGS["score_threshold"]
+    version = None if flag.present else find_pushed_version(flags.FLAGS.model)
+    if version is None:
+        return
+    score = default_score(version)
+    if score != flag.value:
+        flag.value = score
+        print(
+            f"--score_threshold={score:.3f}, the best in the evaluation of this model, because "
+            "none is given",
+            flush=True,
+        )
+
+
 def define_detection_flags() -> None:
     """The flags of commands that write what they find in images."""
     define_place("output", None, "Folder to write.", required=True)
-    flags.DEFINE_float("score_threshold", 0.3, "Least score of what is written or drawn.", 0.0, 1.0)
+    flags.DEFINE_float("score_threshold", DEFAULT_SCORE, _SCORE_HELP, 0.0, 1.0)
     flags.DEFINE_integer("batch_size", 8, "Images decoded together.", lower_bound=1)
     flags.DEFINE_enum(
         "precision",

@@ -18,8 +18,8 @@ Feature names are those of the TF Object Detection API, so that other tools read
 | image/object/id | int64 | annotation id |
 
 Objects are stored in a random order that follows from the data set's seed and the image's id.
-Only `parse_example` and `has_objects` need TensorFlow, and import it when called: Beam's workers
-write records without it.
+Only `parse_example`, `has_objects` and `class_labels` need TensorFlow, and import it when called:
+Beam's workers write records without it.
 """
 
 import dataclasses
@@ -153,6 +153,26 @@ def has_objects(serialized: Any) -> Any:
     name, _ = _OF_OBJECTS["labels"]
     labels = tf.io.parse_single_example(serialized, {name: tf.io.VarLenFeature(tf.int64)})[name]
     return tf.size(labels.values) > 0
+
+
+def class_labels(serialized_B: Any) -> tuple[Any, Any]:
+    """The labels of the objects of several serialized examples, crowds left out.
+
+    Returns:
+      labels int64 (n,) of all of them; rows int64 (n,), the example that each belongs to.
+    """
+    import tensorflow as tf
+
+    names = [_OF_OBJECTS[key][0] for key in ("labels", "is_crowd")]
+    parsed = tf.io.parse_example(serialized_B, {n: tf.io.RaggedFeature(tf.int64) for n in names})
+    labels, is_crowd = (parsed[name] for name in names)
+    # Records of other programs may do without the flag.
+    has_flags = tf.size(is_crowd.values) == tf.size(labels.values)
+    crowd = tf.cond(
+        has_flags, lambda: is_crowd.values != 0, lambda: tf.zeros_like(labels.values, tf.bool)
+    )
+    rows = tf.boolean_mask(labels.value_rowids(), ~crowd)
+    return tf.boolean_mask(labels.values, ~crowd), rows
 
 
 def parse_example(serialized: Any) -> dict[str, Any]:

@@ -25,12 +25,14 @@ from pix2seq_model.errors import DataError
 from pix2seq_model.evaluation.attention import attention_of_chosen_images
 from pix2seq_model.evaluation.detection_store import DetectionStore, fingerprint_of
 from pix2seq_model.evaluation.settings import EvaluationSettings
+from pix2seq_model.metrics.analysis import analyse
 from pix2seq_model.metrics.coco_files import (
     METRICS_FILE,
     checked_detections,
     clipped_detections,
 )
 from pix2seq_model.metrics.coco_metrics import evaluate_detections
+from pix2seq_model.metrics.score_thresholds import score_thresholds
 from pix2seq_model.model_folder.folder import ModelInfo, load_model_folder, read_model_info
 from pix2seq_model.progress import DetectionProgress
 from pix2seq_model.published.results import published_ap
@@ -137,6 +139,7 @@ def evaluate_model(
     metrics = {
         **result.to_json(),
         "other_AP": other_ap,
+        "score_thresholds": score_thresholds(analyse(truth.coco, shown), truth.category_names),
         "split": split,
         "model_sha256": info.weights_sha256,
         "data_fingerprint": dataset.fingerprint(),

@@ -22,7 +22,7 @@ from pix2seq_model.experiment.settings import (
 from pix2seq_model.network.config import ModelConfig
 from pix2seq_model.setting_checks import build_settings, check_fields, check_names
 from pix2seq_model.tokens.vocabulary import Vocabulary
-from pix2seq_model.training.settings import STAGES, StageSettings, TrainingRun
+from pix2seq_model.training.settings import STAGES, StageSettings, TrainingRun, check_freeze
 
 _SECTIONS = (
     *("name", "seed", "vocabulary", "model", "data", "own_data"),
@@ -49,6 +49,8 @@ def validate(config: ConfigDict) -> None:
         section = f"data.{stage}"
         build_settings(DataSettings, config.data[stage].to_dict(), section, prefix=f"{section}.")
         validate_stage(config, stage)
+        has_start = stage != stages[0] or bool(config[stage].start_from)
+        check_freeze(stage, config[stage].freeze, has_start=has_start)
     evaluation_settings(config.evaluation.to_dict())
     _check_split(config, stages[-1], "evaluation")
     build_settings(PushSettings, config.push.to_dict(), "push")

@@ -44,7 +44,7 @@ def choose_window(
     source_size: tf.Tensor,
     draws: tf.Tensor,
     *,
-    image_size: tuple[int, int],
+    image_size: tuple[int, int] | tf.Tensor,
     augmentation: Augmentation,
 ) -> Window:
     """Chooses scale, crop and flip of one image.
@@ -56,7 +56,7 @@ def choose_window(
       augmentation: settings.
     """
     source_size = tf.cast(source_size, tf.float32)
-    target_size = tf.constant(image_size, tf.float32)
+    target_size = tf.cast(image_size, tf.float32)
     scale_range = augmentation.scale_max - augmentation.scale_min
     scale = augmentation.scale_min + scale_range * draws[0]
     if augmentation.crop == "diagonal":

@@ -19,6 +19,7 @@ from pix2seq_model.boxes import box_yxyx_is_valid
 from pix2seq_model.data.manifest import check_shards, read_dataset_info
 from pix2seq_model.data.records import parse_example
 from pix2seq_model.errors import ConfigError
+from pix2seq_model.input_pipeline import appearance, orientation
 from pix2seq_model.input_pipeline import augmentation as augment
 from pix2seq_model.input_pipeline.preprocessing import preprocess_image
 from pix2seq_model.input_pipeline.record_stream import num_processors, training_stream
@@ -46,6 +47,7 @@ def training_dataset(
     start_step: int = 0,
     shuffle_buffer: int = 2048,
     drop_empty: bool = False,
+    repeat_threshold: float = 0.0,
     num_hosts: int = 1,
     host_index: int = 0,
     num_parallel_calls: int | None = None,
@@ -67,6 +69,7 @@ def training_dataset(
         step, counted from 0.
       shuffle_buffer: examples, encoded.
       drop_empty: leave out images without any object; those with crowds alone stay.
+      repeat_threshold: of class-balanced sampling, see `class_balance`; 0 is off.
       num_hosts: hosts that share each batch; the batch is the same whatever their number. Each
         reads the shards of its own share, see `training_stream`.
       host_index: which share of each batch to return, from 0.
@@ -90,7 +93,7 @@ def training_dataset(
         )
     info = read_dataset_info(examples_dir)
     vocabulary.check_categories(info.category_names(), source=os.fspath(examples_dir))
-    stream_seed, *seeds = _independent_seeds(seed, 3)
+    stream_seed, *seeds = independent_seeds(seed, 4)
 
     dataset = training_stream(
         examples_dir,
@@ -100,6 +103,7 @@ def training_dataset(
         shuffle_buffer=shuffle_buffer,
         first_batch=start_step,
         drop_empty=drop_empty,
+        repeat_threshold=repeat_threshold,
         num_hosts=num_hosts,
         host_index=host_index,
     )
@@ -125,7 +129,7 @@ def training_dataset(
     # One thread fills a batch with its images: several batches are filled at once.
     dataset = dataset.window(batch_size // num_hosts, drop_remainder=True)
     dataset = dataset.map(build_batch, num_parallel_calls=_BATCHES_AHEAD)
-    return dataset.prefetch(_BATCHES_AHEAD).with_options(_options())
+    return dataset.prefetch(_BATCHES_AHEAD).with_options(dataset_options())
 
 
 def training_records(
@@ -137,16 +141,18 @@ def training_records(
     shuffle_buffer: int,
     step: int,
     drop_empty: bool = False,
+    repeat_threshold: float = 0.0,
 ) -> list[bytes]:
     """The records of the batch that `training_dataset`, with the same arguments, has at a step."""
     stream = training_stream(
         examples_dir,
         split=split,
-        seed=_independent_seeds(seed, 3)[0],
+        seed=independent_seeds(seed, 3)[0],
         batch_size=batch_size,
         shuffle_buffer=shuffle_buffer,
         first_batch=step,
         drop_empty=drop_empty,
+        repeat_threshold=repeat_threshold,
     )
     return [serialized.numpy() for _, serialized in stream.take(batch_size)]
 
@@ -196,7 +202,7 @@ def evaluation_dataset(
     check_shards(examples_dir, info, splits=[split])
     dataset = tf.data.TFRecordDataset(info.shard_paths(examples_dir, split)).skip(start)
     dataset = dataset.map(prepare_example, num_parallel_calls=num_processors()).batch(batch_size)
-    return dataset.prefetch(_BATCHES_AHEAD).with_options(_options())
+    return dataset.prefetch(_BATCHES_AHEAD).with_options(dataset_options())
 
 
 # There is no Python control flow over tensors in it, and to look for some takes seconds.
@@ -213,15 +219,25 @@ def _prepare_training_example(
     damaged: Sequence[str],
 ) -> dict[str, Any]:
     """What is done to one example before it joins a batch: all of its pixels' work."""
-    image_seed, object_seed = seeds
+    image_seed, object_seed, extra_seed = seeds
     example = parse_example(serialized)
     draws = tf.random.stateless_uniform(
         [augment.NUM_DRAWS + num_draws(sequence)], seed=tf.stack([image_seed, position])
     )
     source_size = tf.cast(tf.stack([example["height"], example["width"]]), tf.int32)
+    # Of a seed of their own: what is off by default changes nothing that was drawn before.
+    extra_draws = tf.random.stateless_uniform(
+        [orientation.NUM_DRAWS + appearance.NUM_DRAWS], seed=tf.stack([extra_seed, position])
+    )
+    turn_draws, look_draws = tf.split(extra_draws, [orientation.NUM_DRAWS, appearance.NUM_DRAWS])
+    chosen = orientation.choose_orientation(turn_draws, augmentation=augmentation)
     window_draws, sequence_draws = draws[: augment.NUM_DRAWS], draws[augment.NUM_DRAWS :]
     window = augment.choose_window(
-        source_size, window_draws, image_size=image_size, augmentation=augmentation
+        source_size,
+        window_draws,
+        # So that it fits once it is turned.
+        image_size=orientation.turned_size(tf.constant(image_size), chosen),
+        augmentation=augmentation,
     )
     decode = functools.partial(
         augment.decode_window,
@@ -237,11 +253,17 @@ def _prepare_training_example(
         weight = {"weight": tf.where(is_damaged, 0.0, 1.0)}
     else:
         pixels = decode()
+    image = augment.resize_window(
+        pixels, window, augmentation=augmentation, dtype=tf.as_dtype(image_dtype)
+    )
+    if augmentation.turn or augmentation.flip_vertical:
+        image = orientation.orient_image(image, chosen)
+    if appearance.changes_appearance(augmentation):
+        image = appearance.change_appearance(image, look_draws, augmentation=augmentation)
     return weight | {
-        "image": augment.resize_window(
-            pixels, window, augmentation=augmentation, dtype=tf.as_dtype(image_dtype)
-        ),
+        "image": image,
         "window": window,
+        "orientation": chosen,
         "source_size": source_size,
         "boxes": example["boxes"],
         "labels": tf.cast(example["labels"], tf.int32),
@@ -286,6 +308,7 @@ def _build_training_batch(
     boxes_BM4 = augment.boxes_in_window(
         batch["boxes"], batch["window"], source_size_B2=batch["source_size"]
     )
+    boxes_BM4 = orientation.orient_boxes(boxes_BM4, batch["orientation"])
     # The padding of the batch has boxes of zero size, as have objects outside the crop.
     is_kept_BM = box_yxyx_is_valid(boxes_BM4, xp=tf) & ~batch["is_crowd"]
     boxes_BN4, labels_BN = order_objects(
@@ -296,7 +319,8 @@ def _build_training_batch(
         order=sequence.order,
         max_objects=sequence.max_objects,
     )
-    content_size_B2 = tf.cast(batch["window"].content_size, tf.float32)
+    content_size_B2 = orientation.turned_size(batch["window"].content_size, batch["orientation"])
+    content_size_B2 = tf.cast(content_size_B2, tf.float32)
     tokens_BL, target_BL, weights_BL = training_sequences(
         boxes_BN4,
         labels_BN,
@@ -310,12 +334,14 @@ def _build_training_batch(
     return {"image": batch["image"], "tokens": tokens_BL}, target_BL, weights_BL
 
 
-def _independent_seeds(seed: int, number: int) -> list[int]:
+def independent_seeds(seed: int, number: int) -> list[int]:
+    """Seeds for `stateless_uniform` that follow from one; the first are the same for any number."""
     words = np.random.SeedSequence(seed).generate_state(number, np.uint64)
     return [int(word >> np.uint64(1)) for word in words]
 
 
-def _options() -> tf.data.Options:
+def dataset_options() -> tf.data.Options:
+    """Deterministic, without autotuning, not shared out by file."""
     options = tf.data.Options()
     options.deterministic = True
     # The thread that tunes sleeps for up to a minute at a time, and now and then taking an iterator

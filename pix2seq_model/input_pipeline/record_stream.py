@@ -15,11 +15,14 @@ import tensorflow as tf
 
 from pix2seq_model.data.manifest import check_shards, read_dataset_info, read_statistics
 from pix2seq_model.data.records import has_objects
-from pix2seq_model.errors import DataError
+from pix2seq_model.errors import ConfigError, DataError
+from pix2seq_model.input_pipeline.class_balance import choose_records, split_repeat_factors
 from pix2seq_model.input_pipeline.read_plan import ReadPlan
 
 # Named in the identity of a run, whose checkpoints go with one order.
 RECORD_ORDER = "lanes"
+# Images of a window from which a fair choice can be made.
+_MIN_BALANCED = 16
 _END_OF_TIME = np.iinfo(np.int64).max
 
 
@@ -37,6 +40,7 @@ def training_stream(
     shuffle_buffer: int,
     first_batch: int = 0,
     drop_empty: bool = False,
+    repeat_threshold: float = 0.0,
     num_hosts: int = 1,
     host_index: int = 0,
 ) -> tf.data.Dataset:
@@ -52,6 +56,8 @@ def training_stream(
       first_batch: number of batches to leave out. Whole passes and whole shards are left out by
         arithmetic; of each open file at most the records before are read and thrown away.
       drop_empty: leave out images without any object; those with crowds alone stay.
+      repeat_threshold: share of the images below which a class counts as rare, and its images are
+        shown more often, see `class_balance`; 0 shows each once in a pass.
       num_hosts: hosts that share each batch, by blocks of rows; a divisor of `batch_size`. The
         shards of the rows of a host are read by it alone where the number of lanes (a power of
         two, at most 16) can be divided by theirs.
@@ -79,7 +85,12 @@ def training_stream(
         first_batch=first_batch,
         shuffle_buffer=shuffle_buffer,
         drop_empty=drop_empty,
+        repeat_factors=_repeat_factors(
+            examples_dir, split, num_images=sum(counts), threshold=repeat_threshold
+        ),
     )
+    if repeat_threshold:
+        lane_records.check_window(shuffle_buffer)
     size = batch_size // num_hosts
     rows = range(host_index * size, (host_index + 1) * size)
     readers = plan.readers(rows)
@@ -119,8 +130,10 @@ class _LaneRecords:
         first_batch: int,
         shuffle_buffer: int,
         drop_empty: bool,
+        repeat_factors: dict[int, float],
     ) -> None:
         self._plan, self._paths, self._drop_empty = plan, tf.constant(paths), drop_empty
+        self._repeat_factors = repeat_factors
         window = max(1, shuffle_buffer // (2 * plan.num_lanes))
         self._window = min(window, plan.most_in_pass)
         position = first_batch * plan.batch_size
@@ -131,6 +144,16 @@ class _LaneRecords:
             plan.num_before(lane, position) - plan.num_before(lane, begin)
             for lane in range(plan.num_lanes)
         ]
+
+    def check_window(self, shuffle_buffer: int) -> None:
+        """Raises ConfigError where windows are too small to choose from."""
+        if self._window < min(_MIN_BALANCED, self._plan.most_in_pass):
+            least = _MIN_BALANCED * 2 * self._plan.num_lanes
+            raise ConfigError(
+                f"repeat_threshold chooses among the images of a window, and shuffle_buffer="
+                f"{shuffle_buffer} leaves {self._window} to each of {self._plan.num_lanes} files "
+                f"that are read in turn: set shuffle_buffer to at least {least}."
+            )
 
     def __call__(self, lane: tf.Tensor) -> tf.data.Dataset:
         # Few functions, and none inside of one that runs for each pass: a pass may be short.
@@ -143,6 +166,14 @@ class _LaneRecords:
             number = indices[0] * self._plan.num_lanes + lane
             seed = tf.stack([tf.constant(self._plan.seed, tf.int64), number])
             places = tf.boolean_mask(tf.range(tf.size(indices)), indices >= 0)
+            if self._repeat_factors:
+                # As many as there are: what comes behind lies where it did.
+                places = choose_records(
+                    tf.gather(records, places),
+                    self._repeat_factors,
+                    seed=self._plan.seed,
+                    window=number,
+                )
             return tf.gather(records, tf.random.experimental.stateless_shuffle(places, seed=seed))
 
         in_window = [number % self._window for number in self._left_out]
@@ -199,6 +230,14 @@ def _in_turn(
         num_parallel_calls=min(number, num_processors()),
         deterministic=True,
     )
+
+
+def _repeat_factors(
+    examples_dir: str | os.PathLike[str], split: str, *, num_images: int, threshold: float
+) -> dict[int, float]:
+    if not threshold:
+        return {}
+    return split_repeat_factors(examples_dir, split, num_images=num_images, threshold=threshold)
 
 
 def _num_empty(

@@ -91,7 +91,8 @@ class Pix2Seq(keras.Model):
         Args:
           inputs: {"image": (B, height, width, 3) float in [0, 1], "tokens": (B, L) int}, tokens
             being the prompt and all tokens but the last.
-          training: whether to drop and to normalise by the batch.
+          training: whether to drop and to normalise by the batch; an encoder or a stem that is not
+            trainable does neither.
 
         Returns:
           logits (B, L, V) float32 of the tokens that follow.
@@ -101,7 +102,8 @@ class Pix2Seq(keras.Model):
 
     def encode(self, images, training=False):
         """Images (B, height, width, 3) to what the decoder attends to, (B, N, D)."""
-        return self.bridge(self.encoder(images, training=training), training=training)
+        encoded_BND = self.encoder(images, training=training and self.encoder.trainable)
+        return self.bridge(encoded_BND, training=training)
 
     def decode(self, tokens, encoded_BND, training=False):
         """Tokens (B, L) and an encoded image to logits (B, L, V)."""
@@ -142,7 +144,7 @@ class ImageEncoder(keras.layers.Layer):
 
     def call(self, images, training=False):
         """Images (B, height, width, 3) to (B, N, D); the class token, if any, comes first."""
-        x_BND = self.stem(images, training=training)
+        x_BND = self.stem(images, training=training and self.stem.trainable)
         x_BND = x_BND + ops.cast(self._position_encoding, x_BND.dtype)
         if self.class_token is not None:
             token_11D = ops.cast(self.class_token, x_BND.dtype)[None]

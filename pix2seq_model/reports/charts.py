@@ -72,6 +72,11 @@ class Spread:
     values: Sequence[Sequence[float]]
 
 
+def top_of(values: Sequence[float] | np.ndarray) -> float:
+    """Where an axis of shares that begins at 0 ends: a little above the values; 0.1 at least."""
+    return max([0.1, *(1.1 * value for value in values)])
+
+
 @rc_context(_STYLE)
 def line_chart(lines: Sequence[Line], *, title: str, markers: bool = False, **axes: Any) -> str:
     """Lines over a common axis.
@@ -156,6 +161,9 @@ def bar_chart(
     bars = plot.bar(range(len(labels)), values, color=color, width=0.68)
     plot.bar_label(bars, labels=texts, fmt="%.3f", padding=2, fontsize=8, color=INK)
     plot.margins(y=0.12)
+    if not any(values):
+        # Matplotlib would draw an axis from below zero, of a size that means nothing.
+        plot.set_ylim(0, top_of(values))
     return _svg(plot, title)
 
 

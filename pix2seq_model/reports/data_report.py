@@ -204,7 +204,14 @@ def render_data_report(directory: str | os.PathLike[str]) -> str:
             }
         )
     defects = _defects(folder, info)
-    return render_page(FILE_NAME, info=info, splits=splits, defects=defects, meanings=EXPLANATIONS)
+    return render_page(
+        FILE_NAME,
+        info=info,
+        place=os.fspath(directory),
+        splits=splits,
+        defects=defects,
+        meanings=EXPLANATIONS,
+    )
 
 
 def write_data_report(

@@ -6,7 +6,7 @@ It is rendered from what an evaluation stored and needs neither Keras nor Tensor
 import contextlib
 import dataclasses
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from etils import epath
@@ -31,6 +31,7 @@ from pix2seq_model.metrics.coco_metrics import (
     number,
 )
 from pix2seq_model.metrics.image_results import ImageResult, image_results
+from pix2seq_model.metrics.score_thresholds import score_thresholds, threshold_curve
 from pix2seq_model.reports import drawing
 from pix2seq_model.reports import evaluation_sections as sections
 from pix2seq_model.reports.attention_pictures import object_pictures
@@ -60,6 +61,7 @@ class ReportInput:
     Attributes:
       title: of the page.
       facts: what people ask first (model, data set, split, date ...), in order.
+      settings: of the evaluation and the training, flat, by name.
       ground_truth: checked COCO ground truth of the images evaluated.
       detections: checked COCO results, clipped to the images.
       result: the numbers.
@@ -74,6 +76,7 @@ class ReportInput:
 
     title: str
     facts: Mapping[str, str]
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     ground_truth: Mapping[str, Any]
     detections: Sequence[dict[str, Any]]
     result: CocoResult
@@ -125,6 +128,7 @@ def write_evaluation_report(
     report = ReportInput(
         title=f"{dataset.name}, {split}",
         facts=metrics["facts"],
+        settings=read_settings(model_dir, metrics["settings"]),
         ground_truth=truth,
         detections=shown,
         result=evaluate_detections(truth, detections),
@@ -153,7 +157,12 @@ def render_report(report: ReportInput) -> str:
         analysis=analysis,
         meanings=METRIC_MEANINGS,
         error_meanings=MEANINGS,
-        curves=sections.loss_curves(report.histories),
+        curves=[
+            *sections.loss_curves(report.histories),
+            *sections.quality_curves(report.histories),
+        ],
+        f1_by_threshold=sections.f1_chart(threshold_curve(analysis), threshold),
+        class_thresholds={row["name"]: row for row in score_thresholds(analysis, names)["classes"]},
         precision_recall=sections.precision_recall_curves(report.result),
         by_size=sections.ap_by_size(report.result.metrics),
         by_crowding=sections.ap_by_crowding(report.ground_truth, report.detections),
@@ -187,6 +196,29 @@ def read_histories(model_dir: epath.PathLike) -> dict[str, list[dict[str, float]
             with contextlib.suppress(json.JSONDecodeError):
                 rows.append(json.loads(line))
     return histories
+
+
+def read_settings(model_dir: epath.PathLike, evaluation: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that a model was trained and evaluated with, as flat names in order.
+
+    Those of a training are there if its model folder says of them.
+    """
+    sections: dict[str, Any] = {}
+    run_file = epath.Path(model_dir) / "run.json"
+    if run_file.exists():
+        run = json.loads(run_file.read_text())
+        config = run.get("config", {})
+        stage = run.get("stage", "")
+        sections = {name: config[name] for name in ("seed", "model", stage) if name in config}
+    return dict(_flat("", {**sections, "evaluation": evaluation}))
+
+
+def _flat(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if not isinstance(value, Mapping):
+        yield prefix, value
+        return
+    for name, part in value.items():
+        yield from _flat(f"{prefix}.{name}" if prefix else name, part)
 
 
 def _galleries(

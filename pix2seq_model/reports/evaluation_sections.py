@@ -17,6 +17,7 @@ from pix2seq_model.metrics.coco_metrics import (
     evaluate_detections,
     number,
 )
+from pix2seq_model.metrics.score_thresholds import ThresholdCurve
 from pix2seq_model.reports import charts
 
 STAGE_NAMES = {"pretrain": "Pretraining", "finetune": "Fine-tuning"}
@@ -50,6 +51,59 @@ def loss_curves(
         )
         curves.append((name, note, svg))
     return curves
+
+
+def quality_curves(
+    histories: Mapping[str, Sequence[Mapping[str, float]]],
+) -> list[tuple[str, str, str]]:
+    """AP and validation loss of the evaluations while training: title, note and SVG of charts."""
+    curves = []
+    for stage, rows in histories.items():
+        name = STAGE_NAMES.get(stage, stage)
+        for key, what, best_of in (("AP", "AP", max), ("validation_loss", "validation loss", min)):
+            points = [(row["step"], row[key]) for row in rows if row.get(key, -1) >= 0]
+            if not points:
+                continue
+            steps, values = np.array(points, float).T
+            best = int(np.argmin(np.abs(values - best_of(values))))
+            note = f"best {values[best]:.3f} at step {steps[best]:,.0f}"
+            lines = [charts.Line(what, steps, values)]
+            if key == "validation_loss":
+                trained = np.array([(row["step"], row["loss"]) for row in rows if "loss" in row])
+                if len(trained):
+                    color = charts.MUTED
+                    x, y = trained.T
+                    lines.append(charts.Line("training loss", x, y, color=color, dashed=True))
+            svg = charts.line_chart(
+                lines,
+                title=f"{name}: {what} by step",
+                xlabel="step",
+                ylabel=what,
+                markers=True,
+                **({"ylim": (0, charts.top_of(values))} if key == "AP" else {}),
+            )
+            curves.append((f"{name}: {what}", note, svg))
+    return curves
+
+
+def f1_chart(curve: ThresholdCurve, best: float) -> str:
+    """Precision, recall and F1 by score threshold; empty without detections or objects."""
+    if not len(curve.threshold):
+        return ""
+    lines = [
+        charts.Line("F1", curve.threshold, curve.f1),
+        charts.Line("precision", curve.threshold, curve.precision, color=charts.COLORS[1]),
+        charts.Line("recall", curve.threshold, curve.recall, color=charts.COLORS[2]),
+        charts.Line("", (best, best), (0, 1), color=charts.MUTED, dashed=True),
+    ]
+    return charts.line_chart(
+        lines,
+        title="Precision, recall and F1 by score threshold; the dashed line is the best F1",
+        xlabel="least score",
+        ylabel="share",
+        xlim=(0, 1),
+        ylim=(0, 1.02),
+    )
 
 
 def precision_recall_curves(result: CocoResult) -> str:

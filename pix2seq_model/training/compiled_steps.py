@@ -18,6 +18,8 @@ _OUTSIDE_THE_STEP = (
     *("augmentation", "sequence", "split", "shuffle_buffer", "max_skipped_batches"),
     *("steps_per_log", "checkpoint_every_steps", "checkpoint_every_minutes", "keep_checkpoints"),
     *("evaluate_every_steps", "evaluate_images", "keep_best", "drop_empty_images"),
+    *("validation_loss", "early_stopping_patience", "early_stopping_metric"),
+    *("early_stopping_min_delta", "repeat_threshold"),
 )
 
 

@@ -1,4 +1,4 @@
-"""Short evaluations while training goes on: COCO AP on some images, pictures, the best weights.
+"""Short evaluations while training goes on: AP and loss on some images, pictures, best weights.
 
 With a moving average on, it is the average that is evaluated and kept, as at the end. Split, batch
 size, precision and decoding are those of the last evaluation.
@@ -22,10 +22,12 @@ from pix2seq_model.reports.drawing import (
     read_rgb,
     truth_boxes,
 )
+from pix2seq_model.training.early_stopping import EarlyStopping, stopped_at
 from pix2seq_model.training.finished_model import model_info
 from pix2seq_model.training.job import TrainingJob
 from pix2seq_model.training.training_model import TrainingModel
 from pix2seq_model.training.training_step import TrainingStep
+from pix2seq_model.training.validation_loss import ValidationLoss
 
 _NUM_PICTURES = 6
 _SHOWN_SCORE = 0.3
@@ -57,6 +59,15 @@ class TrainingEvaluation:
         self._job, self._step, self._record = job, step, record
         self._truth = read_split_truth(job.examples_dir, job.run.evaluation.split)
         self._network: Pix2Seq | None = None
+        self._early_stopping = EarlyStopping(job.run.settings, record)
+        self._loss = None
+        if job.run.settings.validation_loss:
+            self._loss = ValidationLoss(job, step.model.network)
+
+    @property
+    def stops_training(self) -> bool:
+        """Whether an evaluation, perhaps of an earlier call, has ended the training early."""
+        return stopped_at(self._record) is not None
 
     def run(self) -> None:
         """Evaluates the network as it is now."""
@@ -64,6 +75,8 @@ class TrainingEvaluation:
         self._step.synchronize()
         with _averaged_weights(self._step.model):
             metrics, picture = self._evaluate()
+            if self._loss is not None:
+                metrics |= self._loss.measure()
             row, best = self._record["history"][-1], self._record.get("best")
             row.update(metrics)
             # COCO's -1: nothing to find, so no weights are better than others.
@@ -80,7 +93,13 @@ class TrainingEvaluation:
         said = f"AP cannot be measured: none of the images looked at in {split!r} has a box"
         if measured:
             said = f"AP {metrics['AP']:.4f}, AP50 {metrics['AP50']:.4f}"
+        if self._loss is not None:
+            said += f", loss {metrics['validation_loss']:.4f}"
         job.progress.message(f"step {row['step']}: {said}" + " (best so far)" * is_best)
+        if why := self._early_stopping.update(row["step"], metrics):
+            job.progress.message(why)
+        # All of them stop, or none.
+        job.replicas.check_same(int(self.stops_training), "whether training stops early")
 
     def _evaluate(self) -> tuple[dict[str, float], np.ndarray]:
         """AP and AP50, and a sheet of pictures: the truth next to what was found."""

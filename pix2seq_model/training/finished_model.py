@@ -19,6 +19,7 @@ from pix2seq_model.model_folder.folder import (
 )
 from pix2seq_model.model_folder.saved_model import export_model_folder
 from pix2seq_model.network.pix2seq import build_model
+from pix2seq_model.training.early_stopping import stopped_at
 from pix2seq_model.training.interval_log import write_history
 from pix2seq_model.training.job import TrainingJob
 from pix2seq_model.training.run_record import RUN_FILE, run_record
@@ -37,15 +38,21 @@ def make_model_folder(model_dir: str | os.PathLike) -> None:
         ) from error
 
 
-def model_info(job: TrainingJob, network: keras.Model) -> ModelInfo:
-    """What `model.json` is to say of the network; the digest of its weights is filled in later."""
+def model_info(job: TrainingJob, network: keras.Model, *, steps: int | None = None) -> ModelInfo:
+    """What `model.json` is to say of the network; the digest of its weights is filled in later.
+
+    Args:
+      job: the run.
+      network: that it trained.
+      steps: those trained, where training was stopped early.
+    """
     run = job.run
     return ModelInfo(
         model=network.model_config,
         vocabulary=run.vocabulary,
         categories=job.data.categories,
         max_objects=run.settings.sequence.max_objects,
-        source=f"{run.name}, {run.stage}, {run.settings.steps} steps",
+        source=f"{run.name}, {run.stage}, {steps or run.settings.steps} steps",
         resize=run.evaluation.resize,
         decoding={**run.evaluation.decoding(), "seed": run.evaluation.seed},
     )
@@ -59,7 +66,7 @@ def write_model(
     replicas.leave()
     if not replicas.is_chief:
         return wait_for_model(model_dir, marker=SERVING_FOLDER)
-    info = model_info(job, network)
+    info = model_info(job, network, steps=stopped_at(record))
     if replicas.num_processes > 1:
         # One that lies in this process alone.
         weights = network.get_weights()

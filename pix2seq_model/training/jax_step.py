@@ -50,7 +50,8 @@ class JaxStep:
     def __call__(self, batch: Any) -> None:
         if self._state is None:
             self._state = [[variable.value for variable in group] for group in self._variables]
-        self._state = self._step(self._state, batch)
+        frozen = [variable.value for variable in self.model.frozen_variables]
+        self._state = self._step(self._state, batch, frozen)
 
     def synchronize(self) -> None:
         if self._state is None:
@@ -60,12 +61,14 @@ class JaxStep:
                 variable.assign(value)
         self._state = None
 
-    def _next_state(self, state: State, batch: Any) -> State:
+    def _next_state(self, state: State, batch: Any, frozen: list[jax.Array]) -> State:
         weights, states, optimizer, log, count = state
         total = total_weight(batch)
 
         def loss_of(weights):
-            loss, sums, changed = self.model.forward(weights, states, batch, total=total)
+            loss, sums, changed = self.model.forward(
+                weights, states, batch, total=total, frozen=frozen
+            )
             return loss, (sums, changed)
 
         (loss, (sums, changed)), gradients = jax.value_and_grad(loss_of, has_aux=True)(weights)

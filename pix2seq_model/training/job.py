@@ -70,6 +70,7 @@ class TrainingJob:
             host_index=self.replicas.process_index,
             shuffle_buffer=settings.shuffle_buffer,
             drop_empty=settings.drop_empty_images,
+            repeat_threshold=settings.repeat_threshold,
             start_step=start_step,
             damaged=damaged,
         )
@@ -90,5 +91,6 @@ class TrainingJob:
             "seed": self.run.seed,
             "shuffle_buffer": settings.shuffle_buffer,
             "drop_empty": settings.drop_empty_images,
+            "repeat_threshold": settings.repeat_threshold,
             "step": batch,
         }

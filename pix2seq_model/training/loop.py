@@ -30,12 +30,12 @@ def run_loop(
     checkpoints: PeriodicCheckpoints,
     stop: StopAgreement,
 ) -> int:
-    """Trains until the span's end, or until asked to stop, with the state saved.
+    """Trains until the span's end, or until asked to stop or early, with the state saved.
 
     Returns:
       The number of the last batch.
     """
-    if span.first_batch >= span.total_batches:
+    if span.first_batch >= span.total_batches or (evaluation and evaluation.stops_training):
         return span.first_batch
     batch = feed.next()
     for number in span:
@@ -50,7 +50,8 @@ def run_loop(
         if evaluation and span.is_due(number, evaluation.every_steps):
             evaluation.run()
         # A checkpoint holds what the others did before it.
-        is_stopped = not span.is_last(number) and stop.is_agreed(number)
+        is_early = evaluation is not None and evaluation.stops_training
+        is_stopped = is_early or (not span.is_last(number) and stop.is_agreed(number))
         if is_stopped or checkpoints.is_due(number):
             checkpoints.save(number)
         if is_stopped:

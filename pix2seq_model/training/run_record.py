@@ -26,8 +26,13 @@ from pix2seq_model.errors import CheckpointError
 from pix2seq_model.evaluation.settings import MEASURING_SETTINGS
 from pix2seq_model.input_pipeline.record_stream import RECORD_ORDER
 from pix2seq_model.model_folder.folder import ModelInfo
+from pix2seq_model.training.early_stopping import stopped_at
 from pix2seq_model.training.job import TrainingJob
-from pix2seq_model.training.settings import WATCHING_SETTINGS, TrainingRun
+from pix2seq_model.training.settings import (
+    WATCHING_SETTINGS,
+    TrainingRun,
+    evaluations_decide_weights,
+)
 
 IDENTITY_FILE = "run_identity.json"
 RUN_FILE = "run.json"
@@ -60,7 +65,7 @@ def run_identity(
         "backend": keras.backend.backend(),
         "record_order": RECORD_ORDER,
     }
-    if run.settings.keep_best:
+    if evaluations_decide_weights(run.settings):
         measured = {name: getattr(run.evaluation, name) for name in MEASURING_SETTINGS}
         sections["evaluation"] = measured
     return json.loads(json.dumps(dict(_flat("", sections))))
@@ -115,6 +120,7 @@ def run_record(job: TrainingJob, record: dict[str, Any]) -> dict[str, Any]:
         "stage": run.stage,
         "finished_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "steps": run.settings.steps,
+        "stopped_at_step": stopped_at(record),
         "restarts": record["restarts"],
         "wall_time_s": round(record["wall_time_s"], 1),
         "seed": run.config["seed"],

@@ -15,6 +15,8 @@ from pix2seq_model.tokens.settings import SequenceSettings
 from pix2seq_model.tokens.vocabulary import Vocabulary
 
 STAGES = ("pretrain", "finetune")
+# What may be frozen.
+NOTHING, BACKBONE, ENCODER = "none", "backbone", "encoder"
 # Settings of a stage that do not change the weights that come out: a run may continue with others.
 WATCHING_SETTINGS = (
     *("steps_per_log", "checkpoint_every_steps", "checkpoint_every_minutes", "keep_checkpoints"),
@@ -65,9 +67,20 @@ class StageSettings:
       evaluate_images: how many images these take.
       keep_best: the weights of the best of these evaluations instead of the last, of equal ones the
         later; the last where AP cannot be measured on these images.
+      validation_loss: these evaluations measure the loss on their images too.
+      early_stopping_patience: training stops after so many of these evaluations in a row that are
+        not better than the best; 0 is off.
+      early_stopping_metric: that is watched: "AP" or "validation_loss".
+      early_stopping_min_delta: by how much it must be better to count.
       shuffle_buffer: examples that the order of the input is drawn from.
       drop_empty_images: leaves out images without annotations, as published; those with crowds
         alone stay. Evaluation has all.
+      freeze: what keeps its weights and batch statistics: "none"; "backbone", the ResNet or the
+        embedding of patches below the encoder's transformer; or "encoder", all of it. Nothing
+        drops in it, and it has no part in the optimizer's state, weight decay or moving average.
+      repeat_threshold: class-balanced sampling: share of the images below which a class is rare,
+        and its images are shown more often, by the repeat factors of LVIS (0.001 there), see
+        `input_pipeline.class_balance`; 0 is off.
       augmentation: of the images.
       sequence: of the objects.
 
@@ -101,9 +114,15 @@ class StageSettings:
     keep_checkpoints: int = setting(3, at_least=1)
     evaluate_every_steps: int = setting(0, at_least=0)
     evaluate_images: int = setting(64, at_least=1)
+    validation_loss: bool = True
     keep_best: bool = False
+    early_stopping_patience: int = setting(0, at_least=0)
+    early_stopping_metric: str = setting("AP", one_of=("AP", "validation_loss"))
+    early_stopping_min_delta: float = setting(0.0, at_least=0)
     shuffle_buffer: int = setting(2048, at_least=1)
     drop_empty_images: bool = False
+    freeze: str = setting(NOTHING, one_of=(NOTHING, BACKBONE, ENCODER))
+    repeat_threshold: float = setting(0.0, at_least=0, at_most=1)
     augmentation: Augmentation = dataclasses.field(default_factory=Augmentation)
     sequence: SequenceSettings = dataclasses.field(default_factory=SequenceSettings)
 
@@ -128,6 +147,22 @@ class StageSettings:
                 "keep_best=True needs evaluations while training: set evaluate_every_steps."
             )
 
+        self._check_early_stopping()
+
+    def _check_early_stopping(self) -> None:
+        if not self.early_stopping_patience:
+            return
+        if not self.evaluate_every_steps:
+            raise ConfigError(
+                f"early_stopping_patience={self.early_stopping_patience} needs evaluations while "
+                "training: set evaluate_every_steps."
+            )
+        if self.early_stopping_metric == "validation_loss" and not self.validation_loss:
+            raise ConfigError(
+                "early_stopping_metric=validation_loss needs that loss: set validation_loss=True, "
+                "or early_stopping_metric=AP."
+            )
+
     def _check_multiple(self, name: str, of: str) -> None:
         """Raises ConfigError unless one count is a multiple of another."""
         value, part = getattr(self, name), getattr(self, of)
@@ -139,6 +174,32 @@ class StageSettings:
     def images_per_batch(self) -> int:
         """Images whose gradients are computed together."""
         return self.batch_size // self.accumulation_steps
+
+
+def evaluations_decide_weights(settings: Any) -> bool:
+    """Whether what is measured while training decides the weights that come out.
+
+    Args:
+      settings: a `StageSettings`, or the section of a config that it is made from.
+    """
+    return bool(
+        settings.evaluate_every_steps and (settings.keep_best or settings.early_stopping_patience)
+    )
+
+
+def check_freeze(stage: str, freeze: str, *, has_start: bool) -> None:
+    """Raises ConfigError where weights are to stay that nobody has trained.
+
+    Args:
+      stage: its name.
+      freeze: its setting.
+      has_start: whether it starts from a model.
+    """
+    if freeze != NOTHING and not has_start:
+        raise ConfigError(
+            f"{stage}.freeze={freeze} would keep random weights: give a model to start from by "
+            f"{stage}.start_from, or set {stage}.freeze={NOTHING}."
+        )
 
 
 def nearest_multiples(value: int, part: int) -> str:

@@ -47,10 +47,12 @@ def trace_step(run: TrainingRun, *, flash_attention: bool, processor: bool) -> S
     model, state, optimizer = _abstract_model(run)
     batch = _abstract_batch(run)
 
-    def gradients(weights, states, batch):
+    def gradients(weights, states, frozen, batch):
         def loss_of(weights):
             total = total_weight(batch)
-            loss, sums, states_after = model.forward(weights, states, batch, total=total)
+            loss, sums, states_after = model.forward(
+                weights, states, batch, total=total, frozen=frozen
+            )
             return loss, (sums, states_after)
 
         return jax.value_and_grad(loss_of, has_aux=True)(weights)
@@ -67,13 +69,13 @@ def trace_step(run: TrainingRun, *, flash_attention: bool, processor: bool) -> S
         results=results,
         processor=processor,
     )
-    weights, states = state
+    weights, states, frozen = state
     if processor:
         live.append(_update(weights, optimizer))
     parameters = sum(math.prod(weight.shape) for weight in weights)
     return StepCosts(
         parameters=parameters,
-        weights=_total(weights),
+        weights=_total([*weights, *frozen]),
         optimizer=_total(optimizer),
         other_state=_total(states),
         inputs=_total(batch),
@@ -96,18 +98,21 @@ def _update(weights: list, optimizer: list) -> Size:
     return _total(weights) + _total(optimizer) + _total(kernels)
 
 
-def _abstract_model(run: TrainingRun) -> tuple[TrainingModel, tuple[list, list], list]:
+def _abstract_model(run: TrainingRun) -> tuple[TrainingModel, tuple[list, list, list], list]:
     """The model, whose variables hold nothing; its state and its optimizer's as shapes."""
     made: list[TrainingModel] = []
 
     def build():
         model = fresh_training_model(run)
         made.append(model)
-        groups = (model.trainable_variables, model.state_variables, model.optimizer.variables)
+        groups = (
+            *(model.trainable_variables, model.state_variables, model.frozen_variables),
+            model.optimizer.variables,
+        )
         return [[variable.value for variable in group] for group in groups]
 
-    weights, states, optimizer = jax.eval_shape(build)
-    return made[0], (weights, states), optimizer
+    weights, states, frozen, optimizer = jax.eval_shape(build)
+    return made[0], (weights, states, frozen), optimizer
 
 
 def _abstract_batch(run: TrainingRun) -> tuple:

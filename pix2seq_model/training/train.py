@@ -32,6 +32,7 @@ from pix2seq_model.training.checkpoint import (
 from pix2seq_model.training.compiled_steps import CompiledSteps
 from pix2seq_model.training.damaged_images import DamagedImages
 from pix2seq_model.training.earlier_runs import interrupted_run
+from pix2seq_model.training.early_stopping import stopped_at
 from pix2seq_model.training.evaluation import TrainingEvaluation
 from pix2seq_model.training.finished_model import make_model_folder, write_model
 from pix2seq_model.training.interruption import StopAgreement, StopRequest
@@ -44,7 +45,7 @@ from pix2seq_model.training.pictures import training_pictures
 from pix2seq_model.training.replicas import Replicas, join_replicas
 from pix2seq_model.training.run_record import check_same_run, run_identity
 from pix2seq_model.training.run_span import RunSpan
-from pix2seq_model.training.settings import StageSettings, TrainingRun
+from pix2seq_model.training.settings import StageSettings, TrainingRun, check_freeze
 from pix2seq_model.training.skipped_batches import SkippedBatches
 from pix2seq_model.training.stall_watch import StallWatch
 from pix2seq_model.training.start_report import say_what_runs
@@ -89,6 +90,7 @@ def train(
       UserError: data, base model, settings or folders cannot be used; says what to do.
       TrainingInterruptedError: stopped by a signal, with the state saved.
     """
+    check_freeze(run.stage, run.settings.freeze, has_start=bool(base_model_dir))
     replicas = _join(run, accelerators)
     data = read_dataset_info(examples_dir)
     base_info = read_model_info(os.fspath(base_model_dir)) if base_model_dir else None
@@ -131,7 +133,7 @@ def train(
         step = _prepare_step(job, compiled_steps)
         span, record = _continue(job, step.model, checkpoints)
         batch = _train_steps(job, step, span, record, checkpoints, stop, check=lock.check)
-        if not span.is_last(batch):
+        if not span.is_last(batch) and stopped_at(record) is None:
             raise TrainingInterruptedError(
                 f"{run.stage} was stopped by {stop.received or 'another worker'} at step "
                 f"{span.step(batch)} of {span.steps}; its state is in {work_dir}. "

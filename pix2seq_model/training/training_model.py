@@ -1,19 +1,20 @@
 """A network together with what trains it: the loss, the optimizer, the sums of the log."""
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 from keras import ops
 
-from pix2seq_model.network.pix2seq import build_model
+from pix2seq_model.network.pix2seq import Pix2Seq, build_model
 from pix2seq_model.network.remat import recompute_activations
 from pix2seq_model.tokens.vocabulary import Vocabulary
 from pix2seq_model.training.log_means import LogMeans
 from pix2seq_model.training.loss import loss_and_sums
 from pix2seq_model.training.non_finite import SkippedCount
 from pix2seq_model.training.optimizer import make_optimizer
-from pix2seq_model.training.settings import TrainingRun
+from pix2seq_model.training.settings import BACKBONE, ENCODER, NOTHING, TrainingRun
 
 
 def image_floats(images):
@@ -40,6 +41,7 @@ class TrainingModel:
         *,
         vocabulary: Vocabulary,
         label_smoothing: float = 0.0,
+        frozen: Sequence[keras.layers.Layer] = (),
     ) -> None:
         """
         Args:
@@ -47,7 +49,9 @@ class TrainingModel:
           optimizer: that trains it; built here if it is not.
           vocabulary: the token ids.
           label_smoothing: see `token_losses`.
+          frozen: layers of the network that are not trainable as a whole.
         """
+        self._frozen = frozen
         self.network, self.optimizer = network, optimizer
         self._loss_and_sums = functools.partial(
             loss_and_sums, vocabulary=vocabulary, label_smoothing=label_smoothing
@@ -60,10 +64,16 @@ class TrainingModel:
     def trainable_variables(self) -> list[keras.Variable]:
         return self.network.trainable_variables
 
-    @property
+    @functools.cached_property
+    def frozen_variables(self) -> list[keras.Variable]:
+        """All of the layers that are frozen, which nothing changes."""
+        return [variable for layer in self._frozen for variable in layer.variables]
+
+    @functools.cached_property
     def state_variables(self) -> list[keras.Variable]:
         """What else of the network a forward pass changes: batch statistics, random generators."""
-        return self.network.non_trainable_variables
+        frozen = {id(variable) for variable in self.frozen_variables}
+        return [v for v in self.network.non_trainable_variables if id(v) not in frozen]
 
     @property
     def variables(self) -> list[keras.Variable]:
@@ -74,13 +84,22 @@ class TrainingModel:
     def metrics_variables(self) -> list[keras.Variable]:
         return self.log.variables
 
-    def forward(self, weights: list, states: list, batch: tuple, *, total: Any):
+    def forward(
+        self,
+        weights: list,
+        states: list,
+        batch: tuple,
+        *,
+        total: Any,
+        frozen: list | None = None,
+    ):
         """Changes nothing: computes from values of the variables.
 
         Args:
           weights, states: of the trainable and of the state variables.
           batch: as the input returns it.
           total: `total_weight` of the whole batch.
+          frozen: of the frozen variables; what these hold if None.
 
         Returns:
           The loss, the sums of the log, and the states afterwards.
@@ -90,6 +109,8 @@ class TrainingModel:
             *zip(self.trainable_variables, weights, strict=True),
             *zip(self.state_variables, states, strict=True),
         ]
+        if frozen is not None:
+            mapping += zip(self.frozen_variables, frozen, strict=True)
         with keras.StatelessScope(state_mapping=mapping) as scope:
             images = image_floats(inputs["image"])
             logits_BLV = self.network({**inputs, "image": images}, training=True)
@@ -108,9 +129,20 @@ def fresh_training_model(run: TrainingRun) -> TrainingModel:
     settings = run.settings
     network = build_model(run.model, run.vocabulary, seed=run.seed, precision=settings.precision)
     recompute_activations(network, settings.activation_checkpointing)
+    frozen = frozen_layers(network, settings.freeze)
+    for layer in frozen:
+        # Before the optimizer is made: it neither holds a state for these weights nor decays them.
+        layer.trainable = False
     return TrainingModel(
         network,
         make_optimizer(settings, network.trainable_variables),
         vocabulary=run.vocabulary,
         label_smoothing=settings.label_smoothing,
+        frozen=frozen,
     )
+
+
+def frozen_layers(network: Pix2Seq, freeze: str) -> list[keras.layers.Layer]:
+    """The layers of a network that a setting of `StageSettings.freeze` names."""
+    named = {NOTHING: [], BACKBONE: [network.encoder.stem], ENCODER: [network.encoder]}
+    return named[freeze]

@@ -12,6 +12,7 @@ from components import model_pusher
 from components.model_pusher import ModelPusher, push_model
 from pix2seq_model.errors import ModelError
 from pix2seq_model.model_folder.pushed import find_model_folder
+from pix2seq_model.model_folder.thresholds import default_score
 
 
 def write_model(folder: Path, content: str = "a") -> str:
@@ -145,7 +146,8 @@ def test_executor_pushes_what_is_blessed(tmp_path, blessed, monkeypatch):
     evaluation = standard_artifacts.ModelEvaluation()
     evaluation.uri = str(tmp_path / "evaluation")
     (tmp_path / "evaluation").mkdir()
-    metrics = {"AP": 0.5, "AP_small": -1.0, "split": "val"}
+    thresholds = {"overall": {"threshold": 0.25}, "classes": []}
+    metrics = {"AP": 0.5, "AP_small": -1.0, "split": "val", "score_thresholds": thresholds}
     (tmp_path / "evaluation" / "metrics.json").write_text(json.dumps(metrics))
     registered = []
 
@@ -169,5 +171,6 @@ def test_executor_pushes_what_is_blessed(tmp_path, blessed, monkeypatch):
         assert pushed.get_string_custom_property("pushed_destination") == record["path"]
         assert [arguments[1:] for arguments in registered] == [({"name": "boxes"}, {"AP": 0.5})]
         assert pushed.get_string_custom_property("model") == "models/3@2"
+        assert default_score(record["path"]) == 0.25
     else:
         assert not registered

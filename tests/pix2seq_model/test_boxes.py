@@ -71,6 +71,8 @@ def test_a_window_at_the_origin_undoes_scaling(some_boxes, vertical, horizontal)
         lambda b, xp: boxes.box_yxyx_is_valid(b, xp=xp),
         lambda b, xp: boxes.clip_box_yxyx(b * 2 - 0.5, xp=xp),
         lambda b, xp: boxes.flip_box_yxyx_left_right(b, xp=xp),
+        lambda b, xp: boxes.flip_box_yxyx_up_down(b, xp=xp),
+        lambda b, xp: boxes.turn_box_yxyx(b, 3, xp=xp),
         lambda b, xp: boxes.scale_box_yxyx(b, xp.stack([0.5, 0.25]), xp=xp),
     ],
 )

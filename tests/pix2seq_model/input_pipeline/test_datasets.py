@@ -124,6 +124,44 @@ def test_hosts_share_the_same_batch(folder, undisturbed, num_hosts):
     assert_equal(joined, whole)
 
 
+def test_more_augmentation_is_as_reproducible(folder, undisturbed):
+    """Entered late and by two hosts; and what is drawn otherwise stays as it was."""
+    looks = {"brightness": 0.3, "hue": 0.1, "grey": 0.3, "blur": 0.5, "cutout": 0.7}
+    all_of_it = looks | {"turn": True, "flip_vertical": True}
+    late = batches(folder, 1, augmentation=all_of_it, start_step=3)
+    shares = [
+        batches(folder, 4, augmentation=all_of_it, num_hosts=2, host_index=index)[3]
+        for index in range(2)
+    ]
+    assert_equal([[np.concatenate(parts) for parts in zip(*shares, strict=True)]], late)
+    # What an image looks like does not decide which part of it is seen, nor its sequence.
+    other = batches(folder, 4, augmentation=looks)[3]
+    assert_equal([other[1:]], [undisturbed[3][1:]])
+    assert not np.array_equal(other[0], undisturbed[3][0])
+
+
+def test_turned_boxes_lie_on_their_objects(tmp_path):
+    """A white rectangle on black, turned every way in an image that is not square."""
+    pixels = np.zeros((60, 90, 3), np.uint8)
+    pixels[10:25, 30:80] = 255
+    box = (10 / 60, 30 / 90, 25 / 60, 80 / 90)
+    record = example("one", [(box, 1)], pixels=pixels, image_format="png")
+    examples = write_examples(tmp_path / "examples", [record], num_shards=1)
+    augmentation = {"scale_min": 1.0, "scale_max": 1.0, "turn": True, "flip_vertical": True}
+    shapes = set()
+    for image, _, target, _ in batches(
+        examples, 4, augmentation=augmentation, sequence={"noise_objects": False}
+    ):
+        for picture, tokens in zip(image, target):
+            rows, columns = np.nonzero(picture[..., 0] > 0.5)
+            seen = [rows.min() / 32, columns.min() / 48, (rows.max() + 1) / 32]
+            seen.append((columns.max() + 1) / 48)
+            found = (tokens[:4] - VOCABULARY.coord_shift) / (VOCABULARY.num_bins - 1)
+            np.testing.assert_allclose(found, seen, atol=0.03)
+            shapes.add(tuple(np.round(found, 1)))
+    assert len(shapes) >= 6  # Of the eight.
+
+
 def test_an_example_does_not_depend_on_the_rest_of_its_batch(folder):
     # Both read all rows from one reader, so that the order is the same.
     rows = [np.concatenate(column) for column in zip(*batches(folder, 9, batch_size=1))]

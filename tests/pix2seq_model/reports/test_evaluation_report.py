@@ -189,7 +189,7 @@ def test_it_fits_the_screen_and_shows_its_pictures(page, width, tmp_path):
     # Six pairs; and for two images two objects of five pictures and one given box.
     assert len(answer["pictures"]) == 12 + 2 * (2 * 5 + 1)
     assert min(answer["pictures"]) > 0
-    assert len(answer["charts"]) == 7
+    assert len(answer["charts"]) == 8
     assert min(answer["charts"]) > 250
 
 

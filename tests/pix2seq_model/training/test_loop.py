@@ -68,6 +68,14 @@ def test_the_loss_of_fifty_steps_stays_in_the_other_ways(backend, way):
     _assert_the_loss_stays(json.loads(_start(backend, way).communicate(timeout=600)[0]), way)
 
 
+def test_what_is_frozen_stays_on_jax_and_the_optimizer_holds_nothing_for_it(results):
+    result = results["jax"]["frozen"]
+    assert result["moved"] == ["bridge", "decoder"]
+    assert result["still"] == ["encoder", "encoder/stem"]
+    assert result["slots"] == 3  # Two moments and the average of what is trained.
+    assert result["decreased"]
+
+
 def test_less_is_kept_for_the_backward_pass(results):
     kept = results["jax"]["kept_bytes"]
     assert kept["layers"] < 0.2 * kept["plain"]

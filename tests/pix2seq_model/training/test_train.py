@@ -102,6 +102,9 @@ def test_evaluations_while_training_and_the_best_kept(tmp_path, monkeypatch, no_
         (8, 0.3),
         (10, 0.2),
     ]
+    losses = [row["validation_loss"] for row in tiny_run.history(tmp_path)]
+    assert losses == sorted(losses, reverse=True)  # It learns.
+    assert losses[0] == pytest.approx(5.07, abs=0.15)  # log 160
     network, _ = load_model_folder(tmp_path / "model")
     for best, saved in zip(weights[1], network.get_weights(), strict=True):
         assert np.array_equal(best, saved)

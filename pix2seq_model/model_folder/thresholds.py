@@ -1,0 +1,51 @@
+"""Which score a model's detections are kept from, as its evaluation has found it.
+
+A pushed version holds it in a file of its own, `score_thresholds.json`, outside of what its digest
+is made of: an evaluation on more images changes it and not the model.
+"""
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from etils import epath
+
+from pix2seq_model.atomic_write import write_json
+from pix2seq_model.errors import ModelError
+
+THRESHOLDS_FILE = "score_thresholds.json"
+# Of a model that was not evaluated, or found nothing.
+DEFAULT_SCORE = 0.3
+
+
+def write_thresholds(version_dir: str | os.PathLike, thresholds: Mapping[str, Any]) -> None:
+    """Writes what `metrics.score_thresholds` gives into a pushed version."""
+    write_json(epath.Path(version_dir) / THRESHOLDS_FILE, dict(thresholds), indent=1)
+
+
+def default_score(model_dir: str | os.PathLike) -> float:
+    """The least score of detections to keep where nobody names one.
+
+    Args:
+      model_dir: a pushed version, or any model folder, which has no thresholds.
+
+    Raises:
+      ModelError: the file of the thresholds is damaged.
+    """
+    path = epath.Path(model_dir) / THRESHOLDS_FILE
+    if not path.exists():
+        return DEFAULT_SCORE
+    try:
+        overall = json.loads(path.read_text())["overall"]
+        if overall is None:
+            return DEFAULT_SCORE
+        score = float(overall["threshold"])
+        if not 0 <= score <= 1 or math.isnan(score):
+            raise ValueError(f"threshold {score}")
+        return score
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelError(
+            f"{path} is damaged ({error!r}): push the model again, or name a score threshold."
+        ) from error

@@ -1,0 +1,75 @@
+"""Whether training has stopped getting better, judged by the evaluations while it goes on."""
+
+import math
+from typing import Any
+
+from pix2seq_model.training.settings import StageSettings
+
+RECORD_KEY = "early_stopping"
+
+
+class EarlyStopping:
+    """Counts the evaluations since the best one, as Keras' callback of that name does by epochs.
+
+    All it knows is in the record of the run, which goes into the checkpoints: a run that was
+    continued stops where one that was not does.
+    """
+
+    def __init__(self, settings: StageSettings, record: dict[str, Any]) -> None:
+        """
+        Args:
+          settings: of the stage: the metric, the patience, the least difference.
+          record: of the run; `record["early_stopping"]` is {"step", "value"} of the best so far,
+            {"waited"}, the evaluations since, and {"stopped_at"}, the step, or None.
+        """
+        self._settings, self._record = settings, record
+
+    def update(self, step: int, metrics: dict[str, float]) -> str:
+        """Takes in an evaluation.
+
+        An AP that cannot be measured (-1) says nothing, nor does one of 0 before there was any
+        above: a sequence model finds nothing at all for long before it begins to.
+
+        Args:
+          step: after which it was made.
+          metrics: what it gave, with the metric that is watched.
+
+        Returns:
+          Why training stops, for people; empty if it goes on.
+        """
+        settings = self._settings
+        if not settings.early_stopping_patience:
+            return ""
+        name = settings.early_stopping_metric
+        state = self._record.setdefault(
+            RECORD_KEY, {"step": None, "value": None, "waited": 0, "stopped_at": None}
+        )
+        value, best = metrics[name], state["value"]
+        if name == "AP" and (value < 0 or (value == 0 and best is None)):
+            return ""
+        if self._is_better(value, best):
+            state |= {"step": step, "value": value, "waited": 0}
+            return ""
+        state["waited"] += 1
+        if state["waited"] < settings.early_stopping_patience:
+            return ""
+        state["stopped_at"] = step
+        since = f"best at step {state['step']} ({best:.4f})" if best is not None else "never finite"
+        return (
+            f"{name} has not got better in {state['waited']} evaluations, {since}: training stops "
+            f"at step {step} of {settings.steps} (early_stopping_patience="
+            f"{settings.early_stopping_patience})."
+        )
+
+    def _is_better(self, value: float, best: float | None) -> bool:
+        if not math.isfinite(value):
+            return False
+        if best is None:
+            return True
+        gain = value - best if self._settings.early_stopping_metric == "AP" else best - value
+        return gain > self._settings.early_stopping_min_delta
+
+
+def stopped_at(record: dict[str, Any]) -> int | None:
+    """The step at which a run was stopped early; None if it was not."""
+    return record.get(RECORD_KEY, {}).get("stopped_at")
