@@ -78,11 +78,16 @@ def new_file(output: str, name: str) -> Iterator[BinaryIO]:
     try:
         with contextlib.closing(file):
             yield file
+        _make_folder_of(path)
+        if "://" in path:
+            FileSystems.rename([temporary], [path])
+        else:
+            # Beam's own would tell in an error of its own what was wrong.
+            os.replace(temporary, path)
     except BaseException:
-        FileSystems.delete([temporary])
+        with contextlib.suppress(OSError):
+            FileSystems.delete([temporary])
         raise
-    _make_folder_of(path)
-    FileSystems.rename([temporary], [path])
 
 
 class CountedFile:
