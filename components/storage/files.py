@@ -10,13 +10,12 @@ dataset_info.json                               written last
 
 import contextlib
 import errno
-import hashlib
 import os
 import stat
 import uuid
 import zipfile
 import zlib
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import Any, BinaryIO
 
 import orjson
@@ -25,10 +24,12 @@ from apache_beam.io.filesystems import FileSystems
 from google.api_core.exceptions import NotFound
 
 from components.storage import bucket
+from pix2seq_model.data.shard_check import Digests
 from pix2seq_model.errors import DataError, UserError
 
 PLAN = "progress/plan.json"
 SUMMARY = "progress/summary.json"
+_READ_BYTES = 1 << 20
 _TEMPORARY = "progress/tmp-"
 # What killed workers leave behind.
 TEMPORARY_FILES = (f"{_TEMPORARY}*",)
@@ -91,18 +92,18 @@ def new_file(output: str, name: str) -> Iterator[BinaryIO]:
 
 
 class CountedFile:
-    """Writes to an open file, and knows how much it was and its digest."""
+    """Writes to an open file, and knows how much it was and its checksums."""
 
     def __init__(self, file: BinaryIO):
-        self._file, self._digest, self._num_bytes = file, hashlib.sha256(), 0
+        self._file, self._digests, self._num_bytes = file, Digests(), 0
 
     def write(self, content: bytes) -> None:
         self._file.write(content)
-        self._digest.update(content)
+        self._digests.update(content)
         self._num_bytes += len(content)
 
     def described(self) -> dict[str, Any]:
-        return {"num_bytes": self._num_bytes, "sha256": self._digest.hexdigest()}
+        return {"num_bytes": self._num_bytes, **self._digests.values()}
 
 
 def write_file(output: str, name: str, content: bytes) -> None:
@@ -145,6 +146,17 @@ def file_size(output: str, name: str) -> int | None:
     """Returns a file's size in bytes, or None if there is none."""
     found = file_metadata(f"{output}/{name}")
     return found.size_in_bytes if found else None
+
+
+def has_content(output: str, name: str, said: Mapping[str, Any]) -> bool:
+    """Whether a file is there and is the one that `CountedFile` described."""
+    if file_size(output, name) != said["num_bytes"]:
+        return False
+    digests = Digests(fast_only="crc32c" in said)
+    with open_file(f"{output}/{name}") as file:
+        while some := file.read(_READ_BYTES):
+            digests.update(some)
+    return all(said.get(kind, value) == value for kind, value in digests.values().items())
 
 
 def file_metadata(path: str) -> FileMetadata | None:
