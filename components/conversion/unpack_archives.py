@@ -47,7 +47,7 @@ def _note_name(archive: str) -> str:
 def _unpack(archive: str, output: str, *, max_member_bytes: int) -> dict[str, Any]:
     """Unpacks an archive and returns a report: what it had, or why it was refused."""
     if (found := file_metadata(archive)) is None:
-        raise FileNotFoundError(archive)
+        return {"archive": archive, "problem": f"{archive}: no such file, or no regular one"}
     version = [found.size_in_bytes, found.last_updated_in_seconds]
     stored = orjson.loads(read_file(output, _note_name(archive)) or b"{}")
     if stored.get("version") == version:

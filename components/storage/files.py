@@ -9,9 +9,7 @@ dataset_info.json                               written last
 """
 
 import contextlib
-import errno
 import os
-import stat
 import uuid
 import zipfile
 import zlib
@@ -24,6 +22,7 @@ from apache_beam.io.filesystems import FileSystems
 from google.api_core.exceptions import NotFound
 
 from components.storage import bucket
+from pix2seq_model.data.regular_file import regular_status
 from pix2seq_model.data.shard_check import Digests
 from pix2seq_model.errors import DataError, UserError
 
@@ -119,6 +118,8 @@ def open_file(path: str) -> BinaryIO:
     """Opens a file as it is: Beam would unpack one whose name ends in `.gz` or the like."""
     if bucket.is_in_bucket(path):
         return bucket.open_object(path)
+    if "://" not in path and regular_status(path) is None:
+        raise FileNotFoundError(f"{path}: no such file, or no regular one")
     return FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
 
 
@@ -160,22 +161,13 @@ def has_content(output: str, name: str, said: Mapping[str, Any]) -> bool:
 
 
 def file_metadata(path: str) -> FileMetadata | None:
-    """Returns a file's size and time, or None if there is none.
+    """Returns a file's size and time, or None if there is none; pipes and devices are none.
 
     Unlike `FileSystems.match` it takes names with brackets and asterisks as they are.
     """
     if "://" not in path:
-        try:
-            status = os.stat(path)
-        except (FileNotFoundError, NotADirectoryError, ValueError):
-            return None
-        except OSError as error:
-            if error.errno == errno.ENAMETOOLONG:
-                return None
-            raise
-        if stat.S_ISDIR(status.st_mode):
-            return None
-        return FileMetadata(path, status.st_size, status.st_mtime)
+        status = regular_status(path)
+        return status and FileMetadata(path, status.st_size, status.st_mtime)
     if bucket.is_in_bucket(path):
         return bucket.object_metadata(path)
     try:

@@ -82,7 +82,7 @@ def fitting_size(
         return height, width
     # In float32, so that halves fall as they do in TensorFlow.
     factor = min(np.float32(wanted) / np.float32(side) for wanted, side in zip(image_size, size))
-    height, width = (int(np.round(factor * np.float32(side))) for side in size)
+    height, width = (max(1, int(np.round(factor * np.float32(side)))) for side in size)
     return height, width
 
 

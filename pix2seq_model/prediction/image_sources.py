@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import functools
+import os
 import zipfile
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
@@ -10,6 +11,8 @@ from pathlib import PurePosixPath
 from etils import epath
 
 from pix2seq_model.data.image_check import SUFFIXES
+from pix2seq_model.data.regular_file import regular_status
+from pix2seq_model.data.zip_directory import open_zip
 from pix2seq_model.errors import DataError
 
 _MAX_FILE_BYTES = 500_000_000  # more is no photograph, and may be an archive made to fill memory
@@ -96,31 +99,55 @@ def find_images(
 def _images_of(
     place: epath.Path, endings: EndingFilter
 ) -> Iterator[tuple[str, str, Callable[[], bytes]]]:
-    if not place.exists():
+    if not _exists(place):
         raise DataError(f"{place}: no such file or folder")
     if place.is_dir():
-        for path in _files_below(place):
+        for path in _files_below(place, set()):
             if endings.takes(path.name):
-                yield str(path.relative_to(place)), str(path), path.read_bytes
+                yield str(path.relative_to(place)), str(path), functools.partial(_read, path)
     elif place.suffix.lower() == ".zip":
         yield from _images_of_archive(place, endings)
     else:
-        yield place.name, str(place), place.read_bytes
+        yield place.name, str(place), functools.partial(_read, place)
 
 
-def _files_below(folder: epath.Path) -> Iterator[epath.Path]:
-    # By hand, because epath refuses to search subfolders.
+def _exists(place: epath.Path) -> bool:
+    if _is_here(place):
+        return os.path.exists(place)  # Unlike `Path.exists` of names that are too long, too.
+    return place.exists()
+
+
+def _is_here(place: epath.Path) -> bool:
+    return "://" not in os.fspath(place)
+
+
+def _read(path: epath.Path) -> bytes:
+    """The content of a file; raises OSError if it is none that can be read to its end."""
+    if _is_here(path):
+        status = regular_status(path)
+        if status is None:
+            raise FileNotFoundError("no regular file")
+        if status.st_size > _MAX_FILE_BYTES:
+            raise ValueError(f"has {status.st_size:,} bytes")
+    return path.read_bytes()
+
+
+def _files_below(folder: epath.Path, walked: set[str]) -> Iterator[epath.Path]:
+    # By hand, because epath refuses to search subfolders. A link may lead back to where it lies.
+    if _is_here(folder):
+        if (real := os.path.realpath(folder)) in walked:
+            return
+        walked.add(real)
     for is_folder, entry in sorted((entry.is_dir(), entry) for entry in folder.iterdir()):
-        yield from _files_below(entry) if is_folder else (entry,)
+        yield from _files_below(entry, walked) if is_folder else (entry,)
 
 
 def _images_of_archive(
     place: epath.Path, endings: EndingFilter
 ) -> Iterator[tuple[str, str, Callable[[], bytes]]]:
-    try:
-        archive = zipfile.ZipFile(place.open("rb"))
-    except zipfile.BadZipFile as error:
-        raise DataError(f"{place}: not a zip archive that can be read ({error})") from None
+    if _is_here(place) and regular_status(place) is None:
+        raise DataError(f"{place}: no regular file, so no zip archive")
+    archive = open_zip(place.open("rb"), place=str(place))
     for entry in sorted(archive.infolist(), key=lambda entry: entry.filename):
         path = PurePosixPath(entry.filename.replace("\\", "/"))
         hidden = any(p != ".." and p.startswith((".", "__MACOSX")) for p in path.parts)
@@ -136,7 +163,7 @@ def _read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
         raise ValueError(f"unpacks to {entry.file_size:,} bytes")
     try:
         return archive.read(entry)
-    except (zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
+    except Exception as error:  # Whatever an odd entry makes of `zipfile`, a missing key as well.
         raise ValueError(f"cannot be unpacked: {error}") from None
 
 
