@@ -104,7 +104,12 @@ class ImageStore(abc.ABC):
         with self._lock:
             self._names = self._names or self._index()
         match = match_name(file_name, self._names, split=split, splits=splits)
-        return Found(self._location(match.path) if match.path else None, *match[1:])
+        if not match.path:
+            return Found(None, *match[1:])
+        if location := self._location(match.path):
+            return Found(location, *match[1:])
+        detail = f"{file_name}: {match.path} is a broken link, a pipe or a device"
+        return Found(None, PARTIAL, "image_missing", detail)
 
     def locate_by_path(self, file_name: str) -> Found | None:
         """Finds an image where its name says that it is, without a list of all files."""
