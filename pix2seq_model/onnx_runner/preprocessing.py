@@ -10,9 +10,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from pix2seq_model.data.image_check import ImageDefect, plain_image
+from pix2seq_model.data.image_check import CheckedImage, ImageDefect, pixels_held, plain_image
 from pix2seq_model.input_pipeline.settings import PADDING_GREY
 from pix2seq_model.onnx_runner.fingerprint import fingerprint64
+
+# At most, while an image is decoded, made floats and resized.
+_BYTES_PER_PIXEL = 30
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -49,6 +52,12 @@ def prepare_image(
       ImageDefect: a rule of `defects.DROPPED_IMAGES`, with the reason in words.
     """
     checked = plain_image(encoded, **limits)
+    size = checked.height * checked.width * _BYTES_PER_PIXEL
+    with pixels_held(size):
+        return _prepared(checked, image_size=image_size, resize=resize)
+
+
+def _prepared(checked: CheckedImage, *, image_size: tuple[int, int], resize: str) -> PreparedImage:
     try:
         pixels = np.asarray(Image.open(io.BytesIO(checked.encoded)).convert("RGB"))
     except Exception as error:  # Pillow raises OSError, SyntaxError, struct.error, ...
