@@ -82,7 +82,7 @@ def test_many_palette_images_are_decoded_one_after_the_other(monkeypatch):
     assert budget.highest == 200 * 300 * 20
     small = PixelBudget(total=1000, most=1000)
     monkeypatch.setattr(image_check, "pixel_budget", lambda: small)
-    with pytest.raises(ImageDefect, match="image_too_large: it takes .* lower max_pixels"):
+    with pytest.raises(ImageDefect, match=r"image_too_large: it takes .* lower max_pixels"):
         plain_image(file.getvalue())
     with pytest.raises(UnavailableError):
         check_image(file.getvalue(), file_name="a.png", expected_size=None, max_pixels=10**6)
