@@ -17,7 +17,6 @@ Leave the machine alone meanwhile; every processor core is used.
 """
 
 import argparse
-import hashlib
 import itertools
 import json
 import os
@@ -37,6 +36,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.input_before import training_dataset_before
 from pix2seq_model.data import manifest as dataset_info
 from pix2seq_model.data import records, tfrecord
+from pix2seq_model.data.shard_check import Digests
 from pix2seq_model.input_pipeline.augmentation import (
     NUM_DRAWS,
     PADDING_GREY,
@@ -205,7 +205,7 @@ def write_records(folder: Path, coco: Path, split: str, num_images: int) -> int:
                 file=name,
                 num_examples=len(range(index, num_images, _NUM_SHARDS)),
                 num_bytes=len(content),
-                sha256=hashlib.sha256(content).hexdigest(),
+                **_digests(content),
             )
         )
     num_bytes = sum(map(len, shards))
@@ -220,6 +220,12 @@ def write_records(folder: Path, coco: Path, split: str, num_images: int) -> int:
     )
     dataset_info.write_dataset_info(folder, info)
     return num_bytes
+
+
+def _digests(content: bytes) -> dict[str, str]:
+    digests = Digests()
+    digests.update(bytes(content))
+    return digests.values()
 
 
 def _examples(images: Path, annotations: dict) -> list[dict]:

@@ -1,9 +1,14 @@
-"""Checks a data set as a conversion would, and writes no records.
+"""Checks a data set as a conversion would, and writes no records; or records, with --examples.
 
     python pipelines/check_dataset.py --dataset=coco_format --images=train=photos \\
         --annotations=train=train.json --report=check --check_pixels
 
-Prints the counts of every rule, examples of each defect, what the boxes are like, and what may have
+    python pipelines/check_dataset.py --examples=out/examples
+
+reads every record of an examples folder and compares it with the folder's manifest: checksums,
+counts, labels; with --check_pixels the images too. Without --examples it
+
+prints the counts of every rule, examples of each defect, what the boxes are like, and what may have
 gone wrong where most rows are. With --report the dead-letter files (every row that would be dropped
 or changed) stay there. The exit status is 1 if a conversion with the same flags would fail, or if a
 split has no object to learn.
@@ -30,13 +35,15 @@ from pipelines.cli.dataset_flags import conversion_options
 from pipelines.cli.place_flags import define_place
 from pix2seq_model.data.box_statistics import AREA_NAMES, crowded_images
 from pix2seq_model.data.defects import DefectLimits
-from pix2seq_model.data.manifest import STATISTICS_FILE, DatasetInfo
+from pix2seq_model.data.manifest import STATISTICS_FILE, DatasetInfo, read_dataset_info
+from pix2seq_model.data.shard_check import folder_problems
 from pix2seq_model.errors import ConfigError
 from pix2seq_model.folder_lock import FolderLock
 from pix2seq_model.tokens.settings import SequenceSettings
 
 FLAGS = flags.FLAGS
 
+define_place("examples", "", "Examples folder to check in place of a data set.")
 define_place("report", "", "Folder for the dead-letter files; empty: they are not kept.")
 
 
@@ -103,7 +110,33 @@ def _report(options: ConversionOptions, outcome: Outcome, output: str) -> int:
     return bool(outcome.problems or outcome.nothing_to_learn)
 
 
+def _check_examples(directory: str) -> int:
+    decode = None
+    if FLAGS.check_pixels:
+        # TensorFlow, which decodes the pixels, takes seconds to import.
+        from pix2seq_model.data.damage import damage_of_record
+
+        decode = damage_of_record
+    info = read_dataset_info(directory)
+    print(f"{directory}: {info.name}, {len(info.categories)} categories")
+    problems = []
+    for name, split in info.splits.items():
+        found = folder_problems(directory, info, name, damage=decode)
+        problems += found
+        print(
+            f"{name}: {split.num_examples:,} images in {len(split.shards)} shards, "
+            f"{split.num_bytes:,} bytes: "
+            + (f"{len(found)} of the shards cannot be used" if found else "as the manifest says")
+        )
+    print("\n".join(problems), end="\n" if problems else "")
+    return bool(problems)
+
+
 def main(beam_arguments: list[str]) -> int:
+    if FLAGS.examples:
+        if FLAGS.images:
+            raise ConfigError("--examples checks records, --images a data set: give one of them")
+        return _check_examples(FLAGS.examples)
     options = conversion_options()
     give_freed_memory_back()
     collect_only_new_objects()

@@ -23,6 +23,7 @@ from pix2seq_model.data.image_check import CheckedImage, ImageDefect, check_imag
 from pix2seq_model.data.label_rules import apply_label_rules
 from pix2seq_model.data.likely_causes import box_signs
 from pix2seq_model.data.records import ObjectRecord, encode_example
+from pix2seq_model.errors import UnavailableError
 
 # Counted, but one line for each box of a file without areas would help nobody.
 _WITHOUT_LINES = ("area_from_box",)
@@ -70,13 +71,16 @@ def _load(
         raise ImageDefect("image_missing", row.file_name) from None
     except zipfile.BadZipFile as error:
         raise ImageDefect("image_unreadable", f"{row.file_name}: {error}"[:300]) from None
-    return check_image(
-        data,
-        file_name=plain_name(row.file_name),
-        expected_size=(row.height, row.width) if row.height else None,
-        max_pixels=options.max_pixels,
-        decode=options.check_pixels,
-    )
+    try:
+        return check_image(
+            data,
+            file_name=plain_name(row.file_name),
+            expected_size=(row.height, row.width) if row.height else None,
+            max_pixels=options.max_pixels,
+            decode=options.check_pixels,
+        )
+    except UnavailableError as error:
+        raise UnavailableError(f"{row.file_name}: {error}") from None
 
 
 def _lost_annotations(rows: Sequence[AnnotationRow], rule: str, detail: str) -> list[Defect]:

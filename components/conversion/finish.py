@@ -148,6 +148,7 @@ def conversion_outcome(options: ConversionOptions, output: str) -> Outcome:
                     num_examples=shard["images"]["written"],
                     num_bytes=shard["num_bytes"],
                     sha256=shard["sha256"],
+                    crc32c=shard.get("crc32c", ""),
                 )
                 for shard in shards
             ),

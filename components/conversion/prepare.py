@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import os
 
 from apache_beam.io.filesystems import FileSystems
 
@@ -18,6 +19,7 @@ from components.storage.image_store import open_store
 from pix2seq_model.data import manifest as dataset_info
 from pix2seq_model.data.annotations import check_start, parse_image_row
 from pix2seq_model.data.json_arrays import read_array
+from pix2seq_model.data.regular_file import regular_status
 from pix2seq_model.errors import DataError
 
 _IMAGES_TRIED = 40
@@ -28,6 +30,8 @@ def _check_annotations(split: str, path: str) -> None:
     if not file_exists(path):
         raise DataError(f"annotation file of split {split!r} does not exist: {path}")
     with refusing(f"{path} cannot be read; if it is damaged, download or export it again"):
+        if "://" not in path and not os.path.isdir(path) and regular_status(path) is None:
+            raise DataError(f"{path} is a pipe or a device: give a file, of split {split!r}")
         try:
             with FileSystems.open(path) as file:
                 start = file.read(64)

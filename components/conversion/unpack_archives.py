@@ -2,21 +2,20 @@
 
 Archives are not trusted: one with absolute or escaping paths, links, devices or members of absurd
 size is refused. A run that was interrupted continues with the same command: archives with a note
-are done, and files that are there with their full size are not written again.
+are done, which they get when they were read to their end and found whole, and of the others a file
+that is there with the same content is not written again.
 """
 
-import contextlib
 import hashlib
-import tarfile
-from collections.abc import Iterator
 from operator import itemgetter
-from typing import IO, Any, NamedTuple
+from typing import Any
 
 import apache_beam as beam
 import orjson
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.metrics import Metrics
 
+from components.conversion.tar_archive import Archive, ArchiveFile
 from components.storage.bucket import is_in_bucket
 from components.storage.files import (
     TEMPORARY_FILES,
@@ -45,88 +44,17 @@ def _note_name(archive: str) -> str:
     return f"progress/{archive.rpartition('/')[2]}-{digest}.json"
 
 
-def refusal(member: tarfile.TarInfo, *, max_member_bytes: int) -> str:
-    """Returns why a member must not be unpacked; empty if it may be."""
-    name = member.name
-    if name.startswith(("/", "\\")) or (len(name) > 1 and name[1] == ":"):
-        return "its path is absolute"
-    if ".." in name.replace("\\", "/").split("/"):
-        return "its path leaves the folder"
-    if name.removeprefix("./").split("/")[0] == "progress":
-        return "its folder is the one for notes of what is done"
-    if member.issym() or member.islnk():
-        return "it is a link"
-    if not member.isfile() and not member.isdir():
-        return "it is neither a file nor a folder"
-    if member.size > max_member_bytes:
-        return f"it has {member.size} bytes, the limit is {max_member_bytes}"
-    return ""
-
-
-class _Archive:
-    """The files of an archive, in its order, as a stream."""
-
-    def __init__(self, path: str, *, max_member_bytes: int):
-        self._path, self._max_member_bytes = path, max_member_bytes
-        self.num_files = 0
-
-    def files(self) -> Iterator["_File"]:
-        """Yields each file, to be read before the next one.
-
-        Raises:
-          DataError: the archive is damaged or refused.
-        """
-        with (
-            self.damage_explained(),
-            open_file(self._path) as file,
-            tarfile.open(fileobj=file, mode="r|*") as tar,
-        ):
-            for member in tar:
-                if why := refusal(member, max_member_bytes=self._max_member_bytes):
-                    raise DataError(
-                        f"{self._path}: member {member.name!r} is refused: {why}; the archive is "
-                        "not what it should be: download it again from its publisher"
-                    )
-                if not member.isdir():
-                    content = tar.extractfile(member)
-                    assert content is not None  # as for every file
-                    yield _File(member.name.removeprefix("./"), member.size, content, self)
-                    self.num_files += 1
-
-    @contextlib.contextmanager
-    def damage_explained(self) -> Iterator[None]:
-        try:
-            yield
-        except (tarfile.TarError, EOFError) as error:
-            # Not OSError: no answer from a disk or bucket says nothing of the archive.
-            raise DataError(
-                f"{self._path}: damaged or cut off after {self.num_files} files ({error}); "
-                "download it again"
-            ) from None
-
-
-class _File(NamedTuple):
-    name: str
-    size: int
-    content: IO[bytes]
-    archive: _Archive
-
-    def read(self, size: int = -1) -> bytes:
-        with self.archive.damage_explained():
-            return self.content.read(size)
-
-
 def _unpack(archive: str, output: str, *, max_member_bytes: int) -> dict[str, Any]:
     """Unpacks an archive and returns a report: what it had, or why it was refused."""
     if (found := file_metadata(archive)) is None:
-        raise FileNotFoundError(archive)
+        return {"archive": archive, "problem": f"{archive}: no such file, or no regular one"}
     version = [found.size_in_bytes, found.last_updated_in_seconds]
     stored = orjson.loads(read_file(output, _note_name(archive)) or b"{}")
     if stored.get("version") == version:
         return stored
     report: dict[str, Any] = {"archive": archive, "version": version, "problem": "", "files": 0}
     report[_OPERATIONS] = 0
-    opened = _Archive(archive, max_member_bytes=max_member_bytes)
+    opened = Archive(archive, max_member_bytes=max_member_bytes)
     try:
         if is_in_bucket(output):
             # The note of this archive is an object too.
@@ -143,20 +71,49 @@ def _unpack(archive: str, output: str, *, max_member_bytes: int) -> dict[str, An
     return report
 
 
-def _unpack_to_folder(archive: _Archive, output: str) -> None:
+def _unpack_to_folder(archive: Archive, output: str) -> None:
     for file in archive.files():
-        if file_size(output, file.name) != file.size:
-            with new_file(output, file.name) as target:
-                while some := file.read(_CHUNK_BYTES):
-                    target.write(some)
+        try:
+            _write(file, output)
+        except (IsADirectoryError, NotADirectoryError) as error:
+            raise DataError(
+                f"{archive.path}: member {file.name!r} is a file and a folder ({error.strerror}); "
+                "the archive is not what it should be: download it again from its publisher"
+            ) from None
 
 
-def _unpack_to_bucket(archive: _Archive, output: str) -> int:
+def _write(file: ArchiveFile, output: str) -> None:
+    """Writes a file, unless it is there.
+
+    That it is there with its size says nothing: it may be of an archive that was damaged.
+    """
+    chunks = iter(lambda: file.read(_CHUNK_BYTES), b"")
+    equal, other = 0, b""
+    if file_size(output, file.name) == file.size:
+        with open_file(f"{output}/{file.name}") as there:
+            for other in chunks:
+                if there.read(len(other)) != other:
+                    break
+                equal += len(other)
+            else:
+                return
+    with new_file(output, file.name) as target:
+        if equal:
+            with open_file(f"{output}/{file.name}") as there:
+                for start in range(0, equal, _CHUNK_BYTES):
+                    target.write(there.read(min(_CHUNK_BYTES, equal - start)))
+        target.write(other)
+        for chunk in chunks:
+            target.write(chunk)
+
+
+def _unpack_to_bucket(archive: Archive, output: str) -> int:
     """Writes several files at a time; returns how many of Google's class A operations it took."""
     with Uploads(output) as uploads:
         for file in archive.files():
-            if uploads.size(file.name) != file.size:
-                uploads.write(file.name, file.read())
+            content = file.read()
+            if not uploads.has(file.name, content):
+                uploads.write(file.name, content)
     return uploads.operations
 
 

@@ -20,7 +20,7 @@ from components.conversion.join_images import JoinedImage, join_annotations
 from components.conversion.options import ConversionOptions
 from components.conversion.plan_shards import find_categories, place_of
 from components.storage import bucket
-from components.storage.files import CountedFile, file_size, new_file, write_file
+from components.storage.files import CountedFile, file_size, has_content, new_file, write_file
 from components.storage.image_store import open_store
 from components.storage.shards import ShardOwner
 from pix2seq_model.data.manifest import dead_letter_file, shard_file
@@ -82,10 +82,11 @@ class _WriteShard(ShardOwner):
 
     def is_kept(self, report: dict[str, Any]) -> bool:
         place = place_of(report)
-        num_bytes = file_size(self._output, shard_file(*place)) if self._write_records else 0
+        if report["has_records"] != self._write_records:
+            return False
         letters = report["num_dead_letters"] and file_size(self._output, dead_letter_file(*place))
-        is_same_kind = report["has_records"] == self._write_records
-        return is_same_kind and num_bytes == report["num_bytes"] and letters is not None
+        is_there = not self._write_records or has_content(self._output, shard_file(*place), report)
+        return is_there and letters is not None
 
     def _write(
         self, place: tuple[str, int, int], packed: list[list[bytes]], categories: _Categories

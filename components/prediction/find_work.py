@@ -1,10 +1,11 @@
 """Which images a batch prediction reads, cut into shards.
 
 A shard of work is one JSON object: {"files": [[path, size, version], ...]}, with the path of the
-archive behind the version of a file in one, or, for a shard of an
-examples folder, {"records": path, "num_images": n, "version": sha256}.
+archive behind the version of a file in one, or, for a shard of an examples folder,
+{"records": path, "shard": as in the manifest}.
 """
 
+import dataclasses
 import itertools
 import os
 import posixpath
@@ -71,7 +72,7 @@ def _record_shards(folder: str, splits: Iterable[str]) -> Iterator[dict[str, Any
         shards = info.split(split).shards
         dataset_info.check_shards(folder, info, splits=[split])
         for path, shard in zip(info.shard_paths(folder, split), shards, strict=True):
-            yield {"records": path, "num_images": shard.num_examples, "version": shard.sha256}
+            yield {"records": path, "shard": dataclasses.asdict(shard)}
 
 
 def _files(place: str, endings: EndingFilter) -> Iterator[list[Any]]:

@@ -21,7 +21,7 @@ from apache_beam.utils.shared import Shared
 
 from components.prediction.folder import KIND, WORK, shard_file
 from components.prediction.options import PredictionOptions
-from components.storage.files import CountedFile, file_size, new_file, open_file
+from components.storage.files import CountedFile, has_content, new_file, open_file
 from components.storage.image_store import (
     ImageFolder,
     ImageStore,
@@ -30,8 +30,10 @@ from components.storage.image_store import (
 )
 from components.storage.shards import ShardOwner
 from pix2seq_model.data.image_check import ImageDefect
+from pix2seq_model.data.manifest import ShardInfo
 from pix2seq_model.data.records import decode_example
-from pix2seq_model.data.tfrecord import frame_record, read_records
+from pix2seq_model.data.shard_check import checked_records
+from pix2seq_model.data.tfrecord import frame_record
 from pix2seq_model.errors import DataError, ModelError
 from pix2seq_model.prediction.detection_records import ImageDetections, encode_detections, json_line
 
@@ -75,8 +77,7 @@ class PredictShard(ShardOwner):
 
     def is_kept(self, report: dict[str, Any]) -> bool:
         return _PASSING_RULE not in report["unreadable"] and all(
-            file_size(self._output, name) == file["num_bytes"]
-            for name, file in report["files"].items()
+            has_content(self._output, name, file) for name, file in report["files"].items()
         )
 
     def _predict(self, shard: int, num_shards: int, work: dict[str, Any]) -> dict[str, Any]:
@@ -111,7 +112,7 @@ class PredictShard(ShardOwner):
         return {
             "shard": shard,
             "problem": "",
-            "images": len(work["files"]) if "files" in work else work["num_images"],
+            "images": len(work["files"]) if "files" in work else work["shard"]["num_examples"],
             "written": num_written,
             "detections": num_detections,
             "unreadable": collections.Counter(letter["rule"] for letter in dead_letters),
@@ -181,17 +182,11 @@ def _images(work: dict[str, Any]) -> Iterator[_Image]:
                 name, store = path.removeprefix(f"{archive[0]}/"), open_store(archive[0])
             yield _Image(path, "", functools.partial(read_with_retries, store, name))
         return
-    path, number = work["records"], 0
-    with open_file(path) as file:
-        for number, record in enumerate(read_records(file, name=path), start=1):  # noqa: B007
-            example = decode_example(record)
-            read = functools.partial(bytes, example["image_encoded"])
-            yield _Image(example["filename"], example["image_id"], read)
-    if number != work["num_images"]:
-        raise DataError(
-            f"{path} has {number} records, the manifest says {work['num_images']}: convert the "
-            "data set again"
-        )
+    shard = ShardInfo(**work["shard"])
+    for record in checked_records(work["records"], shard, open_file=open_file):
+        example = decode_example(record)
+        read = functools.partial(bytes, example["image_encoded"])
+        yield _Image(example["filename"], example["image_id"], read)
 
 
 def _prepare(image: _Image, *, detector: "ImageDetector", **limits: Any) -> "PreparedImage":

@@ -36,10 +36,22 @@ SCHEME = "gs://"
 _CONNECTIONS = 64
 # The most that an answer to a listing holds.
 OBJECTS_PER_PAGE = 1000
-_LISTED = "items(name,size,updated),prefixes,nextPageToken"
+_LISTED = "items(name,size,updated,crc32c),prefixes,nextPageToken"
 # Of an object that is read or written little by little; so much of it is held.
 _PART_BYTES = 16 << 20
 _CONTENT_TYPE = "application/octet-stream"
+
+
+class ObjectMetadata(FileMetadata):
+    """Metadata of an object.
+
+    Attributes:
+      crc32c: of its content, in base64.
+    """
+
+    def __init__(self, path: str, size: int, seconds: float, crc32c: str):
+        super().__init__(path, size, seconds)
+        self.crc32c = crc32c
 
 
 class _Writer(BlobWriter):
@@ -155,7 +167,7 @@ def new_object(path: str) -> Iterator[BinaryIO]:
         writer.close()
 
 
-def object_metadata(path: str) -> FileMetadata | None:
+def object_metadata(path: str) -> ObjectMetadata | None:
     """Returns an object's size and time, or None if there is none."""
     bucket, name = _split(path)
     with _answered(path):
@@ -165,7 +177,7 @@ def object_metadata(path: str) -> FileMetadata | None:
 
 def list_objects(
     folder: str, *, folders: list[str] | None = None, at_most: int | None = None
-) -> Iterator[FileMetadata]:
+) -> Iterator[ObjectMetadata]:
     """Yields the objects below a folder in the order of their names, by one request a thousand.
 
     Args:
@@ -204,8 +216,8 @@ def _blob(path: str) -> Blob:
     return client().bucket(bucket).blob(name)
 
 
-def _metadata(path: str, blob: Any) -> FileMetadata:
-    return FileMetadata(path, blob.size, _seconds(blob.updated))
+def _metadata(path: str, blob: Any) -> ObjectMetadata:
+    return ObjectMetadata(path, blob.size, _seconds(blob.updated), blob.crc32c or "")
 
 
 def _seconds(time: datetime.datetime) -> float:

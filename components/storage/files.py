@@ -9,14 +9,11 @@ dataset_info.json                               written last
 """
 
 import contextlib
-import errno
-import hashlib
 import os
-import stat
 import uuid
 import zipfile
 import zlib
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import Any, BinaryIO
 
 import orjson
@@ -25,10 +22,13 @@ from apache_beam.io.filesystems import FileSystems
 from google.api_core.exceptions import NotFound
 
 from components.storage import bucket
+from pix2seq_model.data.regular_file import regular_status
+from pix2seq_model.data.shard_check import Digests
 from pix2seq_model.errors import DataError, UserError
 
 PLAN = "progress/plan.json"
 SUMMARY = "progress/summary.json"
+_READ_BYTES = 1 << 20
 _TEMPORARY = "progress/tmp-"
 # What killed workers leave behind.
 TEMPORARY_FILES = (f"{_TEMPORARY}*",)
@@ -78,26 +78,31 @@ def new_file(output: str, name: str) -> Iterator[BinaryIO]:
     try:
         with contextlib.closing(file):
             yield file
+        _make_folder_of(path)
+        if "://" in path:
+            FileSystems.rename([temporary], [path])
+        else:
+            # Beam's own would tell in an error of its own what was wrong.
+            os.replace(temporary, path)
     except BaseException:
-        FileSystems.delete([temporary])
+        with contextlib.suppress(OSError):
+            FileSystems.delete([temporary])
         raise
-    _make_folder_of(path)
-    FileSystems.rename([temporary], [path])
 
 
 class CountedFile:
-    """Writes to an open file, and knows how much it was and its digest."""
+    """Writes to an open file, and knows how much it was and its checksums."""
 
     def __init__(self, file: BinaryIO):
-        self._file, self._digest, self._num_bytes = file, hashlib.sha256(), 0
+        self._file, self._digests, self._num_bytes = file, Digests(), 0
 
     def write(self, content: bytes) -> None:
         self._file.write(content)
-        self._digest.update(content)
+        self._digests.update(content)
         self._num_bytes += len(content)
 
     def described(self) -> dict[str, Any]:
-        return {"num_bytes": self._num_bytes, "sha256": self._digest.hexdigest()}
+        return {"num_bytes": self._num_bytes, **self._digests.values()}
 
 
 def write_file(output: str, name: str, content: bytes) -> None:
@@ -113,6 +118,8 @@ def open_file(path: str) -> BinaryIO:
     """Opens a file as it is: Beam would unpack one whose name ends in `.gz` or the like."""
     if bucket.is_in_bucket(path):
         return bucket.open_object(path)
+    if "://" not in path and regular_status(path) is None:
+        raise FileNotFoundError(f"{path}: no such file, or no regular one")
     return FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
 
 
@@ -142,23 +149,25 @@ def file_size(output: str, name: str) -> int | None:
     return found.size_in_bytes if found else None
 
 
+def has_content(output: str, name: str, said: Mapping[str, Any]) -> bool:
+    """Whether a file is there and is the one that `CountedFile` described."""
+    if file_size(output, name) != said["num_bytes"]:
+        return False
+    digests = Digests(fast_only="crc32c" in said)
+    with open_file(f"{output}/{name}") as file:
+        while some := file.read(_READ_BYTES):
+            digests.update(some)
+    return all(said.get(kind, value) == value for kind, value in digests.values().items())
+
+
 def file_metadata(path: str) -> FileMetadata | None:
-    """Returns a file's size and time, or None if there is none.
+    """Returns a file's size and time, or None if there is none; pipes and devices are none.
 
     Unlike `FileSystems.match` it takes names with brackets and asterisks as they are.
     """
     if "://" not in path:
-        try:
-            status = os.stat(path)
-        except (FileNotFoundError, NotADirectoryError, ValueError):
-            return None
-        except OSError as error:
-            if error.errno == errno.ENAMETOOLONG:
-                return None
-            raise
-        if stat.S_ISDIR(status.st_mode):
-            return None
-        return FileMetadata(path, status.st_size, status.st_mtime)
+        status = regular_status(path)
+        return status and FileMetadata(path, status.st_size, status.st_mtime)
     if bucket.is_in_bucket(path):
         return bucket.object_metadata(path)
     try:

@@ -25,6 +25,7 @@ from google.cloud.storage.exceptions import DataCorruption
 from components.storage import bucket
 from components.storage.files import file_metadata, list_files, open_file, read_whole
 from components.storage.image_names import EXACT, PARTIAL, NameIndex, match_name
+from pix2seq_model.data.zip_directory import open_zip
 from pix2seq_model.errors import UnavailableError
 
 _PASSING_ERRORS = (OSError, GoogleAPIError, DataCorruption)
@@ -47,6 +48,8 @@ _HEADER = struct.Struct("<26xHH")
 _USUAL_EXTRA = 64
 # What deflate adds to what it cannot pack is some bytes for each 16 kB.
 _MOST_PACKING_ADDS = 1 << 20
+# No file is larger: where a directory says more, the system is not asked.
+_MOST_ARCHIVE_BYTES = 1 << 62
 
 
 class Location(NamedTuple):
@@ -101,7 +104,12 @@ class ImageStore(abc.ABC):
         with self._lock:
             self._names = self._names or self._index()
         match = match_name(file_name, self._names, split=split, splits=splits)
-        return Found(self._location(match.path) if match.path else None, *match[1:])
+        if not match.path:
+            return Found(None, *match[1:])
+        if location := self._location(match.path):
+            return Found(location, *match[1:])
+        detail = f"{file_name}: {match.path} is a broken link, a pipe or a device"
+        return Found(None, PARTIAL, "image_missing", detail)
 
     def locate_by_path(self, file_name: str) -> Found | None:
         """Finds an image where its name says that it is, without a list of all files."""
@@ -201,7 +209,7 @@ class ImageZip(ImageStore):
     def __init__(self, path: str):
         super().__init__(path)
         self._of_thread = threading.local()
-        with _open_for_ranges(path) as file, zipfile.ZipFile(file) as archive:
+        with _open_for_ranges(path) as file, open_zip(file, place=path) as archive:
             self._members = {_name(m): m for m in archive.infolist() if not m.is_dir()}
 
     def _location(self, path: str) -> Location | None:
@@ -232,6 +240,8 @@ class ImageZip(ImageStore):
     def _packed(self, member: zipfile.ZipInfo) -> bytes:
         """The bytes of a member as they are in the archive, mostly in one read."""
         offset, size = member.header_offset, member.compress_size
+        if not 0 <= offset < _MOST_ARCHIVE_BYTES:
+            raise zipfile.BadZipFile(f"{member.filename} cannot be where {self.place} says")
         if size > member.file_size + _MOST_PACKING_ADDS:
             raise zipfile.BadZipFile(
                 f"{member.filename} is said to be larger packed than unpacked in {self.place}"

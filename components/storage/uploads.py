@@ -1,14 +1,30 @@
 """Many files into a bucket: several on their way at a time, and those that are there left out."""
 
+import base64
 import collections
 import posixpath
 from concurrent import futures
+from typing import NamedTuple
+
+import google_crc32c
 
 from components.storage import bucket
 
 _THREADS = 16
 # On their way at a time; a larger file is alone.
 _MOST_BYTES = 64_000_000
+
+
+class _Content(NamedTuple):
+    """What tells one content from another: its size and checksum, the latter in base64."""
+
+    size: int
+    crc32c: str
+
+    @classmethod
+    def of(cls, content: bytes) -> "_Content":
+        digest = google_crc32c.Checksum(content).digest()
+        return cls(len(content), base64.b64encode(digest).decode())
 
 
 class Uploads:
@@ -29,7 +45,7 @@ class Uploads:
         """
         self.operations = 0
         self._output = output
-        self._sizes: dict[str, dict[str, int]] = {}
+        self._there: dict[str, dict[str, _Content]] = {}
         self._waiting: collections.deque[tuple[str, int, futures.Future[None]]] = (
             collections.deque()
         )
@@ -46,9 +62,9 @@ class Uploads:
         finally:
             self._threads.shutdown(cancel_futures=True)
 
-    def size(self, name: str) -> int | None:
-        """Returns the size of an object that is there or on its way, or None if there is none."""
-        return self._sizes_in(posixpath.dirname(name)).get(name)
+    def has(self, name: str, content: bytes) -> bool:
+        """Whether an object is there, or on its way, with this content."""
+        return self._listed(posixpath.dirname(name)).get(name) == _Content.of(content)
 
     def write(self, name: str, content: bytes) -> None:
         """Writes an object, later; of two with one name the last one stays."""
@@ -58,7 +74,7 @@ class Uploads:
             or any(name == other for other, _, _ in self._waiting)
         ):
             self._wait_for_oldest()
-        self._sizes_in(posixpath.dirname(name))[name] = len(content)
+        self._listed(posixpath.dirname(name))[name] = _Content.of(content)
         self._held += len(content)
         self.operations += 1
         path = f"{self._output}/{name}"
@@ -70,15 +86,15 @@ class Uploads:
         self._held -= size
         future.result()
 
-    def _sizes_in(self, folder: str) -> dict[str, int]:
-        if (sizes := self._sizes.get(folder)) is None:
+    def _listed(self, folder: str) -> dict[str, _Content]:
+        if (there := self._there.get(folder)) is None:
             place = f"{self._output}/{folder}".rstrip("/")
             folders: list[str] = []
             root = f"{self._output}/"
-            sizes = self._sizes[folder] = {
-                file.path.removeprefix(root): file.size_in_bytes
+            there = self._there[folder] = {
+                file.path.removeprefix(root): _Content(file.size_in_bytes, file.crc32c)
                 for file in bucket.list_objects(place, folders=folders)
             }
-            num_listed = len(sizes) + len(folders)
+            num_listed = len(there) + len(folders)
             self.operations += max(1, -(-num_listed // bucket.OBJECTS_PER_PAGE))
-        return sizes
+        return there

@@ -36,7 +36,7 @@ flags.DEFINE_enum("dataset", AUTO, DATA_FORMATS, "Format of the labels; auto: re
 _SINGLE = "for single splits train=PLACE,val=PLACE."
 _IMAGES = f"Folder (or zip archive) of images; {_SINGLE}"
 _ANNOTATIONS = f"Folder of the labels, or a JSON file; empty: that of the images; {_SINGLE}"
-define_places("images", None, _IMAGES, required=True)
+define_places("images", [], _IMAGES)
 define_places("annotations", [], _ANNOTATIONS)
 flags.DEFINE_string("name", "", "Of the data set, for people; empty: that of --dataset.")
 flags.DEFINE_integer("seed", 0, "Orders the images, and the objects in them.")
@@ -129,9 +129,11 @@ def conversion_options() -> ConversionOptions:
     """Returns what the flags say.
 
     Raises:
-      ConfigError: a value cannot be used.
+      ConfigError: a value is missing or cannot be used.
       DataError: a folder is missing, or has no annotation file of the data set.
     """
+    if not FLAGS.images:
+        raise ConfigError("--images is missing: give the folder of the images")
     splits = _sources(FLAGS.dataset)
     num_shards = _numbers("num_shards", int)
     by_rule = _numbers("max_by_rule", float)

@@ -10,12 +10,13 @@ import os
 from collections.abc import Callable, Iterator
 
 import tensorflow as tf
-from etils import epath
 
-from pix2seq_model.data.manifest import read_dataset_info
+from pix2seq_model.data.manifest import ShardInfo, read_dataset_info
 from pix2seq_model.data.records import decode_example
-from pix2seq_model.data.tfrecord import read_records
+from pix2seq_model.data.shard_check import checked_records, known_problem
 from pix2seq_model.errors import DataError
+
+_ERRORS = (tf.errors.DataLossError, tf.errors.InvalidArgumentError, tf.errors.NotFoundError)
 
 
 @contextlib.contextmanager
@@ -34,10 +35,13 @@ def reading_errors_named(
     """
     try:
         yield
-    except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
+    except _ERRORS as error:
         # The network's own operations raise InvalidArgumentError too, but outside the iterator.
         if "IteratorGetNext" not in str(error):
             raise
+        paths = read_dataset_info(examples_dir).shard_paths(examples_dir, split)
+        if problem := known_problem(paths):
+            raise DataError(problem) from error
         say(f"Reading split {split!r} of {examples_dir} failed; looking for the damaged record.")
         damage = find_damage(examples_dir, split)
         if damage is None:
@@ -46,7 +50,8 @@ def reading_errors_named(
 
 
 def find_damage(examples_dir: str | os.PathLike[str], split: str) -> str | None:
-    """Reads every record of a split, decoding its image, and describes the first damaged one.
+    """Reads every record of a split, decoding its image, and describes the first damaged one,
+    or the first shard that is not the manifest's.
 
     Returns:
       None if all is well.
@@ -56,21 +61,21 @@ def find_damage(examples_dir: str | os.PathLike[str], split: str) -> str | None:
     """
     info = read_dataset_info(examples_dir)
     with concurrent.futures.ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        for damage in pool.map(_damage_of_shard, info.shard_paths(examples_dir, split)):
+        paths = info.shard_paths(examples_dir, split)
+        for damage in pool.map(_damage_of_shard, paths, info.split(split).shards):
             if damage:
                 pool.shutdown(wait=False, cancel_futures=True)
                 return damage
     return None
 
 
-def _damage_of_shard(path: str) -> str | None:
-    with epath.Path(path).open("rb") as file:
-        try:
-            for number, serialized in enumerate(read_records(file, name=path)):
-                if damage := damage_of_record(serialized):
-                    return f"{path}, record {number}: {damage}; convert the data set again"
-        except (DataError, OSError) as error:
-            return str(error)
+def _damage_of_shard(path: str, shard: ShardInfo) -> str | None:
+    try:
+        for number, serialized in enumerate(checked_records(path, shard)):
+            if damage := damage_of_record(serialized):
+                return f"{path}, record {number}: {damage}; convert the data set again"
+    except (DataError, OSError) as error:
+        return str(error)
     return None
 
 

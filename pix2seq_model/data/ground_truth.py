@@ -1,7 +1,7 @@
 """The truth of an examples folder's split, as COCO ground truth, and its pictures."""
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from etils import epath
@@ -10,7 +10,7 @@ from pix2seq_model.boxes import box_yxyx_to_xywh
 from pix2seq_model.data.categories import category_numbers, is_plain_number
 from pix2seq_model.data.manifest import read_dataset_info
 from pix2seq_model.data.records import decode_example
-from pix2seq_model.data.tfrecord import read_records
+from pix2seq_model.data.shard_check import checked_records
 from pix2seq_model.errors import DataError
 
 # Records hold float32 fractions of the image's sides; three digits of a pixel give the
@@ -48,14 +48,15 @@ def read_split_truth(examples_dir: epath.PathLike, split: str) -> SplitTruth:
     """Reads every record of a split.
 
     Raises:
-      DataError: no such split, an image id occurs twice, a label is not one of the manifest's
+      DataError: no such split, a shard that is missing, damaged or not the manifest's, an image id
+        occurs twice, a label is not one of the manifest's
         categories, or the number of images is not the manifest's.
     """
     info = read_dataset_info(examples_dir)
     labels = category_numbers(info.categories)
     records: dict[str, dict[str, Any]] = {}
-    for path in info.shard_paths(examples_dir, split):
-        for record in _records(path):
+    for path, shard in zip(info.shard_paths(examples_dir, split), info.split(split).shards):
+        for record in map(decode_example, checked_records(path, shard)):
             image_id = record["image_id"]
             if image_id in records:
                 raise DataError(f"{path}: image {image_id!r} occurs twice in split {split!r}")
@@ -131,13 +132,7 @@ def read_images(
         rows = images[first : first + shard.num_examples]
         first += shard.num_examples
         if any(row["id"] in wanted for row in rows):
-            for row, record in zip(rows, _records(path)):
+            for row, record in zip(rows, checked_records(path, shard)):
                 if row["id"] in wanted:
-                    found[row["id"]] = record["image_encoded"]
+                    found[row["id"]] = decode_example(record)["image_encoded"]
     return found
-
-
-def _records(path: str) -> Iterator[dict[str, Any]]:
-    with epath.Path(path).open("rb") as file:
-        for serialized in read_records(file, name=path):
-            yield decode_example(serialized)

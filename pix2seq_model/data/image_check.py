@@ -6,15 +6,19 @@ plain RGB: transparency on white, values of more than 8 bits scaled from the ima
 Records and every use of a model have their pixels from here.
 """
 
+import contextlib
 import dataclasses
 import io
 import os
+from collections.abc import Iterator
 
 import numpy as np
 from PIL import Image, ImageFile, ImageOps, TiffImagePlugin
 
+from pix2seq_model.data.pixel_budget import pixel_budget
 from pix2seq_model.data.settings import MAX_PIXELS
 from pix2seq_model.data.wrong_content import describe_content
+from pix2seq_model.errors import UnavailableError
 
 # The user's limit, `max_pixels`, is the only one: Pillow's own would refuse what that allows.
 Image.MAX_IMAGE_PIXELS = None
@@ -39,6 +43,8 @@ _UPRIGHT, _SIDEWAYS = 1, (5, 6, 7, 8)
 # Of 16-bit colours Pillow gives the upper 8 bits; those of 12-bit values would be nearly black.
 _LEAST_OF_UPPER_BITS = 64
 _FEW_LEVELS = 8
+# Of a pixel, at most, while an image is decoded and made plain; with its own range scaled.
+_DECODED_BYTES, _SCALED_BYTES = 20, 36
 
 
 class ImageDefect(Exception):  # noqa: N818 - what is wrong with data, not with the program
@@ -251,6 +257,7 @@ def check_image(
 
     Raises:
       ImageDefect: the image cannot be used.
+      UnavailableError: this machine has not the memory to decode it; it says nothing of the image.
     """
     image = _open(data, max_pixels)
     width, height = image.size
@@ -279,7 +286,23 @@ def plain_image(
       ImageDefect: the image cannot be used.
     """
     image = _open(data, max_pixels)
-    return _checked(image, data, turn=apply_exif and _orientation(image) != _UPRIGHT)
+    with _too_large_for_machine():
+        return _checked(image, data, turn=apply_exif and _orientation(image) != _UPRIGHT)
+
+
+@contextlib.contextmanager
+def pixels_held(size: int) -> Iterator[None]:
+    """`size` bytes of the process's budget; raises ImageDefect if no image may have as many."""
+    with _too_large_for_machine(), pixel_budget().hold(size):
+        yield
+
+
+@contextlib.contextmanager
+def _too_large_for_machine() -> Iterator[None]:
+    try:
+        yield
+    except UnavailableError as error:
+        raise ImageDefect("image_too_large", str(error)) from None
 
 
 def upright_pixels(image: Image.Image) -> np.ndarray:
@@ -305,8 +328,13 @@ def _checked(
     image: ImageFile.ImageFile, data: bytes, *, turn: bool, decode: bool = False
 ) -> CheckedImage:
     sideways = turn and _orientation(image) in _SIDEWAYS
-    if decode or turn or _lacks_end(data, image) or not _is_plain(image, data):
-        _decode(image)
-    width, height = reversed(image.size) if sideways else image.size
-    encoded, image_format, changes = _plain(image, data, turn=turn)
+    is_decoded = decode or turn or _lacks_end(data, image) or not _is_plain(image, data)
+    per_pixel = _SCALED_BYTES if image.mode.startswith(("I", "F")) else _DECODED_BYTES
+    size = image.size[0] * image.size[1] * per_pixel if is_decoded else 0
+    with pixel_budget().hold(size):
+        if is_decoded:
+            _decode(image)
+        width, height = reversed(image.size) if sideways else image.size
+        encoded, image_format, changes = _plain(image, data, turn=turn)
+        image.close()  # And with it the pixels, before another image gets their place.
     return CheckedImage(encoded, image_format, height, width, tuple(changes), turn)

@@ -39,12 +39,21 @@ def dead_letter_file(split: str, shard: int, num_shards: int) -> str:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ShardInfo:
-    """One shard: its path inside the examples folder, examples, bytes, and digest of the file."""
+    """One shard.
+
+    Attributes:
+      file: its path inside the examples folder.
+      num_examples: in it.
+      num_bytes: of the file.
+      sha256: of the file, hexadecimal.
+      crc32c: of the file, in base64; "" of records that an earlier version wrote.
+    """
 
     file: str
     num_examples: int
     num_bytes: int
     sha256: str
+    crc32c: str = ""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -98,7 +107,13 @@ class DatasetInfo:
     schema_version: int = SCHEMA_VERSION
 
     def to_json(self) -> str:
-        return json.dumps(dataclasses.asdict(self), indent=1, sort_keys=True, ensure_ascii=False)
+        content = dataclasses.asdict(self)
+        for split in content["splits"].values():
+            for shard in split["shards"]:
+                # An earlier version's manifest stays what it was, and its fingerprint too.
+                if not shard["crc32c"]:
+                    del shard["crc32c"]
+        return json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False)
 
     def fingerprint(self) -> str:
         """SHA-256 of the manifest: equal for equal data, since it holds the shards' digests."""
@@ -189,8 +204,8 @@ def _problem(info: Any) -> str:
         for shard in split.shards:
             if not all(map(_is_count, (shard.num_examples, shard.num_bytes))):
                 return f"the numbers of {shard.file} are no counts"
-            if not isinstance(shard.sha256, str):
-                return f"the checksum of {shard.file} is not text"
+            if not (isinstance(shard.sha256, str) and isinstance(shard.crc32c, str)):
+                return f"a checksum of {shard.file} is not text"
         for field in ("num_examples", "num_bytes"):
             said, total = (
                 getattr(split, field),

@@ -146,6 +146,12 @@ def decode_example(serialized: bytes) -> dict[str, Any]:
     }
 
 
+def labels_of(serialized: bytes) -> Sequence[int]:
+    """The labels of one serialized example; raises what protobuf does of bytes that are none."""
+    name, kind = _OF_OBJECTS["labels"]
+    return getattr(Example.FromString(serialized).features.feature[name], f"{kind}_list").value
+
+
 def has_objects(serialized: Any) -> Any:
     """Whether one serialized example has any object, crowds included: a scalar bool tensor."""
     import tensorflow as tf

@@ -6,7 +6,7 @@ the data, uint32 masked CRC-32C of the data (tensorflow/core/lib/io/record_write
 
 import struct
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import Protocol
 
 import google_crc32c
 
@@ -20,8 +20,12 @@ def _masked_crc(data: bytes) -> int:
     return (((crc >> 15) | (crc << 17)) + _MASK_DELTA) & 0xFFFFFFFF
 
 
+def _packed_crc(data: bytes) -> bytes:
+    return struct.pack("<I", _masked_crc(data))
+
+
 def _with_crc(data: bytes) -> bytes:
-    return data + struct.pack("<I", _masked_crc(data))
+    return data + _packed_crc(data)
 
 
 def frame_record(data: bytes) -> bytes:
@@ -29,7 +33,13 @@ def frame_record(data: bytes) -> bytes:
     return _with_crc(struct.pack("<Q", len(data))) + _with_crc(data)
 
 
-def read_records(file: BinaryIO, *, name: str) -> Iterator[bytes]:
+class Readable(Protocol):
+    """What records are read from, one after the other."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+
+def read_records(file: Readable, *, name: str) -> Iterator[bytes]:
     """Yields the data of every record of an open TFRecord file; `name` is for messages.
 
     Raises:
@@ -40,7 +50,7 @@ def read_records(file: BinaryIO, *, name: str) -> Iterator[bytes]:
     def checked(part: bytes, size: int) -> bytes:
         """The first `size` bytes of a part, with their checksum behind them."""
         data = part[:size]
-        if part != _with_crc(data):
+        if part[size:] != _packed_crc(data):
             damage = "cut off" if len(part) < size + 4 else "damaged"
             raise DataError(f"{name}: {damage} at byte {offset}; convert the data set again")
         return data

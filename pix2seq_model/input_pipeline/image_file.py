@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from pix2seq_model.data.image_check import ImageDefect, plain_image
+from pix2seq_model.data.image_check import ImageDefect, pixels_held, plain_image
 from pix2seq_model.input_pipeline.preprocessing import decode_image, preprocess_image
 
+# At most, while an image is decoded, made floats and resized.
+_BYTES_PER_PIXEL = 28
 _NOT_DECODED = "damaged behind its header: it cannot be decoded"
 
 
@@ -62,7 +64,8 @@ def prepare_image(
       ImageDefect: a rule of `defects.DROPPED_IMAGES`, with the reason in words.
     """
     checked = plain_image(encoded, **limits)
-    with tf.device("CPU"):
+    size = checked.height * checked.width * _BYTES_PER_PIXEL
+    with pixels_held(size), tf.device("CPU"):
         try:
             pixels = decode_image(checked.encoded)
         except (tf.errors.InvalidArgumentError, tf.errors.ResourceExhaustedError):

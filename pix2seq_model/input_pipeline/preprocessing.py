@@ -108,9 +108,11 @@ def preprocess_for_evaluation(
         size = tf.cast(tf.maximum(tf.reduce_min(fits, axis=1), 1), tf.int32)
         image = tf.image.resize(image, size, method="bilinear")
     else:
-        image = tf.image.resize(
-            image, image_size, method="bilinear", preserve_aspect_ratio=True, antialias=True
-        )
+        # As `preserve_aspect_ratio` has it, but a side of less than half a pixel is one.
+        source = tf.cast(tf.shape(image)[:2], tf.float32)
+        factor = tf.reduce_min(tf.constant(image_size, tf.float32) / source)
+        size = tf.maximum(tf.cast(tf.round(factor * source), tf.int32), 1)
+        image = tf.image.resize(image, size, method="bilinear", antialias=True)
     content_size = tf.shape(image)[:2]
     missing = tf.constant(image_size) - content_size
     paddings = tf.stack([[0, missing[0]], [0, missing[1]], [0, 0]])

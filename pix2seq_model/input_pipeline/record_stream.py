@@ -13,8 +13,14 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from pix2seq_model.data.manifest import check_shards, read_dataset_info, read_statistics
+from pix2seq_model.data.manifest import (
+    DatasetInfo,
+    check_shards,
+    read_dataset_info,
+    read_statistics,
+)
 from pix2seq_model.data.records import has_objects
+from pix2seq_model.data.shard_check import check_shard_once
 from pix2seq_model.errors import ConfigError, DataError
 from pix2seq_model.input_pipeline.class_balance import choose_records, split_repeat_factors
 from pix2seq_model.input_pipeline.read_plan import ReadPlan
@@ -69,7 +75,8 @@ def training_stream(
 
     Raises:
       DataError: the folder, the split or a shard is missing, the split is empty, or nobody counted
-        the images to leave out.
+        the images to leave out. A shard that is not the manifest's ends the iteration, see
+        `data.damage.reading_errors_named`.
     """
     info = read_dataset_info(examples_dir)
     counts = [shard.num_examples for shard in info.split(split).shards]
@@ -82,6 +89,7 @@ def training_stream(
     lane_records = _LaneRecords(
         plan,
         info.shard_paths(examples_dir, split),
+        check=_ShardCheck(examples_dir, info, split),
         first_batch=first_batch,
         shuffle_buffer=shuffle_buffer,
         drop_empty=drop_empty,
@@ -119,6 +127,25 @@ def training_stream(
     return records
 
 
+class _ShardCheck:
+    """Returns the path of a shard, if it is the one of the manifest.
+
+    Else the name of no file, which ends the iteration: an exception would be logged with its
+    traceback, and `known_problem` has what it would say.
+    """
+
+    def __init__(self, directory: str | os.PathLike[str], info: DatasetInfo, split: str) -> None:
+        self._shards = dict(zip(info.shard_paths(directory, split), info.split(split).shards))
+        self._labels = frozenset(info.category_names())
+
+    def __call__(self, path: bytes) -> bytes:
+        try:
+            check_shard_once(path.decode(), self._shards[path.decode()], self._labels)
+        except DataError:
+            return path + b" (refused)"
+        return path
+
+
 class _LaneRecords:
     """The endless records of a lane, from a batch on."""
 
@@ -127,6 +154,7 @@ class _LaneRecords:
         plan: ReadPlan,
         paths: Sequence[str],
         *,
+        check: "_ShardCheck",
         first_batch: int,
         shuffle_buffer: int,
         drop_empty: bool,
@@ -134,6 +162,7 @@ class _LaneRecords:
     ) -> None:
         self._plan, self._paths, self._drop_empty = plan, tf.constant(paths), drop_empty
         self._repeat_factors = repeat_factors
+        self._check = check
         window = max(1, shuffle_buffer // (2 * plan.num_lanes))
         self._window = min(window, plan.most_in_pass)
         position = first_batch * plan.batch_size
@@ -206,6 +235,7 @@ class _LaneRecords:
 
     def _read(self, path, skipped, taken, fillers, index) -> tf.data.Dataset:
         """(index, record) of a part, and the fillers, whose index is -1."""
+        path = tf.ensure_shape(tf.numpy_function(self._check, [path], tf.string), [])
         records = tf.data.TFRecordDataset(path)
         if self._drop_empty:
             records = records.filter(has_objects)

@@ -10,9 +10,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from pix2seq_model.data.image_check import ImageDefect, plain_image
+from pix2seq_model.data.image_check import CheckedImage, ImageDefect, pixels_held, plain_image
 from pix2seq_model.input_pipeline.settings import PADDING_GREY
 from pix2seq_model.onnx_runner.fingerprint import fingerprint64
+
+# At most, while an image is decoded, made floats and resized.
+_BYTES_PER_PIXEL = 30
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -59,6 +62,12 @@ def prepare_image(
       ImageDefect: a rule of `defects.DROPPED_IMAGES`, with the reason in words.
     """
     checked = plain_image(encoded, **limits)
+    size = checked.height * checked.width * _BYTES_PER_PIXEL
+    with pixels_held(size):
+        return _prepared(checked, image_size=image_size, resize=resize)
+
+
+def _prepared(checked: CheckedImage, *, image_size: tuple[int, int], resize: str) -> PreparedImage:
     try:
         pixels = np.asarray(Image.open(io.BytesIO(checked.encoded)).convert("RGB"))
     except Exception as error:  # Pillow raises OSError, SyntaxError, struct.error, ...
@@ -93,7 +102,7 @@ def fitting_size(
         return height, width
     # In float32, so that halves fall as they do in TensorFlow.
     factor = min(np.float32(wanted) / np.float32(side) for wanted, side in zip(image_size, size))
-    height, width = (int(np.round(factor * np.float32(side))) for side in size)
+    height, width = (max(1, int(np.round(factor * np.float32(side)))) for side in size)
     return height, width
 
 

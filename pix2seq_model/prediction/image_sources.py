@@ -12,6 +12,8 @@ import numpy as np
 from etils import epath
 
 from pix2seq_model.data.image_check import SUFFIXES
+from pix2seq_model.data.regular_file import regular_status
+from pix2seq_model.data.zip_directory import open_zip
 from pix2seq_model.errors import DataError
 from pix2seq_model.prediction.image_walk import HIDDEN, is_hidden, walk_files
 
@@ -114,22 +116,22 @@ def _images_of(
 ) -> Iterator[tuple[str, str, Callable[[], bytes]]]:
     if is_pattern(place):
         for path in _matched(place):
-            yield path.name, str(path), path.read_bytes
+            yield path.name, str(path), functools.partial(_read, path)
         return
-    if not place.exists():
+    if not _exists(place):
         raise DataError(f"{place}: no such file or folder")
     if place.is_dir():
         for path in _files_below(place, endings):
-            yield str(path.relative_to(place)), str(path), path.read_bytes
+            yield str(path.relative_to(place)), str(path), functools.partial(_read, path)
     elif place.suffix.lower() == ".zip":
         yield from _images_of_archive(place, endings)
     else:
-        yield place.name, str(place), place.read_bytes
+        yield place.name, str(place), functools.partial(_read, place)
 
 
 def is_pattern(place: epath.PathLike) -> bool:
     """Whether a place is a pattern such as photos/*.jpg, and no file of that name."""
-    return bool(_WILDCARDS & set(str(place))) and not epath.Path(place).exists()
+    return bool(_WILDCARDS & set(str(place))) and not _exists(epath.Path(place))
 
 
 def _matched(pattern: epath.Path) -> list[epath.Path]:
@@ -137,14 +139,35 @@ def _matched(pattern: epath.Path) -> list[epath.Path]:
     parts = pattern.parts
     fixed = next(n for n, part in enumerate(parts) if _WILDCARDS & set(part))
     root = epath.Path(*parts[:fixed]) if fixed else epath.Path(".")
-    found = sorted(path for path in root.glob("/".join(parts[fixed:])) if path.is_file())
+    found = sorted(path for path in root.glob("/".join(parts[fixed:])) if not path.is_dir())
     if not found:
         raise DataError(f"{pattern}: no file is called so")
     return found
 
 
+def _exists(place: epath.Path) -> bool:
+    if _is_here(place):
+        return os.path.exists(place)  # Unlike `Path.exists` of names that are too long, too.
+    return place.exists()
+
+
+def _is_here(place: epath.Path) -> bool:
+    return "://" not in os.fspath(place)
+
+
+def _read(path: epath.Path) -> bytes:
+    """The content of a file; raises OSError if it is none that can be read to its end."""
+    if _is_here(path):
+        status = regular_status(path)
+        if status is None:
+            raise FileNotFoundError("no regular file")
+        if status.st_size > _MAX_FILE_BYTES:
+            raise ValueError(f"has {status.st_size:,} bytes")
+    return path.read_bytes()
+
+
 def _files_below(folder: epath.Path, endings: EndingFilter) -> Iterator[epath.Path]:
-    if "://" not in str(folder):
+    if _is_here(folder):
         yield from map(epath.Path, endings.files_below(str(folder)))
         return
     # By hand, because epath refuses to search subfolders.
@@ -160,10 +183,9 @@ def _files_below(folder: epath.Path, endings: EndingFilter) -> Iterator[epath.Pa
 def _images_of_archive(
     place: epath.Path, endings: EndingFilter
 ) -> Iterator[tuple[str, str, Callable[[], bytes]]]:
-    try:
-        archive = zipfile.ZipFile(place.open("rb"))
-    except zipfile.BadZipFile as error:
-        raise DataError(f"{place}: not a zip archive that can be read ({error})") from None
+    if _is_here(place) and regular_status(place) is None:
+        raise DataError(f"{place}: no regular file, so no zip archive")
+    archive = open_zip(place.open("rb"), place=str(place))
     for entry in sorted(archive.infolist(), key=lambda entry: entry.filename):
         path = PurePosixPath(entry.filename.replace("\\", "/"))
         hidden = any(p != ".." and is_hidden(p) for p in path.parts[:-1])
@@ -180,7 +202,7 @@ def _read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
         raise ValueError(f"unpacks to {entry.file_size:,} bytes")
     try:
         return archive.read(entry)
-    except (zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
+    except Exception as error:  # Whatever an odd entry makes of `zipfile`, a missing key as well.
         raise ValueError(f"cannot be unpacked: {error}") from None
 
 

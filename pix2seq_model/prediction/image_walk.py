@@ -1,7 +1,7 @@
 """The files in a local folder that commands look at for images: one walk for all of them.
 
-Regular files, each real folder once whatever links lead to it, without hidden ones and without the
-pictures that `prediction.predict` writes.
+Each real folder once whatever links lead to it, without hidden ones and without the pictures that
+`prediction.predict` writes.
 """
 
 import collections
@@ -18,7 +18,6 @@ _HIDDEN = ("__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "l
 HIDDEN = "hidden"
 WRITTEN = "written by predict"
 TWICE = "links to folders that were seen"
-SPECIAL = "no regular files"
 
 
 def is_hidden(name: str) -> bool:
@@ -31,7 +30,8 @@ def walk_files(
 ) -> Iterator[str]:
     """Yields the paths of the files in a folder and the folders in it, by name, files first.
 
-    A link that leads nowhere is yielded: its image is missing, which is said when it is read.
+    What is no regular file is yielded too, a link that leads nowhere or a pipe: its image cannot be
+    read, which is said by its name when that is tried.
 
     Args:
       folder: local.
@@ -67,10 +67,8 @@ def _walk(
             continue
         if stat.S_ISDIR(status.st_mode):
             below.append((path, (status.st_dev, status.st_ino)))
-        elif stat.S_ISREG(status.st_mode):
-            yield path
         else:
-            left_out[SPECIAL] += 1
+            yield path
     for path, identity in below:
         if identity in seen:
             left_out[TWICE] += 1

@@ -49,6 +49,15 @@ def test_both_layouts_convert(demo, tmp_path):
         "--runner=DirectRunner",
     )
     assert read_dataset_info(tmp_path / "c").splits["val"].num_examples == 8
+    done = run("check_dataset", f"--examples={tmp_path}/o", "--check_pixels")
+    assert "train: 30 images in 3 shards" in done.stdout
+    assert done.stdout.count("as the manifest says") == 2
+    # Each record is whole; the shard is that of another split.
+    stray = tmp_path / "o/Split-train/examples-00001-of-00003.tfrecord"
+    stray.write_bytes((tmp_path / "o/Split-val/examples-00000-of-00001.tfrecord").read_bytes())
+    done = run("check_dataset", f"--examples={tmp_path}/o", status=1)
+    assert "1 of the shards cannot be used" in done.stdout
+    assert f"{stray} is not the shard that dataset_info.json names" in done.stdout
 
 
 def test_two_processes_give_the_same_bytes(demo, tmp_path):
@@ -148,6 +157,7 @@ def test_check_dataset_tells_most_when_nothing_is_left(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ({"--images": ""}, "--images is missing: give the folder"),
         ({"--images": "/nowhere"}, "folder of images of split 'train' does not exist: /nowhere"),
         ({"--annotations": "/nowhere/x.json"}, "annotation file of split 'train' does not exist"),
         ({"--annotations": "{tmp}"}, "is not a JSON file; with --dataset=coco_format name"),

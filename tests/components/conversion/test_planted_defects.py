@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import os
 import zipfile
 from collections import Counter
 
@@ -271,6 +272,29 @@ def test_a_damaged_member_of_a_zip_archive(tmp_path, clean):
     expected = {"image_unreadable": 1, **GONE}
     check_planted(tmp_path, info, expected, {str(TARGET)}, clean, 6)
     assert "wrong checksum" in dead_letters(tmp_path)[0]["detail"]
+
+
+def test_names_that_lead_to_no_file(tmp_path):
+    """A pipe would be waited for, a device never ends."""
+    data = SmallDataset(7)
+    names = [
+        "pictures/a\0.jpg",
+        "pictures/" + "a" * 300,
+        "pipe.jpg",
+        "self.jpg",
+        "zero.jpg",
+        "gone.jpg",
+    ]
+    for number, name in enumerate(names, start=100):
+        data.image(number)["file_name"] = name
+    source = data.write(tmp_path)
+    os.mkfifo(tmp_path / "images/pipe.jpg")
+    (tmp_path / "images/self.jpg").symlink_to("self.jpg")
+    (tmp_path / "images/gone.jpg").symlink_to("nowhere")
+    (tmp_path / "images/zero.jpg").symlink_to("/dev/zero")
+    info = convert(tmp_path, {"train": source})
+    assert found_rules(info)["image_missing"] == len(names)
+    assert [*read_split(tmp_path)] == ["106"]
 
 
 def test_an_image_that_cannot_be_read_now_is_lost_to_no_shard(tmp_path, clean, monkeypatch):

@@ -1,6 +1,7 @@
 """Killed and started again: the same result, finished shards kept, nothing stray left or read."""
 
 import hashlib
+import io
 import os
 import signal
 import time
@@ -11,6 +12,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from components.conversion.convert import convert_dataset
 from pix2seq_model.data.manifest import read_dataset_info
+from pix2seq_model.data.tfrecord import frame_record, read_records
 from pix2seq_model.errors import FolderInUseError
 from pix2seq_model.folder_lock import FolderLock
 from tests.fixtures.commands import PROCESSES
@@ -126,11 +128,24 @@ def test_what_a_rerun_writes_again(tmp_path):
     again = rewritten(output, move_a_box)
     assert len(again) >= 1
 
+    moved = data.write(tmp_path / "moved")
+
     def lose_a_shard():
         (output / "Split-train/examples-00002-of-00016.tfrecord").write_bytes(b"short")
-        return data.write(tmp_path / "moved")
+        return moved
 
     assert "examples-00002-of-00016.tfrecord" in rewritten(output, lose_a_shard)
+
+    def damage_a_shard():
+        """It keeps its size, and every record of it its own checksum."""
+        path = output / "Split-train/examples-00003-of-00016.tfrecord"
+        records = [*read_records(io.BytesIO(path.read_bytes()), name="")]
+        path.write_bytes(b"".join(map(frame_record, reversed(records))))
+        return moved
+
+    before = content(output)
+    assert rewritten(output, damage_a_shard) == {"examples-00003-of-00016.tfrecord"}
+    assert content(output) == before
 
 
 def test_defects_that_were_mended_leave_nothing(tmp_path):

@@ -1,6 +1,9 @@
 """Archives unpacked in parallel; what is refused; a second run."""
 
+import bz2
+import gzip
 import io
+import lzma
 import tarfile
 
 import apache_beam as beam
@@ -9,13 +12,14 @@ import requests
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from components.conversion import unpack_archives
+from components.conversion import tar_archive
+from components.conversion.tar_archive import Archive, refusal
 from components.conversion.unpack_archives import (
     UnpackArchives,
+    _unpack,
     check_unpacked,
     find_archives,
     operations,
-    refusal,
 )
 from components.storage import bucket
 from pix2seq_model.errors import DataError
@@ -93,7 +97,7 @@ def test_archives_of_one_name_in_two_folders(tmp_path):
         (member("patch0/../../x"), "leaves the folder"),
         (member("link", kind=tarfile.SYMTYPE, link="/etc"), "is a link"),
         (member("link", kind=tarfile.LNKTYPE, link="x"), "is a link"),
-        (member("fifo", kind=tarfile.FIFOTYPE), "neither a file nor a folder"),
+        (member("fifo", kind=tarfile.FIFOTYPE), "neither a plain file nor a folder"),
     ],
 )
 def test_dangerous_members_are_refused(tmp_path, bad, why):
@@ -110,6 +114,13 @@ def test_oversized_members_are_refused(tmp_path):
         unpack(tmp_path, max_member_bytes=100)
 
 
+@pytest.mark.parametrize(
+    "name", ["a" * 256, "b/" + "\u00e9" * 128, ".", "././progress/x", "a\0b", "a\0"]
+)
+def test_names_that_no_file_can_have_are_refused(name):
+    assert refusal(member(name), max_member_bytes=9)
+
+
 def test_windows_paths_are_refused():
     assert refusal(member("C:\\x"), max_member_bytes=9) == "its path is absolute"
     assert refusal(member("a\\..\\..\\x"), max_member_bytes=9) == "its path leaves the folder"
@@ -122,6 +133,112 @@ def test_cut_off_archive(tmp_path, name):
     path = make_archive(tmp_path / name, [(member(f"{i}"), noise) for i in range(3)], mode=mode)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(DataError, match=f"{name}: damaged or cut off.*download it again"):
+        unpack(tmp_path)
+
+
+_NOISE = bytes((n * n) % 251 for n in range(3000))
+
+
+def found_in(path):
+    """The files of an archive; raises DataError if it is damaged."""
+    archive = Archive(str(path), max_member_bytes=10_000)
+    return {file.name: file.read() for file in archive.files()}
+
+
+@pytest.fixture
+def tar_bytes(tmp_path):
+    path = make_archive(tmp_path / "x.tar", [(member(f"{i}"), _NOISE) for i in range(3)], mode="w")
+    content = path.read_bytes()
+    path.unlink()
+    return content
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress])
+def test_one_flipped_bit_of_a_compressed_archive(tmp_path, tar_bytes, pack):
+    """Wherever it is: the files are those that were packed, or the archive is refused."""
+    packed, path = bytearray(pack(tar_bytes)), tmp_path / "a.tar.gz"
+    path.write_bytes(packed)
+    whole = found_in(path)
+    assert whole == {str(i): _NOISE for i in range(3)}
+    refused = 0
+    places = [*range(0, len(packed), 7), *range(len(packed) - 12, len(packed))]
+    for place in places:
+        packed[place] ^= 1 << place % 8
+        path.write_bytes(packed)
+        packed[place] ^= 1 << place % 8
+        try:
+            found = found_in(path)
+        except DataError:
+            refused += 1
+        else:
+            assert found == whole, f"byte {place}"
+    assert refused > 0.9 * len(places)
+
+
+def test_a_damaged_header_is_not_the_end(tmp_path, tar_bytes):
+    path, size = tmp_path / "a.tar", len(_NOISE) + -len(_NOISE) % 512 + 512
+    for place in (0, size + 3, 2 * size + 150):
+        damaged = bytearray(tar_bytes)
+        damaged[place] ^= 1
+        path.write_bytes(damaged)
+        with pytest.raises(DataError, match=r"damaged or cut off after . files .bad checksum"):
+            found_in(path)
+    # Zeros instead of it are not the end either.
+    path.write_bytes(tar_bytes[:size] + bytes(512) + tar_bytes[size + 512 :])
+    with pytest.raises(DataError, match=r"something follows|are missing"):
+        found_in(path)
+
+
+def test_a_cut_between_two_files(tmp_path, tar_bytes):
+    size = len(_NOISE) + -len(_NOISE) % 512 + 512
+    for name, pack in {"a.tar": bytes, "a.tar.gz": gzip.compress}.items():
+        for end in (0, size, 2 * size, 3 * size, 3 * size + 512):
+            (tmp_path / name).write_bytes(pack(tar_bytes[:end]))
+            with pytest.raises(DataError, match=f"{name}: damaged or cut off.*download it again"):
+                found_in(tmp_path / name)
+        (tmp_path / name).write_bytes(pack(tar_bytes[: 3 * size + 1024]))
+        assert len(found_in(tmp_path / name)) == 3
+
+
+def test_what_follows_the_end(tmp_path, tar_bytes):
+    """Two archives in one: the second one's files would be lost."""
+    for content in (tar_bytes * 2, gzip.compress(tar_bytes) * 2, gzip.compress(tar_bytes) + b"x"):
+        (tmp_path / "a").write_bytes(content)
+        with pytest.raises(DataError, match="damaged or cut off"):
+            found_in(tmp_path / "a")
+
+
+def test_headers_made_to_exhaust(tmp_path):
+    long_name = member("././@LongLink", kind=tarfile.GNUTYPE_LONGNAME)
+    nested = make_archive(tmp_path / "b.tar", [(long_name, b"x")] * 2000, mode="w")
+    long_name.size = 1 << 33
+    (tmp_path / "a.tar").write_bytes(long_name.tobuf() + bytes(1024))
+    for path in (tmp_path / "a.tar", nested):
+        with pytest.raises(DataError, match="damaged or cut off after 0 files"):
+            found_in(path)
+
+
+def test_files_of_a_damaged_archive_do_not_stay(tmp_path):
+    """They have the right size; the archive that is downloaded again replaces them."""
+    content = _NOISE[::-1]
+    files = [(member("x.jpg"), content), (member("y.jpg"), _NOISE * 1000)]
+    path = make_archive(tmp_path / "a.tar.gz", files)
+    whole = path.read_bytes()
+    damaged = gzip.decompress(whole).replace(content, content[:-1] + b"?")
+    path.write_bytes(gzip.compress(damaged)[:-8] + whole[-8:])
+    with pytest.raises(DataError, match="CRC check failed"):
+        unpack(tmp_path)
+    assert not list(tmp_path.glob("out/progress/a.tar*"))
+    assert (tmp_path / "out/x.jpg").read_bytes() == content[:-1] + b"?"
+    path.write_bytes(whole)
+    assert unpack(tmp_path) == 2
+    assert (tmp_path / "out/x.jpg").read_bytes() == content
+
+
+def test_a_file_and_a_folder_of_one_name(tmp_path):
+    files = [(member("x"), b"abc"), (member("x/y.jpg"), b"abc")]
+    make_archive(tmp_path / "a.tar", files, mode="w")
+    with pytest.raises(DataError, match=r"'x/y.jpg' is a file and a folder"):
         unpack(tmp_path)
 
 
@@ -146,7 +263,7 @@ def test_in_a_bucket(tmp_path, monkeypatch):
     with served_bucket(monkeypatch) as store:
         store.put("data/archives/a.tar.gz", path.read_bytes())
         store.put("data/out/patch0/3.jpg", files["patch0/3.jpg"])
-        store.put("data/out/patch0/4.jpg", b"short")
+        store.put("data/out/patch0/4.jpg", b"of 9 byte")
         for is_first in (True, False):
             store.asked.clear()
             with beam.Pipeline(options=PipelineOptions(["--runner=FnApiRunner"])) as pipeline:
@@ -190,9 +307,9 @@ def test_what_cannot_be_read_now_is_no_damaged_archive(tmp_path, monkeypatch, br
             monkeypatch.setattr(bucket, "write_object", fails)
         else:
             failing = _Fails(path.read_bytes(), error)
-            monkeypatch.setattr(unpack_archives, "open_file", lambda _: failing)
+            monkeypatch.setattr(tar_archive, "open_file", lambda _: failing)
         with pytest.raises(type(error), match=str(error.args[-1])):
-            unpack_archives._unpack("gs://data/a.tar", "gs://data/out", max_member_bytes=99)
+            _unpack("gs://data/a.tar", "gs://data/out", max_member_bytes=99)
         assert [*store.objects] == ["data/a.tar"]
 
 

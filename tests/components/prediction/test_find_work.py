@@ -63,7 +63,7 @@ def test_a_shard_of_records_is_a_shard(photos, tmp_path):
     records = write_examples(tmp_path / "records")
     shards = work(photos / "2.jpg", records, photos / "deep")
     assert paths([shards[0], shards[3]]) == [[f"{photos}/2.jpg"], [f"{photos}/deep/1.gif"]]
-    assert [shard["num_images"] for shard in shards[1:3]] == [2, 3]
+    assert [shard["shard"]["num_examples"] for shard in shards[1:3]] == [2, 3]
     assert shards[1]["records"] == f"{records}/Split-val/examples-00000-of-00002.tfrecord"
     assert len(work(records, splits=("val",))) == 2
     with pytest.raises(DataError, match="train"):

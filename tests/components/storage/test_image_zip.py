@@ -95,3 +95,31 @@ def test_unreadable_members_are_refused(tmp_path, method, change, message):
     path.write_bytes(change(path.read_bytes()))
     with pytest.raises(zipfile.BadZipFile, match=message):
         ImageZip(str(path)).read("a.jpg")
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        (6, b"\xfa", None),
+        (10, b"\x5f", "packed by method 95"),
+        (20, b"\xff\xff\xff\x7f", "larger packed than unpacked"),
+        (42, b"\xfe\xff\xff\xff", "is not where"),
+    ],
+)
+def test_an_odd_entry_is_damaged_alone(tmp_path, place, value, message):
+    """Its version, method, size or place in the archive's directory is no honest one."""
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("odd.jpg", b"abc")
+        archive.writestr("whole.jpg", b"def")
+    content = bytearray(path.read_bytes())
+    begin = content.index(b"PK\x01\x02") + place
+    content[begin : begin + len(value)] = value
+    path.write_bytes(content)
+    store = ImageZip(str(path))
+    assert store.read("whole.jpg") == b"def"
+    if message is None:
+        assert store.read("odd.jpg") == b"abc"
+    else:
+        with pytest.raises(zipfile.BadZipFile, match=message):
+            store.read("odd.jpg")

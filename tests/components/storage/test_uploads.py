@@ -32,10 +32,11 @@ def test_what_is_there_is_known_by_one_listing_of_its_folder(store):
         store.put(f"data/out/a/{number}.jpg", b"123")
     store.put("data/out/a/deep/x.jpg", b"1")
     with Uploads("gs://data/out") as target:
-        assert target.size("a/7.jpg") == 3
-        assert target.size("a/none.jpg") is None
-        assert target.size("a/deep/x.jpg") == 1
-        assert target.size("top.jpg") is None
+        assert target.has("a/7.jpg", b"123")
+        assert not target.has("a/7.jpg", b"321")
+        assert not target.has("a/none.jpg", b"123")
+        assert target.has("a/deep/x.jpg", b"1")
+        assert not target.has("top.jpg", b"")
     assert target.operations == store.asked["list"] == 2 + 1 + 1
 
 
@@ -43,7 +44,7 @@ def test_of_two_with_one_name_the_last_one_stays(store):
     with Uploads("gs://data/out") as target:
         for content in (b"1", b"22", b"333"):
             target.write("a.jpg", content)
-            assert target.size("a.jpg") == len(content)
+            assert target.has("a.jpg", content)
     assert store.objects == {"data/out/a.jpg": b"333"}
 
 

@@ -76,6 +76,9 @@ def test_an_images_key_follows_from_its_pixels():
         ((80, 40), (64, 64), (64, 32)),
         ((30, 30), (64, 64), (64, 64)),
         ((100, 100), (48, 96), (48, 48)),
+        # Whatever becomes of the shorter side, it stays.
+        ((1, 20_000), (64, 64), (1, 64)),
+        ((20_000, 3), (48, 96), (48, 1)),
     ],
 )
 def test_the_longer_side_fits_and_the_rest_is_grey(source_size, image_size, content_size):

@@ -23,7 +23,7 @@ def png(width, height):
 @pytest.mark.parametrize(
     # Larger, smaller, as large, far larger; one whose side falls on a half; one pixel.
     "size",
-    [(90, 40), (33, 47), (64, 48), (500, 461), (128, 3), (1, 1)],
+    [(90, 40), (33, 47), (64, 48), (500, 461), (128, 3), (1, 1), (1, 20_000), (9_000, 2)],
 )
 def test_a_png_file_is_prepared_the_same(size, resize):
     how = {"image_size": (48, 64), "resize": resize}

@@ -1,5 +1,6 @@
 """Which files count as images, from folders, archives and single files."""
 
+import os
 import zipfile
 
 import pytest
@@ -93,3 +94,41 @@ def test_a_pattern_is_the_files_that_it_fits(tmp_path):
     assert [s.name for s in find_images([f"{tmp_path}/e[1].jpg"])] == ["e[1].jpg"]
     with pytest.raises(DataError, match="no file is called so"):
         find_images([f"{tmp_path}/*.gif"])
+
+
+def test_what_is_no_file_is_unreadable_by_its_name(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"x")
+    os.mkfifo(tmp_path / "b.jpg")
+    (tmp_path / "c.jpg").symlink_to("c.jpg")
+    (tmp_path / "d.jpg").symlink_to("/dev/zero")
+    with (tmp_path / "e.jpg").open("wb") as sparse:
+        sparse.truncate(1 << 40)
+    (tmp_path / "again").symlink_to(".")
+    first, *others = find_images([tmp_path])
+    assert [source.name for source in (first, *others)] == [f"{n}.jpg" for n in "abcde"]
+    assert first.read() == b"x"
+    for source in others:
+        with pytest.raises((OSError, ValueError), match=r"no regular file|has 1,099,5"):
+            source.read()
+
+
+@pytest.mark.parametrize("name", ["a" * 300, "a\0b.jpg", "self.zip", "pipe.zip", "b/" * 3000])
+def test_places_that_cannot_be(tmp_path, name):
+    (tmp_path / "self.zip").symlink_to("self.zip")
+    os.mkfifo(tmp_path / "pipe.zip")
+    with pytest.raises(DataError, match=r"no such file or folder|no regular file"):
+        find_images([tmp_path / name])
+
+
+def test_odd_entries_of_an_archive_are_unreadable_alone(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for name in ("packed.jpg", "whole.jpg"):
+            archive.writestr(name, name)
+    content = bytearray((tmp_path / "a.zip").read_bytes())
+    begin = content.index(b"PK\x01\x02")
+    content[begin + 6], content[begin + 10] = 200, 95  # A version, and a method, of other programs.
+    (tmp_path / "a.zip").write_bytes(content)
+    packed, whole = find_images([tmp_path / "a.zip"])
+    assert whole.read() == b"whole.jpg"
+    with pytest.raises(ValueError, match="cannot be unpacked"):
+        packed.read()
