@@ -22,6 +22,9 @@ FLAGS = flags.FLAGS
 
 flags.DEFINE_string("host", "127.0.0.1", "Address to listen at.")
 flags.DEFINE_integer("port", 8000, "Port; 0: a free one.", 0, 65_535)
+flags.DEFINE_boolean(
+    "trust", False, "Run a SavedModel that is not in this project's layout: its graph is a program."
+)
 flags.DEFINE_float("max_megabytes", 20, "Of an uploaded file.", lower_bound=0.001)
 flags.DEFINE_integer("max_pixels", 50_000_000, "Of an image.", lower_bound=1)
 flags.DEFINE_float("upload_seconds", 60, "In which a file must arrive.", lower_bound=1)
@@ -34,7 +37,7 @@ def main() -> None:
     from pix2seq_model.web_demo.model import open_demo_model
     from pix2seq_model.web_demo.server import DemoServer
 
-    model = open_demo_model(FLAGS.model, **decoding_settings())
+    model = open_demo_model(FLAGS.model, trust=FLAGS.trust, **decoding_settings())
     try:
         server = DemoServer(
             model,

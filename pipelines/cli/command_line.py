@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from pipelines.cli.no_secrets import refuse_in_arguments
+from pipelines.cli.no_secrets import blot_out, refuse_in_arguments
 from pix2seq_model.errors import ConfigError, UserError
+from pix2seq_model.terminal import guard_standard_streams
 
 if TYPE_CHECKING:
     from apache_beam import Pipeline
@@ -177,6 +178,7 @@ def run_command(main: Callable[..., int | None], *, takes_more: bool = True) -> 
       takes_more: `main` gets the arguments that are no flags of ours, for Beam or as
         --config.x=value. A command that takes none refuses them.
     """
+    guard_standard_streams()
     program = sys.modules["__main__"]
     if any(argument in ("--help", "-h", "-help", "--helpfull") for argument in sys.argv[1:]):
         _print_help(program.__doc__)
@@ -188,7 +190,7 @@ def run_command(main: Callable[..., int | None], *, takes_more: bool = True) -> 
         status = main(more) if takes_more else main()
     except UserError as error:
         sys.stdout.flush()
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {blot_out(str(error))}", file=sys.stderr)
         sys.exit(2)
     except BrokenPipeError:  # Whoever reads has seen enough, as `head` has.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -4,7 +4,12 @@ from absl import flags
 
 from pix2seq_model.errors import ConfigError
 
-flags.DEFINE_string("config", "", "File of the experiment, such as configs/full.py:vit_b,640.")
+flags.DEFINE_string(
+    "config",
+    "",
+    "File of the experiment, such as configs/full.py:vit_b,640. It is Python and is run: read one "
+    "that others wrote.",
+)
 
 
 def config_given(*, default: str = "") -> str:

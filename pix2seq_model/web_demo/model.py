@@ -16,8 +16,9 @@ from pix2seq_model.data.categories import category_numbers
 from pix2seq_model.decoding.attention import cross_attention_maps
 from pix2seq_model.errors import ModelError
 from pix2seq_model.input_pipeline.image_file import PreparedImage, prepare_image
-from pix2seq_model.model_folder.pushed import find_model_folder, find_pushed_version
+from pix2seq_model.model_folder.pushed import GRAPH_FILE, find_model_folder, find_pushed_version
 from pix2seq_model.model_folder.saved_model import CATEGORIES_FILE, SERVED_IMAGES
+from pix2seq_model.model_folder.trust import require_trust
 from pix2seq_model.prediction.image_detector import ImageDetector
 from pix2seq_model.reports.drawing import class_color
 from pix2seq_model.tokens.vocabulary import TOKENS_PER_OBJECT
@@ -129,18 +130,28 @@ class ServedModel:
         return _answer(image, rows, names=dict(zip(classes, names)), attention=None)
 
 
-def open_demo_model(place: epath.PathLike, **decoding: Any) -> AttentiveModel | ServedModel:
+def open_demo_model(
+    place: epath.PathLike, *, trust: bool = False, **decoding: Any
+) -> AttentiveModel | ServedModel:
     """A model folder, or a pushed version: through the folder it was made from, if that is there.
 
+    Args:
+      place: local or gs://.
+      trust: run a SavedModel that is not in this project's layout, see `model_folder.trust`.
+      **decoding: of a model folder, see `ImageDetector`.
+
     Raises:
-      ModelError: it is neither.
+      ModelError: it is neither, or not trusted.
     """
     try:
         return AttentiveModel(find_model_folder(place), **decoding)
     except ModelError:
         version = find_pushed_version(place)
+        if version is None and (epath.Path(place) / GRAPH_FILE).exists():
+            version = os.fspath(place)
         if version is None or decoding:  # A SavedModel's settings are part of it.
             raise
+        require_trust(version, trust=trust, remedy="--trust")
         return ServedModel(version)
 
 
