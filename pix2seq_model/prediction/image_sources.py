@@ -3,7 +3,9 @@
 import collections
 import dataclasses
 import functools
+import lzma
 import zipfile
+import zlib
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 
@@ -12,6 +14,11 @@ from etils import epath
 from pix2seq_model.data.image_check import SUFFIXES
 from pix2seq_model.errors import DataError
 
+# What reading a damaged archive can raise.
+_UNPACKING_ERRORS = (
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OverflowError),
+    *(RuntimeError, NotImplementedError),
+)
 _MAX_FILE_BYTES = 500_000_000  # more is no photograph, and may be an archive made to fill memory
 
 
@@ -136,7 +143,7 @@ def _read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
         raise ValueError(f"unpacks to {entry.file_size:,} bytes")
     try:
         return archive.read(entry)
-    except (zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
+    except _UNPACKING_ERRORS as error:
         raise ValueError(f"cannot be unpacked: {error}") from None
 
 
