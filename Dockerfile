@@ -13,9 +13,13 @@
 
 # Beam's worker program; of exactly the Beam and Python versions of requirements/runtime.txt.
 ARG BEAM_VERSION=2.77.0
-FROM apache/beam_python3.11_sdk:${BEAM_VERSION} AS beam
+# "@sha256:…" of each image, which `make image` reads from requirements/images.json; `make pin-images`
+# asks the registry for them. Without them the names decide.
+ARG BEAM_DIGEST=""
+ARG PYTHON_DIGEST=""
+FROM apache/beam_python3.11_sdk:${BEAM_VERSION}${BEAM_DIGEST} AS beam
 
-FROM python:3.11-slim-bookworm AS packages
+FROM python:3.11-slim-bookworm${PYTHON_DIGEST} AS packages
 ARG DEVICE=cpu
 # One package of the pinned file (pyfarmhash) has no wheel.
 RUN apt-get update \
@@ -28,10 +32,19 @@ COPY requirements/runtime.txt requirements/jax.txt requirements/cuda.txt require
 RUN python -m venv /opt/venv \
     && extra=/tmp/requirements/$(case "$DEVICE" in cuda) echo cuda ;; tpu) echo tpu ;; \
         *) echo jax ;; esac).txt \
-    && /opt/venv/bin/pip install --no-cache-dir --no-deps \
+    && /opt/venv/bin/pip install --no-cache-dir --no-deps --require-hashes \
         -r /tmp/requirements/runtime.txt -r "$extra"
+# What is in it, for whoever looks for known faults (CycloneDX).
+COPY requirements/audit.txt /tmp/audit.txt
+RUN python -m venv /tmp/audit \
+    && /tmp/audit/bin/pip install --no-cache-dir --no-deps --require-hashes -r /tmp/audit.txt \
+    && extra=/tmp/requirements/$(case "$DEVICE" in cuda) echo cuda ;; tpu) echo tpu ;; \
+        *) echo jax ;; esac).txt \
+    && cat /tmp/requirements/runtime.txt "$extra" > /tmp/installed.txt \
+    && /tmp/audit/bin/cyclonedx-py requirements --output-format JSON \
+        --output-file /opt/venv/sbom.cdx.json /tmp/installed.txt
 
-FROM python:3.11-slim-bookworm
+FROM python:3.11-slim-bookworm${PYTHON_DIGEST}
 COPY --from=beam /opt/apache/beam /opt/apache/beam
 COPY --from=packages /opt/venv /opt/venv
 # The platforms mount a GPU's driver below /usr/local/nvidia; without it no GPU is seen.

@@ -12,10 +12,11 @@ DEVICE ?= cpu
 MODEL ?= $(DEMO)/pipeline/serving_model
 IMAGES ?= $(DEMO)/data/coco/val2017
 GPU_PYTHON ?= 3.12
+FUZZ_SECONDS ?= 600
 
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help env demo overfit ablation test test-large test-distributed test-runners test-use test-cloud test-image gpu-wheels image lint format requirements clean
+.PHONY: help env demo overfit ablation test test-large test-distributed test-runners test-use test-cloud test-image fuzz gpu-wheels image lint format requirements pin-images audit clean
 
 help:  ## This list.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## +/\t/' | expand -t 16
@@ -58,6 +59,9 @@ test-runners: env  ## The conversion on every Beam runner; fetches Prism (Go), F
 	@$(RUN) tests/runners/install.py --output=build/runners
 	@$(RUN) -m pytest -m "" -rs tests/runners tests/pipelines/test_killed_conversion.py
 
+fuzz: env  ## Damaged inputs at every border, for FUZZ_SECONDS; a fault, a hang or 2 GB fails.
+	@$(RUN) -m tests.fuzz.run --seconds=$(FUZZ_SECONDS)
+
 test-use: env  ## One MODEL finds the same in IMAGES by every command, the SavedModel and the web page.
 	@MODEL=$(MODEL) IMAGES=$(IMAGES) $(RUN) -m pytest -m use -s tests/use
 
@@ -91,11 +95,17 @@ format: env  ## Fix style and format.
 	@$(RUN) -m ruff format .
 
 requirements:  ## Pin the environment again from requirements/*.in (needs uv).
-	@for part in runtime jax onnx cuda tpu dev; do \
-	  uv pip compile requirements/$$part.in --override requirements/overrides.txt --upgrade --quiet \
+	@for part in runtime jax onnx cuda tpu dev uv audit; do \
+	  uv pip compile requirements/$$part.in --override requirements/overrides.txt --upgrade --quiet --generate-hashes \
 	    --python-version 3.11 --python-platform x86_64-manylinux_2_$$([ $$part = tpu ] && echo 31 || echo 28) \
 	    --no-emit-index-url --no-annotate \
 	    --custom-compile-command "make requirements" -o requirements/$$part.txt; done
+
+pin-images:  ## Ask the registry for the base images' digests, into requirements/images.json.
+	@$(PYTHON) requirements/pin_images.py
+
+audit:  ## Known faults in the pinned packages, where their list can be reached (PyPI, then OSV).
+	@$(PYTHON) requirements/audit.py --venv=build/audit
 
 clean:  ## Remove the demonstration's data and results (not .venv).
 	rm -rf $(DEMO)

@@ -33,6 +33,7 @@ _READ_FOLDER_BYTES = 256 << 20
 # number comes from them.
 ONLY_SHOW = (
     *("pix2seq_model.errors", "pix2seq_model.progress", "pix2seq_model.reports"),
+    "pix2seq_model.terminal",
     *(f"pix2seq_model.training.{name}" for name in ("pictures", "tensorboard", "stall_watch")),
     *("pix2seq_model.training.start_report", "pix2seq_model.network.attention_kind"),
     "pix2seq_model.training.earlier_runs",

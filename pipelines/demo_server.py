@@ -10,7 +10,6 @@ address; there is no password.
 import io
 import os
 import signal
-import threading
 
 from absl import flags
 from PIL import Image
@@ -23,23 +22,31 @@ FLAGS = flags.FLAGS
 
 flags.DEFINE_string("host", "127.0.0.1", "Address to listen at.")
 flags.DEFINE_integer("port", 8000, "Port; 0: a free one.", 0, 65_535)
+flags.DEFINE_boolean(
+    "trust", False, "Run a SavedModel that is not in this project's layout: its graph is a program."
+)
 flags.DEFINE_float("max_megabytes", 20, "Of an uploaded file.", lower_bound=0.001)
 flags.DEFINE_integer("max_pixels", 50_000_000, "Of an image.", lower_bound=1)
+flags.DEFINE_float("upload_seconds", 60, "In which a file must arrive.", lower_bound=1)
 
 
 def main() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     check_model(graph_is_enough=True)
     # TensorFlow: not before the flags are right.
+    from pix2seq_model.web_demo.app import Limits
     from pix2seq_model.web_demo.model import open_demo_model
     from pix2seq_model.web_demo.server import DemoServer
 
-    model = open_demo_model(FLAGS.model, **decoding_settings())
+    model = open_demo_model(FLAGS.model, trust=FLAGS.trust, **decoding_settings())
     try:
         server = DemoServer(
             model,
-            max_bytes=round(FLAGS.max_megabytes * 1_000_000),
-            **flag_values("host", "port", "max_pixels"),
+            limits=Limits(
+                max_bytes=round(FLAGS.max_megabytes * 1_000_000),
+                **flag_values("max_pixels", "upload_seconds"),
+            ),
+            **flag_values("host", "port"),
         )
     except OSError as error:
         raise ConfigError(
@@ -57,8 +64,8 @@ def main() -> None:
             print("other machines may reach this page; there is no password", flush=True)
         # Not by KeyboardInterrupt, which is lost in code that swallows exceptions.
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: threading.Thread(target=server.shutdown).start())
-        server.serve_forever()
+            signal.signal(number, lambda *_: server.stop())
+        server.start().join()
     print("ended")
 
 

@@ -6,10 +6,14 @@ Needs Python's standard library only.
 """
 
 import hashlib
+import json
+import re
 import subprocess
 from pathlib import Path
 
 _ROOT = Path(__file__).resolve().parents[1]
+# Written by requirements/pin_images.py where a registry can be reached.
+_IMAGES = _ROOT / "requirements" / "images.json"
 _CODE = ("components", "configs", "pipelines", "pix2seq_model")
 REQUIREMENTS_LABEL = "pix2seq.requirements"
 CODE_LABEL = "pix2seq.code"
@@ -43,7 +47,23 @@ def build_arguments() -> dict[str, str]:
         "REQUIREMENTS": requirements_digest(),
         "CODE": code_digest(),
         "GIT_COMMIT": git.stdout.strip(),
+        **image_digests(),
     }
+
+
+def image_digests(path: Path = _IMAGES) -> dict[str, str]:
+    """The arguments that pin the base images, of those that requirements/pin_images.py has read.
+
+    Raises:
+      ValueError: the file holds what no registry says.
+    """
+    if not path.exists():
+        return {}
+    digests = {name: row["digest"] for name, row in json.loads(path.read_text()).items()}
+    for name, digest in digests.items():
+        if not re.fullmatch(r"sha256:[0-9a-f]{64}", digest):
+            raise ValueError(f"{path}: {name} is no digest; run `make pin-images` again")
+    return {name: f"@{digest}" for name, digest in digests.items()}
 
 
 if __name__ == "__main__":

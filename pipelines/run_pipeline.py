@@ -33,6 +33,7 @@ from pipelines.local.run_log import run_log
 from pipelines.local.stage_errors import StageError
 from pipelines.request import STAGES, Request, parse_stages, portable_config_name
 from pix2seq_model.errors import ConfigError
+from pix2seq_model.terminal import make_console
 
 FLAGS = flags.FLAGS
 _WRITTEN_AGAIN = (
@@ -60,14 +61,13 @@ flags.DEFINE_string("schedule", "", "vertex: submit again and again, as cron: '0
 def main(arguments: list[str]) -> int:
     config_file = config_given()
     overrides, beam_args = split_overrides(arguments)
-    from rich.console import Console  # Takes a while to import.
 
     from pipelines.cli.settled import print_settled
 
     submission = load_submission(config_file, overrides)
     config = submission.config
     refuse_in_config(config.to_dict())
-    print_settled(submission, Console())
+    print_settled(submission, make_console())
     root = FLAGS.pipeline_root or f"runs/{config.name}"
     request = Request(
         config=config,
@@ -124,8 +124,6 @@ def _run_stages(request: Request) -> None:
     request.write_scan()
     print("Loading TensorFlow, TFX and Beam ...", flush=True)
 
-    from rich.console import Console
-
     from pipelines.local import summary
     from pipelines.local.run import run_locally
     from pipelines.local.trained import trained_before
@@ -149,7 +147,7 @@ def _run_stages(request: Request) -> None:
     )
     result = summary.summarize(request, runs, seconds=time.monotonic() - started)
     path = summary.write_summary(result, request.pipeline_root)
-    summary.print_summary(result, Console())
+    summary.print_summary(result, make_console())
     print(f"Summary      {path}")
 
 
@@ -199,7 +197,6 @@ def _parameters() -> dict[str, str]:
 
 
 def _submit(request: Request, job_file: Path, parameters: dict[str, str]) -> int:
-    from rich.console import Console
 
     from pipelines.vertex import submit as vertex_submit
     from pipelines.vertex.children import children
@@ -232,7 +229,7 @@ def _submit(request: Request, job_file: Path, parameters: dict[str, str]) -> int
         return 0
     return vertex_submit.follow(
         job,
-        Console(),
+        make_console(),
         cancel=lambda: vertex_submit.cancel(job, request),
         started=lambda: children(job, request),
     )

@@ -23,7 +23,6 @@ from typing import Any
 
 from absl import flags
 from rich import box
-from rich.console import Console
 from rich.table import Column, Table
 
 from components.labels.layout import ALL_IS_TRAIN, coco_file, recognise
@@ -40,6 +39,7 @@ from pix2seq_model.data.split import (
 )
 from pix2seq_model.errors import ConfigError, DataError
 from pix2seq_model.metrics.coco_files import read_json
+from pix2seq_model.terminal import make_console
 
 FLAGS = flags.FLAGS
 
@@ -136,7 +136,7 @@ def _print_table(splits: dict[str, dict[str, Any]]) -> None:
     counts = {name: boxes_by_class(part) for name, part in splits.items()}
     for label in counts["train"]:
         table.add_row(label, *(f"{counts[name].get(label, 0):,}" for name in splits))
-    Console().print(table)
+    make_console().print(table)
     never = [label for label in counts["train"] if not any(c[label] for c in counts.values())]
     absent = {"no split has a box of": never}
     for name, numbers in counts.items():

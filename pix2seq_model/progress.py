@@ -5,9 +5,10 @@ import time
 from collections.abc import Callable
 from typing import TextIO
 
-from rich.console import Console
 from rich.live import Live
 from rich.text import Text
+
+from pix2seq_model.terminal import make_console, printable
 
 _LIVE_INTERVAL_S = 0.2
 
@@ -36,7 +37,7 @@ class LiveLine:
         self._live: Live | None = None
         self._interval_s = interval_s
         if live and self._stream.isatty():
-            console = Console(file=self._stream, force_terminal=True, highlight=False, markup=False)
+            console = make_console(self._stream, force_terminal=True, highlight=False, markup=False)
             if not console.is_dumb_terminal:
                 self._interval_s = _LIVE_INTERVAL_S
                 self._live = Live(
@@ -58,17 +59,18 @@ class LiveLine:
         """Writes the line, in the place of the one before where it is live."""
         self._shown_at = self.clock()
         if self._live is None:
-            print(text, file=self._stream, flush=True)
+            print(printable(text), file=self._stream, flush=True)
         else:
             self._live.start()
-            self._live.update(Text(text, no_wrap=True, overflow="ellipsis"), refresh=True)
+            line = Text(printable(text), no_wrap=True, overflow="ellipsis")
+            self._live.update(line, refresh=True)
 
     def message(self, text: str) -> None:
         """Writes a line of its own, above the live one."""
         if self._live is None:
-            print(text, file=self._stream, flush=True)
+            print(printable(text), file=self._stream, flush=True)
         else:
-            self._live.console.print(text, soft_wrap=True)
+            self._live.console.print(printable(text), soft_wrap=True)
 
     def close(self) -> None:
         """Ends the live line, which stays."""

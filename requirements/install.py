@@ -14,6 +14,7 @@ import venv
 from pathlib import Path
 
 WANTED = (3, 11)
+_AS_PINNED = ("--no-deps", "--require-hashes")
 
 
 def main() -> int:
@@ -63,23 +64,27 @@ def make_venv(folder: Path) -> Path:
 
 
 def install(python: Path, requirements: list[Path]) -> None:
-    """The pins are complete, so nothing is resolved: what the files say is what gets installed."""
+    """The pins are complete, so nothing is resolved: what the files say is what gets installed.
+
+    A file whose bytes are not those that were pinned is refused, wherever it comes from.
+    """
     files = [part for file in requirements for part in ("-r", str(file))]
     # uv is several times faster than pip; if it is not available, pip does the same.
     uv = shutil.which("uv")
     if uv is None:
-        pip = [str(python), "-m", "pip", "install", "--quiet", "uv"]
+        own = Path(__file__).with_name("uv.txt")
+        pip = [str(python), "-m", "pip", "install", "--quiet", *_AS_PINNED, "-r", str(own)]
         if subprocess.run(pip, check=False).returncode == 0:
             uv = str(python.parent / "uv")
     if uv is not None:
         # Compiled once here; where Python may not write bytecode, each start of TensorFlow would
         # otherwise compile it again, for ten seconds and more.
-        options = ["--python", str(python), "--no-deps", "--compile-bytecode"]
+        options = ["--python", str(python), *_AS_PINNED, "--compile-bytecode"]
         command = [uv, "pip", "install", *options, *files]
         if subprocess.run(command, check=False).returncode == 0:
             return
         print("uv could not install the packages; trying pip.", flush=True)
-    pip = [str(python), "-m", "pip", "install", "--no-deps", *files]
+    pip = [str(python), "-m", "pip", "install", *_AS_PINNED, *files]
     if subprocess.run(pip, check=False).returncode:
         sys.exit("The packages could not be installed; pip's message above says why.")
 

@@ -1,11 +1,13 @@
 """The image must agree with the pinned file; the tests have no Docker."""
 
+import json
 import re
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from pipelines import image_identity
 from tests.cloud.image.dockerfile import assignments, fill_in, ignored, instructions
 
 PROJECT = Path(__file__).parents[1]
@@ -15,8 +17,12 @@ CODE = ("pix2seq_model", "components", "configs", "pipelines")
 
 
 def pinned(package: str) -> str:
-    lines = (PROJECT / "requirements" / "runtime.txt").read_text().splitlines()
-    return next(line for line in lines if line.startswith(f"{package}==")).partition("==")[2]
+    return pins("runtime")[package]
+
+
+def pins(name: str) -> dict[str, str]:
+    text = (PROJECT / "requirements" / f"{name}.txt").read_text()
+    return dict(re.findall(r"^([\w.-]+)==(\S+)", text, re.MULTILINE))
 
 
 def test_the_workers_beam_is_the_pinned_one():
@@ -37,9 +43,9 @@ def test_all_code_is_in_the_image():
 def test_all_that_is_fetched_is_named_with_its_version():
     images = [step.value for step in STEPS if step.keyword == "FROM"]
     assert images == [
-        "apache/beam_python3.11_sdk:${BEAM_VERSION} AS beam",
-        "python:3.11-slim-bookworm AS packages",
-        "python:3.11-slim-bookworm",
+        "apache/beam_python3.11_sdk:${BEAM_VERSION}${BEAM_DIGEST} AS beam",
+        "python:3.11-slim-bookworm${PYTHON_DIGEST} AS packages",
+        "python:3.11-slim-bookworm${PYTHON_DIGEST}",
     ]
 
 
@@ -111,12 +117,34 @@ def test_workers_use_the_images_packages():
 
 @pytest.mark.parametrize("device", ["cuda", "tpu"])
 def test_a_device_adds_to_the_pinned_packages_and_changes_none(device):
-    runtime = dict(
-        line.split("==")
-        for line in (PROJECT / "requirements" / "runtime.txt").read_text().splitlines()
-        if "==" in line and not line.startswith("#")
-    )
-    for line in (PROJECT / "requirements" / f"{device}.txt").read_text().splitlines():
-        if "==" in line and not line.startswith("#"):
-            package, _, version = line.partition("==")
-            assert runtime.get(package, version) == version
+    runtime = pins("runtime")
+    for package, version in pins(device).items():
+        assert runtime.get(package, version) == version
+
+
+@pytest.mark.parametrize("name", ["runtime", "jax", "onnx", "cuda", "tpu", "dev", "uv", "audit"])
+def test_every_package_is_installed_as_it_was_pinned(name):
+    text = (PROJECT / "requirements" / f"{name}.txt").read_text()
+    packages = re.split(r"^(?=\w)", text, flags=re.MULTILINE)[1:]
+    assert packages
+    for package in packages:
+        assert re.match(r"[\w.\[\],-]+==\S+", package), package
+        assert re.search(r"--hash=sha256:[0-9a-f]{64}\b", package), package
+    assert "//" not in text, "an address"
+
+
+def test_every_installation_asks_for_the_hashes():
+    commands = [step.value for step in STEPS if "pip install" in step.value]
+    assert len(commands) == 2
+    assert all("--require-hashes" in command for command in commands)
+
+
+def test_a_digest_is_passed_on_only_where_one_was_read(tmp_path, monkeypatch):
+    assert not any("DIGEST" in name for name in image_identity.image_digests(tmp_path / "none"))
+    read = tmp_path / "images.json"
+    digest = f"sha256:{'0' * 64}"
+    read.write_text(json.dumps({"BEAM_DIGEST": {"image": "x", "digest": digest}}))
+    assert image_identity.image_digests(read) == {"BEAM_DIGEST": f"@{digest}"}
+    read.write_text(json.dumps({"BEAM_DIGEST": {"image": "x", "digest": "latest"}}))
+    with pytest.raises(ValueError, match="no digest"):
+        image_identity.image_digests(read)

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 
 from pipelines.cli.keras_setup import settle_keras
-from pipelines.cli.no_secrets import refuse_in_arguments
+from pipelines.cli.no_secrets import blot_out, refuse_in_arguments
 from pipelines.cli.outside_errors import outside_error
 from pipelines.cli.quiet import quiet_libraries
 from pix2seq_model.errors import ConfigError, UserError
+from pix2seq_model.terminal import guard_standard_streams
 
 if TYPE_CHECKING:
     from apache_beam import Pipeline
@@ -192,6 +193,7 @@ def run_command(
     for stream in (sys.stdout, sys.stderr):  # What a terminal has no letters for is a "?".
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
+    guard_standard_streams()
     program = sys.modules["__main__"]
     if any(argument in ("--help", "-h", "-help", "--helpfull") for argument in sys.argv[1:]):
         _print_help(program.__doc__, takes_more=takes_more)
@@ -225,5 +227,5 @@ def run_command(
 def _end_with(message: str) -> None:
     with contextlib.suppress(OSError):  # A disk that is full takes no more of it either.
         sys.stdout.flush()
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {blot_out(message)}", file=sys.stderr)
     sys.exit(2)

@@ -5,7 +5,12 @@ from absl import flags
 from pipelines.cli.place_flags import define_place
 from pix2seq_model.errors import ConfigError
 
-define_place("config", "", "File of the experiment, such as configs/full.py:vit_b,640.")
+define_place(
+    "config",
+    "",
+    "File of the experiment, such as configs/full.py:vit_b,640. It is Python and is run: read one "
+    "that others wrote.",
+)
 
 
 def config_given(*, default: str = "") -> str:

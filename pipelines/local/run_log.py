@@ -15,15 +15,16 @@ from pathlib import Path
 
 from pipelines.cli.no_secrets import blot_out
 from pix2seq_model.errors import ConfigError
+from pix2seq_model.terminal import printable, printable_stream
 
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 class _Formatter(logging.Formatter):
-    """Writes no secrets, even if a library logs one."""
+    """Writes neither secrets nor what a terminal obeys, even if a library logs one."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return blot_out(super().format(record))
+        return printable(blot_out(super().format(record)))
 
 
 @contextmanager
@@ -68,7 +69,7 @@ def run_log(folder: Path, *, verbose: bool = False) -> Iterator[Path]:
     if not verbose:
         terminal.flush()
         descriptor = os.dup(2)
-        sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, errors="replace")
+        sys.stderr = printable_stream(os.fdopen(os.dup(2), "w", buffering=1, errors="replace"))
         os.dup2(file.fileno(), 2)
     try:
         yield path

@@ -1,7 +1,9 @@
 """What the web page asks of a model: the objects of one image, and where it looked for each."""
 
 import base64
+import json
 import os
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,11 +12,13 @@ import tensorflow as tf
 from etils import epath
 
 from pix2seq_model.boxes import box_yxyx_to_xywh
+from pix2seq_model.data.categories import category_numbers
 from pix2seq_model.decoding.attention import cross_attention_maps
 from pix2seq_model.errors import ModelError
 from pix2seq_model.input_pipeline.image_file import PreparedImage, prepare_image
-from pix2seq_model.model_folder.pushed import find_model_folder, find_pushed_version
-from pix2seq_model.model_folder.saved_model import SERVED_IMAGES
+from pix2seq_model.model_folder.pushed import GRAPH_FILE, find_model_folder, find_pushed_version
+from pix2seq_model.model_folder.saved_model import CATEGORIES_FILE, SERVED_IMAGES
+from pix2seq_model.model_folder.trust import require_trust
 from pix2seq_model.prediction.image_detector import ImageDetector
 from pix2seq_model.reports.drawing import class_color
 from pix2seq_model.tokens.vocabulary import TOKENS_PER_OBJECT
@@ -24,7 +28,12 @@ _ANY_SIZE = (64, 64)
 
 
 class AttentiveModel:
-    """A model folder."""
+    """A model folder.
+
+    Attributes:
+      name: what to call it; holds no path.
+      classes: `name` and `color` (#rrggbb) of each, by the annotation file's ids.
+    """
 
     has_attention = True
 
@@ -34,8 +43,9 @@ class AttentiveModel:
           model_dir: model folder.
           **decoding: see `ImageDetector`.
         """
-        self.name = os.fspath(model_dir)
         self._model = ImageDetector(model_dir, batch_size=1, **decoding)
+        self.name = _shown_name(self._model.info.source) or "model"
+        self.classes = _classes(self._model.category_names)
 
     def explain(self, encoded: bytes, *, max_pixels: int) -> dict[str, Any]:
         """Detects the objects of an image file.
@@ -94,8 +104,11 @@ class ServedModel:
     has_attention = False
 
     def __init__(self, version_dir: epath.PathLike) -> None:
-        self.name = os.fspath(version_dir)
-        self._loaded = tf.saved_model.load(self.name)  # Lives as long as its signatures are used.
+        place = epath.Path(version_dir)
+        self.name = f"{place.parent.name}, version {place.name}"
+        self.classes = _classes(_exported_names(place))
+        # Lives as long as its signatures are used.
+        self._loaded = tf.saved_model.load(os.fspath(version_dir))
         self._detect = self._loaded.signatures[SERVED_IMAGES]
 
     def explain(self, encoded: bytes, *, max_pixels: int) -> dict[str, Any]:
@@ -117,19 +130,52 @@ class ServedModel:
         return _answer(image, rows, names=dict(zip(classes, names)), attention=None)
 
 
-def open_demo_model(place: epath.PathLike, **decoding: Any) -> AttentiveModel | ServedModel:
+def open_demo_model(
+    place: epath.PathLike, *, trust: bool = False, **decoding: Any
+) -> AttentiveModel | ServedModel:
     """A model folder, or a pushed version: through the folder it was made from, if that is there.
 
+    Args:
+      place: local or gs://.
+      trust: run a SavedModel that is not in this project's layout, see `model_folder.trust`.
+      **decoding: of a model folder, see `ImageDetector`.
+
     Raises:
-      ModelError: it is neither.
+      ModelError: it is neither, or not trusted.
     """
     try:
         return AttentiveModel(find_model_folder(place), **decoding)
     except ModelError:
         version = find_pushed_version(place)
+        if version is None and (epath.Path(place) / GRAPH_FILE).exists():
+            version = os.fspath(place)
         if version is None or decoding:  # A SavedModel's settings are part of it.
             raise
+        require_trust(version, trust=trust, remedy="--trust")
         return ServedModel(version)
+
+
+def _shown_name(source: str) -> str:
+    """Where a model comes from, without the folders of this machine."""
+    return re.sub(r"\S*/(?=[^/\s]+/[^/\s]+)", "", source)
+
+
+def _exported_names(version_dir: epath.Path) -> dict[int, str]:
+    """The classes of a SavedModel by the annotation file's ids; none if it does not say them."""
+    try:
+        rows = json.loads((version_dir / "assets.extra" / CATEGORIES_FILE).read_text())
+        names = {row["id"]: str(row["name"]) for row in rows}
+        return {number: names[own] for own, number in category_numbers(rows).items()}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}  # What it finds, it names itself.
+
+
+def _classes(names: dict[int, str]) -> list[dict[str, Any]]:
+    return [{"name": name, "color": _color(number)} for number, name in sorted(names.items())]
+
+
+def _color(category_id: int) -> str:
+    return "#{:02x}{:02x}{:02x}".format(*class_color(category_id))
 
 
 def _answer(
@@ -143,7 +189,7 @@ def _answer(
         {
             "category_id": row["category_id"],
             "category": names[row["category_id"]],
-            "color": "#{:02x}{:02x}{:02x}".format(*class_color(row["category_id"])),
+            "color": _color(row["category_id"]),
             "bbox": [float(value) for value in row["bbox"]],
             "score": row["score"],
             "attention": row["attention"],

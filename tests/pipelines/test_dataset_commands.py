@@ -12,6 +12,8 @@ from tests.fixtures.commands import run_command as run
 from tests.fixtures.shared_material import SHARED, needs_shared
 from tests.fixtures.small_dataset import SmallDataset
 
+ESCAPED = r"\x1b[2J\x1b[32mno defects\x9b0m\u202e"
+
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
@@ -131,6 +133,21 @@ def test_check_dataset(tmp_path):
     assert (tmp_path / "report/dead_letter/train-00000-of-00001.jsonl").read_text().count("\n") == 7
     tolerant = run("check_dataset", *arguments, "--max_dropped_images=0.1")
     assert "would fail" not in tolerant.stdout
+
+
+def test_names_that_command_a_terminal_are_written_out(tmp_path):
+    data = SmallDataset()
+    hostile = "\x1b[2J\x1b[32mno defects\x9b0m\u202e"
+    data.image(101)["file_name"] = f"pictures/{hostile}.jpg"
+    data.write(tmp_path)
+    done = run(
+        "check_dataset",
+        f"--images={tmp_path}/images",
+        f"--annotations={tmp_path}/labels.json",
+        status=1,
+    )
+    assert f"pictures/{ESCAPED}.jpg" in done.stdout
+    assert not set("\x1b\x9b\u202e") & set(done.stdout + done.stderr)
 
 
 def test_check_dataset_tells_most_when_nothing_is_left(tmp_path):

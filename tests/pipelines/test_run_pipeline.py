@@ -27,6 +27,11 @@ NODES = (
     *("CocoEvaluator", "ModelPusher"),
     *("PretrainDataReport", "FinetuneDataReport", "EvaluationReport"),
 )
+SECRET_VARIABLES = (
+    *("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "SLACK_TOKEN", "OPENAI_API_KEY"),
+    *("TWINE_PASSWORD", "NPM_TOKEN", "AZURE_STORAGE_KEY", "HF_TOKEN", "WANDB_API_KEY"),
+)
+PLANTED = "planted-in-the-environment"
 EVALUATED = {"CocoEvaluator", "EvaluationReport", "ModelPusher"}
 
 
@@ -44,7 +49,10 @@ def config(data, tmp_path_factory):
 def first_run(config, tmp_path_factory):
     """A pipeline root in which the pipeline ran once, and what it printed."""
     root = tmp_path_factory.mktemp("root")
-    return root, run(f"--config={config}", f"--pipeline_root={root}")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in SECRET_VARIABLES:
+            patch.setenv(name, f"{PLANTED}-{name}")
+        return root, run(f"--config={config}", f"--pipeline_root={root}")
 
 
 def read_summary(root: Path) -> dict:
@@ -59,6 +67,17 @@ def ran(root: Path) -> set[str]:
 def weights(root: Path) -> str:
     model = Path(read_summary(root)["model"]) / "model.json"
     return json.loads(model.read_text())["weights_sha256"]
+
+
+def test_no_secret_of_the_environment_is_written_anywhere(first_run):
+    root, ended = first_run
+    holding = [
+        path.relative_to(root)
+        for path in root.rglob("*")
+        if path.is_file() and PLANTED.encode() in path.read_bytes()
+    ]
+    assert holding == []
+    assert PLANTED not in ended.out + ended.err
 
 
 def test_the_whole_pipeline(first_run):

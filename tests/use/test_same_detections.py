@@ -6,7 +6,6 @@ make test-use MODEL=demo/pipeline/serving_model IMAGES=demo/data/coco/val2017
 import http.client
 import json
 import os
-import threading
 
 import numpy as np
 import pytest
@@ -125,7 +124,7 @@ def test_web_page(model_dir, saved_model, images, expected, attentive):
     model = AttentiveModel(model_dir) if attentive else ServedModel(saved_model)
     found = {}
     with DemoServer(model) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        server.start()
         for name, file in images[1].items():
             connection = http.client.HTTPConnection(*server.server_address[:2], timeout=300)
             connection.request("POST", "/detect", file)
@@ -135,5 +134,4 @@ def test_web_page(model_dir, saved_model, images, expected, attentive):
             connection.close()
             found[name] = [(d["category_id"], d["bbox"], d["score"]) for d in answer["detections"]]
             assert all((d["attention"] is not None) == attentive for d in answer["detections"])
-        server.shutdown()
     _compare(f"web page, attention {attentive}", found, expected, images)

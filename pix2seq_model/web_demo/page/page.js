@@ -2,6 +2,7 @@
 
 const byId = (id) => document.getElementById(id);
 const TOKENS = 5;
+const FEW_CLASSES = 24;
 // Far from what the model looked at, its blue veil; at it, the image under a warm light.
 const RAMP = [[0, [20, 24, 70], 0.62], [0.35, [120, 30, 110], 0.5], [0.7, [240, 110, 50], 0.42], [1, [255, 235, 110], 0.42]];
 
@@ -9,12 +10,23 @@ let limits = null;
 let answer = null;
 let asked = 0; // Counts the images, so that a late answer to an earlier one is not shown.
 let pointedAt = null;
+let shownName = "image";
 
 fetch("model").then((reply) => reply.json()).then((model) => {
   limits = model;
   byId("model").textContent = model.name;
   byId("limits").textContent = `JPEG, PNG, BMP or GIF; at most ${megabytes(model.max_bytes)} and ` +
     `${Math.floor(model.max_pixels / 1e6)} million pixels. The image stays on the machine that serves this page.`;
+  const count = model.classes.length;
+  byId("known").hidden = count === 0;
+  byId("known").firstElementChild.textContent = `Finds ${count} ${count === 1 ? "class" : "classes"}`;
+  byId("known").open = count > 0 && count <= FEW_CLASSES;
+  for (const { name, color } of model.classes) {
+    const item = document.createElement("li");
+    item.textContent = name;
+    item.style.setProperty("--color", color);
+    byId("classes").append(item);
+  }
   if (!model.has_attention) {
     byId("hint").textContent = "This is a served model without its model folder: it cannot show attention.";
   }
@@ -26,6 +38,13 @@ byId("file").addEventListener("change", (event) => {
 });
 byId("threshold").addEventListener("input", showThreshold);
 byId("tokens").addEventListener("change", () => pointedAt !== null && drawHeat(pointedAt));
+byId("savePicture").addEventListener("click", savePicture);
+byId("saveJson").addEventListener("click", saveJson);
+// Browsers give a camera to this machine's own pages and to encrypted ones alone.
+byId("camera").hidden = !navigator.mediaDevices?.getUserMedia;
+byId("camera").addEventListener("click", openCamera);
+byId("shoot").addEventListener("click", shoot);
+byId("leave").addEventListener("click", closeCamera);
 // Anywhere on the page: a file dropped next to the frame would otherwise replace the page.
 addEventListener("dragover", (event) => {
   event.preventDefault();
@@ -63,6 +82,7 @@ async function take(files) {
   if (!files.length) return;
   const number = ++asked;
   const file = files[0];
+  closeCamera();
   clear();
   if (limits && file.size > limits.max_bytes) {
     complain(`${file.name}: the file has ${megabytes(file.size)}; the limit is ${megabytes(limits.max_bytes)}.`);
@@ -86,6 +106,7 @@ async function take(files) {
   URL.revokeObjectURL(image.src);
   // A turned, transparent or TIFF file is not shown as the model saw it, or not at all.
   image.src = content.picture ?? URL.createObjectURL(file);
+  shownName = file.name;
   image.alt = `${file.name} with the objects that were found`;
   // Known before the image is decoded: boxes are in the right place at once.
   image.width = content.width;
@@ -183,6 +204,84 @@ function showThreshold() {
   const seconds = `${answer.seconds.toFixed(2)} s`;
   byId("status").textContent = all === 0 ? `No objects found (${seconds}).`
     : `${shown} of ${all} ${all === 1 ? "object" : "objects"} shown (${seconds}).`;
+}
+
+/** The objects that are shown: those the threshold leaves. */
+function shownDetections() {
+  const least = Number(byId("threshold").value);
+  return answer.detections.filter((detection) => detection.score >= least);
+}
+
+function saveJson() {
+  const { width, height } = answer;
+  const detections = shownDetections().map(({ category_id, category, bbox, score }) => ({ category_id, category, bbox, score }));
+  const threshold = Number(byId("threshold").value);
+  const content = { file_name: shownName, width, height, model: limits.name, threshold, detections };
+  save(new Blob([JSON.stringify(content, null, 1) + "\n"], { type: "application/json" }), "json");
+}
+
+async function savePicture() {
+  const image = byId("image");
+  await image.decode();
+  const canvas = document.createElement("canvas");
+  canvas.width = answer.width;
+  canvas.height = answer.height;
+  const context = canvas.getContext("2d");
+  context.drawImage(image, 0, 0, answer.width, answer.height);
+  const line = Math.max(2, Math.round(Math.max(answer.width, answer.height) / 400));
+  context.lineWidth = line;
+  context.font = `600 ${6 * line}px system-ui, "DejaVu Sans", sans-serif`;
+  context.textBaseline = "top";
+  // The likeliest last, so that its name is not covered.
+  for (const detection of shownDetections().reverse()) {
+    const [x, y, width, height] = detection.bbox;
+    context.strokeStyle = context.fillStyle = detection.color;
+    context.strokeRect(x, y, width, height);
+    const tag = { width: context.measureText(label(detection)).width + 4 * line, height: 8 * line };
+    const left = Math.max(0, Math.min(x, answer.width - tag.width));
+    const top = y >= tag.height ? y - tag.height : y;
+    context.fillRect(left, top, tag.width, tag.height);
+    context.fillStyle = isLight(detection.color) ? "#000" : "#fff";
+    context.fillText(label(detection), left + 2 * line, top + line);
+  }
+  canvas.toBlob((blob) => blob ? save(blob, "jpg") : complain("The browser cannot make a picture of this size."), "image/jpeg", 0.92);
+}
+
+function save(blob, ending) {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(blob);
+  link.download = `${shownName.replace(/\.[^.]*$/, "")}_detections.${ending}`;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60000);
+}
+
+async function openCamera() {
+  closeCamera();
+  try {
+    // The one that looks away from the person, where there are two.
+    byId("video").srcObject = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
+  } catch (error) {
+    complain(`The camera cannot be used: ${error.message || error.name}.`);
+    return;
+  }
+  byId("problem").hidden = true;
+  byId("viewfinder").hidden = false;
+}
+
+function closeCamera() {
+  for (const track of byId("video").srcObject?.getTracks() ?? []) track.stop();
+  byId("video").srcObject = null;
+  byId("viewfinder").hidden = true;
+}
+
+function shoot() {
+  const video = byId("video");
+  if (!video.videoWidth) return; // No picture has come yet.
+  const canvas = document.createElement("canvas");
+  canvas.width = video.videoWidth;
+  canvas.height = video.videoHeight;
+  canvas.getContext("2d").drawImage(video, 0, 0);
+  canvas.toBlob((blob) => take([new File([blob], "camera.jpg", { type: "image/jpeg" })]), "image/jpeg", 0.95);
 }
 
 function buttons(index) {

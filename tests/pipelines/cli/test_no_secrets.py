@@ -1,5 +1,6 @@
 """No token, key or signed address gets into what the pipeline writes down."""
 
+import base64
 import json
 import logging
 import types
@@ -24,8 +25,63 @@ PLANTED = {
     "a private key": "-----BEGIN PRIVATE KEY-----plantedabc",
     "an access token": "ya29.plantedabc",
 }
+# Made up, in the form that each service gives; put together here, so that nobody who searches this
+# file for secrets finds one.
+_P = "planted" + "abc"
+_LETTERS = "PLANTEDABC" + "0123456789" * 4
+FORMS = {
+    "AWS id": "AKIA" + _LETTERS[:16],
+    "AWS temporary id": "ASIA" + _LETTERS[:16],
+    "AWS key": f"aws_secret_access_key={_P}/+abc0123456789",
+    "AWS key in JSON": f'"SecretAccessKey": "{_P}"'.replace("SecretAccessKey", "secret_access_key"),
+    "Slack": f"xoxb-123-456-{_P}",
+    "Slack app": f"xapp-1-A0-{_P}",
+    "Slack webhook": f"https://hooks.slack.com/services/T0/B0/{_P}",
+    "sk": f"sk-proj-{_P}0123456789",
+    "Stripe": f"sk_live_{_P}0123456789",
+    "PyPI": f"pypi-AgEIcHlwaS5vcmc{_P}",
+    "npm": f"npm_{_P}" + "0" * 26,
+    "HMAC id": "GOOG1E" + _LETTERS[:30],
+    "HMAC key": f"hmac_secret={_P}",
+    "Azure storage": f"DefaultEndpointsProtocol=https;AccountName=a;AccountKey={_P}==;x=y",
+    "Azure bus": f"Endpoint=sb://x/;SharedAccessKeyName=k;SharedAccessKey={_P}",
+    "Azure client": f"abc8Q~{_P}" + "0" * 26,
+    "user and password": f"postgres://me:{_P}@host/db",
+    "token as the user": f"https://{_P}@example.org/x",
+    "no user, a password": f"redis://:{_P}@host/0",
+    "PEM in base64": base64.b64encode(f"-----BEGIN PRIVATE KEY-----\n{_P * 4}".encode()).decode(),
+    "service account": base64.b64encode(f'{{"type": "service_account", "{_P}'.encode()).decode(),
+    "service account, compact": base64.b64encode(
+        f'{{"type":"service_account","x":"{_P}'.encode()
+    ).decode(),
+    "service account, indented": base64.b64encode(
+        f'{{\n  "type": "service_account",\n  "{_P}'.encode()
+    ).decode(),
+    "DER": "MIIEvQIBADANBgkqhkiG9w0" + _P * 30,
+    "basic": f"Authorization: Basic {_P}0123456789==",
+    "password in JSON": f'{{"password": "{_P}"}}',
+}
+
+
+@pytest.mark.parametrize("text", FORMS.values(), ids=FORMS)
+def test_every_form_is_refused_in_flags_and_configs_and_removed_from_logs(text):
+    with pytest.raises(ConfigError) as refused:
+        refuse_in_arguments([f"--config.data.x={text}"])
+    assert text not in str(refused.value)
+    with pytest.raises(ConfigError):
+        refuse_in_config({"data": {"x": text}})
+    shown = blot_out(f"asking {text} now")
+    secret = next(part for part in (_P, _LETTERS[:10], text[-40:]) if part in text)
+    assert secret not in shown
+    assert shown.startswith("asking ")
+    assert shown.endswith(" now")
+
+
 HARMLESS = (
     *("gs://bucket/a?b=c", "--config.evaluation.end_token_offset=0.1", "/data/train2017"),
+    *("ssh://git@example.org/x", "oci://host/image@sha256:01", "mask-of-all-the-photographs-2026"),
+    *("/data/task-with-a-long-name-and-more", "pypi-mirror/packages", "--config.seed=3"),
+    *("tokens=3", "secretary", "MIIdata", "npm_modules", "basic settings of a network"),
     *("https://example.org/a:b@c", "europe-docker.pkg.dev/p/r/i@sha256:0123", "a=b&sign=1"),
 )
 
@@ -84,7 +140,7 @@ def test_a_secret_in_a_config_file_is_refused(tmp_path):
 
 def test_what_libraries_log_is_blotted_out(tmp_path):
     with run_log(tmp_path) as log:
-        for kind, secret in PLANTED.items():
+        for kind, secret in (PLANTED | FORMS).items():
             logging.getLogger("urllib3").warning("%s: %s", kind, secret)
         try:
             raise ValueError(PLANTED["an access token"])
@@ -92,7 +148,18 @@ def test_what_libraries_log_is_blotted_out(tmp_path):
             logging.getLogger("tfx").exception("a step failed")
     text = log.read_text()
     assert "planted" not in text
-    assert text.count("[secret]") == len(PLANTED) + 1
+    assert _LETTERS[:16] not in text
+    assert text.count("[secret]") == len(PLANTED) + len(FORMS) + 1
+
+
+def test_a_message_to_the_terminal_holds_none(tmp_path):
+    """Also one that a command was not given, but read: a place in an annotation file, say."""
+    page = tmp_path / "x.py"
+    page.write_text(f"raise ValueError({FORMS['Slack']!r})\n")
+    root = tmp_path / "root"
+    done = run_command("run_pipeline", f"--config={page}", f"--pipeline_root={root}", status=2)
+    assert "planted" not in done.stdout + done.stderr
+    assert "[secret]" in done.stderr
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from pix2seq_model.decoding.settings import DecodeSettings
 from pix2seq_model.errors import ModelError
 from pix2seq_model.input_pipeline.image_file import prepare_image
 from pix2seq_model.model_folder.folder import load_model_folder
+from pix2seq_model.model_folder.pushed import EXPORT_FILE
 from pix2seq_model.model_folder.saved_model import export_saved_model
 from pix2seq_model.prediction import image_detector
 from pix2seq_model.web_demo.model import AttentiveModel, ServedModel, open_demo_model
@@ -105,6 +107,18 @@ def test_a_savedmodel_alone_gives_the_same_objects_and_no_attention(attentive, v
         assert (one["category_id"], one["category"]) == (other["category_id"], other["category"])
         assert one["bbox"] == pytest.approx(other["bbox"], abs=1e-3)
         assert one["score"] == pytest.approx(other["score"], abs=1e-4)
+
+
+def test_a_savedmodel_of_others_is_run_on_a_word_alone(version, tmp_path):
+    strange = shutil.copytree(version, tmp_path / "strange")
+    (strange / EXPORT_FILE).unlink()
+    (strange / "pushed.json").unlink()
+    with pytest.raises(ModelError, match="give --trust if you know who made it"):
+        open_demo_model(strange)
+    served = open_demo_model(strange, trust=True)
+    assert isinstance(served, ServedModel)
+    assert served.classes == open_demo_model(version).classes
+    assert [row["name"] for row in served.classes] == ["ring", "cross"]
 
 
 def test_what_is_no_model_is_refused(tmp_path):

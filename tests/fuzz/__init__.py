@@ -1,0 +1,1 @@
+"""Damaged and hostile input at each border of the project."""
