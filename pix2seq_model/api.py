@@ -26,11 +26,11 @@ from pix2seq_model.errors import ConfigError, DataError, ModelError
 from pix2seq_model.model_folder.folder import MODEL_FILE, read_model_info
 from pix2seq_model.model_folder.onnx_folder import ONNX_FILE
 from pix2seq_model.model_folder.pushed import (
-    EXPORT_FILE,
     GRAPH_FILE,
     find_model_folder,
     find_pushed_version,
 )
+from pix2seq_model.model_folder.trust import require_trust
 from pix2seq_model.prediction.detect_images import ImageModel, detect_images, prepare_source
 from pix2seq_model.prediction.image_inputs import ImageInput, image_inputs
 from pix2seq_model.prediction.results import Result, Results
@@ -236,12 +236,7 @@ def find_model(place: str, *, trust: bool = False) -> tuple[str, str]:
             return "SavedModel", version
     if not (folder / GRAPH_FILE).exists():
         raise ModelError(f"{place} is no model. {_KINDS_TEXT}")
-    if not trust and not (folder / EXPORT_FILE).exists():
-        raise ModelError(
-            f"{place} is a SavedModel that is not in this project's layout (it has no "
-            f"{EXPORT_FILE}). Its graph is a program that may read and write files: give "
-            "trust=True if you know where it comes from."
-        )
+    require_trust(place, trust=trust)
     return "SavedModel", place
 
 
