@@ -1,7 +1,6 @@
 """Images of records that cannot be decoded: left out of the loss and noted, up to a limit."""
 
 import dataclasses
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +13,7 @@ from pix2seq_model.data.damage import damage_of_record
 from pix2seq_model.data.records import decode_example
 from pix2seq_model.errors import DataError
 from pix2seq_model.training.job import TrainingJob
+from pix2seq_model.training.notes import read_rows
 
 FILE_NAME = "damaged_images.json"
 
@@ -46,7 +46,8 @@ class DamagedImages:
         Raises:
           DataError: more damaged images than the limit.
         """
-        rows = json.loads(self._path.read_text()) if self._path.exists() else []
+        keys = ("batch", "image_id")
+        rows = read_rows(self._path, keys=keys, say=self.job.progress.message)
         self._rows = [row for row in rows if row["batch"] < first_batch]
         number, batches = first_batch, self._open(first_batch)
         while True:

@@ -81,7 +81,14 @@ def check_same_run(work_dir: str | os.PathLike, identity: dict[str, Any]) -> Non
     if not path.exists():
         write_json(path, identity, indent=1)
         return
-    before = json.loads(path.read_text())
+    try:
+        before = dict(json.loads(path.read_text()))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise CheckpointError(
+            f"{path} is damaged ({error!r}): it said whose checkpoints {work_dir} holds. If they "
+            "are this run's, with these settings and data, remove that file and run the same "
+            "command again; else give another folder"
+        ) from None
     changed = [
         f"{name}: {before.get(name)!r} there, {identity.get(name)!r} now"
         for name in sorted({*before, *identity})
@@ -114,7 +121,7 @@ def run_record(job: TrainingJob, record: dict[str, Any]) -> dict[str, Any]:
         base_model = {
             "folder": os.fspath(job.base_model_dir),
             "weights_sha256": job.base_info.weights_sha256,
-            "run": json.loads(base_run.read_text()) if base_run.exists() else None,
+            "run": _read_or_none(base_run),
         }
     return {
         "stage": run.stage,
@@ -181,4 +188,12 @@ def _git_output(folder: Path, *arguments: str) -> str | None:
             command, stderr=subprocess.DEVNULL, text=True, timeout=10
         ).strip()
     except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _read_or_none(path: epath.Path) -> Any:
+    """What a base model says of its own training; a trained model is written without it too."""
+    try:
+        return json.loads(path.read_text()) if path.exists() else None
+    except (ValueError, RecursionError):
         return None

@@ -1,7 +1,6 @@
 """Batches whose loss or gradient was not finite: noted with their images, up to a limit."""
 
 import dataclasses
-import json
 import os
 from collections.abc import Callable
 
@@ -11,6 +10,7 @@ from keras import ops
 from pix2seq_model.atomic_write import write_json
 from pix2seq_model.errors import TrainingDivergedError
 from pix2seq_model.progress import ProgressLine
+from pix2seq_model.training.notes import read_rows
 from pix2seq_model.training.training_step import TrainingStep
 
 FILE_NAME = "skipped_batches.json"
@@ -42,7 +42,7 @@ class SkippedBatches:
     def __post_init__(self) -> None:
         self._path = None if self.folder is None else epath.Path(self.folder) / FILE_NAME
         self._seen = int(self.step.model.count.skipped.value)
-        rows = json.loads(self._path.read_text()) if self._path and self._path.exists() else []
+        rows = read_rows(self._path, keys=("batch",), say=self.progress.message)
         self._rows = [row for row in rows if row["batch"] < self.first_batch]
 
     def check(self, batch: int) -> None:

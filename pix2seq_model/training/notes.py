@@ -1,0 +1,35 @@
+"""Notes of a run beside its checkpoints, which a damaged disk or a person may have spoilt."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from etils import epath
+
+# Behind the name of a note that could not be read.
+DAMAGED = ".damaged"
+
+
+def read_rows(
+    path: epath.Path | None, *, keys: tuple[str, ...], say: Callable[[str], None]
+) -> list[dict[str, Any]]:
+    """Reads a list of objects; one that is damaged is set aside, since training needs none of it.
+
+    Args:
+      path: of the file; None, as of a file that is not there, holds nothing.
+      keys: that each object has.
+      say: is told what became of a damaged note.
+    """
+    if path is None or not path.exists():
+        return []
+    try:
+        rows = json.loads(path.read_text())
+        for row in rows:
+            for key in keys:
+                row[key]
+        return list(rows)
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        aside = path.parent / f"{path.name}{DAMAGED}"
+        path.replace(aside)
+        say(f"{path} is damaged ({error!r}) and now called {aside.name}; a new one is begun.")
+        return []
