@@ -228,7 +228,9 @@ def find_model(place: str, *, trust: bool = False) -> tuple[str, str]:
     version = find_pushed_version(folder)
     if (folder / MODEL_FILE).exists() or version is not None:
         try:
-            return "model folder", find_model_folder(place)
+            found = find_model_folder(place)
+            read_model_info(found)  # What is damaged is said before TensorFlow is loaded.
+            return "model folder", found
         except ModelError:
             # A version of an older kind, whose model folder is gone: its graph is all there is.
             if version is None or not (epath.Path(version) / GRAPH_FILE).exists():

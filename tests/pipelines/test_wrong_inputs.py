@@ -52,8 +52,8 @@ WRONG = [
     ((*PREDICT, "--images=https://example.org/x.zip"), "copy what lies there to this machine"),
     ((*PREDICT, "--output=gs://"), "names no bucket"),
     # Places.
-    (("predict", "--model=nowhere", *PREDICT[2:]), "nowhere is not a model folder"),
-    (("predict", "--model={root}/photos", *PREDICT[2:]), "photos is not a model folder"),
+    (("predict", "--model=nowhere", *PREDICT[2:]), "nowhere: no such folder"),
+    (("predict", "--model={root}/photos", *PREDICT[2:]), "photos is no model"),
     (PREDICT, "{root}/model"),
     ((*PREDICT, "--images={root}/none"), "{root}/none: no such file or folder"),
     ((*PREDICT, "--images={root}/empty"), "{root}/empty: no image found"),
