@@ -18,8 +18,6 @@ goes before each step that reads from a bucket: `PretrainDataVersion`, `Finetune
 
 import dataclasses
 import json
-from collections.abc import Sequence
-from typing import Any
 
 from tfx import types
 from tfx.dsl.components.base import base_node
@@ -28,24 +26,22 @@ from tfx.dsl.components.common.resolver import Resolver
 from tfx.dsl.input_resolution.strategies import latest_blessed_model_strategy
 from tfx.dsl.placeholder.placeholder import Placeholder
 from tfx.orchestration import metadata
-from tfx.orchestration.data_types import RuntimeParameter
 from tfx.orchestration.pipeline import Pipeline
 from tfx.types import standard_artifacts
 
 from components.checkpoint_importer import CheckpointImporter
 from components.coco_evaluator import REPORT_SETTINGS, CocoEvaluator
-from components.data_report import DataReport
-from components.data_version import DataVersion
 from components.evaluation_report import EvaluationReport
 from components.example_gen import ExampleGen
 from components.model_pusher import ModelPusher
 from components.trainer import Trainer
 from components.vertex_registry import registry_settings
 from pipelines import cache_keys
+from pipelines.data_stages import data_report_of, examples_of, version_of_data
 from pipelines.request import Request
+from pipelines.stage_versions import code_version_of, data_digest, parameter, report_version
 from pix2seq_model.decoding.settings import SamplingSettings
 from pix2seq_model.evaluation.settings import MEASURING_SETTINGS
-from pix2seq_model.experiment.validation import vocabulary
 from pix2seq_model.published.locations import PUBLISHED_CHECKPOINTS, is_checkpoint
 from pix2seq_model.training.settings import evaluations_decide_weights
 
@@ -54,12 +50,6 @@ _DECODING = [field.name for field in dataclasses.fields(SamplingSettings)]
 _EXPORT_SETTINGS = [f"evaluation.{name}" for name in (*_DECODING, "seed", "resize")]
 # How a training with evaluations measures: these among them.
 _MEASURING_SETTINGS = [f"evaluation.{name}" for name in MEASURING_SETTINGS]
-
-# Settings of a `data` section that decide, together with its files, what the records hold.
-_RECORD_SETTINGS = ("num_shards", "drop_fake", "drop_reflected", "check_pixels", "max_pixels")
-
-# What of it does not decide what a record holds: places count by what lies there.
-_NOT_IN_RECORDS = ("images", "annotations", "max_defect_fraction")
 
 # Node ids, the stage each belongs to, and what people read; other nodes only look something up.
 NODES = {
@@ -102,10 +92,10 @@ def create_pipeline(request: Request) -> Pipeline:
     nodes: list[base_node.BaseNode] = []
     examples = {}
     for stage in request.converted:
-        versions, examples[stage] = _examples(request, stage)
+        versions, examples[stage] = examples_of(request, stage)
         nodes += [*versions, examples[stage]]
     if "convert" in request.stages:
-        nodes += [_data_report(request, stage, node) for stage, node in examples.items()]
+        nodes += [data_report_of(request, stage, node) for stage, node in examples.items()]
     trained: _Trained | None = None
     for stage in request.training_stages:
         if stage in request.needed:
@@ -140,93 +130,20 @@ def create_pipeline(request: Request) -> Pipeline:
     )
 
 
-def _examples(request: Request, stage: str) -> tuple[list[base_node.BaseNode], ExampleGen]:
-    config, section = request.config, f"data.{stage}"
-    code_version = _code_version(request, "components.example_gen", "apache-beam", "pillow")
-    name = f"{config.name} {stage}"
-    max_category_id = vocabulary(config).max_category_id
-    source = {**config.data[stage].to_dict(), "max_category_id": max_category_id}
-    given = _parameter(request, f"{stage}_data")
-    versions, version = _data_version(
-        request,
-        f"{stage.capitalize()}DataVersion",
-        source=source,
-        section=section,
-        given=given,
-        data_version=_parameter(request, "data_version", request.data_version),
-    )
-    fingerprint = ""
-    if request.cloud is None:
-        fingerprint = _data_digest(request, stage)
-        settings = cache_keys.settings_digest(config, ["seed"])
-        lineage = cache_keys.digest_of(fingerprint, code_version, settings)
-    else:
-        # Whatever decides what a record holds besides the data, whose version goes behind it:
-        # neither the image nor the workers, so that records are found by a run with others.
-        kept = {n: value for n, value in source.items() if n not in _NOT_IN_RECORDS}
-        decided = json.dumps([kept, name, config.seed], sort_keys=True)
-        lineage = cache_keys.digest_of(decided, code_version)
-    node = ExampleGen(
-        source=source,
-        section=section,
-        given=given,
-        name=name,
-        seed=config.seed,
-        work_dir=f"{request.pipeline_root}/conversion/{stage}-{lineage}",
-        fingerprint=fingerprint,
-        data_version=version,
-        code_version=code_version,
-    )
-    arguments = list(request.beam_args)
-    if request.cloud is not None and "--runner=DataflowRunner" not in arguments:
-        node.with_platform_config(request.cloud.conversion_resources())
-        arguments = [*request.cloud.workers_in_step, *arguments]  # Those given go before these.
-    node = node.with_beam_pipeline_args(arguments).with_id(f"{stage.capitalize()}Examples")
-    return versions, node
-
-
-def _data_version(
-    request: Request,
-    node_id: str,
-    *,
-    source: dict[str, Any],
-    section: str,
-    given: str | RuntimeParameter = "",
-    data_version: str | RuntimeParameter = "",
-) -> tuple[list[base_node.BaseNode], str | Placeholder]:
-    """A step that finds out what lies in a bucket when the pipeline runs, and what it says.
-
-    A run on this machine has none: it looks before.
-    """
-    if request.cloud is None:
-        return [], ""
-    node = DataVersion(
-        source=source, section=section, given=given, data_version=data_version
-    ).with_id(node_id)
-    return [node], node.outputs["version"].future()[0].value
-
-
-def _data_report(request: Request, stage: str, examples: ExampleGen) -> base_node.BaseNode:
-    return DataReport(
-        examples=examples.outputs["examples"],
-        code_version=_report_version(request, "components.data_report"),
-    ).with_id(f"{stage.capitalize()}DataReport")
-
-
 def _imported(request: Request, stage: str) -> tuple[list[base_node.BaseNode], _Trained]:
     place = request.place(request.config[stage].start_from)
     digest = cache_keys.model_digest(place, f"{stage}.start_from", look=request.cloud is None)
     versions: list[base_node.BaseNode] = []
     version: str | Placeholder = ""
     if place.rstrip("/") not in PUBLISHED_CHECKPOINTS.values():  # They stay as they are.
-        versions, version = _data_version(
+        versions, version = version_of_data(
             request,
             f"{stage.capitalize()}StartVersion",
             source={"start_from": place},
             section=stage,
         )
     if is_checkpoint(place):
-        code_version = _code_version(request, "components.checkpoint_importer", "keras")
+        code_version = code_version_of(request, "components.checkpoint_importer", "keras")
         node = CheckpointImporter(
             checkpoint=place, fingerprint=version or digest, code_version=code_version
         ).with_id(f"{stage.capitalize()}Checkpoint")
@@ -256,7 +173,7 @@ def _training(
     backend = cache_keys.keras_backend()
     lineage = cache_keys.digest_of(
         cache_keys.settings_digest(request.config, decisive, watching=False),
-        _data_digest(request, stage),
+        data_digest(request, stage),
         request.code_version
         or cache_keys.weights_digest("components.trainer_module", best_by_evaluation=is_best),
         backend,
@@ -272,7 +189,7 @@ def _training(
         "work_dir": f"{request.pipeline_root}/training/{stage}-{lineage}",
         # Not read by the trainer: it runs again when they change.
         "settings_digest": cache_keys.settings_digest(request.config, exported),
-        "code_version": _code_version(request, "components.trainer_module", "keras"),
+        "code_version": code_version_of(request, "components.trainer_module", "keras"),
         "backend": backend,
     }
     trainer_class: type[Trainer] = Trainer
@@ -286,8 +203,8 @@ def _training(
         base_model=before.model if before else None,
         split=settings.split,
         custom_config=custom_config,
-        overrides=_parameter(request, f"{stage}_overrides"),
-        given=_parameter(request, f"{stage}_data"),
+        overrides=parameter(request, f"{stage}_overrides"),
+        given=parameter(request, f"{stage}_data"),
         start_version=before.version if before else "",
     ).with_id(stage.capitalize())
     return node, _Trained(model=node.outputs["model"], lineage=lineage)
@@ -304,7 +221,7 @@ def _evaluation(
     request: Request, examples: ExampleGen, trained: _Trained, latest: Resolver
 ) -> tuple[list[base_node.BaseNode], CocoEvaluator]:
     settings = request.config.evaluation.to_dict()
-    overrides = _parameter(request, "evaluation_overrides")
+    overrides = parameter(request, "evaluation_overrides")
     versions: list[base_node.BaseNode] = []
     truth: str | Placeholder = ""
     stage, truth_of = request.training_stages[-1], ""
@@ -316,14 +233,14 @@ def _evaluation(
             truth_of = f"data.{stage}.annotations.{settings['split']}"
             truth = examples.exec_properties["data_version"]
         else:
-            versions, truth = _data_version(
+            versions, truth = version_of_data(
                 request,
                 "GroundTruthVersion",
                 source={"ground_truth": place},
                 section="evaluation",
                 given=overrides,
             )
-    version = _code_version(request, "components.coco_evaluator", "hotcoco", "keras", "pillow")
+    version = code_version_of(request, "components.coco_evaluator", "hotcoco", "keras", "pillow")
     node = CocoEvaluator(
         examples=examples.outputs["examples"],
         model=trained.model,
@@ -336,7 +253,7 @@ def _evaluation(
         accelerators=request.cloud.evaluation_accelerators if request.cloud else "",
         baseline_of=baseline_of(request),
         truth_of=truth_of,
-        given=_parameter(request, f"{stage}_data"),
+        given=parameter(request, f"{stage}_data"),
     )
     if request.config.evaluation.on_beam:
         node.with_beam_pipeline_args(list(request.beam_args))
@@ -354,8 +271,8 @@ def _evaluation_report(
         examples=examples.outputs["examples"],
         model=trained.model,
         settings=json.dumps(settings, sort_keys=True),
-        code_version=_report_version(request, "components.evaluation_report"),
-        overrides=_parameter(request, "evaluation_overrides"),
+        code_version=report_version(request, "components.evaluation_report"),
+        overrides=parameter(request, "evaluation_overrides"),
     ).with_id("EvaluationReport")
     if request.cloud is not None:
         node.with_platform_config(request.cloud.evaluation_resources(accelerator=False))
@@ -369,7 +286,7 @@ def _push(request: Request, trained: _Trained, evaluator: CocoEvaluator) -> base
         model=trained.model,
         model_blessing=evaluator.outputs["blessing"],
         evaluation=evaluator.outputs["evaluation"],
-        destination=_parameter(request, "push_destination", request.place(destination)),
+        destination=parameter(request, "push_destination", request.place(destination)),
         registry=registry_settings(settings.to_dict(), **_surroundings(request)),
     ).with_id("ModelPusher")
 
@@ -387,35 +304,3 @@ def _surroundings(request: Request) -> dict[str, object]:
         "project": request.cloud.project,
         "region": request.cloud.region,
     }
-
-
-def _parameter(request: Request, name: str, default: str = "") -> str | RuntimeParameter:
-    """A value that on Vertex AI each submission of the same job file may set."""
-    if request.cloud is None:
-        return default
-    return RuntimeParameter(name=name, ptype=str, default=default)
-
-
-def _data_digest(request: Request, stage: str) -> str:
-    """What decides the records; on Vertex AI the data themselves are found out in a step."""
-    config, section = request.config, f"data.{stage}"
-    names = [f"{section}.{name}" for name in _RECORD_SETTINGS]
-    settings = cache_keys.settings_digest(config, names)
-    if request.cloud is not None:
-        return settings
-    source = cache_keys.source_digest(config.data[stage], section)
-    return cache_keys.digest_of(source, settings, request.data_version)
-
-
-def _code_version(
-    request: Request, module: str, *packages: str, without: Sequence[str] = cache_keys.ONLY_SHOW
-) -> str:
-    """The version of a stage's code and packages, and of Keras' backend where Keras is one."""
-    code = request.code_version or cache_keys.code_digest(module, without=without)
-    backend = f" on {cache_keys.keras_backend()}" if "keras" in packages else ""
-    return f"{code}{backend}, {cache_keys.package_versions(*packages)}"
-
-
-def _report_version(request: Request, module: str) -> str:
-    """The version of a report's code, which all that shows belongs to, and packages."""
-    return _code_version(request, module, "hotcoco", "jinja2", "pillow", without=())
