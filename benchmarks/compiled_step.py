@@ -62,7 +62,7 @@ def _compiled(run: TrainingRun):
     height, width = run.model.image_size
     tokens = (settings.batch_size, 5 * settings.sequence.max_objects)
     shape = jax.ShapeDtypeStruct
-    images = shape((settings.batch_size, height, width, 3), "float32")
+    images = shape((settings.batch_size, height, width, 3), settings.image_dtype)
     inputs = {"image": images, "tokens": shape(tokens, "int32")}
     batch = (inputs, shape(tokens, "int32"), shape(tokens, "float32"))
     return lowered(step, batch).compile()

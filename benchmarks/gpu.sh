@@ -39,7 +39,8 @@ done
 cd "$ROOT" && mkdir -p "$OUTPUT" || exit 1
 export KERAS_BACKEND=jax PYTHONPATH="$ROOT${PYTHONPATH:+:$PYTHONPATH}"
 if compgen -G "$WHEELS/*.whl" > /dev/null; then
-  SITE=$OUTPUT/cache/site
+  # By what it is made of: other wheels are other packages.
+  SITE=$OUTPUT/cache/site-$(cd "$WHEELS" && ls ./*.whl | cksum | cut -d' ' -f1)
   [ -d "$SITE" ] || "$PYTHON" -m pip install --quiet --no-index --no-deps --no-compile \
     --disable-pip-version-check --target "$SITE" "$WHEELS"/*.whl || exit 1
   export PYTHONPATH="$SITE:$PYTHONPATH"

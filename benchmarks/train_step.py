@@ -133,7 +133,7 @@ def _loss(step: TrainingStep) -> float:
 
 
 def synthetic_batch(model_config, vocabulary, batch_size: int, num_tokens: int) -> tuple:
-    """A batch as the training input makes them, drawn at random."""
+    """A batch as the training input makes them, images as bytes, drawn at random."""
     random = np.random.default_rng(0)
     height, width = model_config.image_size
     tokens = random.integers(
@@ -141,7 +141,7 @@ def synthetic_batch(model_config, vocabulary, batch_size: int, num_tokens: int) 
     )
     return (
         {
-            "image": random.random((batch_size, height, width, 3), np.float32),
+            "image": random.integers(0, 256, (batch_size, height, width, 3), np.uint8),
             "tokens": tokens.astype(np.int32),
         },
         tokens.astype(np.int32),

@@ -62,7 +62,7 @@ class Batches:
         train = self.train
         for number in itertools.cycle(range(len(train["image"]))):
             inputs = {
-                "image": train["image"][number].astype(np.float32) / np.float32(255),
+                "image": train["image"][number],
                 "tokens": train["tokens"][number].astype(np.int32),
             }
             yield inputs, train["targets"][number].astype(np.int32), train["weights"][number]
@@ -133,12 +133,13 @@ def read_batches(config: str, overrides: list[str], examples: Path, *, number: i
         seed=run.seed,
         augmentation=settings.augmentation,
         sequence=settings.sequence,
+        image_dtype="uint8",
         shuffle_buffer=settings.shuffle_buffer,
         drop_empty=settings.drop_empty_images,
     )
     batches = list(dataset.take(number).as_numpy_iterator())
     train = {
-        "image": np.stack([_bytes(inputs["image"]) for inputs, _, _ in batches]),
+        "image": np.stack([inputs["image"] for inputs, _, _ in batches]),
         "tokens": np.stack([inputs["tokens"] for inputs, _, _ in batches]).astype(np.int16),
         "targets": np.stack([targets for _, targets, _ in batches]).astype(np.int16),
         "weights": np.stack([weights for _, _, weights in batches]),
