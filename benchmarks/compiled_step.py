@@ -76,4 +76,5 @@ def lowered(step: JaxStep, batch: Any) -> jax.stages.Lowered:
       batch: or its shapes.
     """
     state = [[variable.value for variable in group] for group in step._variables]
-    return step._step.lower(state, batch)
+    frozen = [variable.value for variable in step.model.frozen_variables]
+    return step._step.lower(state, batch, frozen)

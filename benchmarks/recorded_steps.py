@@ -7,6 +7,7 @@ the code that decides the costs, so that a test sees when they have to be traced
 import contextlib
 import dataclasses
 import functools
+import itertools
 import json
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
@@ -107,7 +108,8 @@ def from_record(path: Path = RECORDED) -> Iterator[None]:
 def h100_peaks() -> Iterator[tuple[str, float, Estimate]]:
     """Steps in words, the peaks in GiB that were measured, and what is estimated of their code."""
     for peak in json.loads(_PEAKS.read_text())["peaks"]:
-        run = published_run(peak["network"], 640, *(() if peak["dropout"] else _NO_DROPOUT))
+        given = (() if peak["dropout"] else _NO_DROPOUT, ("finetune.image_dtype=uint8",))
+        run = published_run(peak["network"], 640, *itertools.chain(*given))
         names = ("batch_size", "activation_checkpointing")
         settings = dataclasses.replace(run.settings, **{name: peak[name] for name in names})
         with from_record(_MEASURED):

@@ -11,12 +11,12 @@ import hashlib
 import importlib.metadata
 import json
 import operator
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ml_collections import ConfigDict
 
+from pipelines.keras_backend import keras_backend
 from pix2seq_model.data.settings import ALL_SPLITS, LABEL_FORMATS
 from pix2seq_model.errors import DataError
 from pix2seq_model.published.locations import checkpoint_files, is_checkpoint
@@ -177,19 +177,6 @@ def weights_digest(module: str, *, best_by_evaluation: bool) -> str:
     """
     measuring = () if best_by_evaluation else _MEASURING
     return code_digest(module, without=(*ONLY_SHOW, *_NOT_IN_WEIGHTS, *measuring))
-
-
-def keras_backend() -> str:
-    """The backend that Keras takes when it is imported; looked up as Keras does, without it."""
-    home = os.environ.get("KERAS_HOME")
-    if home is None:
-        user = Path.home()
-        home = str((user if os.access(user, os.W_OK) else Path("/tmp")) / ".keras")
-    try:
-        written = json.loads((Path(home).expanduser() / "keras.json").read_text())
-    except (OSError, ValueError):
-        written = {}
-    return os.environ.get("KERAS_BACKEND") or written.get("backend", "tensorflow")
 
 
 def package_versions(*names: str) -> str:

@@ -13,11 +13,11 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from pipelines.cache_keys import keras_backend
 from pipelines.cli.command_line import run_command, split_overrides
 from pipelines.cli.config_flag import config_given
 from pipelines.cli.machine import settle_on_machine
 from pipelines.cli.own_data import load_submission
+from pipelines.keras_backend import keras_backend
 from pipelines.request import Request
 from pipelines.vertex.fit import what_fits
 from pix2seq_model.errors import ConfigError

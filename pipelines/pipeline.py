@@ -38,6 +38,7 @@ from components.trainer import Trainer
 from components.vertex_registry import registry_settings
 from pipelines import cache_keys
 from pipelines.data_stages import data_report_of, examples_of, version_of_data
+from pipelines.keras_backend import keras_backend
 from pipelines.request import Request
 from pipelines.stage_versions import code_version_of, data_digest, parameter, report_version
 from pix2seq_model.decoding.settings import SamplingSettings
@@ -170,7 +171,7 @@ def _training(
     exported = [*sections, *(_MEASURING_SETTINGS if is_measured else _EXPORT_SETTINGS)]
     decisive = [*sections, *(_MEASURING_SETTINGS if is_best else ())]
     # The backends' random numbers differ, so a run cannot change from one to the other.
-    backend = cache_keys.keras_backend()
+    backend = keras_backend()
     lineage = cache_keys.digest_of(
         cache_keys.settings_digest(request.config, decisive, watching=False),
         data_digest(request, stage),

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from tfx.orchestration.data_types import RuntimeParameter
 
 from pipelines import cache_keys
+from pipelines.keras_backend import keras_backend
 from pipelines.request import Request
 
 # Settings of a `data` section that decide, together with its files, what the records hold.
@@ -34,7 +35,7 @@ def code_version_of(
 ) -> str:
     """The version of a stage's code and packages, and of Keras' backend where Keras is one."""
     code = request.code_version or cache_keys.code_digest(module, without=without)
-    backend = f" on {cache_keys.keras_backend()}" if "keras" in packages else ""
+    backend = f" on {keras_backend()}" if "keras" in packages else ""
     return f"{code}{backend}, {cache_keys.package_versions(*packages)}"
 
 

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipelines.cache_keys import keras_backend
+from pipelines.keras_backend import keras_backend
 from pipelines.request import Request
 from pipelines.vertex.fit import what_fits
 from pix2seq_model.data.dataset_scan import scan_dataset

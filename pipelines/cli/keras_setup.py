@@ -3,7 +3,7 @@
 import os
 import sys
 
-from pipelines.cache_keys import keras_backend
+from pipelines.keras_backend import keras_backend
 from pix2seq_model.errors import ConfigError
 
 BACKENDS = ("tensorflow", "jax")

@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 
 from ml_collections import ConfigDict
 
-from pipelines.cache_keys import keras_backend
+from pipelines.keras_backend import keras_backend
 from pix2seq_model.experiment.machines import NO_PRESET
 from pix2seq_model.experiment.presets import settle_machine
 

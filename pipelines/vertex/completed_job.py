@@ -10,7 +10,7 @@ from tfx.utils import name_utils
 from components.cloud_log import logged
 from components.coco_evaluator import BASELINE_OF
 from components.data_version import Executor as DataVersionExecutor
-from pipelines.cache_keys import keras_backend
+from pipelines.keras_backend import keras_backend
 from pipelines.pipeline import NODES, baseline_of
 from pipelines.request import Request
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 
-from pipelines.cache_keys import keras_backend
+from pipelines.keras_backend import keras_backend
 from pipelines.request import Request
 from pipelines.vertex.findings import Finding
 from pix2seq_model.experiment import presets

@@ -51,7 +51,6 @@ MEASURED = "finetune.evaluate_every_steps=10"
 def test_how_is_measured_counts_where_it_decides(
     config, settings, same_weights, same_model, measuring
 ):
-    measuring = f"evaluation.{measuring}"
     plain, other = training(config, *settings), training(config, *settings, measuring)
     assert (plain[0] == other[0]) == same_weights
     assert (plain[1] == other[1]) == same_model

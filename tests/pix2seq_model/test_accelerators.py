@@ -78,7 +78,8 @@ def test_training_stops_before_it_reads_anything():
     with pytest.raises(ConfigError, match=r"accelerator_count=4 .* sees 0"):
         train(
             SimpleNamespace(
-                settings=SimpleNamespace(batch_size=4, accumulation_steps=1), stage="finetune"
+                settings=SimpleNamespace(batch_size=4, accumulation_steps=1, freeze="none"),
+                stage="finetune",
             ),
             examples_dir="/nowhere",
             model_dir="/nowhere",

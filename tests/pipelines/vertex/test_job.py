@@ -20,7 +20,7 @@ from google.cloud.aiplatform_v1.types import (
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 
-from pipelines.cache_keys import keras_backend
+from pipelines.keras_backend import keras_backend
 from pipelines.vertex.job import on_cloud
 from pix2seq_model.errors import ConfigError
 from pix2seq_model.experiment.estimate import USABLE_FRACTION

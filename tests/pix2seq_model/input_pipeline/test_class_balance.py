@@ -41,7 +41,8 @@ def folder(tmp_path_factory):
         for n in range(_NUM_IMAGES)
     ]
     root = tmp_path_factory.mktemp("rare")
-    write_shards(root, {"train": deal(records, 4)})
+    categories = [{"id": 1, "name": "common"}, {"id": 2, "name": "rare"}]
+    write_shards(root, {"train": deal(records, 4)}, categories=categories)
     counts = {"1": _NUM_IMAGES, "2": _NUM_IMAGES // _EVERY}
     (root / "statistics.json").write_text(json.dumps({"train": {"images_with_class": counts}}))
     return root
