@@ -32,7 +32,7 @@ def training_dataset_before(
     sequence = SequenceSettings()
     prepare_example = functools.partial(
         datasets._prepare_training_example,
-        seeds=[1, 2],
+        seeds=[1, 2, 3],
         image_size=image_size,
         augmentation=Augmentation(),
         sequence=sequence,

@@ -123,7 +123,11 @@ def training_dataset(
     def build_batch(examples: Any) -> Any:
         batch = _padded_batch(examples, batch_size // num_hosts, image_size=image_size)
         return _build_training_batch(
-            batch, image_size=image_size, vocabulary=vocabulary, sequence=sequence
+            batch,
+            image_size=image_size,
+            vocabulary=vocabulary,
+            sequence=sequence,
+            is_oriented=augmentation.turn or augmentation.flip_vertical,
         )
 
     # One thread fills a batch with its images: several batches are filled at once.
@@ -303,12 +307,16 @@ def _build_training_batch(
     image_size: tuple[int, int],
     vocabulary: Vocabulary,
     sequence: SequenceSettings,
+    is_oriented: bool = False,
 ) -> tuple[dict[str, tf.Tensor], tf.Tensor, tf.Tensor]:
     """Boxes to tokens, for the whole batch at once."""
     boxes_BM4 = augment.boxes_in_window(
         batch["boxes"], batch["window"], source_size_B2=batch["source_size"]
     )
-    boxes_BM4 = orientation.orient_boxes(boxes_BM4, batch["orientation"])
+    content_size_B2 = batch["window"].content_size
+    if is_oriented:
+        boxes_BM4 = orientation.orient_boxes(boxes_BM4, batch["orientation"])
+        content_size_B2 = orientation.turned_size(content_size_B2, batch["orientation"])
     # The padding of the batch has boxes of zero size, as have objects outside the crop.
     is_kept_BM = box_yxyx_is_valid(boxes_BM4, xp=tf) & ~batch["is_crowd"]
     boxes_BN4, labels_BN = order_objects(
@@ -319,7 +327,6 @@ def _build_training_batch(
         order=sequence.order,
         max_objects=sequence.max_objects,
     )
-    content_size_B2 = orientation.turned_size(batch["window"].content_size, batch["orientation"])
     content_size_B2 = tf.cast(content_size_B2, tf.float32)
     tokens_BL, target_BL, weights_BL = training_sequences(
         boxes_BN4,

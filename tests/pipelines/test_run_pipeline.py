@@ -159,7 +159,11 @@ def changed_code(tmp_path, monkeypatch):
         ),
         ("pix2seq_model/reports/evaluation_sections.py", {"EvaluationReport"}),
         # The SavedModel is exported again; the training has come to its end and stays there.
-        ("pix2seq_model/model_folder/saved_model.py", {"Pretrain", "Finetune", *EVALUATED}),
+        pytest.param(
+            "pix2seq_model/model_folder/saved_model.py",
+            {"Pretrain", "Finetune", *EVALUATED},
+            marks=pytest.mark.large,
+        ),
     ],
 )
 def test_changed_code_runs_no_more_than_it_decides(first_run, config, changed_code, file, changed):
@@ -190,6 +194,7 @@ def test_stages_that_were_left_out_must_have_run(first_run, config, tmp_path):
     assert "--stages leaves out FinetuneExamples" in ended.err
 
 
+@pytest.mark.large
 def test_other_decoding_needs_no_word_of_training(first_run, config):
     root, _ = first_run
     arguments = (f"--config={config}", f"--pipeline_root={root}")
@@ -205,6 +210,7 @@ def test_other_decoding_needs_no_word_of_training(first_run, config):
     assert "continues at step" not in ended.err
 
 
+@pytest.mark.large
 def test_killed_and_run_again_gives_the_same_weights(first_run, config):
     root, _ = first_run
     assert run(f"--config={config}", f"--pipeline_root={root}").status == 0

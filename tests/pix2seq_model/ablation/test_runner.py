@@ -12,7 +12,7 @@ from tests.fixtures import tiny_run
 from tests.fixtures.small_ablation import small_config
 
 
-@pytest.mark.slow
+@pytest.mark.large
 def test_trials_are_trained_and_evaluated_once_and_go_on_where_they_were_killed(
     tmp_path, monkeypatch
 ):

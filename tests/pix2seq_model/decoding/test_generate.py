@@ -164,7 +164,7 @@ def test_a_sequence_is_over_after_noise_in_a_row_and_the_same_up_to_there(noisy,
             assert (found[name][index, kept * each :] == 0).all()
 
 
-@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("count", [1, pytest.param(3, marks=pytest.mark.large)])
 def test_float16_storage_finds_the_same_up_to_its_rounding(model, count, monkeypatch):
     how = {"max_objects": 3, "top_k": 1, "stop_at_end": False, "keep_logits": True}
     pictures = images(count)

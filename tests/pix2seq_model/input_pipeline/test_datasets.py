@@ -113,7 +113,7 @@ def test_starting_late_gives_the_undisturbed_batches(folder, undisturbed, start_
     assert_equal(batches(folder, 3, start_step=start_step), undisturbed[start_step:][:3])
 
 
-@pytest.mark.parametrize("num_hosts", [2, 4])
+@pytest.mark.parametrize("num_hosts", [2, pytest.param(4, marks=pytest.mark.large)])
 def test_hosts_share_the_same_batch(folder, undisturbed, num_hosts):
     whole = undisturbed[:4]
     shares = [batches(folder, 4, num_hosts=num_hosts, host_index=i) for i in range(num_hosts)]

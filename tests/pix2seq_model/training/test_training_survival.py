@@ -34,14 +34,14 @@ class _KilledError(Exception):
     """Ends the loop at once, as a kill does, without the process."""
 
 
-@pytest.fixture(scope="module", autouse=True)
-def killed_run(examples, tmp_path_factory):
+@pytest.fixture
+def killed_run(examples, tmp_path):
     """The run of kill_and_continue on JAX, with everything that has a state of its own.
 
-    It goes on next to the other tests, which end runs on TensorFlow in as many ways, but in this
-    process. Killed processes on TensorFlow: `make test-distributed`.
+    The other tests end runs on TensorFlow in as many ways, but in this process. Killed processes on
+    TensorFlow: `make test-distributed`.
     """
-    seed, root = random.randrange(1000), tmp_path_factory.mktemp("killed")
+    seed, root = random.randrange(1000), tmp_path
     print(f"seed of the kills: {seed}")
     driver = kill_and_continue.start(root, examples, backend="jax", settings="rich", seed=seed)
     yield root, driver
@@ -225,7 +225,7 @@ def test_folders_that_cannot_be_written_are_named_before_training(examples, tmp_
         )
 
 
-@pytest.mark.slow
+@pytest.mark.large
 def test_killed_processes_continue(killed_run):
     root, driver = killed_run
     kill_and_continue.check(driver, root, backend="jax")
