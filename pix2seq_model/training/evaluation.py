@@ -5,7 +5,7 @@ size, precision and decoding are those of the last evaluation.
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -45,18 +45,26 @@ class TrainingEvaluation:
       every_steps: steps between two evaluations.
     """
 
-    def __init__(self, job: TrainingJob, step: TrainingStep, record: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        job: TrainingJob,
+        step: TrainingStep,
+        record: dict[str, Any],
+        *,
+        check: Callable[[], None],
+    ) -> None:
         """
         Args:
           job: the run.
           step: that trains the network.
           record: of the run, with its "history".
+          check: raises if this process may no longer write the run's folders.
 
         Raises:
           DataError: the examples cannot be used.
         """
         self.every_steps = job.run.settings.evaluate_every_steps
-        self._job, self._step, self._record = job, step, record
+        self._job, self._step, self._record, self._check = job, step, record, check
         self._truth = read_split_truth(job.examples_dir, job.run.evaluation.split)
         self._network: Pix2Seq | None = None
         self._early_stopping = EarlyStopping(job.run.settings, record)
@@ -86,6 +94,7 @@ class TrainingEvaluation:
             if is_best:
                 self._record["best"] = {"step": row["step"], "AP": metrics["AP"]}
                 if job.run.settings.keep_best and job.replicas.is_chief:
+                    self._check()
                     save_model_folder(job.best_dir, network, info=model_info(job, network))
         job.summaries.scalars(row["step"], metrics)
         job.summaries.images(row["step"], "detections", picture[None])

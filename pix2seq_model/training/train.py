@@ -290,7 +290,9 @@ def _train_steps(
         check=check,
         record=record,
     )
-    evaluation = TrainingEvaluation(job, step, record) if settings.evaluate_every_steps else None
+    evaluation = None
+    if settings.evaluate_every_steps:
+        evaluation = TrainingEvaluation(job, step, record, check=check)
     source = f"split {job.split!r} of {job.examples_dir}"
     with (
         job.replicas.losses_named(),

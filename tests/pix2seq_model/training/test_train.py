@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pix2seq_model.errors import CheckpointError, ConfigError, DataError
+from pix2seq_model.errors import CheckpointError, ConfigError, DataError, FolderInUseError
 from pix2seq_model.experiment.validation import training_run
 from pix2seq_model.model_folder.folder import load_model_folder
 from pix2seq_model.training import train as training
@@ -134,6 +134,25 @@ def test_which_weights_are_kept(tmp_path, monkeypatch, no_export, capsys, scores
     info = tiny_run.train(tmp_path, examples, ema_decay=0.5, **EVALUATED)
     assert info.source.endswith(source)
     assert said in capsys.readouterr().err
+
+
+def test_best_weights_are_not_written_by_one_that_lost_the_folder(tmp_path, monkeypatch):
+    """The first check is before the evaluation of step 4; the checkpoints come after step 10."""
+
+    def lost(_):
+        raise FolderInUseError("another trainer has it")
+
+    examples = tiny_run.write_examples(tmp_path / "examples", splits=("train", "val"))
+    eager_steps.use(monkeypatch)
+    monkeypatch.setattr(
+        TrainingEvaluation,
+        "_evaluate",
+        lambda self: ({"AP": 0.5, "AP50": 0.0}, np.zeros((8, 8, 3), np.uint8)),
+    )
+    monkeypatch.setattr("pix2seq_model.training.train.FolderLock.check", lost)
+    with pytest.raises(FolderInUseError):
+        tiny_run.train(tmp_path, examples, **EVALUATED, checkpoint_every_steps=10)
+    assert not list(tmp_path.rglob("best/*"))
 
 
 def test_evaluations_while_training_are_as_the_last_one(tmp_path, monkeypatch, no_export):
