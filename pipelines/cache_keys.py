@@ -73,6 +73,8 @@ def settings_digest(config: ConfigDict, sections: Sequence[str], *, watching: bo
         value = functools.reduce(operator.getitem, name.split("."), config)
         if isinstance(value, ConfigDict):
             value = value.to_dict()
+            if "steps" in value:  # Which hold what was given as epochs.
+                value.pop("epochs", None)
             if not watching:
                 value = {k: v for k, v in value.items() if k not in WATCHING_SETTINGS}
         chosen[name] = value

@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from absl import flags
+from etils import epath
 
 from components.conversion.convert import convert_dataset
 from components.conversion.options import ConversionOptions, SplitSource
@@ -28,6 +29,8 @@ from components.storage.memory import give_freed_memory_back
 from components.storage.watch import ShardBar
 from pipelines.cli.command_line import flag_values, local_pipeline, run_command
 from pipelines.cli.decoding_flags import decoding_settings
+from pipelines.cli.place_flags import define_place
+from pix2seq_model.atomic_write import write_json
 from pix2seq_model.data.defects import counts_table
 from pix2seq_model.data.settings import AUTO, COCO_FORMAT, LABEL_FORMATS, MAX_PIXELS
 from pix2seq_model.errors import ConfigError
@@ -38,10 +41,11 @@ from pix2seq_model.model_folder.pushed import find_model_folder
 from pix2seq_model.published.locations import is_checkpoint
 
 FLAGS = flags.FLAGS
+_MARKER = "evaluate.json"
 
-flags.DEFINE_string("images", None, "Folder, or zip archive, of the images.", required=True)
-flags.DEFINE_string("annotations", "", "Their labels: a folder or a file; empty: among the images.")
-flags.DEFINE_string("output", None, "Folder to write.", required=True)
+define_place("images", None, "Folder, or zip archive, of the images.", required=True)
+define_place("annotations", "", "Their labels: a folder or a file; empty: among the images.")
+define_place("output", None, "Folder to write.", required=True)
 flags.DEFINE_string("split", "", "Which one, where there are several.")
 flags.DEFINE_enum(
     "dataset", AUTO, [AUTO, COCO_FORMAT, *LABEL_FORMATS], "Format of the labels; auto: recognised."
@@ -55,6 +59,7 @@ flags.DEFINE_integer("max_pixels", MAX_PIXELS, "Larger images are left out.", lo
 def main(beam_arguments: list[str]) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     given = decoding_settings()
+    _refuse_files_of_others(FLAGS.output)
     with tempfile.TemporaryDirectory() as scratch:
         model_dir = _model_folder(scratch)
         info = read_model_info(model_dir)
@@ -62,6 +67,7 @@ def main(beam_arguments: list[str]) -> None:
         settings = _settings(info, split, given)
         output = FLAGS.output.rstrip("/")
         examples = f"{output}/examples"
+        write_json(epath.Path(output) / _MARKER, {"made_by": "pix2seq evaluate"})
         give_freed_memory_back()
         options = ConversionOptions(
             name=os.path.basename(FLAGS.images.rstrip("/")) or "data",
@@ -97,6 +103,20 @@ def main(beam_arguments: list[str]) -> None:
     print(f"\nmetrics: {output}/metrics.json\nreport:  {report}")
 
 
+def _refuse_files_of_others(output: str) -> None:
+    """
+    Raises:
+      ConfigError: a folder with files in it that is not this command's: they might be lost.
+    """
+    folder = epath.Path(output)
+    others = sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+    if others and _MARKER not in others:
+        raise ConfigError(
+            f"--output={output} holds files that this command did not write "
+            f"({', '.join(others[:3])}): give another folder"
+        )
+
+
 def _model_folder(scratch: str) -> str:
     if not is_checkpoint(FLAGS.model):
         return find_model_folder(FLAGS.model)
@@ -119,7 +139,7 @@ def _source() -> tuple[str, SplitSource]:
         wanted="" if FLAGS.dataset == AUTO else FLAGS.dataset,
     )
     splits = dict(layout.splits)
-    print(layout.lines[0])
+    print("\n".join(layout.lines))
     wanted = FLAGS.split or ("val" if "val" in splits else next(iter(splits)))
     if wanted not in splits or (not FLAGS.split and len(splits) > 1 and "val" not in splits):
         raise ConfigError(f"--split={FLAGS.split}: choose one of {', '.join(splits)}")
@@ -139,4 +159,4 @@ def _settings(info: ModelInfo, split: str, given: Mapping[str, Any]) -> Evaluati
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run_command(main, continues=True)

@@ -29,6 +29,7 @@ from pix2seq_model.metrics.coco_metrics import (
     evaluate_detections,
     metrics_table,
 )
+from pix2seq_model.prediction.output_folder import is_of_predict
 from pix2seq_model.reports.evaluation_report import REPORT_FILE, ReportInput, render_report
 
 FLAGS = flags.FLAGS
@@ -90,8 +91,11 @@ def main() -> None:
 
 def _images_beside(detections: str) -> Any:
     """What lists the images in a folder that `predict` wrote; None elsewhere."""
+    folder = epath.Path(detections).parent
+    if not is_of_predict(folder):
+        return None
     try:
-        return read_json(epath.Path(detections).parent / "images.json")
+        return read_json(folder / "images.json")
     except DataError:
         return None
 

@@ -34,10 +34,11 @@ COMMANDS = {
     "demo-data": "generate_demo_data",
 }
 # Packages that not every installation has, and the extra that brings them.
-_EXTRAS = {
+EXTRAS = {
     **dict.fromkeys(("apache_beam", "tfx", "kfp", "ml_metadata", "google"), "pipeline"),
     **dict.fromkeys(("hotcoco", "pycocotools", "ml_collections", "tensorboard"), "pipeline"),
     **dict.fromkeys(("tensorflow", "keras", "h5py", "rich", "matplotlib"), "predict"),
+    **dict.fromkeys(("starlette", "uvicorn"), "serve"),
     **dict.fromkeys(("onnx", "onnxruntime", "tf2onnx"), "onnx"),
     **dict.fromkeys(("jax", "jaxlib"), "jax"),
 }
@@ -62,11 +63,11 @@ def main() -> None:
         runpy.run_module(f"pipelines.{module}", run_name="__main__", alter_sys=True)
     except ModuleNotFoundError as error:
         package = (error.name or "").split(".")[0]
-        if package not in _EXTRAS:
+        if package not in EXTRAS:
             raise
         print(
             f"error: the package {package} is not installed, which `pix2seq {name}` needs: "
-            f"pip install '.[{_EXTRAS[package]}]' in this project's folder",
+            f"pip install '.[{EXTRAS[package]}]' in this project's folder",
             file=sys.stderr,
         )
         sys.exit(2)

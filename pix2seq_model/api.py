@@ -30,6 +30,7 @@ from pix2seq_model.model_folder.pushed import (
     find_model_folder,
     find_pushed_version,
 )
+from pix2seq_model.model_folder.thresholds import DEFAULT_SCORE, default_score
 from pix2seq_model.model_folder.trust import require_trust
 from pix2seq_model.prediction.detect_images import ImageModel, detect_images, prepare_source
 from pix2seq_model.prediction.image_inputs import ImageInput, image_inputs
@@ -37,7 +38,6 @@ from pix2seq_model.prediction.results import Result, Results
 from pix2seq_model.prediction.tiling import TiledModel
 from pix2seq_model.published.locations import is_checkpoint
 
-DEFAULT_SCORE = 0.3
 _PACKAGES = {
     **dict.fromkeys(("tensorflow", "keras", "h5py", "rich"), "predict"),
     "onnxruntime": "onnx",
@@ -51,11 +51,19 @@ class Model:
       place: what was loaded.
       kind: "model folder", "checkpoint", "SavedModel" or "ONNX".
       categories: names by category id, as in the annotations that the model was trained on.
+      default_score: the least score of what is returned where none is given.
       detector: what finds the objects, for callers that prepare images themselves.
     """
 
-    def __init__(self, detector: ImageModel, *, place: str, kind: str) -> None:
-        self.detector = detector
+    def __init__(
+        self,
+        detector: ImageModel,
+        *,
+        place: str,
+        kind: str,
+        default_score: float = DEFAULT_SCORE,
+    ) -> None:
+        self.detector, self.default_score = detector, default_score
         self.place, self.kind = place, kind
 
     def __repr__(self) -> str:
@@ -69,7 +77,7 @@ class Model:
         self,
         images: ImageInput | Iterable[ImageInput],
         *,
-        score: float = DEFAULT_SCORE,
+        score: float | None = None,
         tile: int = 0,
         max_pixels: int = MAX_PIXELS,
         on_error: str = "raise",
@@ -81,7 +89,8 @@ class Model:
             arrays of uint8 (height, width, 3) in RGB or (N, height, width, 3), Pillow's images, in
             any mixture; see `prediction.image_inputs.image_inputs`. Whatever their number, they
             are decoded in batches of the size given to `load`.
-          score: least score of what is returned, 0 to 1.
+          score: least score of what is returned, 0 to 1; None: what the evaluation of a pushed
+            model found best, 0.3 of others.
           tile: side in pixels of overlapping squares that images larger than that are looked at
             in, besides as a whole; for small objects in large pictures. 0 is off.
           max_pixels: larger images are refused before they are decoded.
@@ -104,12 +113,14 @@ class Model:
         self,
         images: ImageInput | Iterable[ImageInput],
         *,
-        score: float = DEFAULT_SCORE,
+        score: float | None = None,
         tile: int = 0,
         max_pixels: int = MAX_PIXELS,
         on_error: str = "raise",
     ) -> Iterator[Result]:
         """As `predict`, but each result as soon as it is there; images are asked for as needed."""
+        if score is None:
+            score = self.default_score
         if not 0 <= score <= 1:
             raise ConfigError(f"score={score} is no number from 0 to 1.")
         if on_error not in ("raise", "keep"):
@@ -195,7 +206,9 @@ def load(
                 detector = _open("model folder", scratch, {**options, "batch_size": batch_size})
         else:
             detector = _open(kind, found, {**options, "batch_size": batch_size})
-    return Model(detector, place=place, kind=kind)
+    version = find_pushed_version(place) if kind in ("model folder", "SavedModel") else None
+    score = DEFAULT_SCORE if version is None else default_score(version)
+    return Model(detector, place=place, kind=kind, default_score=score)
 
 
 def _open(kind: str, place: str, options: dict[str, Any]) -> ImageModel:
@@ -229,13 +242,14 @@ def find_model(place: str, *, trust: bool = False) -> tuple[str, str]:
     if (folder / MODEL_FILE).exists() or version is not None:
         try:
             found = find_model_folder(place)
-            read_model_info(found)  # What is damaged is said before TensorFlow is loaded.
-            return "model folder", found
         except ModelError:
             # A version of an older kind, whose model folder is gone: its graph is all there is.
             if version is None or not (epath.Path(version) / GRAPH_FILE).exists():
                 raise
+            require_trust(version, trust=trust)
             return "SavedModel", version
+        read_model_info(found)  # What is damaged is said before TensorFlow is loaded.
+        return "model folder", found
     if not (folder / GRAPH_FILE).exists():
         raise ModelError(f"{place} is no model. {_KINDS_TEXT}")
     require_trust(place, trust=trust)

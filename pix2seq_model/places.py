@@ -43,7 +43,7 @@ def read_places(text: str, name: str) -> list[str]:
     A comma belongs to a path if there is such a path here, or if quotes are around it as in CSV.
 
     Raises:
-      ConfigError: as `read_place`.
+      ConfigError: as `read_place`, or a place that is empty.
     """
     if not text.strip():
         return []
@@ -51,7 +51,10 @@ def read_places(text: str, name: str) -> list[str]:
         (parts,) = csv.reader([text], strict=True, skipinitialspace=True)
     except (csv.Error, ValueError):
         raise ConfigError(f'{name}={text}: a quoted path ends with ", before a comma') from None
-    return _joined([part.strip() for part in parts], name)
+    places = _joined([part.strip() for part in parts], name)
+    if "" in places:
+        raise ConfigError(f"{name}={text}: a comma has nothing before or behind it: leave it out")
+    return places
 
 
 def _joined(parts: Sequence[str], name: str) -> list[str]:

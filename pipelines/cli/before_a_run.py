@@ -8,6 +8,7 @@ from pipelines.keras_backend import keras_backend
 from pipelines.request import Request
 from pipelines.vertex.fit import what_fits
 from pix2seq_model.data.dataset_scan import scan_dataset
+from pix2seq_model.data.pixel_budget import machine_memory
 from pix2seq_model.data.settings import AUTO, LABEL_FORMATS
 from pix2seq_model.errors import ConfigError, DataError
 from pix2seq_model.experiment.data_warnings import check_boxes, class_warnings, setting_warnings
@@ -21,7 +22,6 @@ _MAX_SCANNED_BYTES = 1_500_000_000
 # memory so counted is not traced, which takes ten seconds.
 _BYTES_OF_A_PIXEL = 64_000
 _NVIDIA, _TPU = Path("/proc/driver/nvidia/gpus"), Path("/dev/accel0")
-_CGROUP = Path("/sys/fs/cgroup/memory.max")
 
 
 def before_a_run(request: Request) -> Iterator[str]:
@@ -69,7 +69,7 @@ def _memory_warnings(request: Request, stage: str) -> Iterator[str]:
     The step of another machine's kind would have to be known by name; there the estimate is a
     command of its own.
     """
-    run, memory = training_run(request.config, stage), memory_bytes()
+    run, memory = training_run(request.config, stage), machine_memory()
     height, width = run.model.image_size
     pixels = height * width * run.settings.images_per_batch
     if has_accelerator() or pixels * _BYTES_OF_A_PIXEL < memory / 2:
@@ -97,13 +97,6 @@ def _memory_warnings(request: Request, stage: str) -> Iterator[str]:
             )
     except ConfigError as error:
         yield f"whether {stage} fits this machine's memory is not known: {error}"
-
-
-def memory_bytes() -> int:
-    """Of this machine, or what its container may take of it."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limit = _CGROUP.read_text().strip() if _CGROUP.is_file() else "max"
-    return min(memory, int(limit)) if limit.isdecimal() else memory
 
 
 def has_accelerator() -> bool:

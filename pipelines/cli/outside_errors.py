@@ -4,6 +4,8 @@ import errno
 import os
 from collections.abc import Iterator
 
+from pipelines.pix2seq import EXTRAS
+
 # What to do about an error of the system, by its number.
 _REMEDIES = {
     errno.ENOSPC: "free some space there, or name another folder",
@@ -61,9 +63,11 @@ def outside_error(error: BaseException) -> str | None:
 
 def missing_package(package: str) -> str:
     """What to do where a package cannot be imported."""
+    extra = f"; so does `pip install '.[{EXTRAS[package]}]'`" if package in EXTRAS else ""
     return (
         f"the package {package} is not installed in this Python: `make env` installs all, and "
         "`.venv/bin/python` in front of the command (or `source .venv/bin/activate`) uses it"
+        f"{extra}"
     )
 
 

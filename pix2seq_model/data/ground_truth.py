@@ -132,7 +132,8 @@ def read_images(
         rows = images[first : first + shard.num_examples]
         first += shard.num_examples
         if any(row["id"] in wanted for row in rows):
-            for row, record in zip(rows, checked_records(path, shard)):
+            # The records first: they are compared with the manifest at their end.
+            for record, row in zip(checked_records(path, shard), rows):
                 if row["id"] in wanted:
                     found[row["id"]] = decode_example(record)["image_encoded"]
     return found

@@ -59,7 +59,7 @@ def take_base_weights(
       ModelError: the folder cannot be used, or none of its weights fits.
     """
     base, info = load_model_folder(os.fspath(folder))
-    values = {_path(weight): keras.ops.convert_to_numpy(weight) for weight in base.weights}
+    values = {path_in_network(w): keras.ops.convert_to_numpy(w) for w in base.weights}
     transfer = transfer_weights(
         network, values, old_vocabulary=info.vocabulary, new_vocabulary=network.vocabulary
     )
@@ -93,7 +93,7 @@ def transfer_weights(
     """
     transfer = Transfer(taken=[], resized=[], left_out=[])
     for weight in network.weights:
-        path, shape = _path(weight), tuple(weight.shape)
+        path, shape = path_in_network(weight), tuple(weight.shape)
         name = path.rsplit("/", 1)[-1]
         value = values.get(path)
         rows_fit = value is not None and value.shape[1:] == shape[1:]
@@ -133,7 +133,7 @@ def _move_rows(
     return moved
 
 
-def _path(weight: keras.Variable) -> str:
+def path_in_network(weight: keras.Variable) -> str:
     """Path below the network: "pix2seq_1/decoder/output_bias" -> "decoder/output_bias"."""
     return weight.path.split("/", 1)[1]
 

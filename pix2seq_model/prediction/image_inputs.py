@@ -1,5 +1,6 @@
 """What a caller of Python may give as images: paths, files' bytes, arrays, Pillow's images."""
 
+import dataclasses
 import functools
 import os
 import threading
@@ -12,7 +13,7 @@ from PIL import Image
 
 from pix2seq_model.data.image_check import ImageDefect, upright_pixels
 from pix2seq_model.errors import DataError
-from pix2seq_model.prediction.image_sources import ImageSource, find_images, is_pattern
+from pix2seq_model.prediction.image_sources import ImageSource, find_images, is_pattern, unique_name
 
 ImageInput: TypeAlias = str | os.PathLike | bytes | np.ndarray | Image.Image | IO[bytes]
 
@@ -45,10 +46,13 @@ def image_inputs(images: ImageInput | Iterable[ImageInput]) -> Iterator[ImageSou
         given = iter(images)  # type: ignore[arg-type]
     except TypeError:
         raise _refused("the image", images) from None
-    number = 0
+    number, names = 0, set[str]()
     for image in given:
         for source in _sources(image, number + 1):
             number += 1
+            # Two folders may have files of one name, and files are written by these names.
+            source = dataclasses.replace(source, name=unique_name(source.name, names))
+            names.add(source.name)
             yield source
 
 
@@ -59,13 +63,14 @@ def _sources(image: object, number: int) -> Iterator[ImageSource]:
     elif isinstance(image, str | os.PathLike):
         yield from _of_path(os.fspath(image))
     elif isinstance(image, bytes | bytearray | memoryview):
-        yield ImageSource(name, name, functools.partial(bytes, image))
+        # Copied, as arrays are: who gives them one after the other may use one buffer for all.
+        yield ImageSource(name, name, functools.partial(bytes, bytes(image)))
     elif isinstance(image, np.ndarray) and image.ndim == 4:
         for offset, one in enumerate(image):
             name = f"image {number + offset}"
-            yield ImageSource(name, name, functools.partial(pixels_of_array, one))
+            yield ImageSource(name, name, functools.partial(pixels_of_array, one.copy()))
     elif isinstance(image, np.ndarray):
-        yield ImageSource(name, name, functools.partial(pixels_of_array, image))
+        yield ImageSource(name, name, functools.partial(pixels_of_array, image.copy()))
     elif isinstance(image, Image.Image):
         yield ImageSource(name, name, functools.partial(_pixels_of_pillow, image))
     elif hasattr(image, "read"):

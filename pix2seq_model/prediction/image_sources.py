@@ -104,7 +104,7 @@ def find_images(
     endings = endings or EndingFilter()
     for place in places:
         for name, location, read in _images_of(epath.Path(place), endings):
-            unique = _unique(name, found)
+            unique = unique_name(name, found)
             found[unique] = ImageSource(unique, location, read)
     if not found:
         raise endings.refuse(", ".join(map(str, places)) or "--images")
@@ -206,7 +206,8 @@ def _read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
         raise ValueError(f"cannot be unpacked: {error}") from None
 
 
-def _unique(name: str, taken: Container[str]) -> str:
+def unique_name(name: str, taken: Container[str]) -> str:
+    """The name, or if it is taken the first of name_2, name_3, ... that is not."""
     path, number, unique = PurePosixPath(name), 1, name
     while unique in taken:
         number += 1

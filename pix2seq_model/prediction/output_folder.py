@@ -27,10 +27,10 @@ from pix2seq_model.prediction.results import CSV_COLUMNS
 
 FORMATS = ("coco", "yolo", "csv")
 MARKER, LINES = "predict.json", "results.jsonl"
-_FIXED = {
-    *(MARKER, LINES, "detections.json", "images.json", "unreadable.json", "contact_sheet.jpg"),
-    *("classes.txt", "detections.csv"),
-}
+# Lists and sheets; which of them a run may write follows from its formats, which the marker notes.
+_LISTS = ("detections.json", "images.json", "unreadable.json", "contact_sheet.jpg")
+_OF_FORMAT = {"yolo": "classes.txt", "csv": "detections.csv"}
+_MADE_BY = "pix2seq predict"
 _MOST_NAME_BYTES = 255 - len(PARTIAL)
 _SHOWN = 3
 
@@ -90,17 +90,20 @@ class OutputFolder:
         Args:
           **facts: to note, such as the model.
         """
-        if (self.place / MARKER).exists():
-            for name in self._own_files():
-                (self.place / name).unlink(missing_ok=True)
-        self._facts = facts
+        own = self._own_files()
+        # What says whose files they are goes last: a run that is killed here leaves that.
+        for name in sorted(own, key=(LINES, MARKER).__contains__):
+            (self.place / name).unlink(missing_ok=True)
+        self._facts = {"made_by": _MADE_BY, "formats": list(self._formats), **facts}
+        facts = self._facts
         write_json(self.place / MARKER, {**facts, "complete": False}, indent=1)
         self._lines = (self.place / LINES).open("w")
 
     def add(self, line: dict[str, Any]) -> None:
         """Writes the line of an image, before its `files`: no file is there that no line names."""
         assert self._lines is not None
-        self._lines.write(json.dumps(line, ensure_ascii=False) + "\n")
+        # In ASCII: a file's name need not be text that can be written.
+        self._lines.write(json.dumps(line) + "\n")
         self._lines.flush()
 
     def path_of(self, folder: str, name: str, suffix: str) -> str:
@@ -143,7 +146,10 @@ class OutputFolder:
         write_json(self.place / MARKER, {**self._facts, **facts}, indent=1)
 
     def _write_table(self) -> None:
-        with atomic_path(self.place / "detections.csv") as local, local.open("w") as file:
+        with (
+            atomic_path(self.place / "detections.csv") as local,
+            local.open("w", encoding="utf-8", errors="surrogateescape") as file,
+        ):
             file.write(",".join(CSV_COLUMNS) + "\n")
             for line in self._read_lines():
                 file.write(line.get("csv", ""))
@@ -165,15 +171,35 @@ class OutputFolder:
 
     def _own_files(self) -> set[str]:
         """What an earlier run wrote, by its own account; none where no run was."""
-        if not (self.place / MARKER).exists():
+        marker = _marker(self.place)
+        if marker is None:
             return set()
         files = {name for line in self._read_lines() for name in line.get("files", ())}
-        whole = _FIXED | files
+        of_formats = {_OF_FORMAT[name] for name in marker["formats"] if name in _OF_FORMAT}
+        whole = {MARKER, LINES, *_LISTS, *of_formats, *filter(_is_below, files)}
         partial = {
             str(PurePosixPath(name).parent / f"{PARTIAL}{PurePosixPath(name).name}")
             for name in whole
         }
         return whole | partial
+
+
+def is_of_predict(folder: epath.Path) -> bool:
+    """Whether this command wrote a folder, by its own account."""
+    return _marker(folder) is not None
+
+
+def _marker(folder: epath.Path) -> dict[str, Any] | None:
+    try:
+        found = json.loads((folder / MARKER).read_text())
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) and found.get("made_by") == _MADE_BY else None
+
+
+def _is_below(relative: str) -> bool:
+    path = PurePosixPath(relative)
+    return not path.is_absolute() and ".." not in path.parts
 
 
 def _files_below(folder: epath.Path) -> Iterator[str]:

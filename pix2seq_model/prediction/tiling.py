@@ -6,7 +6,8 @@ in slicing-aided inference (Akyon et al., arXiv:2202.06934).
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,8 +26,8 @@ class TiledImage:
     """An image as a whole and in squares; `corners` are left and top of each square in pixels."""
 
     whole: PreparedImage
-    tiles: tuple[PreparedImage, ...]
     corners: tuple[tuple[int, int], ...]
+    tile: int
     is_turned: bool
 
     @property
@@ -40,6 +41,12 @@ class TiledImage:
     @property
     def pixels(self) -> np.ndarray:
         return self.whole.pixels
+
+    def square(self, left: int, top: int) -> np.ndarray:
+        """Pixels of the square of a corner."""
+        return np.ascontiguousarray(
+            self.whole.pixels[top : top + self.tile, left : left + self.tile]
+        )
 
 
 class TiledModel:
@@ -83,39 +90,36 @@ class TiledModel:
         ]
         if len(corners) == 1:
             corners = []
-        tiles = [
-            self._model.prepare_pixels(
-                np.ascontiguousarray(whole.pixels[top : top + self._tile, left : left + self._tile])
-            )
-            for left, top in corners
-        ]
-        return TiledImage(whole, tuple(tiles), tuple(corners), whole.is_turned)
+        return TiledImage(whole, tuple(corners), self._tile, whole.is_turned)
+
+    def _parts(self, images: Sequence[TiledImage]) -> Iterator[PreparedImage]:
+        """Each image and its squares; these are prepared as they are asked for."""
+        for image in images:
+            yield image.whole
+            for corner in image.corners:
+                yield self._model.prepare_pixels(image.square(*corner))
 
     def detect(
         self, images: Sequence[TiledImage], *, alone: bool = False
     ) -> list[list[dict[str, Any]]]:
         """Objects of each image, most likely first."""
-        parts = [part for image in images for part in (image.whole, *image.tiles)]
-        size = self._model.batch_size
-        found = iter(
-            [
-                rows
-                for first in range(0, len(parts), size)
-                for rows in self._model.detect(
-                    parts[first : first + size], alone=alone and len(parts) == 1
-                )
-            ]
+        parts = self._parts(images)
+        alone = alone and sum(1 + len(image.corners) for image in images) == 1
+        found = (
+            rows
+            for batch in iter(lambda: list(itertools.islice(parts, self._model.batch_size)), [])
+            for rows in self._model.detect(batch, alone=alone)
         )
         results = []
         for image in images:
             rows = next(found)
-            for (left, top), tile in zip(image.corners, image.tiles):
+            for left, top in image.corners:
                 rows = rows + [
                     _moved(row, left, top)
                     for row in next(found)
-                    if not _is_cut(row, image, (left, top), tile)
+                    if not _is_cut(row, image, (left, top))
                 ]
-            results.append(merged(rows) if image.tiles else rows)
+            results.append(merged(rows) if image.corners else rows)
         return results
 
 
@@ -132,23 +136,23 @@ def _moved(row: Mapping[str, Any], left: int, top: int) -> dict[str, Any]:
     return {**row, "bbox": [x + left, y + top, width, height]}
 
 
-def _is_cut(
-    row: Mapping[str, Any], image: TiledImage, corner: tuple[int, int], tile: PreparedImage
-) -> bool:
+def _is_cut(row: Mapping[str, Any], image: TiledImage, corner: tuple[int, int]) -> bool:
     """Whether a box touches a border of its square that is none of the image's.
 
     What is cut there is whole in a neighbour, if it is not larger than the overlap, or else in the
     whole image.
     """
     x, y, width, height = row["bbox"]
-    near_x, near_y = _BORDER * tile.width, _BORDER * tile.height
+    columns = min(image.tile, image.width - corner[0])
+    lines = min(image.tile, image.height - corner[1])
+    near_x, near_y = _BORDER * columns, _BORDER * lines
     inner = (corner[0] > 0, corner[1] > 0)
-    outer = (corner[0] + tile.width < image.width, corner[1] + tile.height < image.height)
+    outer = (corner[0] + columns < image.width, corner[1] + lines < image.height)
     return (
         (inner[0] and x <= near_x)
         or (inner[1] and y <= near_y)
-        or (outer[0] and x + width >= tile.width - near_x)
-        or (outer[1] and y + height >= tile.height - near_y)
+        or (outer[0] and x + width >= columns - near_x)
+        or (outer[1] and y + height >= lines - near_y)
     )
 
 

@@ -205,8 +205,10 @@ def read_settings(model_dir: epath.PathLike, evaluation: Mapping[str, Any]) -> d
     """
     sections: dict[str, Any] = {}
     run_file = epath.Path(model_dir) / "run.json"
-    if run_file.exists():
+    run: Any = None
+    with contextlib.suppress(OSError, ValueError):  # Shown only: the report can do without.
         run = json.loads(run_file.read_text())
+    if isinstance(run, Mapping):
         config = run.get("config", {})
         stage = run.get("stage", "")
         sections = {name: config[name] for name in ("seed", "model", stage) if name in config}

@@ -65,7 +65,7 @@ def quality_curves(
             if not points:
                 continue
             steps, values = np.array(points, float).T
-            best = int(np.argmin(np.abs(values - best_of(values))))
+            best = int(np.flatnonzero(values == best_of(values))[-1])  # As `keep_best` does.
             note = f"best {values[best]:.3f} at step {steps[best]:,.0f}"
             lines = [charts.Line(what, steps, values)]
             if key == "validation_loss":

@@ -9,7 +9,7 @@ from typing import Any
 from etils import epath
 
 from pix2seq_model.training.checkpoint import checkpoint_steps
-from pix2seq_model.training.run_record import IDENTITY_FILE
+from pix2seq_model.training.run_record import FINISHED_FILE, IDENTITY_FILE
 
 # Of a run's identity what no setting of a config says, in words.
 _NO_SETTINGS = {
@@ -36,9 +36,8 @@ def interrupted_run(
     found = []
     for folder in here.parent.iterdir():
         if folder.name.startswith(f"{stage}-") and folder.name != here.name:
-            file = folder / IDENTITY_FILE
             steps = checkpoint_steps(folder)
-            before = json.loads(file.read_text()) if steps and file.exists() else {}
+            before = _identity(folder) if steps and not (folder / FINISHED_FILE).exists() else {}
             parts = before.get(f"{stage}.accumulation_steps", 1)
             total = before.get(f"{stage}.steps", 0)
             if steps and steps[-1] < total * parts:
@@ -55,6 +54,15 @@ def interrupted_run(
         f"{stage} starts at step 0. In {folder} a training was interrupted at step "
         f"{-batch // parts} of {total}: {'; '.join(_differences(changed, before, identity))}"
     )
+
+
+def _identity(folder: epath.Path) -> dict[str, Any]:
+    """Of the run that works in a folder; empty where that cannot be read: it is only for a line."""
+    try:
+        found = json.loads((folder / IDENTITY_FILE).read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _differences(

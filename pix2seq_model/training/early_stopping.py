@@ -70,6 +70,19 @@ class EarlyStopping:
         return gain > self._settings.early_stopping_min_delta
 
 
+def follow_first(record: dict[str, Any], step: int, *, stops: bool) -> None:
+    """Stops, or goes on, as the first process does.
+
+    Args:
+      record: of the run.
+      step: of the evaluation.
+      stops: what the first process does.
+    """
+    if stops != (stopped_at(record) is not None):
+        state = record.setdefault(RECORD_KEY, {"step": None, "value": None, "waited": 0})
+        state["stopped_at"] = step if stops else None
+
+
 def stopped_at(record: dict[str, Any]) -> int | None:
     """The step at which a run was stopped early; None if it was not."""
     return record.get(RECORD_KEY, {}).get("stopped_at")

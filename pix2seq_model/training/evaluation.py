@@ -22,7 +22,7 @@ from pix2seq_model.reports.drawing import (
     read_rgb,
     truth_boxes,
 )
-from pix2seq_model.training.early_stopping import EarlyStopping, stopped_at
+from pix2seq_model.training.early_stopping import EarlyStopping, follow_first, stopped_at
 from pix2seq_model.training.finished_model import model_info
 from pix2seq_model.training.job import TrainingJob
 from pix2seq_model.training.training_model import TrainingModel
@@ -107,8 +107,10 @@ class TrainingEvaluation:
         job.progress.message(f"step {row['step']}: {said}" + " (best so far)" * is_best)
         if why := self._early_stopping.update(row["step"], metrics):
             job.progress.message(why)
-        # All of them stop, or none.
-        job.replicas.check_same(int(self.stops_training), "whether training stops early")
+        if job.run.settings.early_stopping_patience:
+            # All of them stop, or none, however the last digits of their metrics differ.
+            stops = job.replicas.gather([int(self.stops_training)])[0, 0]
+            follow_first(self._record, row["step"], stops=bool(stops))
 
     def _evaluate(self) -> tuple[dict[str, float], np.ndarray]:
         """AP and AP50, and a sheet of pictures: the truth next to what was found."""

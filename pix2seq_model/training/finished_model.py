@@ -73,7 +73,7 @@ def write_model(
         network = build_model(network.model_config, run.vocabulary)
         network.set_weights(weights)
     if run.settings.keep_best:
-        info = _take_best(job, network, info, record["best"])
+        info = _take_best(job, network, info, record)
     job.progress.message(f"{run.stage} is done; writing the model to {model_dir}")
     write_history(model_dir, run.stage, record["history"], base_model_dir=job.base_model_dir)
     write_json(epath.Path(model_dir) / RUN_FILE, run_record(job, record), indent=1)
@@ -89,13 +89,14 @@ def write_model(
 
 
 def _take_best(
-    job: TrainingJob, network: keras.Model, info: ModelInfo, best: dict[str, Any] | None
+    job: TrainingJob, network: keras.Model, info: ModelInfo, record: dict[str, Any]
 ) -> ModelInfo:
     """Loads the weights of the best evaluation, if any could be measured; says which stay."""
-    stage = job.run.stage
+    stage, best = job.run.stage, record["best"]
     if best is None:
+        last = stopped_at(record) or job.run.settings.steps
         job.progress.message(
-            f"{stage}.keep_best keeps the last weights, of step {job.run.settings.steps}: AP could "
+            f"{stage}.keep_best keeps the last weights, of step {last}: AP could "
             f"not be measured, because none of the images looked at in "
             f"{job.run.evaluation.split!r} has a box; raise {stage}.evaluate_images, or name "
             "another evaluation.split"

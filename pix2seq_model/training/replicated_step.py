@@ -59,7 +59,7 @@ def _share_of_step(model: TrainingModel, replicas: Replicas, *, jit_compile: boo
             for state, seed in zip(states, is_seed, strict=True)
         ]
 
-    def share_of_step(weights, states, batch):
+    def share_of_step(weights, states, frozen, batch):
         replica = tf.distribute.get_replica_context()
         number = tf.cast(replica.replica_id_in_sync_group, tf.int32)
 
@@ -71,7 +71,7 @@ def _share_of_step(model: TrainingModel, replicas: Replicas, *, jit_compile: boo
         batch = tf.nest.map_structure(share, batch)
         whole = replica.all_reduce(total, total_weight(batch))
         offset = number * _SEED_OFFSET
-        found, sums, states = gradients_of(weights, moved(states, offset), batch, whole)
+        found, sums, states = gradients_of(weights, moved(states, offset), frozen, batch, whole)
         *found, packed = replica.all_reduce(total, [*found, tf.stack(tf.nest.flatten(sums))])
         sums = tf.nest.pack_sequence_as(sums, tf.unstack(packed))
         return found, sums, moved(states, -offset)

@@ -35,6 +35,8 @@ from pix2seq_model.training.settings import (
 )
 
 IDENTITY_FILE = "run_identity.json"
+# Beside it when the training came to its end, early or not.
+FINISHED_FILE = "finished.json"
 RUN_FILE = "run.json"
 _PACKAGES = (
     *("keras", "tensorflow", "jax", "jaxlib", "numpy", "ml-collections", "etils"),

@@ -17,8 +17,8 @@ class TensorFlowStep:
         self.model = model
 
         def step(batch):
-            weights, states = values(model)
-            return update(model, *gradients(model, weights, states, batch, total_weight(batch)))
+            found = gradients(model, *values(model), batch, total_weight(batch))
+            return update(model, *found)
 
         self._step = tf.function(
             step, jit_compile=jit_compile, autograph=False, reduce_retracing=True
@@ -48,20 +48,23 @@ def compiles(setting: str) -> bool:
     return setting == "on"
 
 
-def values(model: TrainingModel) -> tuple[list, list]:
-    """The values of the trainable and of the state variables, as tensors."""
-    return (
-        [ops.convert_to_tensor(variable.value) for variable in model.trainable_variables],
-        [ops.convert_to_tensor(variable.value) for variable in model.state_variables],
+def values(model: TrainingModel) -> tuple[list, list, list]:
+    """The values of the trainable, the state and the frozen variables, as tensors."""
+    groups = (model.trainable_variables, model.state_variables, model.frozen_variables)
+    weights, states, frozen = (
+        [ops.convert_to_tensor(variable.value) for variable in group] for group in groups
     )
+    return weights, states, frozen
 
 
-def gradients(model: TrainingModel, weights: list, states: list, batch: Any, total: Any):
+def gradients(
+    model: TrainingModel, weights: list, states: list, frozen: list, batch: Any, total: Any
+):
     """What a batch or a share of one gives; changes nothing.
 
     Args:
       model: that is trained.
-      weights, states: see `values`.
+      weights, states, frozen: see `values`.
       batch: as the input returns it.
       total: `total_weight` of the whole batch.
 
@@ -71,7 +74,7 @@ def gradients(model: TrainingModel, weights: list, states: list, batch: Any, tot
     """
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(weights)
-        loss, sums, states = model.forward(weights, states, batch, total=total)
+        loss, sums, states = model.forward(weights, states, batch, total=total, frozen=frozen)
     # An embedding that is only looked up has a sparse gradient; Adam moves all of it anyway.
     found = [tf.convert_to_tensor(gradient) for gradient in tape.gradient(loss, weights)]
     return found, sums, states

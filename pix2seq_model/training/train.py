@@ -14,13 +14,15 @@ import numpy as np
 from etils import epath
 
 from pix2seq_model.accelerators import check_accelerators, leave_to_backend
+from pix2seq_model.atomic_write import write_json
 from pix2seq_model.data.box_statistics import crowded_images
 from pix2seq_model.data.damage import reading_errors_named
 from pix2seq_model.data.manifest import read_dataset_info, read_statistics
-from pix2seq_model.errors import DataError, TrainingInterruptedError
+from pix2seq_model.errors import ConfigError, DataError, TrainingInterruptedError
 from pix2seq_model.folder_lock import FolderLock
 from pix2seq_model.model_folder.folder import ModelInfo, read_model_info
-from pix2seq_model.model_folder.transfer import take_base_weights
+from pix2seq_model.model_folder.transfer import Transfer, path_in_network, take_base_weights
+from pix2seq_model.network.pix2seq import Pix2Seq
 from pix2seq_model.progress import ProgressLine
 from pix2seq_model.training.batch_feed import BatchFeed
 from pix2seq_model.training.checkpoint import (
@@ -43,14 +45,14 @@ from pix2seq_model.training.optimizer import make_schedule
 from pix2seq_model.training.periodic_checkpoints import PeriodicCheckpoints
 from pix2seq_model.training.pictures import training_pictures
 from pix2seq_model.training.replicas import Replicas, join_replicas
-from pix2seq_model.training.run_record import check_same_run, run_identity
+from pix2seq_model.training.run_record import FINISHED_FILE, check_same_run, run_identity
 from pix2seq_model.training.run_span import RunSpan
 from pix2seq_model.training.settings import StageSettings, TrainingRun, check_freeze
 from pix2seq_model.training.skipped_batches import SkippedBatches
 from pix2seq_model.training.stall_watch import StallWatch
 from pix2seq_model.training.start_report import say_what_runs
 from pix2seq_model.training.tensorboard import Summaries
-from pix2seq_model.training.training_model import TrainingModel
+from pix2seq_model.training.training_model import TrainingModel, frozen_layers
 from pix2seq_model.training.training_step import TrainingStep, fresh_step
 
 
@@ -140,12 +142,17 @@ def train(
                 "Run the same command to continue."
             )
         lock.check()
+        if replicas.is_chief:
+            write_json(epath.Path(work_dir) / FINISHED_FILE, {"batches": batch})
         return write_model(job, step.model.network, record, export=export)
 
 
 def is_trained(settings: StageSettings, work_dir: str | os.PathLike) -> bool:
     """Whether an earlier call came to the end of a run: what is left is to write its model."""
-    return checkpoint_steps(work_dir)[-1:] == [settings.steps * settings.accumulation_steps]
+    steps = checkpoint_steps(work_dir)
+    if steps and (epath.Path(work_dir) / FINISHED_FILE).exists():
+        return True  # It may have stopped early.
+    return steps[-1:] == [settings.steps * settings.accumulation_steps]
 
 
 # ---- The devices and folders. --------------------------------------------------------------------
@@ -184,11 +191,29 @@ def _prepare_step(job: TrainingJob, compiled_steps: CompiledSteps | None) -> Tra
     make = functools.partial(fresh_step, job.run, replicas=job.replicas)
     step = make() if compiled_steps is None else compiled_steps.take(job.run, make)
     if job.base_model_dir:
-        transfer, _ = take_base_weights(step.model.network, job.base_model_dir)
+        network = step.model.network
+        transfer, _ = take_base_weights(network, job.base_model_dir)
+        _refuse_frozen_random(job, network, transfer)
         if not is_trained(job.run.settings, job.work_dir):
             start = f"{job.run.stage} starts from {job.base_model_dir}"
             job.progress.message(f"{start}: {transfer.text()}")
     return step
+
+
+def _refuse_frozen_random(job: TrainingJob, network: Pix2Seq, transfer: Transfer) -> None:
+    """
+    Raises:
+      ConfigError: weights that are frozen have no value in the base model.
+    """
+    stage, freeze = job.run.stage, job.run.settings.freeze
+    frozen = [v for layer in frozen_layers(network, freeze) for v in layer.variables]
+    paths = [f"{path_in_network(variable)}:" for variable in frozen]
+    if random := [line for line in transfer.left_out if line.startswith(tuple(paths))]:
+        raise ConfigError(
+            f"{stage}.freeze={freeze} would keep random weights, which {job.base_model_dir} does "
+            f"not hold: {'; '.join(random[:3])} ({len(random)} in all). Set the config's model to "
+            f"the same {freeze}, or leave out {stage}.freeze."
+        )
 
 
 # ---- What an earlier call left. ------------------------------------------------------------------
@@ -213,7 +238,7 @@ def _continue(
         batch_size=settings.images_per_batch,
         first_batch=first_batch,
     )
-    if first_batch and not span.is_last(first_batch):
+    if first_batch and not span.is_last(first_batch) and stopped_at(record) is None:
         job.progress.message(
             f"{job.run.stage} continues at step {span.step(first_batch)} of {span.steps}."
         )

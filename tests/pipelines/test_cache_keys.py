@@ -299,3 +299,13 @@ def test_a_changed_annotation_file_is_another_truth(tmp_path):
     assert cache_keys.file_digest(str(file), name) != before
     # One elsewhere counts by its name.
     assert cache_keys.file_digest("gs://bucket/val.json", name)  # By name: nothing is asked.
+
+
+def test_a_length_counts_by_its_steps():
+    config = load_config("configs/demo.py")
+    before = cache_keys.settings_digest(config, ["finetune"])
+    with config.unlocked():
+        config.finetune.epochs = 3
+    assert cache_keys.settings_digest(config, ["finetune"]) == before
+    config.finetune.steps += 1
+    assert cache_keys.settings_digest(config, ["finetune"]) != before

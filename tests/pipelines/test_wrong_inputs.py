@@ -66,6 +66,10 @@ WRONG = [
         ("import_checkpoint", "--checkpoint={root}/empty", "--output={root}/imported"),
         "{root}/empty",
     ),
+    (
+        ("evaluate", "--model={root}/model", "--images={root}/photos", "--output={root}/photos"),
+        "{root}/photos holds files that this command did not write (1.jpg)",
+    ),
     # Data.
     ((*CHECK, "--annotations=train={root}/none.json"), "{root}/none.json"),
     ((*CHECK, "--annotations=train={root}/text.json"), "{root}/text.json"),

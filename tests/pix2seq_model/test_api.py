@@ -207,6 +207,13 @@ def test_a_foreign_saved_model_is_run_only_if_trusted(tmp_path):
         api.load(tmp_path, top_k=1)
 
 
+def test_a_note_beside_a_foreign_saved_model_makes_it_no_pushed_one(tmp_path):
+    (tmp_path / "saved_model.pb").write_bytes(b"damaged")
+    (tmp_path / "pushed.json").write_text('{"model_folder": "/gone"}')
+    with pytest.raises(ModelError, match=r"trust=True|pushed\.json"):
+        api.find_model(str(tmp_path))
+
+
 def test_a_saved_model_finds_the_same(model_dir, photos, expected, tmp_path):
     from pix2seq_model.decoding.settings import DecodeSettings
     from pix2seq_model.model_folder.saved_model import export_model_folder

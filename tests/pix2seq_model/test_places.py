@@ -71,3 +71,9 @@ def test_places_of_a_config(home):
     assert config.push.destination == f"{home}/pushed"
     with pytest.raises(ConfigError, match=r"finetune.start_from=s3://x/y: addresses s3://"):
         load_config("configs/demo.py", ["finetune.start_from=s3://x/y"])
+
+
+@pytest.mark.parametrize("text", ["photos,", ",photos", "a,,b", ","])
+def test_a_comma_without_a_place_is_refused(home, text):
+    with pytest.raises(ConfigError, match="a comma has nothing before or behind it"):
+        read_places(text, "--images")

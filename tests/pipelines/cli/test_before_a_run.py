@@ -113,21 +113,12 @@ def test_a_network_that_this_machine_has_no_memory_for(tmp_path, monkeypatch):
         (900 * GIB, large, False),
         (16 * GIB, (), False),  # Too small to be looked at.
     ):
-        monkeypatch.setattr(checks, "memory_bytes", lambda memory=memory: memory)
+        monkeypatch.setattr(checks, "machine_memory", lambda memory=memory: memory)
         texts = said(tmp_path, *overrides)
         assert len(texts) == is_said
-    monkeypatch.setattr(checks, "memory_bytes", lambda: 16 * GIB)
+    monkeypatch.setattr(checks, "machine_memory", lambda: 16 * GIB)
     (text,) = said(tmp_path, *large)
     assert "finetune does not fit this machine: a step takes about " in text
     assert "there are 16.0; the system would end it. What fits: --config.finetune." in text
     monkeypatch.setattr(checks, "has_accelerator", lambda: True)
     assert said(tmp_path, *large) == []
-
-
-def test_the_memory_of_a_container_is_its_limit(tmp_path, monkeypatch):
-    whole = checks.memory_bytes()
-    monkeypatch.setattr(checks, "_CGROUP", tmp_path / "memory.max")
-    (tmp_path / "memory.max").write_text("1000000\n")
-    assert checks.memory_bytes() == 1_000_000
-    (tmp_path / "memory.max").write_text("max\n")
-    assert checks.memory_bytes() >= whole

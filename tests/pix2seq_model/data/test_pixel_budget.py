@@ -108,3 +108,9 @@ def test_the_limit_of_the_container_counts(tmp_path):
 def test_there_is_one_budget():
     assert pixel_budget.pixel_budget() is pixel_budget.pixel_budget()
     assert 0 < pixel_budget.pixel_budget().total < pixel_budget.pixel_budget().most
+
+
+def test_what_needs_no_room_waits_for_nobody():
+    budget = PixelBudget(total=10, most=100)
+    with budget.hold(100), budget._turn, budget.hold(0):
+        pass

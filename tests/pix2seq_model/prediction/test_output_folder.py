@@ -40,7 +40,9 @@ def test_lists_are_made_of_the_lines(tmp_path):
     assert json.loads(read["unreadable.json"]) == [{"file": "b.jpg", "reason": "damaged"}]
     assert read["detections.csv"].endswith("height\na.jpg,3\n")
     assert read["classes.txt"] == "cat\n"
-    assert json.loads(read["predict.json"]) == {"model": "m", "complete": True}
+    marker = json.loads(read["predict.json"])
+    assert marker["made_by"] == "pix2seq predict"
+    assert (marker["model"], marker["complete"]) == ("m", True)
 
 
 def test_what_was_done_is_there_when_a_run_is_killed(tmp_path):
@@ -91,3 +93,34 @@ def test_names_that_are_too_long_for_a_file(tmp_path):
     assert first != second
     output.write(first, b"x")
     assert output.path_of("pictures", "a/b.png", ".jpg") == "pictures/a/b.png.jpg"
+
+
+def test_files_of_others_are_not_removed(tmp_path):
+    """Lists of formats that were not asked for, and whatever lines of a changed file name."""
+    folder = tmp_path / "out"
+    _run(folder)
+    for name in ("classes.txt", "detections.csv", "../mine.txt"):
+        (folder / name).write_text("mine")
+    with (folder / "results.jsonl").open("a") as file:
+        file.write(json.dumps({"files": ["../mine.txt", str(tmp_path / "mine.txt")]}) + "\n")
+    OutputFolder(folder, overwrite=True).begin()
+    kept = {path.name for path in tmp_path.rglob("*") if path.is_file()}
+    assert kept == {"classes.txt", "detections.csv", "mine.txt", "predict.json", "results.jsonl"}
+
+
+@pytest.mark.parametrize("text", ["{}", "no json", '{"made_by": "me"}', "[1]"])
+def test_a_file_of_that_name_makes_no_folder_ours(tmp_path, text):
+    (tmp_path / "predict.json").write_text(text)
+    with pytest.raises(DataError, match="did not write"):
+        OutputFolder(tmp_path).check()
+
+
+def test_names_that_are_no_text(tmp_path):
+    output = OutputFolder(tmp_path, formats=("coco", "csv"))
+    output.check()
+    output.begin()
+    output.add({**LINE, "file_name": "caf\udce9.jpg", "csv": "caf\udce9.jpg,3\n", "files": []})
+    output.finish({1: "cat"})
+    assert b"caf\xe9.jpg,3" in (tmp_path / "detections.csv").read_bytes()
+    (image,) = json.loads((tmp_path / "images.json").read_text())["images"]
+    assert image["file_name"] == "caf\udce9.jpg"

@@ -57,3 +57,16 @@ def test_the_one_that_differs_least(tmp_path):
 def test_what_no_setting_says(tmp_path, changes, message):
     write_run(tmp_path / "finetune-old", batch=12, **changes)
     assert message in said(tmp_path)
+
+
+def test_a_run_that_stopped_early_came_to_its_end(tmp_path):
+    write_run(tmp_path / "finetune-early", batch=12, seed=4)
+    (tmp_path / "finetune-early/finished.json").write_text("{}")
+    assert said(tmp_path) is None
+
+
+@pytest.mark.parametrize("text", ["", "[1, 2]"])
+def test_a_damaged_neighbour_is_no_obstacle(tmp_path, text):
+    write_run(tmp_path / "finetune-old", batch=12)
+    (tmp_path / "finetune-old/run_identity.json").write_text(text)
+    assert said(tmp_path) is None

@@ -9,7 +9,7 @@ from pix2seq_model.data.manifest import read_dataset_info
 from pix2seq_model.errors import ConfigError
 from pix2seq_model.experiment.validation import training_run
 from pix2seq_model.training import validation_loss
-from pix2seq_model.training.early_stopping import EarlyStopping, stopped_at
+from pix2seq_model.training.early_stopping import EarlyStopping, follow_first, stopped_at
 from pix2seq_model.training.evaluation import TrainingEvaluation
 from pix2seq_model.training.interruption import StopAgreement
 from pix2seq_model.training.run_record import run_identity
@@ -142,3 +142,13 @@ def test_how_it_is_measured_is_part_of_the_run_where_it_decides(examples):
         found = identity(evaluate_every_steps=4, **decides)
         assert found["evaluation.split"] == "val"
         assert not {"evaluation.num_pictures", "evaluation.ground_truth"} & set(found)
+
+
+def test_all_processes_do_as_the_first():
+    record = {}
+    follow_first(record, 6, stops=False)
+    assert record == {}
+    follow_first(record, 6, stops=True)
+    assert stopped_at(record) == 6
+    follow_first(record, 6, stops=False)
+    assert stopped_at(record) is None

@@ -1,12 +1,16 @@
 """What of a network is frozen, by the settings; steps on JAX are in test_loop."""
 
+from types import SimpleNamespace
+
 import keras
 import numpy as np
 import pytest
 
 from pix2seq_model.errors import ConfigError
+from pix2seq_model.model_folder.transfer import Transfer, path_in_network
 from pix2seq_model.network.pix2seq import build_model
 from pix2seq_model.training.settings import StageSettings
+from pix2seq_model.training.train import _refuse_frozen_random
 from pix2seq_model.training.training_model import frozen_layers
 from tests.fixtures import eager_steps, frozen_step, tiny_config, tiny_run
 
@@ -55,3 +59,20 @@ def test_other_names_are_refused():
 def test_random_weights_are_not_frozen(tmp_path, examples):
     with pytest.raises(ConfigError, match=r"finetune.freeze=encoder .*start_from"):
         tiny_run.train(tmp_path, examples, freeze="encoder")
+
+
+def test_weights_that_the_base_model_lacks_are_not_frozen():
+    network = build_model(tiny_config.model_config(), tiny_config.VOCABULARY)
+    job = SimpleNamespace(
+        run=SimpleNamespace(stage="finetune", settings=SimpleNamespace(freeze="encoder")),
+        base_model_dir="base",
+    )
+    paths = [path_in_network(v) for v in network.variables]
+    of_encoder = next(path for path in paths if path.startswith("encoder/"))
+    of_decoder = next(path for path in paths if path.startswith("decoder/"))
+    reason = "the base model has no such weight"
+    fits = Transfer(taken=[], resized=[], left_out=[f"{of_decoder}: {reason}"])
+    _refuse_frozen_random(job, network, fits)
+    lacks = Transfer(taken=[], resized=[], left_out=[f"{of_encoder}: {reason}"])
+    with pytest.raises(ConfigError, match=r"freeze=encoder would keep random weights, which base"):
+        _refuse_frozen_random(job, network, lacks)

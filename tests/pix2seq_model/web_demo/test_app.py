@@ -1,6 +1,7 @@
 """What the page's application answers and what it refuses, in process."""
 
 import asyncio
+import dataclasses
 import io
 import json
 
@@ -143,24 +144,41 @@ def test_only_so_many_wait_for_the_model():
     assert sorted(asyncio.run(send())) == [200] * 8 + [503] * 4
 
 
-def test_slow_uploads_hold_up_nobody_and_end():
-    async def slowly():
-        yield b"x"
-        await asyncio.sleep(30)
+async def _slowly():
+    yield b"x"
+    await asyncio.Event().wait()  # And nothing more.
 
+
+def _slow_uploads(to):
+    size = {"Content-Length": "5000"}
+    return [
+        asyncio.create_task(to.post("/detect", content=_slowly(), headers=size)) for _ in range(40)
+    ]
+
+
+def test_slow_uploads_hold_up_nobody():
     async def send():
-        async with client(make_app(KnownModel(), LIMITS, is_local=True)) as to:
-            size = {"Content-Length": "5000"}
-            slow = [
-                asyncio.create_task(to.post("/detect", content=slowly(), headers=size))
-                for _ in range(40)
-            ]
+        patient = dataclasses.replace(LIMITS, upload_seconds=600)
+        async with client(make_app(KnownModel(), patient, is_local=True)) as to:
+            slow = _slow_uploads(to)
             await asyncio.sleep(0)
             quick = await to.post("/detect", content=png())
-            assert not any(task.done() for task in slow)
-            return quick, [await task for task in slow]
+            still_there = [not task.done() for task in slow]
+            for task in slow:
+                task.cancel()
+            await asyncio.gather(*slow, return_exceptions=True)
+            return quick, still_there
 
-    quick, slow = asyncio.run(send())
+    quick, still_there = asyncio.run(send())
     assert quick.status_code == 200
+    assert all(still_there)
+
+
+def test_slow_uploads_end():
+    async def send():
+        async with client(make_app(KnownModel(), LIMITS, is_local=True)) as to:
+            return await asyncio.gather(*_slow_uploads(to))
+
+    slow = asyncio.run(send())
     assert {answer.status_code for answer in slow} == {408}
     assert "did not arrive within 0.2 s" in json.loads(slow[0].content)["error"]
