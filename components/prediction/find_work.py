@@ -22,6 +22,7 @@ from components.storage.image_store import ImageZip
 from pix2seq_model.data import manifest as dataset_info
 from pix2seq_model.errors import DataError
 from pix2seq_model.prediction.image_sources import EndingFilter
+from pix2seq_model.prediction.image_walk import HIDDEN, is_hidden
 
 _LIST_SUFFIX = ".txt"
 _ARCHIVES = (".tar", ".tar.gz", ".tgz")
@@ -99,8 +100,11 @@ def _files(place: str, endings: EndingFilter) -> Iterator[list[Any]]:
 
 def _folder(place: str, endings: EndingFilter) -> Iterator[list[Any]]:
     if "://" in place:
-        found = _matched(f"{place}/**")
-        yield from (_row(file) for file in found if endings.takes(file.path))
+        for file in _matched(f"{place}/**"):
+            hidden = any(map(is_hidden, file.path[len(place) + 1 :].split("/")[:-1]))
+            endings.left_out[HIDDEN] += hidden
+            if not hidden and endings.takes(file.path):
+                yield _row(file)
         return
     # By hand: Beam would read brackets in a folder's name as a pattern.
     with refusing(f"{place} cannot be read"):
@@ -120,7 +124,8 @@ def _zipped(file: FileMetadata, endings: EndingFilter) -> Iterator[list[Any]]:
             f"{file.path}: not a zip archive that can be read ({error}); get it again"
         ) from None
     for name in names:
-        hidden = any(part.startswith((".", "__MACOSX")) for part in name.split("/"))
+        hidden = any(is_hidden(part) for part in name.split("/")[:-1])
+        endings.left_out[HIDDEN] += hidden
         if not hidden and endings.takes(name):
             yield [f"{file.path}/{name}", *size_and_version, file.path]
 

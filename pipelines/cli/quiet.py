@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator
 
 from pix2seq_model.errors import UserError
+from pix2seq_model.terminal import printable_stream
 
 _SHOWN_BYTES = 4000
 
@@ -22,8 +23,8 @@ def quiet_libraries() -> Iterator[None]:
     terminal.flush()
     with tempfile.TemporaryFile() as held_back, os.fdopen(os.dup(2), "wb", 0) as shown:
         if is_descriptor:
-            sys.stderr = os.fdopen(
-                os.dup(2), "w", buffering=1, encoding=terminal.encoding, errors="replace"
+            sys.stderr = printable_stream(
+                os.fdopen(os.dup(2), "w", buffering=1, encoding=terminal.encoding, errors="replace")
             )
         os.dup2(held_back.fileno(), 2)
         try:

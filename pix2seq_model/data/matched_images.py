@@ -129,12 +129,11 @@ def _by_name(
     found: dict[str, str] = {}
     taken: dict[str, str] = {}
     for key, name in names.items():
-        alike = candidates.get(_parts(name)[-1], [])
+        # train/1.jpg is not val/1.jpg.
+        alike = [k for k in candidates.get(_parts(name)[-1], ()) if _same_path(name, truth[k])]
         if len(alike) > 1:
-            alike = [other for other in alike if _same_path(name, truth[other])]
-            if len(alike) > 1:
-                exact = [other for other in alike if _parts(truth[other]) == _parts(name)]
-                alike = exact or alike
+            exact = [other for other in alike if _parts(truth[other]) == _parts(name)]
+            alike = exact or alike
         if len(alike) > 1:
             raise DataError(
                 f"{source}: image {name!r} may be any of {_some(truth[k] for k in alike)} in "

@@ -13,7 +13,13 @@ from PIL import Image
 
 from pix2seq_model.data.image_check import ImageDefect, upright_pixels
 from pix2seq_model.errors import DataError
-from pix2seq_model.prediction.image_sources import ImageSource, find_images, is_pattern, unique_name
+from pix2seq_model.prediction.image_sources import (
+    ImageSource,
+    find_images,
+    is_pattern,
+    read_file,
+    unique_name,
+)
 
 ImageInput: TypeAlias = str | os.PathLike | bytes | np.ndarray | Image.Image | IO[bytes]
 
@@ -87,7 +93,7 @@ def _of_path(place: str) -> Iterator[ImageSource]:
     if place.lower().endswith(".zip") or path.is_dir() or is_pattern(place):
         yield from find_images([place])
     else:
-        yield ImageSource(place, place, path.read_bytes)
+        yield ImageSource(place, place, functools.partial(read_file, path))
 
 
 def pixels_of_array(array: np.ndarray) -> np.ndarray:

@@ -116,17 +116,17 @@ def _images_of(
 ) -> Iterator[tuple[str, str, Callable[[], bytes]]]:
     if is_pattern(place):
         for path in _matched(place):
-            yield path.name, str(path), functools.partial(_read, path)
+            yield path.name, str(path), functools.partial(read_file, path)
         return
     if not _exists(place):
         raise DataError(f"{place}: no such file or folder")
     if place.is_dir():
         for path in _files_below(place, endings):
-            yield str(path.relative_to(place)), str(path), functools.partial(_read, path)
+            yield str(path.relative_to(place)), str(path), functools.partial(read_file, path)
     elif place.suffix.lower() == ".zip":
         yield from _images_of_archive(place, endings)
     else:
-        yield place.name, str(place), functools.partial(_read, place)
+        yield place.name, str(place), functools.partial(read_file, place)
 
 
 def is_pattern(place: epath.PathLike) -> bool:
@@ -155,7 +155,7 @@ def _is_here(place: epath.Path) -> bool:
     return "://" not in os.fspath(place)
 
 
-def _read(path: epath.Path) -> bytes:
+def read_file(path: epath.Path) -> bytes:
     """The content of a file; raises OSError if it is none that can be read to its end."""
     if _is_here(path):
         status = regular_status(path)

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from pix2seq_model.boxes import box_xywh_to_yxyx
+from pix2seq_model.data.image_check import ImageDefect
 from pix2seq_model.errors import DataError
 from pix2seq_model.reports.drawing import detection_boxes, draw_boxes
 
@@ -85,7 +86,7 @@ class Result:
             raise DataError(f"{self.source}: {self.error or 'the image was not kept'}")
         try:
             image = Image.fromarray(self._pixels())
-        except OSError as error:
+        except (OSError, ImageDefect) as error:
             raise DataError(f"{self.source} cannot be read again to be drawn: {error}") from None
         boxes = detection_boxes(self.to_coco(), dict(zip(self.category_ids.tolist(), self.names)))
         return draw_boxes(image, boxes, longer_side=longer_side)

@@ -173,7 +173,7 @@ class _Guard:
         name = _HOST.fullmatch(host)
         if not name:
             return _error("the Host of the request is not a name", HTTPStatus.BAD_REQUEST)
-        foreign = origin is not None and origin != f"http://{host}"
+        foreign = origin is not None and origin not in (f"http://{host}", f"https://{host}")
         if foreign or (self._is_local and name[1].lower() not in _THIS_MACHINE):
             return _error("this page is for this machine alone", HTTPStatus.FORBIDDEN)
         return None

@@ -1,30 +1,23 @@
 """What the web page asks of a model: the objects of one image, and where it looked for each."""
 
 import base64
-import json
 import os
 import re
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 from etils import epath
 
-from pix2seq_model.boxes import box_yxyx_to_xywh
-from pix2seq_model.data.categories import category_numbers
 from pix2seq_model.decoding.attention import cross_attention_maps
 from pix2seq_model.errors import ModelError
-from pix2seq_model.input_pipeline.image_file import PreparedImage, prepare_image
+from pix2seq_model.input_pipeline.image_file import PreparedImage
 from pix2seq_model.model_folder.pushed import GRAPH_FILE, find_model_folder, find_pushed_version
-from pix2seq_model.model_folder.saved_model import CATEGORIES_FILE, SERVED_IMAGES
 from pix2seq_model.model_folder.trust import require_trust
 from pix2seq_model.prediction.image_detector import ImageDetector
+from pix2seq_model.prediction.served_detector import ServedDetector
 from pix2seq_model.reports.drawing import class_color
 from pix2seq_model.tokens.vocabulary import TOKENS_PER_OBJECT
-
-# The input size of a model without attention is not needed: its SavedModel prepares images.
-_ANY_SIZE = (64, 64)
 
 
 class AttentiveModel:
@@ -104,30 +97,21 @@ class ServedModel:
     has_attention = False
 
     def __init__(self, version_dir: epath.PathLike) -> None:
+        """
+        Args:
+          version_dir: see `ServedDetector`.
+        """
         place = epath.Path(version_dir)
         self.name = f"{place.parent.name}, version {place.name}"
-        self.classes = _classes(_exported_names(place))
-        # Lives as long as its signatures are used.
-        self._loaded = tf.saved_model.load(os.fspath(version_dir))
-        self._detect = self._loaded.signatures[SERVED_IMAGES]
+        self._model = ServedDetector(version_dir)
+        self.classes = _classes(self._model.category_names)
 
     def explain(self, encoded: bytes, *, max_pixels: int) -> dict[str, Any]:
         """As `AttentiveModel.explain`; both kinds of attention are None."""
-        image = prepare_image(encoded, image_size=_ANY_SIZE, max_pixels=max_pixels)
-        assert image.pixels is not None  # kept unless one says otherwise
-        answer = self._detect(images=tf.constant(image.pixels[None]))
-        found = {name: value.numpy()[0] for name, value in answer.items()}
-        num = found.pop("num_detections")
-        scale = [image.height, image.width, image.height, image.width]
-        boxes = box_yxyx_to_xywh(found["detection_boxes"][:num].astype(float) * scale)
-        classes = found["detection_classes"][:num].tolist()
-        scores = found["detection_scores"][:num].tolist()
-        rows = [
-            {"category_id": category_id, "bbox": box, "score": score, "attention": None}
-            for category_id, box, score in zip(classes, boxes, scores, strict=True)
-        ]
-        names = (name.decode() for name in found["detection_class_names"][:num])
-        return _answer(image, rows, names=dict(zip(classes, names)), attention=None)
+        image = self._model.prepare(encoded, max_pixels=max_pixels)
+        (rows,) = self._model.detect([image])
+        rows = [{**row, "attention": None} for row in rows]
+        return _answer(image, rows, names=self._model.category_names, attention=None)
 
 
 def open_demo_model(
@@ -158,16 +142,6 @@ def open_demo_model(
 def _shown_name(source: str) -> str:
     """Where a model comes from, without the folders of this machine."""
     return re.sub(r"\S*/(?=[^/\s]+/[^/\s]+)", "", source)
-
-
-def _exported_names(version_dir: epath.Path) -> dict[int, str]:
-    """The classes of a SavedModel by the annotation file's ids; none if it does not say them."""
-    try:
-        rows = json.loads((version_dir / "assets.extra" / CATEGORIES_FILE).read_text())
-        names = {row["id"]: str(row["name"]) for row in rows}
-        return {number: names[own] for own, number in category_numbers(rows).items()}
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}  # What it finds, it names itself.
 
 
 def _classes(names: dict[int, str]) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from components.prediction.find_work import find_work
 from components.prediction.options import PredictionOptions
 from pix2seq_model.errors import ConfigError, DataError
 from pix2seq_model.prediction.image_sources import EndingFilter
+from pix2seq_model.prediction.image_walk import HIDDEN
 from tests.fixtures.evaluated_model import write_examples
 
 
@@ -99,7 +100,7 @@ def test_the_images_of_an_archive(tmp_path):
     (shard,) = list(find_work(options, endings=endings))
     assert paths([shard]) == [[f"{place}/b.jpg", f"{place}/deep/a.png"]]
     assert {row[3] for row in shard["files"]} == {str(place)}
-    assert +endings.left_out == {".md": 1}
+    assert +endings.left_out == {".md": 1, HIDDEN: 2}
     place.write_bytes(b"no archive")
     with pytest.raises(DataError, match=r"more\.ZIP: not a zip archive that can be read"):
         work(place)

@@ -54,6 +54,15 @@ def test_paths_decide_among_images_of_one_name(truth):
         _matched(truth({5: "a.jpg"}), {1: "a.jpg", 2: "x/a.jpg"})
 
 
+def test_images_of_one_name_in_other_folders_are_others(truth):
+    file = truth({1: "val/a.jpg", 2: "val/b.jpg"})
+    found, notes = _matched(file, {7: "train/a.jpg", 8: "val/a.jpg"})
+    assert found == ["1"]
+    assert "1 images that the truth does not list left out: train/a.jpg" in notes
+    with pytest.raises(DataError, match="no image fits"):
+        _matched(file, {7: "train/a.jpg", 8: "train/b.jpg"})
+
+
 def test_nothing_that_fits_is_refused(truth):
     file = truth({1: "a.jpg", 2: "b.jpg"})
     with pytest.raises(DataError, match=r"no image fits: found\.json is of c\.jpg, d\.jpg"):
