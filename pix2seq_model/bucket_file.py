@@ -1,7 +1,9 @@
 """One small object of a bucket that several processes write, each only over what it has read."""
 
 import contextlib
+import functools
 from collections.abc import Iterator
+from typing import Any
 
 # Google's libraries are imported where they are needed: training on one machine does without.
 # Of one request.
@@ -10,6 +12,28 @@ _TIMEOUT_S = 30.0
 
 class ChangedError(Exception):
     """Another process has written the object since it was read."""
+
+
+def crc32c_of(address: str) -> str:
+    """The checksum that the store keeps of an object, in base64; "" if there is no such object.
+
+    Args:
+      address: gs://bucket/name.
+
+    Raises:
+      OSError: the store does not answer, or refuses.
+    """
+    bucket, _, name = address.removeprefix("gs://").partition("/")
+    with _as_os_error(address):
+        blob = _client().bucket(bucket).get_blob(name, timeout=_TIMEOUT_S)
+    return (blob.crc32c or "") if blob is not None else ""
+
+
+@functools.cache
+def _client() -> Any:
+    from google.cloud.storage import Client
+
+    return Client(project=None)
 
 
 class BucketFile:

@@ -100,11 +100,11 @@ def _files(place: str, endings: EndingFilter) -> Iterator[list[Any]]:
 
 def _folder(place: str, endings: EndingFilter) -> Iterator[list[Any]]:
     if "://" in place:
-        for file in _matched(f"{place}/**"):
-            hidden = any(map(is_hidden, file.path[len(place) + 1 :].split("/")[:-1]))
+        for found in _matched(f"{place}/**"):
+            hidden = any(map(is_hidden, found.path[len(place) + 1 :].split("/")[:-1]))
             endings.left_out[HIDDEN] += hidden
-            if not hidden and endings.takes(file.path):
-                yield _row(file)
+            if not hidden and endings.takes(found.path):
+                yield _row(found)
         return
     # By hand: Beam would read brackets in a folder's name as a pattern.
     with refusing(f"{place} cannot be read"):

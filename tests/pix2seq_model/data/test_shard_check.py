@@ -156,3 +156,25 @@ def test_the_number_of_records(folder):
     (path, *_), (shard, *_) = info.shard_paths(folder, "train"), info.split("train").shards
     with pytest.raises(DataError, match=r"has 2 records, .* says 3"):
         check_shard(path, dataclasses.replace(shard, num_examples=3), LABELS)
+
+
+def test_in_a_bucket_the_store_is_asked_instead(folder, monkeypatch):
+    info = read_dataset_info(folder)
+    (shard, *_) = info.split("train").shards
+    shard = dataclasses.replace(shard, crc32c="AAAAAA==")
+    read, answers = [], {"gs://b/same": "AAAAAA==", "gs://b/other": "BBBBBB=="}
+    monkeypatch.setattr(shard_check, "check_shard", lambda path, *_: read.append(path))
+    monkeypatch.setattr(shard_check, "_state", lambda path: (1.0,))
+    monkeypatch.setattr(shard_check.bucket_file, "crc32c_of", lambda path: answers[path])
+    shard_check.forget()
+    for path in answers:
+        shard_check.check_shard_once(path, shard, ())
+    assert read == ["gs://b/other"]
+
+    def refused(path):
+        raise OSError("no answer")
+
+    monkeypatch.setattr(shard_check.bucket_file, "crc32c_of", refused)
+    shard_check.check_shard_once("gs://b/third", shard, ())
+    assert read[1:] == ["gs://b/third"]
+    shard_check.forget()
