@@ -100,7 +100,8 @@ def test_the_images_of_an_archive(tmp_path):
     (shard,) = list(find_work(options, endings=endings))
     assert paths([shard]) == [[f"{place}/b.jpg", f"{place}/deep/a.png"]]
     assert {row[3] for row in shard["files"]} == {str(place)}
-    assert +endings.left_out == {".md": 1, HIDDEN: 2}
+    # What macOS adds is not even listed.
+    assert +endings.left_out == {".md": 1, HIDDEN: 1}
     place.write_bytes(b"no archive")
     with pytest.raises(DataError, match=r"more\.ZIP: not a zip archive that can be read"):
         work(place)
