@@ -7,6 +7,7 @@ from typing import Any
 from pix2seq_model.data.settings import MAX_PIXELS
 from pix2seq_model.errors import ConfigError
 from pix2seq_model.input_pipeline.settings import RESIZES
+from pix2seq_model.model_folder.thresholds import DEFAULT_SCORE
 from pix2seq_model.setting_checks import check_settings, setting
 
 
@@ -36,7 +37,7 @@ class PredictionOptions:
     splits: tuple[str, ...] = ()
     images_per_shard: int = setting(500, at_least=1)
     batch_size: int = setting(8, at_least=1)
-    score_threshold: float = 0.3
+    score_threshold: float = DEFAULT_SCORE
     max_pixels: int = setting(MAX_PIXELS, at_least=1)
     precision: str = "float32"
     resize: str = setting("", one_of=("", *RESIZES))

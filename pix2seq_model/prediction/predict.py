@@ -14,6 +14,7 @@ from pix2seq_model.atomic_write import write_atomically
 from pix2seq_model.data.settings import MAX_PIXELS
 from pix2seq_model.decoding.attention_maps import ImageAttention
 from pix2seq_model.errors import ConfigError, DataError
+from pix2seq_model.model_folder.thresholds import DEFAULT_SCORE
 from pix2seq_model.prediction.detect_images import ImageModel, PreparedImage, detect_images
 from pix2seq_model.prediction.image_sources import ImageSource
 from pix2seq_model.prediction.output_folder import LINES, OutputFolder
@@ -55,7 +56,7 @@ def predict(
     sources: Sequence[ImageSource],
     *,
     output_dir: epath.PathLike,
-    score_threshold: float = 0.3,
+    score_threshold: float = DEFAULT_SCORE,
     draw: bool = True,
     attention: bool = False,
     tile: int = 0,
