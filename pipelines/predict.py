@@ -3,7 +3,9 @@
     python pipelines/predict.py --model=demo/pipeline/serving_model --images=photos,more.zip \\
         --output=found
 
---images takes files, folders, patterns (quoted: 'photos/*.jpg'), zip archives and gs:// addresses.
+--images takes files, folders, patterns (quoted: 'photos/*.jpg'), zip archives and gs:// addresses;
+video files, and a camera by its number (--images=0, until Ctrl-C), whose frames are images then and
+come back as a video with boxes; --every=5 looks at each fifth of them.
 --model takes a model folder, a pushed version, a published checkpoint, a SavedModel or an exported
 ONNX folder. Each image is written as soon as it is done; what cannot be read is listed in
 unreadable.json, the rest is done. --score_threshold=0 keeps every detection, as AP needs.
@@ -28,11 +30,18 @@ from pix2seq_model.data.settings import MAX_PIXELS
 from pix2seq_model.prediction.image_sources import EndingFilter, find_images, left_out_text
 from pix2seq_model.prediction.output_folder import FORMATS
 from pix2seq_model.prediction.predict import Prediction, predict
+from pix2seq_model.prediction.video_frames import find_videos
 
 FLAGS = flags.FLAGS
 
 define_detection_flags()
-define_places("images", None, "Files, folders, patterns, zip archives.", required=True)
+define_places(
+    "images",
+    None,
+    "Files, folders, patterns, zip archives, videos, a camera's number.",
+    required=True,
+)
+flags.DEFINE_integer("every", 1, "Of so many frames of a video look at one.", lower_bound=1)
 flags.DEFINE_boolean("pictures", True, "Write pictures and the contact sheet.")
 flags.DEFINE_integer("max_pixels", MAX_PIXELS, "Larger images are left out.", lower_bound=1)
 flags.DEFINE_boolean("attention", False, "Write pictures of what the decoder looks at.")
@@ -46,7 +55,8 @@ def main() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     settle_score_threshold()
     endings = EndingFilter(output=FLAGS.output)
-    sources = find_images(FLAGS.images, endings=endings)
+    places, videos = find_videos(FLAGS.images, every=FLAGS.every)
+    sources = find_images(places, endings=endings) if places or not videos else []
     find_model(FLAGS.model, trust=FLAGS.trust)  # Before TensorFlow, which takes seconds.
     precision = FLAGS.precision if FLAGS["precision"].present else ""
     done = predict(
@@ -59,6 +69,7 @@ def main() -> None:
             ).detector
         ),
         sources,
+        videos=videos,
         output_dir=FLAGS.output,
         draw=FLAGS.pictures,
         formats=FLAGS.format,
@@ -82,7 +93,10 @@ def main() -> None:
 
 def _described(done: Prediction) -> str:
     detections = f"{done.num_detections:,} detection{'s' * (done.num_detections != 1)}"
-    parts = [_images(done.num_images), f"{detections}", f"{done.milliseconds:,.0f} ms an image"]
+    looked_at = _images(done.num_images)
+    if done.num_frames:
+        looked_at += f" ({done.num_frames:,} of them frames of videos)"
+    parts = [looked_at, f"{detections}", f"{done.milliseconds:,.0f} ms an image"]
     if done.num_below:
         best = "" if done.num_detections else f", the best of them at {done.best_score:.3f}"
         parts.append(f"{done.num_below:,} below --score_threshold={FLAGS.score_threshold:g}{best}")

@@ -36,6 +36,7 @@ from pix2seq_model.prediction.detect_images import ImageModel, detect_images, pr
 from pix2seq_model.prediction.image_inputs import ImageInput, image_inputs
 from pix2seq_model.prediction.results import Result, Results
 from pix2seq_model.prediction.tiling import TiledModel
+from pix2seq_model.prediction.video_frames import FrameSource
 from pix2seq_model.published.locations import is_checkpoint
 
 _PACKAGES = {
@@ -85,7 +86,8 @@ class Model:
         """Finds the objects of one image or of any number of them.
 
         Args:
-          images: paths (of files, folders, zip archives, patterns), the bytes of image files,
+          images: paths (of files, folders, zip archives, patterns; of videos, whose frames are
+            images then), the bytes of image files,
             arrays of uint8 (height, width, 3) in RGB or (N, height, width, 3), Pillow's images, in
             any mixture; see `prediction.image_inputs.image_inputs`. Whatever their number, they
             are decoded in batches of the size given to `load`.
@@ -107,6 +109,7 @@ class Model:
         results = self.stream(
             images, score=score, tile=tile, max_pixels=max_pixels, on_error=on_error
         )
+        results = (result.without_frame() for result in results)
         return Results(results, categories=self.detector.category_names)
 
     def stream(
@@ -150,7 +153,8 @@ class Model:
             def pixels(source=source):
                 return prepare_source(source, model=self.detector, max_pixels=max_pixels).pixels
 
-            yield dataclasses.replace(result.best_first(), _pixels=pixels)
+            again = source.read_again if isinstance(source, FrameSource) else None
+            yield dataclasses.replace(result.best_first(), _pixels=pixels, _pixels_again=again)
 
 
 def load(

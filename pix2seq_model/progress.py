@@ -81,7 +81,7 @@ class LiveLine:
 class _Counter:
     """Says how much of a total is done; its speed is the mean since a first moment."""
 
-    def __init__(self, label: str, total: int, output: LiveLine) -> None:
+    def __init__(self, label: str, total: int | None, output: LiveLine) -> None:
         self._label, self._total, self._output = label, total, output
         self._anchor: tuple[int, float] | None = None
 
@@ -105,9 +105,16 @@ class _Counter:
         return (done - first) / seconds if done > first and seconds > 0 else None
 
     def _counted(self, done: int) -> str:
+        if self._total is None or done > self._total:
+            return f"{self._label}{done:,}"
         return f"{self._label}{done:,}/{self._total:,} ({100 * done // max(1, self._total)}%)"
 
+    def _is_last(self, done: int) -> bool:
+        return self._total is not None and done >= self._total
+
     def _time_left(self, done: int, speed: float) -> str:
+        if self._total is None or done > self._total:
+            return ""
         return f"{duration_text((self._total - done) / speed)} left"
 
 
@@ -152,7 +159,7 @@ class ProgressLine(_Counter):
         self._values = values
         if self._messages_only:
             return
-        if self._output.is_live or self._output.is_due() or step >= self._total:
+        if self._output.is_live or self._output.is_due() or self._is_last(step):
             self._output.show(self._text(step))
 
     def __enter__(self) -> "ProgressLine":
@@ -181,7 +188,7 @@ class DetectionProgress(_Counter):
         self,
         label: str,
         *,
-        total: int,
+        total: int | None,
         done: int = 0,
         stream: TextIO | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -189,23 +196,25 @@ class DetectionProgress(_Counter):
         """
         Args:
           label: what is done, in front of every line.
-          total: images.
+          total: images; None where nobody knows, as of a camera. A video may have more than its
+            header says: then the number goes on without a total.
           done: images finished by an earlier run.
           stream: where to write; standard error if None.
           clock: seconds, for tests.
         """
         super().__init__(f"{label}: ", total, LiveLine(stream, interval_s=10.0, clock=clock))
         start = f", continuing after {done:,}" if done else ""
-        self.message(f"{label}: {total:,} images{start}")
+        if total is not None:
+            self.message(f"{label}: {total:,} images{start}")
 
     def update(self, done: int) -> None:
         """Tells that `done` images are finished."""
         if self._anchor is None:
             self.start(done)
-        if self._output.is_due() or done >= self._total:
+        if self._output.is_due() or done == self._total:
             text = self._counted(done)
             if speed := self._speed(done):
-                text += f"  {speed:,.3g} images/s  {self._time_left(done, speed)}"
+                text += f"  {speed:,.3g} images/s  {self._time_left(done, speed)}".rstrip()
             self._output.show(text)
 
 

@@ -12,6 +12,7 @@ from etils import epath
 from PIL import Image
 
 from pix2seq_model.data.image_check import ImageDefect, upright_pixels
+from pix2seq_model.data.settings import MAX_PIXELS
 from pix2seq_model.errors import DataError
 from pix2seq_model.prediction.image_sources import (
     ImageSource,
@@ -20,6 +21,7 @@ from pix2seq_model.prediction.image_sources import (
     read_file,
     unique_name,
 )
+from pix2seq_model.prediction.video_frames import find_videos, is_video
 
 ImageInput: TypeAlias = str | os.PathLike | bytes | np.ndarray | Image.Image | IO[bytes]
 
@@ -37,6 +39,7 @@ def image_inputs(images: ImageInput | Iterable[ImageInput]) -> Iterator[ImageSou
 
         - a path, local or gs://: of an image file; or of a folder, zip archive or pattern
           ("photos/*.jpg"), which stands for all images in it, by name;
+        - a path of a video, or a pattern of videos: its frames, see `video_frames`;
         - the bytes of an image file, or a file that is open for reading bytes;
         - an array of uint8: (height, width, 3) RGB, (height, width, 4) RGBA, or (height, width)
           grey; (N, height, width, 3) is N images;
@@ -90,6 +93,11 @@ def _sources(image: object, number: int) -> Iterator[ImageSource]:
 
 def _of_path(place: str) -> Iterator[ImageSource]:
     path = epath.Path(place)
+    if is_video(place) and not path.is_dir():
+        _, videos = find_videos([place], cameras=False)
+        for video in videos:
+            yield from video.frames(max_pixels=MAX_PIXELS)
+        return
     if place.lower().endswith(".zip") or path.is_dir() or is_pattern(place):
         yield from find_images([place])
     else:

@@ -115,7 +115,7 @@ def _images_of(
     place: epath.Path, endings: EndingFilter
 ) -> Iterator[tuple[str, str, Callable[[], bytes]]]:
     if is_pattern(place):
-        for path in _matched(place):
+        for path in matched_files(place):
             yield path.name, str(path), functools.partial(read_file, path)
         return
     if not _exists(place):
@@ -134,7 +134,7 @@ def is_pattern(place: epath.PathLike) -> bool:
     return bool(_WILDCARDS & set(str(place))) and not _exists(epath.Path(place))
 
 
-def _matched(pattern: epath.Path) -> list[epath.Path]:
+def matched_files(pattern: epath.Path) -> list[epath.Path]:
     """The files of a pattern, whatever their ending; ** stands for any folders below."""
     parts = pattern.parts
     fixed = next(n for n, part in enumerate(parts) if _WILDCARDS & set(part))

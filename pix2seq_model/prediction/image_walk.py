@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 # In a folder of this command's results, which the first two tell it by.
 _RESULTS = ("detections.json", "images.json")
-PICTURE_NAMES = ("pictures", "attention", "contact_sheet.jpg")
+PICTURE_NAMES = ("pictures", "attention", "videos", "contact_sheet.jpg")
 # What systems and tools leave beside the data; so do names that begin with a dot.
 _HIDDEN = ("__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found")
 

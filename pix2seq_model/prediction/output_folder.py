@@ -3,11 +3,13 @@
 <output>/predict.json        says that this command made the folder; its counts, written last
 <output>/results.jsonl       a line for each image, written when it is done
 <output>/detections.json     COCO results, each with its image's file name too
-<output>/images.json         {"images": [{id, file_name, width, height}], "categories": [...]}
+<output>/images.json         {"images": [{id, file_name, width, height}], "categories": [...]};
+                             a frame has its video, number and seconds too
 <output>/unreadable.json     [{"file", "reason"}] of what could not be read, or drawn
 <output>/pictures/...        the images with boxes, names and scores
 <output>/contact_sheet.jpg   the first of them on one sheet
 <output>/attention/...       if asked for: what the decoder looks at for the first objects
+<output>/videos/...          of videos instead of pictures: the frames with boxes as a video
 <output>/labels/..., classes.txt   with the format "yolo"
 <output>/detections.csv            with the format "csv"
 """
@@ -30,6 +32,7 @@ MARKER, LINES = "predict.json", "results.jsonl"
 # Lists and sheets; which of them a run may write follows from its formats, which the marker notes.
 _LISTS = ("detections.json", "images.json", "unreadable.json", "contact_sheet.jpg")
 _OF_FORMAT = {"yolo": "classes.txt", "csv": "detections.csv"}
+_OF_IMAGE = ("id", "file_name", "width", "height", "video", "frame", "seconds")
 _MADE_BY = "pix2seq predict"
 _MOST_NAME_BYTES = 255 - len(PARTIAL)
 _SHOWN = 3
@@ -129,8 +132,7 @@ class OutputFolder:
                 if "error" in line:
                     failed.append({"file": line["location"], "reason": line["error"]})
                 if "id" in line:
-                    keys = ("id", "file_name", "width", "height")
-                    images.append({key: line[key] for key in keys})
+                    images.append({key: line[key] for key in _OF_IMAGE if key in line})
                 for row in line.get("detections", ()):
                     file.write(f"{separator}{json.dumps(row)}")
                     separator = ",\n"

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import itertools
 import statistics
 from collections.abc import Callable, Sequence
 from pathlib import PurePosixPath
@@ -20,6 +21,8 @@ from pix2seq_model.prediction.image_sources import ImageSource
 from pix2seq_model.prediction.output_folder import LINES, OutputFolder
 from pix2seq_model.prediction.results import Result, image_numbers
 from pix2seq_model.prediction.tiling import TiledModel
+from pix2seq_model.prediction.video_frames import FrameSource, Video, all_frames, reason_of
+from pix2seq_model.prediction.video_output import AnnotatedVideos
 from pix2seq_model.progress import DetectionProgress
 from pix2seq_model.reports import drawing
 from pix2seq_model.reports.attention_pictures import attention_sheet
@@ -32,7 +35,8 @@ class Prediction:
     """What was done.
 
     Attributes:
-      num_images: images that were read.
+      num_images: images that were read, frames of videos among them.
+      num_frames: frames among them.
       num_detections: detections written.
       num_turned: images that were turned upright, as EXIF says; so are their boxes.
       num_below: detections with lower scores than asked for.
@@ -43,6 +47,7 @@ class Prediction:
     """
 
     num_images: int
+    num_frames: int
     num_detections: int
     num_turned: int
     num_below: int
@@ -55,6 +60,7 @@ def predict(
     load_model: Callable[[], ImageModel],
     sources: Sequence[ImageSource],
     *,
+    videos: Sequence[Video] = (),
     output_dir: epath.PathLike,
     score_threshold: float = DEFAULT_SCORE,
     draw: bool = True,
@@ -68,12 +74,15 @@ def predict(
 ) -> Prediction:
     """Runs a model on images and writes what it finds, each image as soon as it is done.
 
+    Of videos each frame is an image; no more than a few batches of them are in memory.
+
     Args:
       load_model: called once the output is known to be possible.
       sources: the images.
+      videos: looked at after them.
       output_dir: folder to write.
       score_threshold: detections of a lower score are neither written nor drawn.
-      draw: write pictures and the contact sheet too.
+      draw: write pictures and the contact sheet too; of videos, videos.
       attention: write pictures of where in the image the decoder looks, too.
       tile: see `TiledModel`; 0 is off.
       formats: of `output_folder.FORMATS`; COCO's files are always written.
@@ -95,16 +104,23 @@ def predict(
     model = load_model()
     reader = _attention_reader(model) if attention else None
     output.begin(score_threshold=score_threshold, **facts)
-    found = _Found(output, sources, draw=draw)
-    progress = DetectionProgress("detecting", total=len(sources), stream=stream)
+    found = _Found(output, sources, videos, draw=draw)
+    total = _total(sources, videos)
+    progress = DetectionProgress("detecting", total=total, stream=stream)
+    frames = all_frames(videos, first_id=len(sources) + 1, max_pixels=max_pixels)
     looking = TiledModel(model, tile=tile) if tile else model
     categories = dict(model.category_names)
     try:
-        results = detect_images(looking, sources, score=score_threshold, max_pixels=max_pixels)
+        results = detect_images(
+            looking,
+            itertools.chain(sources, frames),
+            score=score_threshold,
+            max_pixels=max_pixels,
+        )
         for done, (source, prepared, result) in enumerate(results, start=1):
             seen = None
             if reader is not None and prepared is not None:
-                image_id = found.image_ids[source.name]
+                image_id = found.id_of(source)
                 seen = reader.read(prepared, image_id=image_id, score_threshold=score_threshold)
             found.add(source, prepared, result, seen)
             progress.update(done)
@@ -113,7 +129,8 @@ def predict(
     except BaseException as error:
         with contextlib.suppress(OSError, DataError):
             found.finish(categories, complete=False)
-        done_so_far = f"what was found in {found.num_images} of {len(sources)} images is in"
+        of_all = "" if total is None else f" of {total}"
+        done_so_far = f"what was found in {found.num_images}{of_all} images is in"
         if isinstance(error, KeyboardInterrupt):
             raise KeyboardInterrupt(
                 f"{done_so_far} {output.place}; the same command begins anew"
@@ -125,6 +142,16 @@ def predict(
             ) from error
         raise
     return found.summary()
+
+
+def _total(sources: Sequence[ImageSource], videos: Sequence[Video]) -> int | None:
+    """Images and frames, as far as the videos say how many they have; None with a camera."""
+    total = len(sources)
+    for video in videos:
+        if video.expected is None:
+            return None
+        total += video.expected
+    return total
 
 
 def _attention_reader(model: ImageModel) -> Any:
@@ -146,16 +173,35 @@ def _attention_reader(model: ImageModel) -> Any:
 class _Found:
     """What was found so far; of thousands of images only numbers are kept in memory."""
 
-    def __init__(self, output: OutputFolder, sources: Sequence[ImageSource], *, draw: bool) -> None:
+    def __init__(
+        self,
+        output: OutputFolder,
+        sources: Sequence[ImageSource],
+        videos: Sequence[Video],
+        *,
+        draw: bool,
+    ) -> None:
         names = [source.name for source in sources]
-        self.image_ids = dict(zip(names, image_numbers(names)))
-        self.num_images = self.num_detections = self.num_turned = self.num_below = 0
+        # Next to frames, which have no number of their own, images have none either.
+        numbers = range(1, len(names) + 1) if videos else image_numbers(names)
+        self._image_ids = dict(zip(names, numbers))
+        self._videos = AnnotatedVideos(output, {video.name: video.rate for video in videos})
+        self._begun: set[str] = set()  # Videos with a line that names their file.
+        self.num_images = self.num_frames = self.num_detections = self.num_turned = (
+            self.num_below
+        ) = 0
         self.best_score: float | None = None
         self.unreadable: list[tuple[str, str]] = []
         self._output, self._draw = output, draw
         self._milliseconds: list[float] = []
         self._label_files: set[str] = set()
         self._sheet: list[tuple[str, Image.Image]] = []
+
+    def id_of(self, source: ImageSource) -> int:
+        """Of an image in the results."""
+        if isinstance(source, FrameSource):
+            return source.image_id
+        return self._image_ids[source.name]
 
     def add(
         self,
@@ -168,8 +214,8 @@ class _Found:
         if prepared is None:
             self._failed(source, result.error)
             return
-        self._count(result)
-        image_id = self.image_ids[source.name]
+        image_id = self.id_of(source)
+        frame = source if isinstance(source, FrameSource) else None
         rows = result.to_coco(image_id=image_id)
         line: dict[str, Any] = {
             "id": image_id,
@@ -179,15 +225,18 @@ class _Found:
             "milliseconds": round(result.milliseconds, 3),
             "detections": rows,
         }
+        if frame is not None:
+            line |= {"video": frame.video, "frame": frame.number}
+            line["seconds"] = round(frame.seconds, 3)
         files: dict[str, Callable[[], bytes | str]] = {}
         path_of = self._output.path_of
         if "csv" in self._output.formats:
             line["csv"] = result.to_csv(image_id=image_id, header=False)
         if "yolo" in self._output.formats:
-            files[self._label_file(source.name)] = result.to_yolo
+            files[self._label_file(source)] = result.to_yolo
         picture = Image.fromarray(prepared.pixels)
-        if self._draw:
-            boxes = drawing.detection_boxes(rows, dict(zip(result.category_ids, result.names)))
+        boxes = drawing.detection_boxes(rows, dict(zip(result.category_ids, result.names)))
+        if self._draw and frame is None:
             files[path_of("pictures", source.name, ".jpg")] = lambda: self._drawn(
                 source.name, drawing.draw_boxes(picture, boxes)
             )
@@ -195,16 +244,32 @@ class _Found:
             files[path_of("attention", source.name, ".jpg")] = lambda: drawing.jpeg_bytes(
                 sheet, quality=90
             )
-        self._output.add({**line, "files": list(files)})
+        begins = [self._videos.path_of(frame)] if frame is not None and self._draw else []
+        begins = [path for path in begins if path not in self._begun]
+        self._begun.update(begins)
+        self._output.add({**line, "files": [*files, *begins]})
+        self._count(result)
+        self.num_frames += frame is not None
         for relative, content in files.items():
             try:
                 self._output.write(relative, content())
             except OSError as error:
                 reason = error.strerror or str(error)
                 self._failed(source, f"{relative} cannot be written: {reason}")
+        if frame is not None and self._draw:
+            try:
+                self._videos.add(frame, drawing.draw_boxes(picture, boxes))
+            except (OSError, ValueError) as error:
+                relative = self._videos.path_of(frame)
+                self._failed(source, f"{relative} cannot be written: {reason_of(error)}")
 
-    def _label_file(self, name: str) -> str:
+    def _label_file(self, source: ImageSource) -> str:
         """As YOLO's tools look for it: called as the image; with its ending if another has it."""
+        name = source.name
+        if isinstance(source, FrameSource):  # Without an ending, and unique among frames.
+            path = self._output.path_of("labels", name, ".txt")
+            taken = path in self._label_files
+            return self._output.path_of("labels", f"{name}_frame", ".txt") if taken else path
         path = self._output.path_of("labels", str(PurePosixPath(name).with_suffix("")), ".txt")
         if path in self._label_files:
             path = self._output.path_of("labels", name, ".txt")
@@ -237,6 +302,10 @@ class _Found:
         Raises:
           DataError: there is no image.
         """
+        try:
+            self._videos.close()
+        except (OSError, ValueError) as error:
+            self.unreadable.append(("the last video", f"cannot be finished: {reason_of(error)}"))
         summary = dataclasses.asdict(self.summary()) if self.num_images else {}
         summary.pop("unreadable", None)
         self._output.finish(categories, complete=complete, **summary)
@@ -258,6 +327,7 @@ class _Found:
         later = [ms for ms in self._milliseconds if ms != self._milliseconds[0]]
         return Prediction(
             self.num_images,
+            self.num_frames,
             self.num_detections,
             self.num_turned,
             self.num_below,

@@ -54,6 +54,7 @@ class Result:
     is_turned: bool = False
     error: str = ""
     _pixels: Callable[[], np.ndarray] | None = dataclasses.field(default=None, repr=False)
+    _pixels_again: Callable[[], np.ndarray] | None = dataclasses.field(default=None, repr=False)
     _categories: Mapping[int, str] = dataclasses.field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
@@ -72,6 +73,12 @@ class Result:
             category_ids=self.category_ids[order],
             names=tuple(self.names[index] for index in order.tolist()),
         )
+
+    def without_frame(self) -> "Result":
+        """Of a video's frame: `plot` decodes it anew, and it is not kept in memory until then."""
+        if self._pixels_again is None:
+            return self
+        return dataclasses.replace(self, _pixels=self._pixels_again)
 
     def plot(self, *, longer_side: int | None = None) -> Image.Image:
         """The image with boxes, names and scores.

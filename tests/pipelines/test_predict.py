@@ -5,6 +5,7 @@ import json
 from tests.fixtures.commands import run_command
 from tests.fixtures.evaluated_model import write_model
 from tests.fixtures.records import jpeg
+from tests.fixtures.videos import read_video, write_video
 
 
 def test_a_folder_of_photos(tmp_path):
@@ -27,6 +28,22 @@ def test_a_folder_of_photos(tmp_path):
     assert "detecting: 2/2 (100%)" in done.stderr
     detections = json.loads((tmp_path / "out" / "detections.json").read_text())
     assert [row["image_id"] for row in detections] == [17, 17]
+
+
+def test_a_video_and_a_camera_that_is_not_there(tmp_path):
+    flags = (
+        f"--model={write_model(tmp_path / 'model')}",
+        f"--output={tmp_path / 'out'}",
+        "--score_threshold=0",
+        "--max_objects=2",
+        "--end_token_offset=-100",
+    )
+    missing = run_command("predict", *flags, "--images=99", status=2)
+    assert "camera 99 cannot be opened" in missing.stderr
+    clip = write_video(tmp_path / "clip.mp4", frames=3)
+    done = run_command("predict", *flags, f"--images={clip}", "--every=2")
+    assert "2 images (2 of them frames of videos), " in done.stdout
+    assert len(read_video(tmp_path / "out/videos/clip.mp4")[0]) == 2
 
 
 def test_what_cannot_work_ends_in_one_line(tmp_path):

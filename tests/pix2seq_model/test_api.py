@@ -17,6 +17,7 @@ from pix2seq_model.model_folder.pushed import EXPORT_FILE
 from tests.fixtures import published_layout, tiny_model
 from tests.fixtures.evaluated_model import write_model
 from tests.fixtures.records import jpeg
+from tests.fixtures.videos import write_video
 
 ROOT = Path(__file__).parents[2]
 # As the flat distributions of random weights are made to name boxes with an area.
@@ -255,3 +256,22 @@ def test_a_published_checkpoint_needs_names_for_its_categories(tmp_path, photos)
     model = api.load(tmp_path, categories={2: "ring", 3: "cross"}, max_objects=2)
     assert (model.kind, model.categories) == ("checkpoint", {2: "ring", 3: "cross"})
     assert len(model.predict(photos, score=0.0)) == 3
+
+
+def test_a_video_is_its_frames(model, tmp_path):
+    clip = write_video(tmp_path / "clip.mp4", frames=3)
+    results = model.predict(clip, score=0.0)
+    assert [result.source for result in results] == [f"clip_{n:06d}" for n in (1, 2, 3)]
+    frames = [pixels_of_frame(result) for result in model.stream(str(clip), score=0.0)]
+    for result, pixels in zip(results, frames):
+        _same(result, model.predict(pixels, score=0.0)[0])
+        # What `predict` gives back does not hold the frames: they are decoded again to be drawn.
+        np.testing.assert_array_equal(pixels_of_frame(result), pixels)
+        assert result.plot().size == (64, 48)
+    clip.unlink()
+    with pytest.raises(DataError, match="cannot be read again"):
+        results[0].plot()
+
+
+def pixels_of_frame(result):
+    return result._pixels()
