@@ -2,9 +2,10 @@
 
     python pipelines/demo_server.py --model=demo/pipeline/serving_model
 
---model is a model folder or a pushed version. The page shows attention if the model folder can be
-found; a SavedModel alone has none. Only this machine can reach the page, unless --host says another
-address; there is no password.
+--model is a model folder, a pushed version or the folder of all versions. The page shows objects
+from the score on that the evaluation of a pushed version found best, 0.3 of others. It shows
+attention if the model folder can be found; a SavedModel alone has none. Only this machine can reach
+the page, unless --host says another address; there is no password.
 """
 
 import io
@@ -15,8 +16,10 @@ from absl import flags
 from PIL import Image
 
 from pipelines.cli.command_line import flag_values, run_command
-from pipelines.cli.decoding_flags import check_model, decoding_settings
+from pipelines.cli.decoding_flags import decoding_settings
+from pix2seq_model.api import find_model
 from pix2seq_model.errors import ConfigError
+from pix2seq_model.model_folder.thresholds import default_score_of
 
 FLAGS = flags.FLAGS
 
@@ -32,13 +35,14 @@ flags.DEFINE_float("upload_seconds", 60, "In which a file must arrive.", lower_b
 
 def main() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    check_model(graph_is_enough=True)
+    kind, place = find_model(FLAGS.model, trust=FLAGS.trust)
+    threshold = default_score_of(FLAGS.model)
     # TensorFlow: not before the flags are right.
     from pix2seq_model.web_demo.app import Limits
     from pix2seq_model.web_demo.model import open_demo_model
     from pix2seq_model.web_demo.server import DemoServer
 
-    model = open_demo_model(FLAGS.model, trust=FLAGS.trust, **decoding_settings())
+    model = open_demo_model(kind, place, threshold=threshold, **decoding_settings())
     try:
         server = DemoServer(
             model,

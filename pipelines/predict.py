@@ -24,7 +24,7 @@ from pipelines.cli.decoding_flags import (
     define_detection_flags,
     settle_score_threshold,
 )
-from pipelines.cli.place_flags import define_places
+from pipelines.cli.place_flags import define_place, define_places
 from pix2seq_model.api import find_model, load
 from pix2seq_model.data.settings import MAX_PIXELS
 from pix2seq_model.prediction.image_sources import EndingFilter, find_images, left_out_text
@@ -48,6 +48,9 @@ flags.DEFINE_boolean("attention", False, "Write pictures of what the decoder loo
 flags.DEFINE_list("format", ["coco"], f"Of the results: {', '.join(FORMATS)}; COCO's always.")
 flags.DEFINE_integer("tile", 0, "Side in pixels of squares to look at too; 0: none.", lower_bound=0)
 flags.DEFINE_boolean("overwrite", False, "Write among files that this command did not write.")
+define_place(
+    "categories", "", "Of a checkpoint without names: an annotation file, or an examples folder."
+)
 flags.DEFINE_boolean("trust", False, "Run a SavedModel that is not of this project.")
 
 
@@ -64,7 +67,7 @@ def main() -> None:
             load(
                 FLAGS.model,
                 precision=precision,
-                **flag_values("batch_size", "trust"),
+                **flag_values("batch_size", "trust", "categories"),
                 **decoding_settings(),
             ).detector
         ),

@@ -20,6 +20,7 @@ from typing import Any
 
 from etils import epath
 
+from pix2seq_model.argument_names import argument, argument_name
 from pix2seq_model.atomic_write import write_json
 from pix2seq_model.data.settings import MAX_PIXELS
 from pix2seq_model.errors import ConfigError, DataError, ModelError
@@ -30,7 +31,7 @@ from pix2seq_model.model_folder.pushed import (
     find_model_folder,
     find_pushed_version,
 )
-from pix2seq_model.model_folder.thresholds import DEFAULT_SCORE, default_score
+from pix2seq_model.model_folder.thresholds import DEFAULT_SCORE, default_score_of
 from pix2seq_model.model_folder.trust import require_trust
 from pix2seq_model.prediction.detect_images import ImageModel, detect_images, prepare_source
 from pix2seq_model.prediction.image_inputs import ImageInput, image_inputs
@@ -193,14 +194,15 @@ def load(
     """
     place = os.fspath(place)
     if batch_size < 1:
-        raise ConfigError(f"batch_size={batch_size} is not at least 1.")
+        raise ConfigError(f"{argument('batch_size', batch_size)} is not at least 1.")
     kind, found = find_model(place, trust=trust)
     options: dict[str, Any] = {**decoding}
     if precision:
         options["precision"] = precision
     if kind == "SavedModel" and options:
         raise ConfigError(
-            f"{place} is a SavedModel, whose settings are fixed: leave out {', '.join(options)}, "
+            f"{place} is a SavedModel, whose settings are fixed: leave out "
+            f"{', '.join(map(argument_name, options))}, "
             "or load the model folder it was exported from."
         )
     with _missing_packages_named():
@@ -210,9 +212,7 @@ def load(
                 detector = _open("model folder", scratch, {**options, "batch_size": batch_size})
         else:
             detector = _open(kind, found, {**options, "batch_size": batch_size})
-    version = find_pushed_version(place) if kind in ("model folder", "SavedModel") else None
-    score = DEFAULT_SCORE if version is None else default_score(version)
-    return Model(detector, place=place, kind=kind, default_score=score)
+    return Model(detector, place=place, kind=kind, default_score=default_score_of(place))
 
 
 def _open(kind: str, place: str, options: dict[str, Any]) -> ImageModel:
@@ -292,6 +292,7 @@ def _import_checkpoint(place: str, folder: str, categories: str | Mapping[int, s
     if not read_model_info(folder).categories:
         raise ModelError(
             f"{place}: a checkpoint holds no names of its categories, and without them nothing "
-            "can be found: give categories=, an annotation file in COCO's format or names by id "
-            "(COCO's are in pix2seq_model.published.coco_categories)."
+            f"can be found: give {argument('categories')}, an annotation file in COCO's format or "
+            "an examples folder; from Python names by id too (COCO's are in "
+            "pix2seq_model.published.coco_categories)."
         )

@@ -19,6 +19,7 @@ from pipelines.cli.keras_setup import settle_keras
 from pipelines.cli.no_secrets import blot_out, refuse_in_arguments
 from pipelines.cli.outside_errors import outside_error
 from pipelines.cli.quiet import quiet_libraries
+from pix2seq_model.argument_names import called_as_flags
 from pix2seq_model.errors import ConfigError, UserError
 from pix2seq_model.terminal import guard_standard_streams
 
@@ -205,7 +206,8 @@ def run_command(
         settle_keras()
         # A command with that flag has a log, which the libraries write to.
         has_log = "verbose" in flags.FLAGS
-        with contextlib.nullcontext() if has_log else quiet_libraries():
+        quiet = contextlib.nullcontext() if has_log else quiet_libraries()
+        with called_as_flags(_our_flags()), quiet:
             status = main(more) if takes_more else main()
         sys.stdout.flush()
     except UserError as error:

@@ -7,13 +7,10 @@ served.
 from typing import Any
 
 from absl import flags
-from etils import epath
 
 from pipelines.cli.command_line import flag_values
 from pipelines.cli.place_flags import define_place
-from pix2seq_model.model_folder.folder import read_model_info
-from pix2seq_model.model_folder.pushed import GRAPH_FILE, find_model_folder, find_pushed_version
-from pix2seq_model.model_folder.thresholds import DEFAULT_SCORE, default_score
+from pix2seq_model.model_folder.thresholds import DEFAULT_SCORE, default_score_of
 
 define_place("model", None, "Model folder, or a pushed version.", required=True)
 flags.DEFINE_integer("max_objects", None, "Objects an image.", lower_bound=1)
@@ -51,24 +48,12 @@ def decoding_settings() -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def check_model(*, graph_is_enough: bool = False) -> None:
-    """Raises ModelError if --model names none; TensorFlow, which takes seconds, is not loaded.
-
-    Args:
-      graph_is_enough: a SavedModel without a model folder will do.
-    """
-    place = flags.FLAGS["model"].value
-    if not (graph_is_enough and (epath.Path(place) / GRAPH_FILE).exists()):
-        read_model_info(find_model_folder(place))
-
-
 def settle_score_threshold() -> None:
     """Sets --score_threshold, where it was not given, to the best of the model's evaluation."""
     flag = flags.FLAGS["score_threshold"]
-    version = None if flag.present else find_pushed_version(flags.FLAGS.model)
-    if version is None:
+    if flag.present:
         return
-    score = default_score(version)
+    score = default_score_of(flags.FLAGS.model)
     if score != flag.value:
         flag.value = score
         print(

@@ -12,6 +12,7 @@ import numpy as np
 from keras import ops
 
 from pix2seq_model.accelerators import computes_on_processor
+from pix2seq_model.argument_names import argument, argument_name
 from pix2seq_model.decoding.jit import compiled
 from pix2seq_model.decoding.sampling import draw_uniform, sample
 from pix2seq_model.decoding.settings import DecodeSettings
@@ -106,8 +107,9 @@ def decode_memory(
     """
     if settings.decoder_storage != "float32" and model.compute_dtype != "float32":
         raise ConfigError(
-            f"decoder_storage={settings.decoder_storage} is for networks in float32, and this one "
-            f"computes in {model.compute_dtype}: leave out one of decoder_storage and precision."
+            f"{argument('decoder_storage', settings.decoder_storage)} is for networks in "
+            f"float32, and this one computes in {model.compute_dtype}: leave out one of "
+            f"{argument_name('decoder_storage')} and {argument_name('precision')}."
         )
     batch_size, num_tokens = ops.shape(encoded_BND)[0], settings.num_tokens
     vocabulary = model.vocabulary

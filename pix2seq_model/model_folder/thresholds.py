@@ -14,6 +14,7 @@ from etils import epath
 
 from pix2seq_model.atomic_write import write_json
 from pix2seq_model.errors import ModelError
+from pix2seq_model.model_folder.pushed import find_pushed_version
 
 THRESHOLDS_FILE = "score_thresholds.json"
 # Of a model that was not evaluated, or found nothing.
@@ -49,3 +50,9 @@ def default_score(model_dir: str | os.PathLike) -> float:
         raise ModelError(
             f"{path} is damaged ({error!r}): push the model again, or name a score threshold."
         ) from error
+
+
+def default_score_of(place: str | os.PathLike) -> float:
+    """As `default_score`, of any place of a model: of a folder of versions the newest."""
+    version = find_pushed_version(place)
+    return DEFAULT_SCORE if version is None else default_score(version)

@@ -9,11 +9,12 @@ import os
 
 from etils import epath
 
+from pix2seq_model.argument_names import argument
 from pix2seq_model.errors import ModelError
 from pix2seq_model.model_folder.pushed import EXPORT_FILE, GRAPH_FILE
 
 
-def require_trust(folder: str | os.PathLike, *, trust: bool, remedy: str = "trust=True") -> None:
+def require_trust(folder: str | os.PathLike, *, trust: bool) -> None:
     """Stands before every loading of a SavedModel.
 
     The layout that this project writes asks for no word of trust, since whoever exports and pushes
@@ -22,7 +23,6 @@ def require_trust(folder: str | os.PathLike, *, trust: bool, remedy: str = "trus
     Args:
       folder: of the SavedModel.
       trust: a person said that it may be run, wherever it comes from.
-      remedy: how a person says so, for the message.
 
     Raises:
       ModelError: it is not in this project's layout, and nobody said so.
@@ -32,5 +32,5 @@ def require_trust(folder: str | os.PathLike, *, trust: bool, remedy: str = "trus
     raise ModelError(
         f"{folder} holds a SavedModel that is not in this project's layout (it has no "
         f"{EXPORT_FILE}). Its {GRAPH_FILE} is a program, which may read and write the files that "
-        f"you may: give {remedy} if you know who made it, or use the model folder."
+        f"you may: give {argument('trust', True)} if you know who made it, or use the model folder."
     )

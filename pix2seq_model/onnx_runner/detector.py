@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
+from pix2seq_model.argument_names import argument
 from pix2seq_model.data.categories import category_numbers
 from pix2seq_model.decoding.settings import DecodeSettings
 from pix2seq_model.errors import ConfigError, ModelError
@@ -149,13 +150,13 @@ def _check_room(settings: DecodeSettings, info: OnnxInfo) -> None:
     most = info.decoding["max_objects"]
     if settings.max_objects > most:
         raise ConfigError(
-            f"max_objects={settings.max_objects} is more than the exported caches have room for, "
-            f"{most}: export the model again with --max_objects={settings.max_objects}."
+            f"{argument('max_objects', settings.max_objects)} is more than the exported "
+            f"caches have room for, {most}: export the model again with --max_objects={settings.max_objects}."
         )
     if settings.decoder_storage != "float32":
         raise ConfigError(
-            f"decoder_storage={settings.decoder_storage} is not for exported models: leave it out; "
-            'precision="int8" is their way to read less memory.'
+            f"{argument('decoder_storage', settings.decoder_storage)} is not for exported "
+            f"models: leave it out; {argument('precision', 'int8')} is their way to read less memory."
         )
     if settings.keep_logits:
         raise ConfigError("keep_logits is not for exported models.")

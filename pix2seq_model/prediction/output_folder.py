@@ -23,6 +23,7 @@ from typing import Any, TextIO
 
 from etils import epath
 
+from pix2seq_model.argument_names import argument
 from pix2seq_model.atomic_write import PARTIAL, atomic_path, write_atomically, write_json
 from pix2seq_model.errors import ConfigError, DataError
 from pix2seq_model.prediction.results import CSV_COLUMNS
@@ -55,7 +56,7 @@ class OutputFolder:
           ConfigError: an unknown format.
         """
         if unknown := [name for name in formats if name not in FORMATS]:
-            raise ConfigError(f"format={unknown[0]}: choose of {', '.join(FORMATS)}.")
+            raise ConfigError(f"{argument('format', unknown[0])}: choose of {', '.join(FORMATS)}.")
         self.place = epath.Path(place)
         self._formats, self._overwrite = tuple(formats), overwrite
         self._lines: TextIO | None = None

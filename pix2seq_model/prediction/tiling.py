@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from pix2seq_model.argument_names import argument
 from pix2seq_model.errors import ConfigError
 from pix2seq_model.prediction.detect_images import ImageModel, PreparedImage
 
@@ -65,7 +66,9 @@ class TiledModel:
           ConfigError: squares too small, or an overlap that is none.
         """
         if tile < _SMALLEST_TILE:
-            raise ConfigError(f"tile={tile}: squares have at least {_SMALLEST_TILE} pixels a side.")
+            raise ConfigError(
+                f"{argument('tile', tile)}: squares have at least {_SMALLEST_TILE} pixels a side."
+            )
         if not 0 <= overlap < 1:
             raise ConfigError(f"overlap={overlap} is not from 0 to below 1.")
         self._model, self._tile, self._overlap = model, tile, overlap

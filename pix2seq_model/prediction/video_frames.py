@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from etils import epath
 
+from pix2seq_model.argument_names import argument_name
 from pix2seq_model.errors import ConfigError, DataError, UserError
 from pix2seq_model.prediction.image_sources import (
     ImageSource,
@@ -91,7 +92,7 @@ class Video:
                 if max_pixels is not None and stream.width * stream.height > max_pixels:
                     raise ValueError(
                         f"{stream.width}x{stream.height} has more than {max_pixels:,} pixels "
-                        "(max_pixels)"
+                        f"({argument_name('max_pixels')})"
                     )
                 begun: float | None = None
                 for number, frame in enumerate(container.decode(stream), start=1):

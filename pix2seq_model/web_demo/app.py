@@ -2,7 +2,7 @@
 
     GET  /, /page.css, /page.js     the page
     GET  /model                     JSON: the model's name and classes, whether it has attention,
-                                    the limits
+                                    the score to show objects from at first, the limits
     POST /detect                    an image file; JSON: see `AttentiveModel.explain`
 
 No path of a request ever becomes a path on disk. An upload is refused by its announced size before
@@ -58,6 +58,7 @@ class Model(Protocol):
     name: str
     classes: list[dict[str, Any]]
     has_attention: bool
+    threshold: float
 
     def explain(self, encoded: bytes, *, max_pixels: int) -> dict[str, Any]: ...
 
@@ -112,7 +113,9 @@ class _Questions:
 
     async def describe(self, request: Request) -> Response:
         model = self._model
-        about = {"name": model.name, "classes": model.classes, "has_attention": model.has_attention}
+        about = {
+            name: getattr(model, name) for name in ("name", "classes", "has_attention", "threshold")
+        }
         return JSONResponse(about | dataclasses.asdict(self._limits))
 
     async def detect(self, request: Request) -> Response:

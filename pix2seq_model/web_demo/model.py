@@ -1,7 +1,6 @@
 """What the web page asks of a model: the objects of one image, and where it looked for each."""
 
 import base64
-import os
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -9,11 +8,11 @@ from typing import Any
 import numpy as np
 from etils import epath
 
+from pix2seq_model.argument_names import argument_name
 from pix2seq_model.decoding.attention import cross_attention_maps
-from pix2seq_model.errors import ModelError
+from pix2seq_model.errors import ConfigError
 from pix2seq_model.input_pipeline.image_file import PreparedImage
-from pix2seq_model.model_folder.pushed import GRAPH_FILE, find_model_folder, find_pushed_version
-from pix2seq_model.model_folder.trust import require_trust
+from pix2seq_model.model_folder.thresholds import DEFAULT_SCORE
 from pix2seq_model.prediction.image_detector import ImageDetector
 from pix2seq_model.prediction.served_detector import ServedDetector
 from pix2seq_model.reports.drawing import class_color
@@ -26,16 +25,21 @@ class AttentiveModel:
     Attributes:
       name: what to call it; holds no path.
       classes: `name` and `color` (#rrggbb) of each, by the annotation file's ids.
+      threshold: score from which the page shows objects at first.
     """
 
     has_attention = True
 
-    def __init__(self, model_dir: epath.PathLike, **decoding: Any) -> None:
+    def __init__(
+        self, model_dir: epath.PathLike, *, threshold: float = DEFAULT_SCORE, **decoding: Any
+    ) -> None:
         """
         Args:
           model_dir: model folder.
+          threshold: what the attribute says.
           **decoding: see `ImageDetector`.
         """
+        self.threshold = threshold
         self._model = ImageDetector(model_dir, batch_size=1, **decoding)
         self.name = _shown_name(self._model.info.source) or "model"
         self.classes = _classes(self._model.category_names)
@@ -96,11 +100,13 @@ class ServedModel:
 
     has_attention = False
 
-    def __init__(self, version_dir: epath.PathLike) -> None:
+    def __init__(self, version_dir: epath.PathLike, *, threshold: float = DEFAULT_SCORE) -> None:
         """
         Args:
           version_dir: see `ServedDetector`.
+          threshold: see `AttentiveModel`.
         """
+        self.threshold = threshold
         place = epath.Path(version_dir)
         self.name = f"{place.parent.name}, version {place.name}"
         self._model = ServedDetector(version_dir)
@@ -115,28 +121,34 @@ class ServedModel:
 
 
 def open_demo_model(
-    place: epath.PathLike, *, trust: bool = False, **decoding: Any
+    kind: str, place: str, *, threshold: float = DEFAULT_SCORE, **decoding: Any
 ) -> AttentiveModel | ServedModel:
-    """A model folder, or a pushed version: through the folder it was made from, if that is there.
+    """What the page asks.
 
     Args:
-      place: local or gs://.
-      trust: run a SavedModel that is not in this project's layout, see `model_folder.trust`.
+      kind: of the model, as `api.find_model` says; that looks at whether it is trusted, too.
+      place: of it, from there as well.
+      threshold: score from which the page shows objects at first.
       **decoding: of a model folder, see `ImageDetector`.
 
     Raises:
-      ModelError: it is neither, or not trusted.
+      ModelError: it cannot be used.
+      ConfigError: a kind that the page does not show, or settings that this kind has built in.
     """
-    try:
-        return AttentiveModel(find_model_folder(place), **decoding)
-    except ModelError:
-        version = find_pushed_version(place)
-        if version is None and (epath.Path(place) / GRAPH_FILE).exists():
-            version = os.fspath(place)
-        if version is None or decoding:  # A SavedModel's settings are part of it.
-            raise
-        require_trust(version, trust=trust, remedy="--trust")
-        return ServedModel(version)
+    if kind == "model folder":
+        return AttentiveModel(place, threshold=threshold, **decoding)
+    if kind != "SavedModel":
+        raise ConfigError(
+            f"{place}: the page shows model folders and pushed versions, and this is of the kind "
+            f"{kind}: import it with pipelines/import_checkpoint.py, or give the model folder that "
+            "was exported"
+        )
+    if decoding:
+        raise ConfigError(
+            f"{place} is a SavedModel, whose settings are fixed: leave out "
+            f"{', '.join(map(argument_name, decoding))}, or give its model folder"
+        )
+    return ServedModel(place, threshold=threshold)
 
 
 def _shown_name(source: str) -> str:

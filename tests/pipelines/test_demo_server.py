@@ -18,6 +18,8 @@ def test_it_says_where_it_is_answers_and_ends(tmp_path):
     served = tmp_path / "served" / "12"
     served.mkdir(parents=True)
     (served / "pushed.json").write_text(json.dumps({"model_folder": str(model)}))
+    thresholds = {"overall": {"threshold": 0.437, "f1": 0.5}, "classes": []}
+    (served / "score_thresholds.json").write_text(json.dumps(thresholds))
     command = start_command("demo_server", f"--model={served.parent}", "--port=0", folder=tmp_path)
     try:
         while not (found := re.search(r"http://127\.0\.0\.1:(\d+)/", _said(tmp_path))):
@@ -32,6 +34,7 @@ def test_it_says_where_it_is_answers_and_ends(tmp_path):
         assert str(model) not in json.dumps(told)
         assert [row["name"] for row in told["classes"]] == ["ring", "cross"]
         assert told["has_attention"]
+        assert told["threshold"] == 0.437
         # It is not to be reached from elsewhere: not even under this machine's other addresses.
         with socket.socket() as probe:
             assert probe.connect_ex(("127.0.0.2", int(found[1]))) != 0
@@ -50,7 +53,7 @@ def _said(folder):
 
 
 def test_what_cannot_work_ends_in_one_line(tmp_path):
-    assert "is not a model folder" in run_command("demo_server", "--model=x", status=2).stderr
+    assert "x: no such folder" in run_command("demo_server", "--model=x", status=2).stderr
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         flags = (f"--model={write_model(tmp_path / 'model')}", f"--port={port}")

@@ -31,6 +31,8 @@ def places(tmp_path_factory):
     (root / "truth.json").write_text(json.dumps(truth))
     (root / "model").mkdir()
     (root / "model/model.json").write_text("{}")
+    (root / "strange").mkdir()
+    (root / "strange/saved_model.pb").write_bytes(b"")
     (root / "closed").write_text("a file, no folder")
     return root
 
@@ -55,12 +57,16 @@ WRONG = [
     (("predict", "--model=nowhere", *PREDICT[2:]), "nowhere: no such folder"),
     (("predict", "--model={root}/photos", *PREDICT[2:]), "photos is no model"),
     (PREDICT, "{root}/model"),
+    (("predict", "--model={root}/strange", *PREDICT[2:]), "give --trust if you know who made it"),
+    (("demo_server", "--model={root}/strange"), "give --trust if you know who made it"),
+    ((*PREDICT, "--images={root}/none.mp4"), "{root}/none.mp4: no such file or folder"),
+    ((*PREDICT, "--images=77"), "camera 77 cannot be opened"),
     ((*PREDICT, "--images={root}/none"), "{root}/none: no such file or folder"),
     ((*PREDICT, "--images={root}/empty"), "{root}/empty: no image found"),
     ((*PREDICT, "--images={root}/broken.zip"), "broken.zip: not a zip archive"),
     (("predict_batch", "--model=nowhere", *BATCH[2:]), "nowhere is not a model folder"),
     (BATCH, "{root}/model"),
-    (("demo_server", "--model=nowhere"), "nowhere is not a model folder"),
+    (("demo_server", "--model=nowhere"), "nowhere: no such folder"),
     (("export_onnx", "--model=nowhere", "--output={root}/onnx"), "nowhere is not a model folder"),
     (
         ("import_checkpoint", "--checkpoint={root}/empty", "--output={root}/imported"),

@@ -17,6 +17,8 @@ fetch("model").then((reply) => reply.json()).then((model) => {
   byId("model").textContent = model.name;
   byId("limits").textContent = `JPEG, PNG, BMP or GIF; at most ${megabytes(model.max_bytes)} and ` +
     `${Math.floor(model.max_pixels / 1e6)} million pixels. The image stays on the machine that serves this page.`;
+  byId("threshold").value = model.threshold;
+  showThreshold();
   const count = model.classes.length;
   byId("known").hidden = count === 0;
   byId("known").firstElementChild.textContent = `Finds ${count} ${count === 1 ? "class" : "classes"}`;

@@ -48,6 +48,7 @@ def test_the_model_is_described_without_a_place():
         "name": "known model",
         "classes": KnownModel.classes,
         "has_attention": True,
+        "threshold": 0.257,
         "max_bytes": 40_000,
         "max_pixels": 100_000,
         "upload_seconds": 0.2,

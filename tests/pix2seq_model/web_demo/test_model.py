@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pix2seq_model.api import find_model
 from pix2seq_model.decoding.attention import cross_attention_maps
 from pix2seq_model.decoding.settings import DecodeSettings
-from pix2seq_model.errors import ModelError
+from pix2seq_model.errors import ConfigError, ModelError
 from pix2seq_model.input_pipeline.image_file import prepare_image
 from pix2seq_model.model_folder.folder import load_model_folder
 from pix2seq_model.model_folder.pushed import EXPORT_FILE
@@ -94,9 +95,10 @@ def test_the_page_shows_what_the_model_saw_where_the_file_does_not(attentive):
 
 
 def test_a_savedmodel_alone_gives_the_same_objects_and_no_attention(attentive, version):
-    with pytest.raises(ModelError):
-        open_demo_model(version, max_objects=2)  # What is part of a SavedModel cannot be set.
-    served = open_demo_model(version.parent)
+    with pytest.raises(ConfigError, match="settings are fixed: leave out max_objects"):
+        open_demo_model("SavedModel", str(version), max_objects=2)
+    served = open_demo_model(*find_model(str(version.parent)), threshold=0.6)
+    assert served.threshold == 0.6
     assert isinstance(served, ServedModel)
     ours = attentive.explain(IMAGE, max_pixels=10_000)["detections"]
     answer = served.explain(IMAGE, max_pixels=10_000)
@@ -113,14 +115,14 @@ def test_a_savedmodel_of_others_is_run_on_a_word_alone(version, tmp_path):
     strange = shutil.copytree(version, tmp_path / "strange")
     (strange / EXPORT_FILE).unlink()
     (strange / "pushed.json").unlink()
-    with pytest.raises(ModelError, match="give --trust if you know who made it"):
-        open_demo_model(strange)
-    served = open_demo_model(strange, trust=True)
+    with pytest.raises(ModelError, match="if you know who made it"):
+        find_model(str(strange))
+    served = open_demo_model(*find_model(str(strange), trust=True))
     assert isinstance(served, ServedModel)
-    assert served.classes == open_demo_model(version).classes
+    assert served.classes == open_demo_model(*find_model(str(version))).classes
     assert [row["name"] for row in served.classes] == ["ring", "cross"]
 
 
-def test_what_is_no_model_is_refused(tmp_path):
-    with pytest.raises(ModelError, match="is not a model folder"):
-        open_demo_model(tmp_path)
+def test_a_kind_that_the_page_does_not_show_is_refused():
+    with pytest.raises(ConfigError, match=r"x: the page shows .* of the kind checkpoint"):
+        open_demo_model("checkpoint", "x")

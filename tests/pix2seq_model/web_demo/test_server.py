@@ -140,7 +140,14 @@ def test_an_image_is_dropped_and_its_boxes_are_pointed_at(page, server, tmp_path
 
 
 @needs_browser
+def test_the_threshold_begins_with_the_model_s_own(page):
+    assert page.value("byId('threshold').value") == "0.257"
+    assert page.value("byId('shown').textContent") == "0.26"
+
+
+@needs_browser
 def test_the_threshold_and_the_keyboard(page, tmp_path):
+    page.value("byId('threshold').value = 0.3, showThreshold()")
     (tmp_path / "photo.png").write_bytes(png(300, 200))
     page.choose("#file", tmp_path / "photo.png")
     page.wait("byId('status').textContent.startsWith('2 of 2')")
