@@ -151,12 +151,14 @@ def _check_room(settings: DecodeSettings, info: OnnxInfo) -> None:
     if settings.max_objects > most:
         raise ConfigError(
             f"{argument('max_objects', settings.max_objects)} is more than the exported "
-            f"caches have room for, {most}: export the model again with --max_objects={settings.max_objects}."
+            f"caches have room for, {most}: export the model again with "
+            f"--max_objects={settings.max_objects}."
         )
     if settings.decoder_storage != "float32":
         raise ConfigError(
             f"{argument('decoder_storage', settings.decoder_storage)} is not for exported "
-            f"models: leave it out; {argument('precision', 'int8')} is their way to read less memory."
+            f"models: leave it out; {argument('precision', 'int8')} is their way to read less "
+            "memory."
         )
     if settings.keep_logits:
         raise ConfigError("keep_logits is not for exported models.")
