@@ -14,6 +14,12 @@ or changed) stay there. The exit status is 1 if a conversion with the same flags
 split has no object to learn.
 """
 
+import sys
+from os.path import dirname
+
+sys.path.append(dirname(dirname(__file__)))  # The project need not be installed.
+import pipelines.cli.guard  # noqa: F401 - explains imports that fail
+
 import dataclasses
 import tempfile
 from collections.abc import Mapping

@@ -14,6 +14,12 @@ was dropped or changed, and data_report.html. A run that was interrupted continu
 command.
 """
 
+import sys
+from os.path import dirname
+
+sys.path.append(dirname(dirname(__file__)))  # The project need not be installed.
+import pipelines.cli.guard  # noqa: F401 - explains imports that fail
+
 import time
 
 from absl import flags

@@ -8,6 +8,12 @@ attention if the model folder can be found; a SavedModel alone has none. Only th
 the page, unless --host says another address; there is no password.
 """
 
+import sys
+from os.path import dirname
+
+sys.path.append(dirname(dirname(__file__)))  # The project need not be installed.
+import pipelines.cli.guard  # noqa: F401 - explains imports that fail
+
 import io
 import os
 import signal

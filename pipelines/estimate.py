@@ -9,6 +9,12 @@ the first time. Exits with status 1 if a stage does not fit. Without --machine i
 `cloud.training.preset` and the other settings of `cloud.training` name.
 """
 
+import sys
+from os.path import dirname
+
+sys.path.append(dirname(dirname(__file__)))  # The project need not be installed.
+import pipelines.cli.guard  # noqa: F401 - explains imports that fail
+
 from collections.abc import Sequence
 
 from absl import flags

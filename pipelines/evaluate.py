@@ -13,6 +13,12 @@ the images were converted to, in examples/. A run that was interrupted continues
 command. Tokens are drawn as the model folder says unless --top_k, ... are given.
 """
 
+import sys
+from os.path import dirname
+
+sys.path.append(dirname(dirname(__file__)))  # The project need not be installed.
+import pipelines.cli.guard  # noqa: F401 - explains imports that fail
+
 import dataclasses
 import os
 import tempfile

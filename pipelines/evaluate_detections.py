@@ -10,6 +10,12 @@ Writes metrics.json and report.html into the output folder. The numbers are pyco
 digit that counts; --engine=pycocotools computes them with pycocotools itself.
 """
 
+import sys
+from os.path import dirname
+
+sys.path.append(dirname(dirname(__file__)))  # The project need not be installed.
+import pipelines.cli.guard  # noqa: F401 - explains imports that fail
+
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 

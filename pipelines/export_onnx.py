@@ -9,6 +9,12 @@ quantised model. Tokens will be drawn as the model folder says unless --top_k, .
 --max_objects is also how long the caches are, and cannot be raised later.
 """
 
+import sys
+from os.path import dirname
+
+sys.path.append(dirname(dirname(__file__)))  # The project need not be installed.
+import pipelines.cli.guard  # noqa: F401 - explains imports that fail
+
 import os
 import tempfile
 from collections.abc import Callable

@@ -5,6 +5,12 @@
 The same settings give the same files; a folder that already holds them is left as it is.
 """
 
+import sys
+from os.path import dirname
+
+sys.path.append(dirname(dirname(__file__)))  # The project need not be installed.
+import pipelines.cli.guard  # noqa: F401 - explains imports that fail
+
 import itertools
 import os
 

@@ -13,6 +13,12 @@ The folder can be fine-tuned from (`--config.finetune.start_from=models/vit_b`),
 the network has no place for, is refused unless it is allowed.
 """
 
+import sys
+from os.path import dirname
+
+sys.path.append(dirname(dirname(__file__)))  # The project need not be installed.
+import pipelines.cli.guard  # noqa: F401 - explains imports that fail
+
 from absl import flags
 
 from pipelines.cli.command_line import flag_values, run_command, two_numbers

@@ -6,12 +6,17 @@ is `python pipelines/predict.py` with the same flags. `pix2seq` alone lists the 
 `pix2seq COMMAND --help` explains one.
 """
 
+import sys
+from os.path import dirname
+
+sys.path.append(dirname(dirname(__file__)))  # The project need not be installed.
 import ast
 import difflib
 import importlib.util
 import runpy
-import sys
 from pathlib import Path
+
+from pipelines.cli import guard
 
 # What a person types, and the module that does it.
 COMMANDS = {
@@ -47,6 +52,7 @@ EXTRAS = {
 
 def main() -> None:
     """Runs the command named first on the command line, as if its file had been called."""
+    guard.install()  # For the script of an installation, which is no file of this folder.
     words = sys.argv[1:]
     if not words or words[0] in ("--help", "-h", "help"):
         print(usage())

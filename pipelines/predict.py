@@ -14,6 +14,12 @@ images in overlapping squares too, for small objects. --attention draws where th
 the first five objects of each image; it needs a model folder.
 """
 
+import sys
+from os.path import dirname
+
+sys.path.append(dirname(dirname(__file__)))  # The project need not be installed.
+import pipelines.cli.guard  # noqa: F401 - explains imports that fail
+
 import os
 
 from absl import flags

@@ -16,6 +16,12 @@ interrupted continues with the same command: finished shards stay as they are. I
 missing or could not be read are tried again.
 """
 
+import sys
+from os.path import dirname
+
+sys.path.append(dirname(dirname(__file__)))  # The project need not be installed.
+import pipelines.cli.guard  # noqa: F401 - explains imports that fail
+
 import time
 
 from absl import flags

@@ -8,6 +8,12 @@ missing, in the middle of a training too. --config.section.field=value changes o
 --config.ablation.seeds="(0, 1, 2, 3, 4)".
 """
 
+import sys
+from os.path import dirname
+
+sys.path.append(dirname(dirname(__file__)))  # The project need not be installed.
+import pipelines.cli.guard  # noqa: F401 - explains imports that fail
+
 import json
 import os
 import time

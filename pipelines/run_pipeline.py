@@ -11,9 +11,14 @@
 the cache and continues what was interrupted.
 """
 
+import sys
+from os.path import dirname
+
+sys.path.append(dirname(dirname(__file__)))  # The project need not be installed.
+import pipelines.cli.guard  # noqa: F401 - explains imports that fail
+
 import dataclasses
 import fcntl
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -6,6 +6,12 @@
 With --changed only what differs from configs/base.py is shown.
 """
 
+import sys
+from os.path import dirname
+
+sys.path.append(dirname(dirname(__file__)))  # The project need not be installed.
+import pipelines.cli.guard  # noqa: F401 - explains imports that fail
+
 from absl import flags
 
 from pipelines.cli.command_line import run_command, split_overrides

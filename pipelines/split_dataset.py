@@ -15,6 +15,12 @@ classes, joins them, or leaves them out: {"lorry": "truck", "background": null},
 leaves out all that are not named.
 """
 
+import sys
+from os.path import dirname
+
+sys.path.append(dirname(dirname(__file__)))  # The project need not be installed.
+import pipelines.cli.guard  # noqa: F401 - explains imports that fail
+
 import os
 import tempfile
 from collections.abc import Iterator

@@ -4,6 +4,12 @@
         --num_images=8 --max_objects=7
 """
 
+import sys
+from os.path import dirname
+
+sys.path.append(dirname(dirname(__file__)))  # The project need not be installed.
+import pipelines.cli.guard  # noqa: F401 - explains imports that fail
+
 from typing import Any
 
 from absl import flags

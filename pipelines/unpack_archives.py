@@ -7,6 +7,12 @@ The folder is then the --images of convert_dataset.py. A run that was interrupte
 same command. Zip archives need no unpacking: convert_dataset.py reads them in place.
 """
 
+import sys
+from os.path import dirname
+
+sys.path.append(dirname(dirname(__file__)))  # The project need not be installed.
+import pipelines.cli.guard  # noqa: F401 - explains imports that fail
+
 from absl import flags
 
 from components.conversion.unpack_archives import (

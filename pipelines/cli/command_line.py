@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
+from pipelines.cli import guard
 from pipelines.cli.keras_setup import settle_keras
 from pipelines.cli.no_secrets import blot_out, refuse_in_arguments
 from pipelines.cli.outside_errors import outside_error
@@ -195,11 +196,13 @@ def run_command(
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     guard_standard_streams()
+    guard.release()
     program = sys.modules["__main__"]
-    if any(argument in ("--help", "-h", "-help", "--helpfull") for argument in sys.argv[1:]):
-        _print_help(program.__doc__, takes_more=takes_more)
-        sys.exit(0)
     try:
+        if any(argument in ("--help", "-h", "-help", "--helpfull") for argument in sys.argv[1:]):
+            _print_help(program.__doc__, takes_more=takes_more)
+            sys.stdout.flush()
+            sys.exit(0)
         more = parse_known(sys.argv, takes_more=takes_more)
         if more and not takes_more:
             raise ConfigError(f"there is no flag {more[0]}")

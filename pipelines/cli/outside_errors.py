@@ -30,7 +30,7 @@ _NETWORK = (
 )
 _LOGIN = ("DefaultCredentialsError", "RefreshError", "Unauthorized", "Unauthenticated")
 _REFUSED = ("Forbidden", "PermissionDenied")
-_OURS = ("components", "configs", "pipelines", "pix2seq_model", "tests")
+OURS = ("components", "configs", "pipelines", "pix2seq_model", "tests")
 
 
 def outside_error(error: BaseException) -> str | None:
@@ -39,7 +39,7 @@ def outside_error(error: BaseException) -> str | None:
         kind = type(link).__name__
         if isinstance(link, ModuleNotFoundError):
             package = (link.name or "").partition(".")[0]
-            if package and package not in _OURS:
+            if package and package not in OURS:
                 return missing_package(package)
         if kind in _LOGIN:
             return (
