@@ -22,6 +22,8 @@ from pix2seq_model.errors import DataError
 from pix2seq_model.published.locations import checkpoint_files, is_checkpoint
 from pix2seq_model.training.settings import WATCHING_SETTINGS
 
+# Where the demonstration's configs look for their data, from the folder of the command.
+_DEMO_DATA = ("demo", "data")
 _PROJECT_ROOT = Path(__file__).resolve().parents[1]
 _PACKAGES = ("components", "pix2seq_model")
 # Up to this size a file counts by its content, so that a fresh copy of a small data set is known
@@ -215,12 +217,22 @@ def _places_digest(places: tuple[tuple[str, str, str], ...], name: str, *, in_fo
     return digest_of(json.dumps(parts))
 
 
+def _where_made(path: Path) -> str:
+    if path.parts[:2] == _DEMO_DATA:
+        return (
+            f" in {Path.cwd()}. The demonstration's images are drawn by "
+            "`python pipelines/generate_demo_data.py` (`pix2seq demo-data`), with "
+            f"--output={'/'.join(_DEMO_DATA)}; or give your own data."
+        )
+    return f"{'' if path.is_absolute() else f' in {Path.cwd()}'}. Give the place of the data."
+
+
 def _file_token(address: str, name: str) -> list:
     if "://" in address:
         return [address]
     path = Path(address)
     if not path.is_file():
-        raise DataError(f"{name}={address}: there is no such file. Give the annotation file.")
+        raise DataError(f"{name}={address}: there is no such file{_where_made(path)}")
     if path.stat().st_size <= _READ_WHOLE_BYTES:
         return [path.name, _content(path)]
     return [path.name, *_size_and_time(path)]
@@ -233,7 +245,7 @@ def _folder_token(address: str, name: str) -> list:
     if path.is_file():  # An archive.
         return [path.name, *_size_and_time(path)]
     if not path.is_dir():
-        raise DataError(f"{name}={address}: there is no such folder. Give the folder of the data.")
+        raise DataError(f"{name}={address}: there is no such folder{_where_made(path)}")
     from components.storage.files import list_files  # Imports Beam: takes a second.
 
     # Follows links to folders, as they are followed where the data set is read.

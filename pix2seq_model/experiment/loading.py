@@ -101,8 +101,19 @@ def _find(path: str) -> Path:
         if candidate.is_file():
             return candidate.resolve()
     files = {file.name for file in (_PROJECT_ROOT / "configs").glob("*.py")}
-    known = ", ".join(f"configs/{name}" for name in sorted(files - {"__init__.py", "base.py"}))
-    raise ConfigError(f"config {path!r} does not exist; this project has {known}.")
+    known = [f"configs/{name}" for name in sorted(files - {"__init__.py", "base.py"})]
+    if not known:
+        raise ConfigError(
+            f"config {path!r} does not exist in {Path.cwd()}, and this project has no configs where it "
+            f"is installed, in {_PROJECT_ROOT}: give the path of a file."
+        )
+    called = f"configs/{Path(path).stem}.py"
+    close = difflib.get_close_matches(called, known, n=1)
+    did_you_mean = f" Did you mean {close[0]}?" if close else ""
+    raise ConfigError(
+        f"config {path!r} does not exist in {Path.cwd()}; this project has {', '.join(known)}, "
+        f"which are found from any folder.{did_you_mean}"
+    )
 
 
 def _call_get_config(path: Path, argument: str) -> ConfigDict:

@@ -309,3 +309,11 @@ def test_a_length_counts_by_its_steps():
     assert cache_keys.settings_digest(config, ["finetune"]) == before
     config.finetune.steps += 1
     assert cache_keys.settings_digest(config, ["finetune"]) != before
+
+
+def test_what_is_missing_of_the_demonstration_says_how_it_is_made(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=r"demo-data`\), with --output=demo/data; or give your own"):
+        cache_keys.file_digest("demo/data/coco/x.json", "data.finetune.annotations.train")
+    with pytest.raises(DataError, match=rf"there is no such file in {tmp_path}\. Give the place"):
+        cache_keys.file_digest("x.json", "evaluation.ground_truth")

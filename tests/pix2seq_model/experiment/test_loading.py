@@ -3,7 +3,7 @@
 import pytest
 
 from pix2seq_model.errors import ConfigError
-from pix2seq_model.experiment import load_config
+from pix2seq_model.experiment import load_config, loading
 from pix2seq_model.experiment.loading import override_section
 
 
@@ -67,9 +67,21 @@ def test_a_section_is_overridden_alone():
         override_section(section, "evaluation", ["finetune.steps=3"])
 
 
+def test_the_project_s_configs_are_found_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert load_config("configs/demo.py").name == "demo"
+    # As an installation that lost them.
+    monkeypatch.setattr(loading, "_PROJECT_ROOT", tmp_path)
+    with pytest.raises(ConfigError, match=r"no configs where it is installed.*give the path"):
+        load_config("configs/demo.py")
+
+
 def test_missing_and_broken_config_files(tmp_path):
-    with pytest.raises(ConfigError, match=r"does not exist; this project has .*configs/demo.py"):
+    with pytest.raises(ConfigError, match=r"does not exist in .*; this project has .*configs/demo"):
         load_config("configs/dmeo.py")
+    for near in ("configs/dmeo.py", "demo", "demo.py", "/elsewhere/configs/demo.py"):
+        with pytest.raises(ConfigError, match=r"Did you mean configs/demo\.py\?"):
+            load_config(near)
     broken = tmp_path / "broken.py"
     broken.write_text("def get_config(:\n")
     with pytest.raises(ConfigError, match=r"broken.py cannot be read: SyntaxError"):
