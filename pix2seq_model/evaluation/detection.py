@@ -1,6 +1,7 @@
 """The one loop that detects the objects of a split in this process, and its COCO numbers."""
 
 import dataclasses
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +12,7 @@ from pix2seq_model.evaluation.settings import EvaluationSettings
 from pix2seq_model.input_pipeline.datasets import evaluation_dataset
 from pix2seq_model.metrics.coco_files import checked_detections, clipped_detections
 from pix2seq_model.metrics.coco_metrics import CocoResult, evaluate_detections
+from pix2seq_model.metrics.timing import BatchTimes
 from pix2seq_model.network.pix2seq import Pix2Seq
 
 
@@ -21,6 +23,7 @@ def detect_split(
     settings: EvaluationSettings,
     start: int = 0,
     max_images: int | None = None,
+    times: BatchTimes | None = None,
 ) -> Iterator[tuple[list[dict[str, Any]], list[str]]]:
     """Detects objects batch by batch, in the order of the records.
 
@@ -30,6 +33,7 @@ def detect_split(
       settings: of decoding.
       start: images to skip.
       max_images: at most so many; all if None.
+      times: is told how long the model took for each batch.
 
     Yields:
       COCO results with the ids of `truth.coco`, checked, and the records' image ids of a batch.
@@ -53,6 +57,7 @@ def detect_split(
     with reading_errors_named(truth.examples_dir, truth.split):
         for batch in batches.as_numpy_iterator():
             image_ids = [image_id.decode() for image_id in batch["image_id"][:left]]
+            begun = time.perf_counter()
             rows = detector.detect(
                 batch["image"][:left],
                 batch["image_key"][:left],
@@ -61,6 +66,8 @@ def detect_split(
                 content_size=batch["content_size"][:left],
                 category_numbers=truth.category_numbers,
             )
+            if times is not None:
+                times.add(len(image_ids), time.perf_counter() - begun)
             yield checked_detections(rows, allow_negative=not settings.clip_boxes), image_ids
             left -= len(image_ids)
             if left <= 0:

@@ -2,6 +2,7 @@
 
 <output>/ground_truth.json              COCO annotations
 <output>/detections.json                COCO results
+<output>/timing.json                    milliseconds an image, where this process decoded
 <output>/attention.json, attention.npz  what the decoder looks at in some images
 <output>/metrics.json                   the numbers, and what a report says of model, data and
                                         settings; written last: with it the folder is complete
@@ -10,6 +11,7 @@
 import dataclasses
 import datetime
 import functools
+import os
 from collections.abc import Callable, Iterable
 from typing import Any, TextIO
 
@@ -33,6 +35,7 @@ from pix2seq_model.metrics.coco_files import (
 )
 from pix2seq_model.metrics.coco_metrics import evaluate_detections
 from pix2seq_model.metrics.score_thresholds import score_thresholds
+from pix2seq_model.metrics.timing import BatchTimes, Timing, write_timing
 from pix2seq_model.model_folder.folder import ModelInfo, load_model_folder, read_model_info
 from pix2seq_model.progress import DetectionProgress
 from pix2seq_model.published.results import published_ap
@@ -97,7 +100,7 @@ def evaluate_model(
     def load_network() -> tuple[Any, ModelInfo]:
         return load_model_folder(str(model_dir), precision=settings.precision)
 
-    store = None
+    store, times = None, BatchTimes()
     if detect is not None:
         rows, image_ids = detect(truth)
         rows = checked_detections(
@@ -115,7 +118,7 @@ def evaluate_model(
         )
         store = DetectionStore(output / "unfinished" / fingerprint[:16])
         rows, image_ids = _detect_here(
-            load_network, truth, settings=settings, store=store, stream=stream
+            load_network, truth, settings=settings, store=store, times=times, stream=stream
         )
     check_every_image_once(image_ids, truth)
 
@@ -126,6 +129,8 @@ def evaluate_model(
         other_ap["boxes clipped to the image"] = evaluate_detections(truth.coco, shown).metrics[
             "AP"
         ]
+    if store is None or len(times):
+        write_timing(output, _timing(times, settings))
     write_json(output / GROUND_TRUTH_FILE, truth.coco)
     write_json(output / DETECTIONS_FILE, rows)
     attention = attention_of_chosen_images(load_network, truth, detections=shown, settings=settings)
@@ -171,6 +176,7 @@ def _detect_here(
     *,
     settings: EvaluationSettings,
     store: DetectionStore,
+    times: BatchTimes,
     stream: TextIO | None,
 ) -> Detections:
     """Detects in this process, continuing after what is stored."""
@@ -183,7 +189,8 @@ def _detect_here(
     label, start = f"evaluating on {truth.split}", len(image_ids)
     progress = DetectionProgress(label, total=total, done=start, stream=stream)
     network, _ = load_network()
-    for new_rows, new_ids in detect_split(network, truth, settings=settings, start=start):
+    batches = detect_split(network, truth, settings=settings, start=start, times=times)
+    for new_rows, new_ids in batches:
         store.add(new_rows, new_ids)
         rows += new_rows
         image_ids += new_ids
@@ -191,6 +198,21 @@ def _detect_here(
     store.flush()
     progress.close()
     return rows, image_ids
+
+
+def _timing(times: BatchTimes, settings: EvaluationSettings) -> Timing | None:
+    if not len(times):
+        return None
+    import keras
+
+    from pix2seq_model.accelerators import local_devices
+
+    devices = local_devices()
+    return times.timing(
+        batch_size=settings.batch_size,
+        backend=keras.backend.backend(),
+        device=f"{os.cpu_count()} processor cores" if devices.platform == "cpu" else devices.text(),
+    )
 
 
 def with_categories_by_name(truth: SplitTruth, info: ModelInfo, *, model_dir: str) -> SplitTruth:

@@ -104,8 +104,8 @@ def _find(path: str) -> Path:
     known = [f"configs/{name}" for name in sorted(files - {"__init__.py", "base.py"})]
     if not known:
         raise ConfigError(
-            f"config {path!r} does not exist in {Path.cwd()}, and this project has no configs where it "
-            f"is installed, in {_PROJECT_ROOT}: give the path of a file."
+            f"config {path!r} does not exist in {Path.cwd()}, and this project has no configs "
+            f"where it is installed, in {_PROJECT_ROOT}: give the path of a file."
         )
     called = f"configs/{Path(path).stem}.py"
     close = difflib.get_close_matches(called, known, n=1)

@@ -32,6 +32,7 @@ from pix2seq_model.metrics.coco_metrics import (
 )
 from pix2seq_model.metrics.image_results import ImageResult, image_results
 from pix2seq_model.metrics.score_thresholds import score_thresholds, threshold_curve
+from pix2seq_model.metrics.timing import Timing, read_timing
 from pix2seq_model.reports import drawing
 from pix2seq_model.reports import evaluation_sections as sections
 from pix2seq_model.reports.attention_pictures import object_pictures
@@ -72,6 +73,7 @@ class ReportInput:
       read_images: gives encoded images by id; no pictures without it.
       num_pictures: how many to show.
       attention: what the decoder looks at in some of the images.
+      timing: how long the model took for an image.
     """
 
     title: str
@@ -87,6 +89,7 @@ class ReportInput:
     read_images: ImageReader | None = None
     num_pictures: int = 24
     attention: Sequence[ImageAttention] = ()
+    timing: Timing | None = None
 
 
 def write_evaluation_report(
@@ -139,6 +142,7 @@ def write_evaluation_report(
         read_images=lambda ids: read_images(examples_dir, split, truth["images"], ids),
         num_pictures=metrics["settings"]["num_pictures"] if num_pictures is None else num_pictures,
         attention=read_attention(folder),
+        timing=read_timing(folder),
     )
     path = epath.Path(output_dir) / REPORT_FILE
     write_atomically(path, render_report(report))
@@ -211,7 +215,9 @@ def read_settings(model_dir: epath.PathLike, evaluation: Mapping[str, Any]) -> d
     if isinstance(run, Mapping):
         config = run.get("config", {})
         stage = run.get("stage", "")
-        sections = {name: config[name] for name in ("seed", "model", stage) if name in config}
+        sections = {
+            name: config[name] for name in ("seed", "vocabulary", "model", stage) if name in config
+        }
     return dict(_flat("", {**sections, "evaluation": evaluation}))
 
 

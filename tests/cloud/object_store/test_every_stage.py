@@ -26,7 +26,7 @@ pytestmark = pytest.mark.cloud
 # Files that say when or where they were made, or how long it took; the names of the functions in
 # saved_model.pb count what its process traced before, which is less in a continued one.
 VARYING = re.compile(
-    r"^evaluation/report\.html$|^examples/(data_report\.html|progress/)|^logs/|^model/run\.json$"
+    r"^evaluation/(report\.html|timing\.json)$|^examples/(data_report\.html|progress/)|^logs/|^model/run\.json$"
     r"|/fingerprint\.pb$|/saved_model\.pb$|/pushed\.json$|^work/"
 )
 # Of a Beam job, for the step after it; emptied before each job, so that no other's is taken.

@@ -22,6 +22,7 @@ from pix2seq_model.metrics.coco_files import (
     read_metrics,
 )
 from pix2seq_model.metrics.coco_metrics import METRIC_KEYS, evaluate_detections, number
+from pix2seq_model.metrics.timing import read_timing
 from pix2seq_model.model_folder.folder import read_model_info
 from pix2seq_model.reports.evaluation_report import write_evaluation_report
 from tests.fixtures.evaluated_model import (
@@ -72,7 +73,7 @@ def test_the_folder_holds_truth_detections_attention_and_numbers(finished):
     folder, metrics, _ = finished
     assert sorted(path.name for path in folder.iterdir()) == [
         *("attention.json", "attention.npz", "detections.json", "ground_truth.json"),
-        "metrics.json",
+        *("metrics.json", "timing.json"),
     ]
     assert json.loads((folder / "metrics.json").read_text()) == metrics == read_metrics(folder)
     assert metrics["num_images"] == 5
@@ -107,6 +108,25 @@ def test_progress_and_facts_name_what_was_done(finished):
     assert "5/5 (100%)" in progress
     assert "tiny, split val: 5 images" in metrics["facts"]["Data"]
     assert metrics["published"] is None
+
+
+def test_the_time_of_an_image_is_stored_apart_from_what_was_found(
+    finished, model_dir, examples_dir, tmp_path
+):
+    folder, metrics, _ = finished
+    timing = read_timing(folder)
+    # Of 5 images the first two, which compile, and the last one do not count.
+    assert (timing.images, timing.batch_size, timing.backend) == (2, 2, "tensorflow")
+    assert timing.milliseconds > 0
+    assert "milliseconds" not in json.dumps(metrics)
+    pages = [
+        write_evaluation_report(
+            folder, examples_dir=examples_dir, model_dir=model_dir, output_dir=tmp_path / name
+        ).read_bytes()
+        for name in ("one", "two")
+    ]
+    assert pages[0] == pages[1]  # What was measured once is shown, whenever it is rendered.
+    assert b"<span>ms an image</span>" in pages[0]
 
 
 def test_the_report_is_made_of_what_is_stored(finished, model_dir, examples_dir, tmp_path):

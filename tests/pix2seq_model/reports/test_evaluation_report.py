@@ -11,6 +11,7 @@ from pix2seq_model.data.manifest import DatasetInfo, SplitInfo
 from pix2seq_model.decoding.attention_maps import ImageAttention, ObjectAttention
 from pix2seq_model.metrics.coco_files import checked_detections, checked_ground_truth
 from pix2seq_model.metrics.coco_metrics import evaluate_detections
+from pix2seq_model.metrics.timing import Timing
 from pix2seq_model.model_folder.folder import HISTORY_FOLDER
 from pix2seq_model.reports.evaluation_report import ReportInput, read_histories, render_report
 from tests.fixtures.browser import ask_page, needs_browser
@@ -127,6 +128,17 @@ def test_numbers_and_words_are_on_it(page):
     assert "<b>pear" not in page
     assert "published" not in page
     assert f"<b>{report_input().result.metrics['AP']:.3f}</b>" in page
+
+
+def test_the_time_of_an_image_and_the_settings_stand_where_they_are_known(page):
+    assert "ms an image" not in page
+    timing = Timing(
+        milliseconds=12.34, images=100, batch_size=8, backend="jax", device="1 x NVIDIA L4"
+    )
+    settings = {"finetune.steps": 400, "evaluation.top_p": 0.4}
+    timed = render_report(report_input(timing=timing, settings=settings, num_pictures=0))
+    assert "<b>12.3</b><small>of the model, 8 at a time; jax on 1 x NVIDIA L4</small>" in timed
+    assert '<tr><td>finetune.steps</td><td class="text">400</td></tr>' in timed
 
 
 def test_published_numbers_stand_next_to_ours_only_where_given():
