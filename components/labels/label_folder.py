@@ -18,13 +18,12 @@ from components.storage.files import (
 )
 from components.storage.image_names import NO_PHOTOGRAPHS, NameIndex, split_role
 from components.storage.image_store import ImageStore, open_store
+from pix2seq_model.data.folder_walk import is_hidden
 from pix2seq_model.data.image_check import SUFFIXES
 from pix2seq_model.errors import DataError
 
 _READING_THREADS = 16
 _READ_AHEAD = 256
-# What systems and tools leave beside the data.
-_HIDDEN = (".", "__MACOSX", "@eaDir", "$RECYCLE.BIN")
 
 
 class LabelFolder:
@@ -50,7 +49,7 @@ class LabelFolder:
                 paths = self.store.paths()
             else:
                 paths = list_files(self.root)
-            return sorted(p for p in paths if not f"/{p}".count("/.") and not p.startswith(_HIDDEN))
+            return sorted(p for p in paths if not any(map(is_hidden, p.split("/"))))
 
     @functools.cached_property
     def store(self) -> ImageStore:

@@ -20,9 +20,9 @@ from components.prediction.options import PredictionOptions
 from components.storage.files import file_exists, file_metadata, folder_exists, refusing
 from components.storage.image_store import ImageZip
 from pix2seq_model.data import manifest as dataset_info
+from pix2seq_model.data.folder_walk import HIDDEN, is_hidden
 from pix2seq_model.errors import DataError
 from pix2seq_model.prediction.image_sources import EndingFilter
-from pix2seq_model.prediction.image_walk import HIDDEN, is_hidden
 
 _LIST_SUFFIX = ".txt"
 _ARCHIVES = (".tar", ".tar.gz", ".tgz")

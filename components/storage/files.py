@@ -22,6 +22,7 @@ from apache_beam.io.filesystems import FileSystems
 from google.api_core.exceptions import NotFound
 
 from components.storage import bucket
+from pix2seq_model.data.folder_walk import walk_files
 from pix2seq_model.data.regular_file import regular_status
 from pix2seq_model.data.shard_check import Digests
 from pix2seq_model.errors import DataError, UserError
@@ -32,8 +33,6 @@ _READ_BYTES = 1 << 20
 _TEMPORARY = "progress/tmp-"
 # What killed workers leave behind.
 TEMPORARY_FILES = (f"{_TEMPORARY}*",)
-# At the root of a disk, for nobody to read.
-_OF_THE_SYSTEM = ("lost+found", "System Volume Information")
 
 
 def check_output_name(output: str) -> None:
@@ -194,17 +193,15 @@ def folder_exists(path: str) -> bool:
 def list_files(folder: str) -> Iterator[str]:
     """Yields the paths of all files in a folder and the folders in it, relative to it.
 
-    Links to folders elsewhere are followed, once each.
+    In a local folder without hidden ones, and links to folders elsewhere are followed, once each:
+    see `data.folder_walk`.
 
     Raises:
-      OSError: a folder in it cannot be read, and it is none of the system's.
+      OSError: a folder in it cannot be read.
     """
     start = f"{folder.rstrip('/')}/"
     if "://" not in folder:
-        walked = {os.path.realpath(start)}
-        for where, folders, names in os.walk(start, onerror=_refuse, followlinks=True):
-            folders[:] = [name for name in folders if _is_new(os.path.join(where, name), walked)]
-            yield from (f"{where}/{name}".removeprefix(start).lstrip("/") for name in names)
+        yield from (path.removeprefix(start) for path in walk_files(start))
         return
     for found in list_store(folder):
         yield found.path.removeprefix(start)
@@ -222,24 +219,6 @@ def list_store(folder: str, *, folders: list[str] | None = None) -> Iterator[Fil
     else:
         # The only listing of Beam's that is a stream and knows no patterns.
         yield from FileSystems.get_filesystem(folder)._list(f"{folder.rstrip('/')}/")
-
-
-def _is_new(folder: str, walked: set[str]) -> bool:
-    """Whether a folder is none, or a link to none, that was or will be listed anyway."""
-    if not os.path.islink(folder):
-        return True
-    target = os.path.realpath(folder)
-    if any(os.path.commonpath([target, known]) in (target, known) for known in walked):
-        return False
-    walked.add(target)
-    return True
-
-
-def _refuse(error: OSError) -> None:
-    """Of a folder that cannot be read: left out, its images would be lost without a word."""
-    name = os.path.basename(str(error.filename))
-    if not name.startswith((".", "$")) and name not in _OF_THE_SYSTEM:
-        raise error
 
 
 def remove_others(output: str, patterns: Iterable[str], *, kept: Container[str]) -> None:

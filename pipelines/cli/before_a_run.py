@@ -1,6 +1,8 @@
 """What a run on this machine would find out late, said before it starts: data, memory."""
 
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +20,8 @@ from pix2seq_model.experiment.validation import training_run, vocabulary
 
 # Annotation files of more bytes would take minutes to look through.
 _MAX_SCANNED_BYTES = 1_500_000_000
+# They are copied from a bucket first.
+_MAX_FETCHED_BYTES = 500_000_000
 # Of a pixel of a batch, several times what the largest network keeps: what stays below half of the
 # memory so counted is not traced, which takes ten seconds.
 _BYTES_OF_A_PIXEL = 64_000
@@ -46,21 +50,66 @@ def _data_warnings(request: Request, stage: str) -> Iterator[str]:
     if stage == request.training_stages[-1] and "evaluate" in request.needed:
         wanted.setdefault(config.evaluation.split, "measure")
     files = {split: source.annotations[split] for split in wanted}
-    if any("://" in file for file in files.values()):
-        return
-    size = sum(os.path.getsize(file) for file in files.values())
-    if size > _MAX_SCANNED_BYTES:
-        return  # What training leaves out is said when it starts, from the counts of the records.
     named = {split: f"data.{stage}.annotations.{split}={file}" for split, file in files.items()}
     limit = vocabulary(config).max_category_id
     unwanted = {name: source[name] for name in ("drop_fake", "drop_reflected")}
-    try:
-        scan = scan_dataset(files, max_category_id=limit, **unwanted)
-    except DataError as error:
-        raise DataError(f"data.{stage}.annotations: {error}") from None
+    with tempfile.TemporaryDirectory() as scratch:
+        try:
+            here = {split: _on_this_machine(file, scratch) for split, file in files.items()}
+        except _NotLookedAtError as error:
+            # What training leaves out is said when it starts, from the counts of the records.
+            yield f"the annotations are not looked at before the run: {error}"
+            return
+        try:
+            scan = scan_dataset(here, max_category_id=limit, **unwanted)
+        except DataError as error:
+            text = str(error)
+            for split, file in files.items():
+                text = text.replace(here[split], file)
+            raise DataError(f"data.{stage}.annotations: {text}") from None
     check_boxes(scan, wanted, named)
     yield from setting_warnings(config, stage, scan)
     yield from class_warnings(scan, config[stage].split)
+
+
+class _NotLookedAtError(Exception):
+    """Why annotations are not looked at."""
+
+
+def _on_this_machine(file: str, scratch: str) -> str:
+    """An annotation file, or a copy of it in a folder if it lies in a bucket.
+
+    Raises:
+      _NotLookedAtError: it is too large, or the bucket does not give it.
+    """
+    if "://" not in file:
+        _check_size(file, os.path.getsize(file), most=_MAX_SCANNED_BYTES)
+        return file
+    from components.storage.files import file_metadata, open_file  # Beam: takes a second.
+
+    try:
+        if (found := file_metadata(file)) is None:
+            raise DataError(f"{file}: no such file")
+        _check_size(file, found.size_in_bytes, most=_MAX_FETCHED_BYTES)
+        print(f"Reading {file} ...", flush=True)
+        copy = os.path.join(scratch, f"{len(os.listdir(scratch))}-{os.path.basename(file)}")
+        with open_file(file) as source, open(copy, "wb") as target:
+            shutil.copyfileobj(source, target)
+        return copy
+    except (DataError, _NotLookedAtError):
+        raise
+    except Exception as error:  # Of the network, the login, the store: the step that needs it says.
+        reason = str(error).strip().splitlines()
+        text = reason[0] if reason else type(error).__name__
+        raise _NotLookedAtError(f"{file} cannot be read now ({text:.200})") from None
+
+
+def _check_size(file: str, size: int, *, most: int) -> None:
+    if size > most:
+        raise _NotLookedAtError(
+            f"{file} has {size:,} bytes, more than the {most:,} that are looked through; "
+            "`python pipelines/check_dataset.py` looks through any"
+        )
 
 
 def _memory_warnings(request: Request, stage: str) -> Iterator[str]:

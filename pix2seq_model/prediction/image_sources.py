@@ -11,11 +11,11 @@ from pathlib import PurePosixPath
 import numpy as np
 from etils import epath
 
+from pix2seq_model.data.folder_walk import HIDDEN, is_hidden, walk_files
 from pix2seq_model.data.image_check import SUFFIXES
 from pix2seq_model.data.regular_file import regular_status
 from pix2seq_model.data.zip_directory import open_zip
 from pix2seq_model.errors import DataError
-from pix2seq_model.prediction.image_walk import HIDDEN, is_hidden, walk_files
 
 _WILDCARDS = frozenset("*?[")
 _MAX_FILE_BYTES = 500_000_000  # more is no photograph, and may be an archive made to fill memory
@@ -42,8 +42,8 @@ class EndingFilter:
 
     Attributes:
       left_out: number of files by their ending, in small letters, "" being none; and what
-        `image_walk` leaves out, by its words.
-      output: folder that the command writes, see `image_walk`.
+        `folder_walk` leaves out, by its words.
+      output: folder that the command writes, see `folder_walk`.
     """
 
     def __init__(self, *, output: str = "") -> None:

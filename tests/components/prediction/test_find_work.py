@@ -6,9 +6,9 @@ import pytest
 
 from components.prediction.find_work import find_work
 from components.prediction.options import PredictionOptions
+from pix2seq_model.data.folder_walk import HIDDEN
 from pix2seq_model.errors import ConfigError, DataError
 from pix2seq_model.prediction.image_sources import EndingFilter
-from pix2seq_model.prediction.image_walk import HIDDEN
 from tests.fixtures.evaluated_model import write_examples
 
 

@@ -4,11 +4,13 @@ import json
 
 import pytest
 
+from components.storage.files import write_file
 from pipelines.cli import before_a_run as checks
 from pipelines.request import Request, parse_stages
 from pix2seq_model.errors import DataError
 from pix2seq_model.experiment import estimate as estimates
 from pix2seq_model.experiment import load_config
+from tests.fixtures.served_bucket import served_bucket
 from tests.fixtures.step_costs import traced
 
 GIB = 2**30
@@ -30,11 +32,12 @@ def annotations(path, *, boxes=2, category=1, ids=(1, 2), size=(100, 50), images
     path.write_text(json.dumps(content))
 
 
-def said(folder, *overrides, stages=()):
+def said(folder, *overrides, stages=(), place=None):
+    folder = place or folder
     places = [
         f"data.finetune.{kind}.{split}={place}"
         for split in ("train", "val")
-        for kind, place in (("images", folder), ("annotations", folder / f"{split}.json"))
+        for kind, place in (("images", folder), ("annotations", f"{folder}/{split}.json"))
     ]
     given = ["pretrain.enabled=False", "finetune.steps=50", "finetune.warmup_steps=0"]
     config = load_config("configs/demo.py", [*given, *places, *overrides])
@@ -89,6 +92,44 @@ def test_what_does_not_suit_the_data(tmp_path, train, val, overrides, message):
     annotations(tmp_path / "train.json", **train)
     annotations(tmp_path / "val.json", **val)
     assert any(message in text for text in said(tmp_path, *overrides))
+
+
+@pytest.fixture
+def bucket(monkeypatch, tmp_path):
+    """A bucket with annotations; those of train have a class more than val has boxes of."""
+    with served_bucket(monkeypatch):
+        for split in ("train", "val"):
+            annotations(tmp_path / "x.json")
+            write_file("gs://data/set", f"{split}.json", (tmp_path / "x.json").read_bytes())
+        yield "gs://data/set"
+
+
+def test_data_in_a_bucket_are_looked_at_too(tmp_path, bucket):
+    (text,) = said(tmp_path, place=bucket)
+    assert text.startswith("finetune: class kind 2: no box in any split")
+    write_file(bucket, "val.json", b"[]")
+    with pytest.raises(DataError, match=r"annotations: gs://data/set/val\.json"):
+        said(tmp_path, place=bucket)
+    with pytest.raises(DataError, match=r"gs://data/none/train\.json: no such file"):
+        said(tmp_path, place="gs://data/none")
+
+
+def test_what_is_not_looked_at_is_said(tmp_path, bucket, monkeypatch):
+    monkeypatch.setattr(checks, "_MAX_FETCHED_BYTES", 100)
+    (text,) = said(tmp_path, place=bucket)
+    assert "the annotations are not looked at before the run: gs://data/set/train.json has" in text
+
+    def unreachable(path):
+        raise ConnectionError("no route")
+
+    monkeypatch.setattr("components.storage.files.file_metadata", unreachable)
+    (text,) = said(tmp_path, place=bucket)
+    assert text.endswith("gs://data/set/train.json cannot be read now (no route)")
+    for split in ("train", "val"):
+        annotations(tmp_path / f"{split}.json", ids=(1,))
+    monkeypatch.setattr(checks, "_MAX_SCANNED_BYTES", 100)
+    (text,) = said(tmp_path)
+    assert "train.json has" in text
 
 
 @pytest.mark.parametrize(("split", "lost"), [("train", "learn"), ("val", "measure")])

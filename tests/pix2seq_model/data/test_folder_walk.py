@@ -5,15 +5,15 @@ import os
 
 import pytest
 
+from pix2seq_model.data import folder_walk
 from pix2seq_model.errors import DataError
-from pix2seq_model.prediction import image_walk
 from pix2seq_model.prediction.image_sources import EndingFilter, find_images, left_out_text
 from tests.fixtures.records import jpeg
 
 
 def walked(folder, **options):
     left_out = collections.Counter()
-    found = image_walk.walk_files(str(folder), left_out=left_out, **options)
+    found = folder_walk.walk_files(str(folder), left_out=left_out, **options)
     return [os.path.relpath(path, folder) for path in found], +left_out
 
 
@@ -34,7 +34,17 @@ def test_each_real_folder_once(tmp_path):
     (tmp_path / "photos/twice").symlink_to(tmp_path / "photos/below")
     found, left_out = walked(tmp_path / "photos")
     assert found == ["a.jpg", "below/b.jpg"]
-    assert left_out == {image_walk.TWICE: 2}
+    assert left_out == {folder_walk.TWICE: 2}
+
+
+def test_a_file_is_called_by_its_own_folder_and_not_by_a_link_that_comes_before(tmp_path):
+    touch(tmp_path, "set/z/a.jpg", "disk/b.jpg", "other.jpg")
+    (tmp_path / "set/a").symlink_to(tmp_path / "set/z")
+    (tmp_path / "set/m").symlink_to(tmp_path / "disk")
+    (tmp_path / "disk/back").symlink_to(tmp_path)  # What the folder is in is not looked at.
+    found, left_out = walked(tmp_path / "set")
+    assert found == ["z/a.jpg", "m/b.jpg"]
+    assert left_out == {folder_walk.TWICE: 2}
 
 
 def test_hidden_ones_and_what_is_no_file(tmp_path):
@@ -43,7 +53,7 @@ def test_hidden_ones_and_what_is_no_file(tmp_path):
     (tmp_path / "gone.jpg").symlink_to(tmp_path / "nowhere")
     found, left_out = walked(tmp_path)
     assert found == ["a.jpg", "gone.jpg", "pipe.jpg"]  # The latter cannot be read, as is said then.
-    assert left_out == {image_walk.HIDDEN: 4}
+    assert left_out == {folder_walk.HIDDEN: 4}
 
 
 def test_what_predict_wrote(tmp_path):
@@ -55,10 +65,10 @@ def test_what_predict_wrote(tmp_path):
     # The command's own output, and that of an earlier run with another name.
     assert walked(tmp_path, output=str(tmp_path / "found")) == (
         ["a.jpg", "found/other.jpg", "pictures/mine.jpg"],
-        {image_walk.WRITTEN: 3},
+        {folder_walk.WRITTEN: 3},
     )
     touch(tmp_path, "found/detections.json", "found/images.json")
-    assert walked(tmp_path)[1] == {image_walk.WRITTEN: 3}
+    assert walked(tmp_path)[1] == {folder_walk.WRITTEN: 3}
 
 
 def test_what_was_left_out_is_said(tmp_path):
@@ -81,4 +91,4 @@ def test_archives_alike(tmp_path):
     endings = EndingFilter()
     found = find_images([tmp_path / "x.zip"], endings=endings)
     assert [source.name for source in found] == ["a.jpg"]
-    assert +endings.left_out == {image_walk.HIDDEN: 3}
+    assert +endings.left_out == {folder_walk.HIDDEN: 3}
