@@ -31,9 +31,9 @@ def check_metadata_file(path: str | os.PathLike[str]) -> None:
         found = [str(error)]
     if found != ["ok"]:
         raise DataError(
-            f"{place} is damaged ({found[0]:.200}): it says which stages are done. Put a copy in "
-            "its place, or move it away and run the same command again: data are converted and "
-            "models evaluated again, trainings go on where they were"
+            f"{place} is damaged ({found[0].splitlines()[-1]:.200}): it says which stages are "
+            "done. Put a copy in its place, or move it away and run the same command again: data "
+            "are converted and models evaluated again, trainings go on where they were"
         )
 
 
