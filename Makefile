@@ -50,7 +50,7 @@ test: env  ## All tests that need nothing but this machine.
 	  --no-loadscope-reorder --durations=20
 
 test-large: env  ## The published sizes and references, and each way to train, on both backends (minutes, 12 GB).
-	@$(RUN) -m pytest -m large tests/pix2seq_model tests/benchmarks tests/components tests/pipelines
+	@$(RUN) -m pytest -m large tests/pix2seq_model tests/benchmarks tests/components tests/pipelines tests/fuzz
 
 test-distributed: env  ## Two workers, and two devices, train like one: TensorFlow and JAX (minutes).
 	@$(RUN) -m pytest -m distributed -s tests/pix2seq_model/training/test_distributed.py

@@ -15,6 +15,7 @@ others, and the model that is the newest version already stays where it is.
 Vertex AI's Model Registry can keep what was pushed to a bucket, and an endpoint serve it.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -72,8 +73,8 @@ def push_model(model_folder: str, destination: str) -> dict[str, Any]:
     try:
         target.mkdir(parents=True, exist_ok=True)
         for number in versions(target)[-1:]:
-            newest = pushed_record(target / str(number))
-            if newest and newest["model_digest"] == digest:
+            newest = _record_or_none(target / str(number))
+            if newest.get("model_digest") == digest:
                 return {**newest, "path": os.fspath(target / str(number)), "already_there": True}
         return {**_push(serving, target, digest, model_folder), "already_there": False}
     except OSError as error:
@@ -81,6 +82,13 @@ def push_model(model_folder: str, destination: str) -> dict[str, Any]:
             f"push.destination {destination} cannot be written ({error}): give a folder that can, "
             "with --config.push.destination=…"
         ) from error
+
+
+def _record_or_none(version: epath.Path) -> dict[str, Any]:
+    """What a version says of itself; nothing if that is damaged: then a new one is pushed."""
+    with contextlib.suppress(ModelError):
+        return pushed_record(version) or {}
+    return {}
 
 
 def model_digest(model_folder: str) -> str:

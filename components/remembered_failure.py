@@ -5,7 +5,6 @@ Data or settings that cannot work do not pass, and each attempt would pay for ma
 """
 
 import contextlib
-import json
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -14,12 +13,14 @@ from etils import epath
 
 from pix2seq_model.atomic_write import write_json
 from pix2seq_model.errors import (
+    DataError,
     FolderInUseError,
     TrainingInterruptedError,
     UnavailableError,
     UserError,
     WorkerLostError,
 )
+from pix2seq_model.json_file import read_json
 
 _PASSING = (FolderInUseError, TrainingInterruptedError, UnavailableError, WorkerLostError)
 
@@ -42,10 +43,13 @@ def note_of(context: Any, uri: str) -> str:
 
 
 def noted_failure(note: str) -> str:
-    """What the note says; "" if there is none."""
+    """What the note says; "" if there is none, or it is damaged."""
     if not note or not epath.Path(note).exists():
         return ""
-    return json.loads(epath.Path(note).read_text())["message"]
+    # One that cannot be read holds up nothing: what has failed for good will fail again.
+    with contextlib.suppress(DataError, KeyError):
+        return str(read_json(epath.Path(note), remedy="", kind=dict)["message"])
+    return ""
 
 
 @contextlib.contextmanager

@@ -25,7 +25,6 @@ import tempfile
 from collections.abc import Mapping
 from typing import Any
 
-import orjson
 from absl import flags
 
 from components.conversion.collection import collect_only_new_objects
@@ -33,7 +32,7 @@ from components.conversion.convert import ConvertDataset
 from components.conversion.finish import Outcome, conversion_outcome
 from components.conversion.options import ConversionOptions
 from components.conversion.prepare import prepare_conversion
-from components.storage.files import check_output_name, read_file
+from components.storage.files import check_output_name
 from components.storage.memory import give_freed_memory_back
 from components.storage.watch import ShardBar
 from pipelines.cli.command_line import local_beam_args, local_pipeline, run_command
@@ -41,7 +40,7 @@ from pipelines.cli.dataset_flags import conversion_options
 from pipelines.cli.place_flags import define_place
 from pix2seq_model.data.box_statistics import AREA_NAMES, crowded_images
 from pix2seq_model.data.defects import DefectLimits
-from pix2seq_model.data.manifest import STATISTICS_FILE, DatasetInfo, read_dataset_info
+from pix2seq_model.data.manifest import DatasetInfo, read_dataset_info, read_statistics
 from pix2seq_model.data.shard_check import folder_problems
 from pix2seq_model.errors import ConfigError
 from pix2seq_model.folder_lock import FolderLock
@@ -106,7 +105,7 @@ def _report(options: ConversionOptions, outcome: Outcome, output: str) -> int:
     info = outcome.info
     print(outcome.explained(output))
     print()
-    for split, statistics in orjson.loads(read_file(output, STATISTICS_FILE) or b"{}").items():
+    for split, statistics in read_statistics(output).items():
         print("\n".join(_box_lines(split, statistics, info.category_names())))
     print("\n".join(_category_lines(info, options.max_category_id)))
     if outcome.problems:

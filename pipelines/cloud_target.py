@@ -5,6 +5,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from components.storage.worker_lifetime import BEAM_ARGUMENT
 from pix2seq_model.errors import ConfigError
 from pix2seq_model.experiment.estimate import USABLE_FRACTION
 from pix2seq_model.experiment.settings import ANY, FLEX_START, STANDARD
@@ -116,7 +117,8 @@ class CloudTarget:
     def workers_in_step(self) -> list[str]:
         """Beam's arguments of a conversion in its step: a process for each core."""
         cpus = self.machines.conversion.cpus
-        return [f"--direct_num_workers={cpus}", "--direct_running_mode=multi_processing"]
+        mode = "--direct_running_mode=multi_processing"
+        return [f"--direct_num_workers={cpus}", mode, BEAM_ARGUMENT]
 
     def conversion_resources(self) -> Any:
         """The machine of a conversion that runs in its step."""

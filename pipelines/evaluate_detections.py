@@ -54,7 +54,7 @@ def main() -> None:
     file = read_annotation_file(FLAGS.ground_truth)
     truth = file.coco
     matched = match_images(
-        read_json(FLAGS.detections),
+        read_json(FLAGS.detections, surrogates=True),
         file,
         images=_images_beside(FLAGS.detections),
         match=FLAGS.match,
@@ -101,7 +101,7 @@ def _images_beside(detections: str) -> Any:
     if not is_of_predict(folder):
         return None
     try:
-        return read_json(folder / "images.json")
+        return read_json(folder / "images.json", surrogates=True)
     except DataError:
         return None
 

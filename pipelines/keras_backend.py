@@ -1,8 +1,10 @@
-"""Which backend Keras would take. Imports nothing: commands ask before they load anything."""
+"""Which backend Keras would take. Imports nothing large: commands ask before they load anything."""
 
-import json
 import os
 from pathlib import Path
+
+from pix2seq_model.errors import DataError
+from pix2seq_model.json_file import read_json
 
 
 def keras_backend() -> str:
@@ -12,7 +14,7 @@ def keras_backend() -> str:
         user = Path.home()
         home = str((user if os.access(user, os.W_OK) else Path("/tmp")) / ".keras")
     try:
-        written = json.loads((Path(home).expanduser() / "keras.json").read_text())
-    except (OSError, ValueError):
+        written = read_json(Path(home).expanduser() / "keras.json", remedy="", kind=dict)
+    except (OSError, DataError):  # Keras goes without it too.
         written = {}
     return os.environ.get("KERAS_BACKEND") or written.get("backend", "tensorflow")

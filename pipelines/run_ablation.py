@@ -32,6 +32,7 @@ from pix2seq_model.atomic_write import write_atomically
 from pix2seq_model.data.manifest import FILE_NAME as MANIFEST
 from pix2seq_model.errors import ConfigError
 from pix2seq_model.experiment.recipes import load_with_recipes
+from pix2seq_model.json_file import read_json
 from pix2seq_model.synthetic import dataset as demo_data
 from pix2seq_model.training.settings import STAGES
 
@@ -94,7 +95,8 @@ def convert_once(config: ConfigDict, stage: str, folder: Path, beam_arguments: l
     }
     note = folder / "source.json"
     if (folder / MANIFEST).exists() and note.exists():
-        if json.loads(note.read_text()) != json.loads(json.dumps(source)):
+        remedy = f"it said which data {folder} holds: delete that folder, or give another --output"
+        if read_json(note, remedy=remedy) != json.loads(json.dumps(source)):
             raise ConfigError(
                 f"{folder} holds records of other data than data.{stage} names now: give another "
                 "--output, or delete that folder."

@@ -16,7 +16,6 @@ step is then what these movements do, and the table says so.
 import argparse
 import dataclasses
 import functools
-import json
 import re
 import sys
 from collections.abc import Callable
@@ -28,6 +27,7 @@ import numpy as np
 
 from pix2seq_model.decoding.generate import generate
 from pix2seq_model.errors import CheckpointError, UserError
+from pix2seq_model.json_file import read_json
 from pix2seq_model.published.checkpoint import PublishedModel, load_published_checkpoint
 from pix2seq_model.tokens.detections import boxes_from_tokens
 from pix2seq_model.tokens.sequences import build_sequences
@@ -219,7 +219,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _read(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     try:
-        config = json.loads((folder / "config.json").read_text())
+        config = read_json(folder / "config.json", remedy="copy it again", kind=dict)
         with np.load(folder / "golden.npz", allow_pickle=False) as archive:
             golden = {name: archive[name] for name in archive.files}
     except (OSError, ValueError) as error:

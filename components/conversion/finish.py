@@ -34,6 +34,7 @@ from pix2seq_model.data.manifest import (
     shard_file,
 )
 from pix2seq_model.errors import DataError
+from pix2seq_model.json_file import parse_json
 
 _OUR_FILES = ("Split-*/*", "dead_letter/*", "progress/*")
 _EXAMPLES_SHOWN = 3
@@ -78,7 +79,10 @@ def defect_examples(output: str) -> str:
     for shard in read_summary(output)["shards"]:
         there = shard["num_dead_letters"] and read_file(output, dead_letter_file(*place_of(shard)))
         for line in (there or b"").splitlines():
-            row = orjson.loads(line)
+            try:
+                row = parse_json(line, source="", remedy="", kind=dict, finite=False)
+            except DataError:  # Shown only.
+                continue
             if len(lines[row["rule"]]) < _EXAMPLES_SHOWN:
                 at = f"{shard['split']} image {row['image']}"
                 at += f", annotation {row['annotation']}" if row["annotation"] else ""

@@ -28,9 +28,11 @@ from components.storage.files import (
     remove_others,
     write_file,
 )
+from components.storage.notes import read_note, write_note
 from components.storage.shards import Once
 from components.storage.uploads import Uploads
 from pix2seq_model.errors import DataError
+from pix2seq_model.json_file import parse_json
 
 _CHUNK_BYTES = 1 << 20
 _SUMMARY = "progress/unpacked.json"
@@ -49,7 +51,7 @@ def _unpack(archive: str, output: str, *, max_member_bytes: int) -> dict[str, An
     if (found := file_metadata(archive)) is None:
         return {"archive": archive, "problem": f"{archive}: no such file, or no regular one"}
     version = [found.size_in_bytes, found.last_updated_in_seconds]
-    stored = orjson.loads(read_file(output, _note_name(archive)) or b"{}")
+    stored = read_note(output, _note_name(archive))
     if stored.get("version") == version:
         return stored
     report: dict[str, Any] = {"archive": archive, "version": version, "problem": "", "files": 0}
@@ -65,7 +67,7 @@ def _unpack(archive: str, output: str, *, max_member_bytes: int) -> dict[str, An
         report["problem"] = str(error)
     report["files"] = opened.num_files
     if not report["problem"]:
-        write_file(output, _note_name(archive), orjson.dumps(report))
+        write_note(output, _note_name(archive), report)
     for name in ("files", _OPERATIONS):
         Metrics.counter("unpacking", name).inc(report[name])
     return report
@@ -121,6 +123,15 @@ def _write_reports(output: str, reports: list[Any]) -> None:
     write_file(output, _SUMMARY, orjson.dumps(sorted(reports, key=itemgetter("archive"))))
 
 
+def _read_reports(output: str) -> list[Any]:
+    return parse_json(
+        read_file(output, _SUMMARY) or b"[]",
+        source=f"{output}/{_SUMMARY}",
+        remedy="run the same command again: what is unpacked already is kept",
+        kind=list,
+    )
+
+
 @beam.ptransform_fn
 def UnpackArchives(  # noqa: N802
     pbegin: beam.pvalue.PBegin,
@@ -171,7 +182,7 @@ def check_unpacked(output: str) -> int:
     """
     output = output.rstrip("/")
     remove_others(output, TEMPORARY_FILES, kept=())
-    reports = orjson.loads(read_file(output, _SUMMARY) or b"[]")
+    reports = _read_reports(output)
     if problems := [report["problem"] for report in reports if report["problem"]]:
         raise DataError("\n".join(problems))
     return sum(report["files"] for report in reports)
@@ -179,5 +190,5 @@ def check_unpacked(output: str) -> int:
 
 def operations(output: str) -> int:
     """Returns how many of Google's class A operations the archives took that are unpacked."""
-    reports = orjson.loads(read_file(output.rstrip("/"), _SUMMARY) or b"[]")
+    reports = _read_reports(output.rstrip("/"))
     return sum(report.get(_OPERATIONS, 0) for report in reports)

@@ -2,7 +2,6 @@
 
 import abc
 import functools
-import json
 import posixpath
 from collections.abc import Iterator, Mapping
 from typing import ClassVar
@@ -20,6 +19,7 @@ from components.storage.image_names import match_name
 from pix2seq_model.data.formats.labelled_image import LabelledImage
 from pix2seq_model.data.formats.labelme import is_labelme, parse_labelme
 from pix2seq_model.errors import DataError
+from pix2seq_model.json_file import parse_json
 
 SPLITS = ("train", "val", "test")
 _SNIFFED_BYTES = 4096
@@ -231,5 +231,5 @@ class LabelMeLabels(FilePerImage):
         return sorted(self._labels.with_suffix(".json"))
 
     def _parse(self, content: bytes) -> LabelledImage | None:
-        parsed = json.loads(content.removeprefix(b"\xef\xbb\xbf"))
+        parsed = parse_json(content, source="it", remedy="save it again", finite=False)
         return parse_labelme(parsed) if is_labelme(parsed) else None

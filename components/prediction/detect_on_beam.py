@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import apache_beam as beam
-import orjson
 
 from components.prediction.options import PredictionOptions
 from components.prediction.predict import predict_images
@@ -16,6 +15,7 @@ from components.storage.files import open_file
 from pix2seq_model.data.categories import category_numbers
 from pix2seq_model.data.ground_truth import SplitTruth
 from pix2seq_model.evaluation.settings import EvaluationSettings
+from pix2seq_model.json_file import parse_json
 from pix2seq_model.model_folder.folder import read_model_info
 
 
@@ -87,4 +87,5 @@ def _lines(folder: str, manifest: Mapping[str, Any]) -> Iterator[dict[str, Any]]
     for name in sorted(manifest["files"]):
         if name.startswith("detections/") and name.endswith(".jsonl"):
             with open_file(f"{folder}/{name}") as file:
-                yield from map(orjson.loads, file)
+                for line in file:
+                    yield parse_json(line, source=f"{folder}/{name}", remedy=f"delete {folder}")

@@ -16,7 +16,6 @@ import zlib
 from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import Any, BinaryIO
 
-import orjson
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes, FileMetadata
 from apache_beam.io.filesystems import FileSystems
 from google.api_core.exceptions import NotFound
@@ -26,6 +25,7 @@ from pix2seq_model.data.folder_walk import walk_files
 from pix2seq_model.data.regular_file import regular_status
 from pix2seq_model.data.shard_check import Digests
 from pix2seq_model.errors import DataError, UserError
+from pix2seq_model.json_file import parse_json
 
 PLAN = "progress/plan.json"
 SUMMARY = "progress/summary.json"
@@ -279,7 +279,13 @@ def read_summary(output: str) -> Any:
 
     Raises:
       BeamIOError: the job did not come to its end.
+      DataError: the file is damaged.
     """
-    if not (summary := orjson.loads(read_file(output, SUMMARY) or b"{}")):
+    summary = parse_json(
+        read_file(output, SUMMARY) or b"{}",
+        source=f"{output}/{SUMMARY}",
+        remedy="run the same command again: what is done already is kept",
+    )
+    if not summary:
         raise BeamIOError(f"{output}/{SUMMARY} was not written: the Beam job did not finish")
     return summary

@@ -6,9 +6,9 @@ from concurrent import futures
 from typing import Any, TypeVar
 
 import apache_beam as beam
-import orjson
 
-from components.storage.files import progress_file, read_file, write_file
+from components.storage.files import progress_file
+from components.storage.notes import read_note, write_note
 
 _LOCAL_THREADS = 8
 # They hide the 30 to 100 ms that a bucket takes for a request; more would take turns at a core.
@@ -56,11 +56,11 @@ class ShardOwner(beam.DoFn):
           write: Writes the shard and returns its report; one with a `problem` is not noted.
         """
         note = progress_file(*place)
-        report = orjson.loads(read_file(self._output, note) or b"{}")
+        report = read_note(self._output, note)
         if report.get("content_key") != content_key or not self.is_kept(report):
             report = {**write(), "content_key": content_key}
             if not report.get("problem"):
-                write_file(self._output, note, orjson.dumps(report))
+                write_note(self._output, note, report)
         return report
 
     def read_ahead(

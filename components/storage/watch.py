@@ -1,12 +1,15 @@
 """The progress of a job that writes shards, from the notes that its workers leave next to them."""
 
+import contextlib
 import threading
 import time
+from typing import Any
 
-import orjson
 from apache_beam.io.filesystems import FileSystems
 
 from components.storage.files import PLAN, read_file
+from pix2seq_model.errors import DataError
+from pix2seq_model.json_file import parse_json
 from pix2seq_model.progress import LiveLine, duration_text
 
 _LOCAL_SECONDS, _REMOTE_SECONDS = 0.5, 5.0
@@ -53,7 +56,7 @@ class ShardBar:
             self._look()
 
     def _look(self) -> None:
-        plan = orjson.loads(read_file(self._output, PLAN) or b"{}")
+        plan = self._plan()
         if not plan or plan["problem"]:
             self._show(self._waiting, tenth=-1)
             return
@@ -64,6 +67,13 @@ class ShardBar:
         done, total = sum(len(match.metadata_list) for match in found), sum(counts.values())
         text = f"{self._working}: {done} of {total} shards"
         self._show(text, tenth=done * _LINES_IN_A_LOG // total)
+
+    def _plan(self) -> dict[str, Any]:
+        """Nothing while it is not there, or cannot be read: the job says what is wrong with it."""
+        text = read_file(self._output, PLAN) or b"{}"
+        with contextlib.suppress(DataError):
+            return parse_json(text, source=PLAN, remedy="", kind=dict)
+        return {}
 
     def _show(self, text: str, *, tenth: int) -> None:
         if self._line.is_live:

@@ -106,9 +106,12 @@ def local_beam_args(beam_args: Sequence[str]) -> tuple[str, ...]:
     """Returns Beam's arguments for a job that may run on this machine.
 
     Beam's DirectRunner first looks for Prism, a program that it would download; its FnApiRunner
-    is what runs in this process. Several workers are processes, because threads share one core.
+    is what runs in this process. Several workers are processes, because threads share one core;
+    they end with this one.
     """
     from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
+
+    from components.storage.worker_lifetime import BEAM_ARGUMENT
 
     options = PipelineOptions(list(beam_args))
     runner = options.view_as(StandardOptions).runner
@@ -117,9 +120,12 @@ def local_beam_args(beam_args: Sequence[str]) -> tuple[str, ...]:
     if runner not in (None, "DirectRunner"):
         return tuple(beam_args)
     extra = ["--runner=FnApiRunner"]  # The last one counts.
-    workers = options.view_as(DirectOptions).direct_num_workers
-    if workers != 1 and not any(a.startswith("--direct_running_mode") for a in beam_args):
+    direct = options.view_as(DirectOptions)
+    mode = any(a.startswith("--direct_running_mode") for a in beam_args)
+    if direct.direct_num_workers != 1 and not mode:
         extra.append("--direct_running_mode=multi_processing")
+    if len(extra) > 1 or direct.direct_running_mode == "multi_processing":
+        extra.append(BEAM_ARGUMENT)
     return (*beam_args, *extra)
 
 

@@ -20,6 +20,7 @@ from tfx.orchestration.pipeline import Pipeline
 from tfx.orchestration.portable import launcher, outputs_utils, runtime_parameter_utils
 from tfx.orchestration.portable.mlmd import execution_lib
 
+from pipelines.local.metadata_file import check_metadata_file
 from pipelines.local.stage_errors import StageError, find_user_error
 from pix2seq_model.errors import ConfigError
 
@@ -69,6 +70,8 @@ def run_locally(
     deployment = runner_utils.extract_local_deployment_config(compiled)
     connection = deployment.metadata_connection_config
     store = getattr(connection, connection.WhichOneof("connection_config"))
+    if file := getattr(store.sqlite, "filename_uri", ""):
+        check_metadata_file(file)
     runs = []
     for node in (element.pipeline_node for element in compiled.nodes):
         node_id = node.node_info.id

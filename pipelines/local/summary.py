@@ -4,7 +4,6 @@ Everything is read from the folders the stages wrote, so a stage from the cache 
 when it ran.
 """
 
-import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +20,8 @@ from pipelines.pipeline import NODES
 from pipelines.request import Request
 from pix2seq_model.atomic_write import write_atomically, write_json
 from pix2seq_model.data.manifest import read_dataset_info
+from pix2seq_model.json_file import read_json
+from pix2seq_model.metrics.coco_files import read_metrics
 from pix2seq_model.metrics.coco_metrics import METRIC_KEYS
 from pix2seq_model.model_folder.pushed import pushed_record
 from pix2seq_model.reports.data_report import FILE_NAME as DATA_REPORT_FILE
@@ -139,14 +140,16 @@ def _data(outputs: dict[str, dict[str, str]], stage: str) -> dict[str, Any]:
 
 def _evaluation(paths: dict[str, str], request: Request) -> dict[str, Any]:
     evaluation = epath.Path(paths["evaluation"])
-    metrics = json.loads((evaluation / "metrics.json").read_text())
+    metrics = read_metrics(evaluation)
     return {
         "evaluation": {
             "folder": paths["evaluation"],
             "split": request.config.evaluation.split,
             "metrics": {name: metrics[name] for name in METRIC_KEYS},
         },
-        "blessing": json.loads((epath.Path(paths["blessing"]) / DECISION_FILE).read_text()),
+        "blessing": read_json(
+            epath.Path(paths["blessing"]) / DECISION_FILE, remedy="evaluate again", kind=dict
+        ),
     }
 
 

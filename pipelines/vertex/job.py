@@ -1,7 +1,6 @@
 """The pipeline as a job file for Vertex AI, with Dataflow's arguments for the conversion."""
 
 import dataclasses
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ from pipelines.cli.command_line import NO_MAIN_SESSION, local_beam_args
 from pipelines.cloud_target import CloudTarget
 from pipelines.request import Request
 from pix2seq_model.errors import ConfigError
+from pix2seq_model.json_file import read_json
 
 if TYPE_CHECKING:
     from tfx.orchestration.pipeline import Pipeline
@@ -169,7 +169,7 @@ def parameters_of(job_file: Path) -> dict[str, str]:
       ConfigError: the file cannot be read.
     """
     try:
-        job = json.loads(job_file.read_text())
+        job = read_json(job_file, remedy="write it again", kind=dict)
         named = job["pipelineSpec"]["root"].get("inputDefinitions", {}).get("parameters", {})
         defaults = job["runtimeConfig"].get("parameters", {})
     except (OSError, ValueError, KeyError) as error:

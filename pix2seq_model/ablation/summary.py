@@ -7,7 +7,6 @@
 import csv
 import dataclasses
 import io
-import json
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -18,6 +17,7 @@ from ml_collections import ConfigDict
 from pix2seq_model.ablation.trials import TRIALS_FOLDER, Trial, TrialResult, ablation_settings
 from pix2seq_model.atomic_write import write_atomically, write_json
 from pix2seq_model.data.manifest import read_dataset_info
+from pix2seq_model.json_file import read_json
 
 JSON_FILE = "ablation.json"
 CSV_FILE = "ablation.csv"
@@ -236,7 +236,8 @@ def _facts(
         "Seeds": f"{len(config.ablation.seeds)}: {', '.join(map(str, config.ablation.seeds))}; "
         "± is the standard deviation over them",
     }
-    record = json.loads((trials_dir / results[-1].trial.name / "model" / "run.json").read_text())
+    run_file = trials_dir / results[-1].trial.name / "model" / "run.json"
+    record = read_json(run_file, remedy=f"delete {run_file.parent.parent} to do the trial again")
     hardware, packages = record["hardware"], record["packages"]
     facts["Ran on"] = (
         f"{', '.join(hardware['devices'])} of a machine with {hardware['cpu_count']} cores; "

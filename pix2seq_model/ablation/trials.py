@@ -10,7 +10,6 @@ bring; without them the end token is made less likely while decoding.
 
 import dataclasses
 import functools
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,6 +20,7 @@ from pix2seq_model.ablation.settings import AblationSettings
 from pix2seq_model.atomic_write import write_json
 from pix2seq_model.errors import ConfigError, DataError
 from pix2seq_model.experiment import validation as experiment
+from pix2seq_model.json_file import read_json
 from pix2seq_model.setting_checks import build_settings
 
 RESULT_FILE = "result.json"
@@ -204,10 +204,11 @@ def read_result(folder: epath.Path) -> TrialResult | None:
     path = folder / RESULT_FILE
     if not path.exists():
         return None
+    remedy = "delete it to do the trial again"
     try:
-        return TrialResult.from_json(json.loads(path.read_text()))
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise DataError(f"{path} is damaged ({error}): delete it to do the trial again.") from error
+        return TrialResult.from_json(read_json(path, remedy=remedy, kind=dict))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{path} is damaged ({error!r}); {remedy}") from error
 
 
 def write_result(folder: epath.Path, result: TrialResult) -> None:

@@ -22,6 +22,7 @@ from etils import epath
 from pix2seq_model.atomic_write import write_atomically
 from pix2seq_model.data.records import SCHEMA_VERSION
 from pix2seq_model.errors import DataError
+from pix2seq_model.json_file import read_json
 
 FILE_NAME = "dataset_info.json"
 STATISTICS_FILE = "statistics.json"
@@ -153,13 +154,11 @@ def read_dataset_info(directory: str | os.PathLike[str]) -> DatasetInfo:
     path = epath.Path(directory) / FILE_NAME
     remedy = "write the records with `python pipelines/convert_dataset.py`"
     try:
-        content = json.loads(path.read_text())
+        content = read_json(path, remedy=remedy, kind=dict)
     except FileNotFoundError:
         raise DataError(
             f"{path} does not exist: the folder holds no finished data set; {remedy}"
         ) from None
-    except ValueError as error:
-        raise DataError(f"{path} is not JSON ({error}); {remedy}") from None
     try:
         version = content["schema_version"]
         if version != SCHEMA_VERSION:
@@ -230,8 +229,8 @@ def read_statistics(directory: str | os.PathLike[str]) -> dict[str, Any]:
     """
     path = epath.Path(directory) / STATISTICS_FILE
     try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        return read_json(path, remedy="convert the data set again", kind=dict)
+    except OSError as error:
         raise DataError(f"{path} cannot be read ({error}); convert the data set again") from None
 
 

@@ -6,7 +6,6 @@
 
 import dataclasses
 import io
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +14,7 @@ from etils import epath
 
 from pix2seq_model.atomic_write import write_atomically, write_json
 from pix2seq_model.errors import DataError
+from pix2seq_model.json_file import read_json
 
 TOKEN_NAMES = ("ymin", "xmin", "ymax", "xmax", "class")
 
@@ -88,7 +88,7 @@ def read_attention(folder: epath.PathLike) -> list[ImageAttention]:
     """
     folder = epath.Path(folder)
     try:
-        rows = json.loads((folder / _TEXT_FILE).read_text())
+        rows = read_json(folder / _TEXT_FILE, remedy="evaluate again", kind=list)
         with np.load(io.BytesIO((folder / _MAPS_FILE).read_bytes())) as maps:
             return [_image(row, maps) for row in rows]
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -9,6 +9,8 @@ from typing import Any
 from etils import epath
 
 from pix2seq_model.atomic_write import write_atomically
+from pix2seq_model.errors import DataError
+from pix2seq_model.json_file import read_json
 
 _FLUSH_SECONDS = 20.0  # at most so much work is lost
 
@@ -38,13 +40,18 @@ class DetectionStore:
         self._image_ids: list[str] = []
 
     def load(self) -> tuple[list[dict[str, Any]], list[str]]:
-        """What was stored without a gap from the first image on: COCO rows, image ids."""
+        """What was stored without a gap from the first image on: COCO rows, image ids.
+
+        A damaged file counts as a gap: from there on the work is done again.
+        """
         rows: list[dict[str, Any]] = []
         image_ids: list[str] = []
         while (path := self._path(len(image_ids))).exists():
-            part = json.loads(path.read_text())
-            rows += part["rows"]
-            image_ids += part["image_ids"]
+            try:
+                part = read_json(path, remedy="it is made again", kind=dict)
+                rows, image_ids = rows + part["rows"], image_ids + part["image_ids"]
+            except (DataError, KeyError, TypeError):
+                break
         self._stored = len(image_ids)
         return rows, image_ids
 

@@ -5,7 +5,7 @@ Boxes are COCO's: [x, y, width, height] in pixels of the original image.
 
 import functools
 import gzip
-import json
+import io
 import math
 import zlib
 from collections import Counter
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from etils import epath
 
+from pix2seq_model import json_file
 from pix2seq_model.errors import DataError
 
 METRICS_FILE = "metrics.json"
@@ -50,7 +51,7 @@ def read_detections(
       DataError: the file is missing, is not JSON or is not such a file.
     """
     return checked_detections(
-        numbered(read_json(path)),
+        numbered(read_json(path, surrogates=True)),
         source=str(path),
         image_ids=image_ids,
         allow_negative=allow_negative,
@@ -65,8 +66,8 @@ def read_metrics(evaluation_dir: epath.PathLike) -> dict[str, Any]:
     """
     path = epath.Path(evaluation_dir) / METRICS_FILE
     try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        return json_file.read_json(path, remedy="evaluate again", kind=dict)
+    except OSError as error:
         raise DataError(f"{path}: no finished evaluation ({error}); evaluate again") from None
 
 
@@ -183,26 +184,43 @@ def clipped_detections(
     return [{**row, "bbox": box} for row, box in zip(detections, boxes_N4.tolist())]
 
 
-def read_json(path: epath.PathLike) -> Any:
+def read_json(path: epath.PathLike, *, surrogates: bool = False) -> Any:
     """The content of a JSON file, plain or packed by gzip, with or without a byte order mark.
+
+    NaN is taken: the checks of what is in the file name its row.
+
+    Args:
+      path: the file.
+      surrogates: take names of files that are not UTF-8, as `predict` writes them.
 
     Raises:
       DataError: the file is missing or is not JSON.
     """
     path = epath.Path(path)
+    most = json_file.MOST_LABEL_BYTES
     try:
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            content = file.read(most + 1)
         if content.startswith(_GZIP):
-            content = gzip.decompress(content)
-        return json.loads(content.decode("utf-8-sig"))
+            with gzip.GzipFile(fileobj=io.BytesIO(content)) as packed:
+                content = packed.read(most + 1)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
     except IsADirectoryError:
         raise DataError(f"{path}: is a folder; name the JSON file in it") from None
     except PermissionError:
         raise DataError(f"{path}: this user may not read it") from None
-    except (ValueError, EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(f"{path}: not JSON ({error})") from None
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(f"{path} is damaged ({error}); export it again") from None
+    if len(content) > most:
+        raise DataError(f"{path} is larger than {most >> 20} MB; export fewer images at a time")
+    return json_file.parse_json(
+        content,
+        source=str(path),
+        remedy="export it again",
+        finite=False,
+        surrogates=surrogates,
+    )
 
 
 def _placed_boxes(

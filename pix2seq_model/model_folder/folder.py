@@ -12,7 +12,6 @@ execute code is ever read from a folder.
 
 import dataclasses
 import hashlib
-import json
 import os
 import tempfile
 import time
@@ -25,6 +24,7 @@ from etils import epath
 
 from pix2seq_model.atomic_write import atomic_path, write_json
 from pix2seq_model.errors import ConfigError, ModelError
+from pix2seq_model.json_file import read_json
 from pix2seq_model.network.config import ModelConfig
 from pix2seq_model.tokens.vocabulary import Vocabulary
 
@@ -107,8 +107,9 @@ def read_model_info(folder: str) -> ModelInfo:
             f"{folder} is not a model folder: it has no {MODEL_FILE}. Give the folder that "
             "training or import_checkpoint wrote."
         )
+    remedy = "write the model folder again"
     try:
-        content = json.loads(path.read_text())
+        content = read_json(path, remedy=remedy, error=ModelError, kind=dict)
         version = content.pop("format_version")
         if version not in (1, _FORMAT_VERSION):
             raise ModelError(
@@ -121,8 +122,8 @@ def read_model_info(folder: str) -> ModelInfo:
         return ModelInfo(**content)
     except ConfigError as error:
         raise ModelError(f"{path}: {error}") from error
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise ModelError(f"{path} is damaged ({error}): write the model folder again.") from error
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ModelError(f"{path} is damaged ({error!r}): {remedy}.") from error
 
 
 def wait_for_model(folder: str | os.PathLike, *, marker: str, seconds: float = 3600.0) -> ModelInfo:

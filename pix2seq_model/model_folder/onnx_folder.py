@@ -10,13 +10,13 @@ Reading it needs neither Keras nor TensorFlow: NumPy alone.
 """
 
 import dataclasses
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pix2seq_model.errors import ConfigError, ModelError
+from pix2seq_model.json_file import read_json
 from pix2seq_model.tokens.vocabulary import Vocabulary
 
 ONNX_FILE = "onnx.json"
@@ -95,7 +95,7 @@ def read_onnx_info(folder: str | os.PathLike) -> OnnxInfo:
             "with pipelines/export_onnx.py."
         )
     try:
-        content = json.loads(path.read_text())
+        content = read_json(path, remedy="export the model again", error=ModelError, kind=dict)
         version = content.pop("format_version")
         if version != _FORMAT_VERSION:
             raise ModelError(
@@ -110,5 +110,5 @@ def read_onnx_info(folder: str | os.PathLike) -> OnnxInfo:
         content["vocabulary"] = Vocabulary(**content["vocabulary"])
         content["categories"] = tuple(content["categories"])
         return OnnxInfo(**content)
-    except (ConfigError, json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+    except (ConfigError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(f"{path} is damaged ({error}): export the model again.") from error

@@ -5,13 +5,13 @@
 <destination>/20260314150926535/pushed.json      what was pushed, from where, when
 """
 
-import json
 import os
 from typing import Any
 
 from etils import epath
 
 from pix2seq_model.errors import ModelError
+from pix2seq_model.json_file import read_json
 from pix2seq_model.model_folder.folder import MODEL_FILE
 
 PUSHED_FILE = "pushed.json"
@@ -35,13 +35,12 @@ def pushed_record(version_dir: str | os.PathLike) -> dict[str, Any] | None:
     path = epath.Path(version_dir) / PUSHED_FILE
     if not path.exists():
         return None
+    remedy = "remove that folder and push the model again"
     try:
-        record = json.loads(path.read_text())
+        record = read_json(path, remedy=remedy, error=ModelError, kind=dict)
         return {**record, "model_folder": str(record["model_folder"])}
-    except (ValueError, KeyError, TypeError) as error:
-        raise ModelError(
-            f"{path} is damaged ({error!r}): remove that folder and push the model again."
-        ) from error
+    except KeyError as error:
+        raise ModelError(f"{path} is damaged (it has no {error}); {remedy}") from error
 
 
 def find_model_folder(place: str | os.PathLike) -> str:

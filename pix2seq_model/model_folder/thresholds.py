@@ -4,7 +4,6 @@ A pushed version holds it in a file of its own, `score_thresholds.json`, outside
 is made of: an evaluation on more images changes it and not the model.
 """
 
-import json
 import math
 import os
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ from etils import epath
 
 from pix2seq_model.atomic_write import write_json
 from pix2seq_model.errors import ModelError
+from pix2seq_model.json_file import read_json
 from pix2seq_model.model_folder.pushed import find_pushed_version
 
 THRESHOLDS_FILE = "score_thresholds.json"
@@ -38,18 +38,19 @@ def default_score(model_dir: str | os.PathLike) -> float:
     path = epath.Path(model_dir) / THRESHOLDS_FILE
     if not path.exists():
         return DEFAULT_SCORE
+    remedy = "push the model again, or name a score threshold"
     try:
-        overall = json.loads(path.read_text())["overall"]
+        overall = read_json(path, remedy=remedy, error=ModelError, kind=dict)["overall"]
         if overall is None:
             return DEFAULT_SCORE
         score = float(overall["threshold"])
         if not 0 <= score <= 1 or math.isnan(score):
             raise ValueError(f"threshold {score}")
         return score
+    except ModelError:
+        raise
     except (ValueError, KeyError, TypeError) as error:
-        raise ModelError(
-            f"{path} is damaged ({error!r}): push the model again, or name a score threshold."
-        ) from error
+        raise ModelError(f"{path} is damaged ({error!r}): {remedy}.") from error
 
 
 def default_score_of(place: str | os.PathLike) -> float:

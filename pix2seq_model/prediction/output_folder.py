@@ -26,6 +26,7 @@ from etils import epath
 from pix2seq_model.argument_names import argument
 from pix2seq_model.atomic_write import PARTIAL, atomic_path, write_atomically, write_json
 from pix2seq_model.errors import ConfigError, DataError
+from pix2seq_model.json_file import parse_json, read_json
 from pix2seq_model.prediction.results import CSV_COLUMNS
 
 FORMATS = ("coco", "yolo", "csv")
@@ -168,8 +169,8 @@ class OutputFolder:
         with path.open("r") as file:
             for text in file:
                 try:
-                    yield json.loads(text)
-                except ValueError:  # The last line of a run that was killed.
+                    yield parse_json(text, source="", remedy="", kind=dict, surrogates=True)
+                except DataError:  # The last line of a run that was killed.
                     return
 
     def _own_files(self) -> set[str]:
@@ -194,10 +195,10 @@ def is_of_predict(folder: epath.Path) -> bool:
 
 def _marker(folder: epath.Path) -> dict[str, Any] | None:
     try:
-        found = json.loads((folder / MARKER).read_text())
-    except (OSError, ValueError):
+        found = read_json(folder / MARKER, remedy="", kind=dict, surrogates=True)
+    except (OSError, DataError):
         return None
-    return found if isinstance(found, dict) and found.get("made_by") == _MADE_BY else None
+    return found if found.get("made_by") == _MADE_BY else None
 
 
 def _is_below(relative: str) -> bool:

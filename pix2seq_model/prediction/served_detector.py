@@ -1,6 +1,5 @@
 """A SavedModel of this project as a detector, without its model folder."""
 
-import json
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -13,6 +12,7 @@ from pix2seq_model.boxes import box_yxyx_to_xywh
 from pix2seq_model.data.categories import category_numbers
 from pix2seq_model.errors import ModelError
 from pix2seq_model.input_pipeline.image_file import PreparedImage, prepare_image, prepare_pixels
+from pix2seq_model.json_file import read_json
 from pix2seq_model.model_folder.saved_model import CATEGORIES_FILE, SERVED_IMAGES
 
 # The graph prepares images itself, from their pixels.
@@ -90,8 +90,10 @@ def _category_names(folder: epath.Path) -> dict[int, str]:
     if not path.exists():
         return {}
     try:
-        categories = json.loads(path.read_text())
+        categories = read_json(path, remedy="export the model again", error=ModelError, kind=list)
         numbers = category_numbers(categories)
         return {numbers[row["id"]]: str(row["name"]) for row in categories}
+    except ModelError:
+        raise
     except (ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{path} is damaged ({error!r}): export the model again.") from None

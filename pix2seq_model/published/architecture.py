@@ -1,11 +1,11 @@
 """The architecture of a published checkpoint, from its `config.json` and shapes."""
 
-import json
 from typing import Any
 
 from etils import epath
 
 from pix2seq_model.errors import CheckpointError, ConfigError
+from pix2seq_model.json_file import read_json
 from pix2seq_model.network.config import ModelConfig
 from pix2seq_model.published.locations import CONFIG_FILE
 from pix2seq_model.published.object_graph import ObjectGraphCheckpoint
@@ -21,11 +21,9 @@ def read_published_config(prefix: str) -> dict[str, Any]:
     folder = epath.Path(prefix).parent
     for place in (folder / CONFIG_FILE, folder.parent / CONFIG_FILE):
         if place.exists():
-            try:
-                config = json.loads(place.read_text())
-            except ValueError as error:
-                raise CheckpointError(f"{place} is no JSON: {error}.") from error
-            if not isinstance(config, dict) or not isinstance(config.get("model"), dict):
+            remedy = "copy it again from where the checkpoint came from"
+            config = read_json(place, remedy=remedy, error=CheckpointError, kind=dict)
+            if not isinstance(config.get("model"), dict):
                 raise CheckpointError(f"{place} has no section 'model'.")
             return config
     raise CheckpointError(

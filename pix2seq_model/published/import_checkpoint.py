@@ -1,7 +1,6 @@
 """Turns a published checkpoint into a model folder: to fine-tune from, to evaluate, to serve."""
 
 import dataclasses
-import json
 import os
 from typing import Any
 
@@ -11,6 +10,7 @@ from pix2seq_model.atomic_write import write_json
 from pix2seq_model.data.manifest import FILE_NAME as DATASET_INFO_FILE
 from pix2seq_model.data.manifest import read_dataset_info
 from pix2seq_model.errors import DataError
+from pix2seq_model.json_file import MOST_LABEL_BYTES, read_json
 from pix2seq_model.model_folder.folder import ModelInfo, save_model_folder
 from pix2seq_model.published.checkpoint import PublishedModel, load_published_checkpoint
 from pix2seq_model.published.coco_categories import COCO_CATEGORIES
@@ -77,7 +77,7 @@ def _categories(location: str, place: str) -> tuple[dict[str, Any], ...]:
         rows = read_dataset_info(place).categories
     else:
         try:
-            rows = json.loads(path.read_text())["categories"]
+            rows = read_json(path, remedy="give another", most_bytes=MOST_LABEL_BYTES)["categories"]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(
                 f"{place} has no categories ({type(error).__name__}: {error}): give an examples "

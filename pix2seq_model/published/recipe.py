@@ -3,13 +3,13 @@
 Needs no TensorFlow for places on this machine.
 """
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from etils import epath
 
 from pix2seq_model.errors import CheckpointError
+from pix2seq_model.json_file import read_json
 from pix2seq_model.published.locations import CONFIG_FILE, RECIPE_FILE
 
 # Of `config.json`, what concerns the training.
@@ -56,7 +56,7 @@ def read_recipe(place: str) -> dict[str, Any]:
     path = epath.Path(place)
     try:
         files = [file for file in (path / RECIPE_FILE, path / CONFIG_FILE) if file.exists()]
-        content = json.loads((files or [path])[0].read_text())
+        content = read_json((files or [path])[0], remedy="copy it again", error=CheckpointError)
     except Exception as error:  # Each kind of storage raises its own.
         raise CheckpointError(
             f"{place}: no recipe can be read ({type(error).__name__}: {error}). Name a folder with "

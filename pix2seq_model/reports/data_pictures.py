@@ -1,7 +1,6 @@
 """Pictures of a data set in records: samples with their boxes, and defects where they are."""
 
 import collections
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -14,6 +13,7 @@ from pix2seq_model.data.manifest import DatasetInfo, SplitInfo, dead_letter_file
 from pix2seq_model.data.records import decode_example
 from pix2seq_model.data.tfrecord import read_records
 from pix2seq_model.errors import DataError
+from pix2seq_model.json_file import parse_json
 from pix2seq_model.reports import drawing
 
 _PIXELS = 360
@@ -106,7 +106,7 @@ def defect_examples(
         path = folder / dead_letter_file(split, shard, len(info.shards))
         wanted: dict[str, list[dict[str, Any]]] = collections.defaultdict(list)
         for text in path.read_text().splitlines() if path.exists() else ():
-            line = json.loads(text)
+            line = parse_json(text, source=os.fspath(path), remedy="convert the data set again")
             if taken[line["rule"]] < count:
                 taken[line["rule"]] += 1
                 wanted[line["image"]].append(line)

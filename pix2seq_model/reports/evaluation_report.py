@@ -5,7 +5,6 @@ It is rendered from what an evaluation stored and needs neither Keras nor Tensor
 
 import contextlib
 import dataclasses
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -17,6 +16,7 @@ from pix2seq_model.data.ground_truth import read_images
 from pix2seq_model.data.manifest import DatasetInfo, read_dataset_info
 from pix2seq_model.decoding.attention_maps import TOKEN_NAMES, ImageAttention, read_attention
 from pix2seq_model.errors import DataError
+from pix2seq_model.json_file import parse_json, read_json
 from pix2seq_model.metrics.analysis import MEANINGS, Analysis, analyse, confusion_matrix
 from pix2seq_model.metrics.coco_files import (
     clipped_detections,
@@ -197,8 +197,8 @@ def read_histories(model_dir: epath.PathLike) -> dict[str, list[dict[str, float]
     for stage in sorted(stages, key=order.index):
         rows = histories[stage] = []
         for line in stages[stage].read_text().splitlines():
-            with contextlib.suppress(json.JSONDecodeError):
-                rows.append(json.loads(line))
+            with contextlib.suppress(DataError):
+                rows.append(parse_json(line, source="", remedy="", kind=dict, finite=False))
     return histories
 
 
@@ -210,8 +210,8 @@ def read_settings(model_dir: epath.PathLike, evaluation: Mapping[str, Any]) -> d
     sections: dict[str, Any] = {}
     run_file = epath.Path(model_dir) / "run.json"
     run: Any = None
-    with contextlib.suppress(OSError, ValueError):  # Shown only: the report can do without.
-        run = json.loads(run_file.read_text())
+    with contextlib.suppress(OSError, DataError):  # Shown only: the report can do without.
+        run = read_json(run_file, remedy="")
     if isinstance(run, Mapping):
         config = run.get("config", {})
         stage = run.get("stage", "")

@@ -1,6 +1,5 @@
 """What an interrupted training left beside the folder of one that starts: said, not used."""
 
-import json
 import os
 import shlex
 from collections.abc import Iterator, Mapping
@@ -8,6 +7,8 @@ from typing import Any
 
 from etils import epath
 
+from pix2seq_model.errors import DataError
+from pix2seq_model.json_file import read_json
 from pix2seq_model.training.checkpoint import checkpoint_steps
 from pix2seq_model.training.run_record import FINISHED_FILE, IDENTITY_FILE
 
@@ -59,10 +60,9 @@ def interrupted_run(
 def _identity(folder: epath.Path) -> dict[str, Any]:
     """Of the run that works in a folder; empty where that cannot be read: it is only for a line."""
     try:
-        found = json.loads((folder / IDENTITY_FILE).read_text())
-    except (OSError, ValueError):
+        return read_json(folder / IDENTITY_FILE, remedy="", kind=dict)
+    except (OSError, DataError):
         return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _differences(

@@ -1,10 +1,12 @@
 """Notes of a run beside its checkpoints, which a damaged disk or a person may have spoilt."""
 
-import json
 from collections.abc import Callable
 from typing import Any
 
 from etils import epath
+
+from pix2seq_model.errors import DataError
+from pix2seq_model.json_file import read_json
 
 # Behind the name of a note that could not be read.
 DAMAGED = ".damaged"
@@ -23,13 +25,14 @@ def read_rows(
     if path is None or not path.exists():
         return []
     try:
-        rows = json.loads(path.read_text())
+        rows = read_json(path, remedy="it is begun again", kind=list)
         for row in rows:
             for key in keys:
                 row[key]
         return list(rows)
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+    except (DataError, TypeError, KeyError) as error:
         aside = path.parent / f"{path.name}{DAMAGED}"
         path.replace(aside)
-        say(f"{path} is damaged ({error!r}) and now called {aside.name}; a new one is begun.")
+        why = error if isinstance(error, DataError) else f"{path} is damaged ({error!r})"
+        say(f"{why}. It is called {aside.name} now.")
         return []

@@ -14,7 +14,6 @@ KERAS_DISTRIBUTION_JOB_ADDRESSES, _NUM_PROCESSES and _PROCESS_ID.
 import contextlib
 import dataclasses
 import functools
-import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -23,6 +22,7 @@ import keras
 import numpy as np
 
 from pix2seq_model.errors import ConfigError, WorkerLostError
+from pix2seq_model.json_file import parse_json
 from pix2seq_model.training.settings import nearest_multiples
 
 _KERAS_NAMES = "KERAS_DISTRIBUTION_"
@@ -200,7 +200,7 @@ def cluster_of(environment: Mapping[str, str]) -> Cluster | None:
 
 def _cluster_of_tf_config(text: str) -> Cluster | None:
     try:
-        content = json.loads(text)
+        content = parse_json(text, source="it", remedy="set it anew", kind=dict)
         jobs = content.get("cluster", {})
         tasks = {
             (job, index): address

@@ -22,10 +22,12 @@ from etils import epath
 
 from pix2seq_model.atomic_write import write_json
 from pix2seq_model.data.manifest import DatasetInfo
-from pix2seq_model.errors import CheckpointError
+from pix2seq_model.errors import CheckpointError, DataError
 from pix2seq_model.evaluation.settings import MEASURING_SETTINGS
 from pix2seq_model.input_pipeline.record_stream import RECORD_ORDER
+from pix2seq_model.json_file import read_json
 from pix2seq_model.model_folder.folder import ModelInfo
+from pix2seq_model.training.checkpoint import checkpoint_steps
 from pix2seq_model.training.early_stopping import stopped_at
 from pix2seq_model.training.job import TrainingJob
 from pix2seq_model.training.settings import (
@@ -83,14 +85,17 @@ def check_same_run(work_dir: str | os.PathLike, identity: dict[str, Any]) -> Non
     if not path.exists():
         write_json(path, identity, indent=1)
         return
+    remedy = (
+        f"it said whose checkpoints {work_dir} holds. If they are this run's, with these settings "
+        "and data, remove that file and run the same command again; else give another folder"
+    )
     try:
-        before = dict(json.loads(path.read_text()))
-    except (ValueError, TypeError, RecursionError) as error:
-        raise CheckpointError(
-            f"{path} is damaged ({error!r}): it said whose checkpoints {work_dir} holds. If they "
-            "are this run's, with these settings and data, remove that file and run the same "
-            "command again; else give another folder"
-        ) from None
+        before = read_json(path, remedy=remedy, error=CheckpointError, kind=dict)
+    except CheckpointError:
+        if checkpoint_steps(work_dir):
+            raise
+        write_json(path, identity, indent=1)  # There is nothing yet that it could protect.
+        return
     changed = [
         f"{name}: {before.get(name)!r} there, {identity.get(name)!r} now"
         for name in sorted({*before, *identity})
@@ -196,6 +201,6 @@ def _git_output(folder: Path, *arguments: str) -> str | None:
 def _read_or_none(path: epath.Path) -> Any:
     """What a base model says of its own training; a trained model is written without it too."""
     try:
-        return json.loads(path.read_text()) if path.exists() else None
-    except (ValueError, RecursionError):
+        return read_json(path, remedy="") if path.exists() else None
+    except DataError:
         return None

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from pix2seq_model.atomic_write import write_json
 from pix2seq_model.errors import ConfigError
+from pix2seq_model.json_file import read_json
 from pix2seq_model.training.settings import TrainingRun
 from pix2seq_model.training.step_costs import StepCosts
 
@@ -44,7 +45,7 @@ def step_costs(run: TrainingRun, *, flash_attention: bool, processor: bool) -> S
     how = {"flash_attention": flash_attention, "processor": processor}
     cached = _folder() / f"{_key(run, how)}.json"
     try:
-        return StepCosts.from_json(json.loads(cached.read_text()))
+        return StepCosts.from_json(read_json(cached, remedy="", kind=dict))
     except (OSError, ValueError, TypeError, KeyError):
         pass
     costs = _traced(run, how)

@@ -1,10 +1,12 @@
 """The loss on images that are not trained on, by teacher forcing as in training."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from pix2seq_model.data.damage import reading_errors_named
 from pix2seq_model.decoding.jit import compiled
 from pix2seq_model.input_pipeline.validation_batches import validation_dataset
 from pix2seq_model.network.pix2seq import Pix2Seq
@@ -40,14 +42,21 @@ class ValidationLoss:
             sequence=run.settings.sequence,
             resize=run.evaluation.resize,
         )
+        self._errors_named = functools.partial(
+            reading_errors_named,
+            job.examples_dir,
+            run.evaluation.split,
+            say=job.progress.message,
+        )
         self._sums = compiled(_sums_of(job, network), network)
 
     def measure(self) -> dict[str, float]:
         """The means, as {"validation_loss", "validation_loss_coordinates", ...}."""
         total = np.zeros((len(_NAMES), 2))
-        for inputs, targets, weights in self._batches.as_numpy_iterator():
-            sums = self._sums(inputs["image"], inputs["tokens"], targets, weights)
-            total += [[float(part), float(weight)] for part, weight in sums]
+        with self._errors_named():
+            for inputs, targets, weights in self._batches.as_numpy_iterator():
+                sums = self._sums(inputs["image"], inputs["tokens"], targets, weights)
+                total += [[float(part), float(weight)] for part, weight in sums]
         means = total[:, 0] / np.maximum(total[:, 1], 1e-9)
         return {f"validation_{name}": float(mean) for name, mean in zip(_NAMES, means)}
 

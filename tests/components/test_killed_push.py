@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,25 +10,7 @@ from components import model_pusher
 from components.model_pusher import push_model
 from pix2seq_model.model_folder.pushed import find_pushed_version, versions
 from tests.components.test_model_pusher import write_model
-
-_OPERATIONS = ("os.mkdir", "os.rename", "os.remove", "os.rmdir", "shutil.copyfile", "shutil.rmtree")
-
-
-def _dies_before(number: int, folder: Path) -> None:
-    """This process ends before the operation of that number on something in `folder`."""
-    counted = 0
-
-    def watch(event, arguments):
-        nonlocal counted
-        is_write = event == "open" and isinstance(arguments[1], str) and arguments[1][0] in "wxa"
-        if not (is_write or event in _OPERATIONS):
-            return
-        if any(str(value).startswith(str(folder)) for value in arguments):
-            counted += 1
-            if counted == number:
-                os._exit(9)
-
-    sys.addaudithook(watch)
+from tests.fixtures.kill_points import KILLED, dies_before
 
 
 def _push_and_die(number: int, model: str, served: Path) -> int:
@@ -40,7 +21,7 @@ def _push_and_die(number: int, model: str, served: Path) -> int:
         # TensorFlow copies in C++, where Python sees nothing: the same files, one by one.
         model_pusher.io_utils.copy_dir = shutil.copytree
         model_pusher.io_utils.copy_file = shutil.copyfile
-        _dies_before(number, served)
+        dies_before(number, served)
         push_model(model, str(served))
     except BaseException:
         os._exit(1)
@@ -57,8 +38,8 @@ def _content(version: str) -> dict[str, bytes]:
 def test_killed_before_every_file_operation(tmp_path):
     model = write_model(tmp_path / "model")
     whole = _content(push_model(model, str(tmp_path / "undisturbed"))["path"])
-    number, status = 0, 9
-    while status == 9:
+    number, status = 0, KILLED
+    while status == KILLED:
         number += 1
         served = tmp_path / f"served{number}"
         status = _push_and_die(number, model, served)

@@ -174,3 +174,13 @@ def test_executor_pushes_what_is_blessed(tmp_path, blessed, monkeypatch):
         assert default_score(record["path"]) == 0.25
     else:
         assert not registered
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", "[" * 200_000])
+def test_a_damaged_record_of_the_newest_version_holds_up_no_push(tmp_path, content):
+    model = write_model(tmp_path / "model")
+    first = push_model(model, str(tmp_path / "served"))
+    Path(first["path"], "pushed.json").write_text(content)
+    again = push_model(model, str(tmp_path / "served"))
+    assert again["version"] > first["version"]
+    assert not again["already_there"]

@@ -78,7 +78,10 @@ def test_beam_on_this_machine():
     assert local_beam_args(["--runner=DirectRunner", "--direct_num_workers=2"])[2:] == (
         "--runner=FnApiRunner",
         "--direct_running_mode=multi_processing",
+        "--beam_plugin=components.storage.worker_lifetime",
     )
+    given = local_beam_args(["--direct_running_mode=multi_processing"])
+    assert given[1:] == ("--runner=FnApiRunner", "--beam_plugin=components.storage.worker_lifetime")
     on_dataflow = local_beam_args(["--runner=DataflowRunner"])
     assert on_dataflow == ("--no_save_main_session", "--runner=DataflowRunner")
     assert local_beam_args(["--runner=FlinkRunner"]) == ("--runner=FlinkRunner",)

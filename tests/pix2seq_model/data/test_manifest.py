@@ -58,8 +58,8 @@ def test_folder_without_manifest(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "is not JSON"),
-        ("[]", "not a data set's manifest"),
+        ("{", "is damaged .*line 1, column 2.*; write the records with"),
+        ("[]", "it holds a list, not an object"),
         (json.dumps({**json.loads(INFO.to_json()), "schema_version": 99}), "is 99.*reads 1"),
         (json.dumps({"schema_version": 1}), "not a data set's manifest"),
     ],

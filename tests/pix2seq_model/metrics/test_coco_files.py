@@ -131,7 +131,7 @@ def test_results_may_be_packed_or_begin_with_a_mark(tmp_path):
         (tmp_path / "dt.json").write_bytes(data)
         assert read_detections(tmp_path / "dt.json") == [detection(bbox=[1.0, 2.0, 3.0, 4.0])]
     (tmp_path / "dt.json").write_bytes(gzip.compress(text)[:-9])
-    with pytest.raises(DataError, match=r"dt\.json: not JSON"):
+    with pytest.raises(DataError, match=r"dt\.json is damaged"):
         read_detections(tmp_path / "dt.json")
 
 
@@ -141,7 +141,7 @@ def test_files_that_cannot_be_read_are_named(tmp_path):
     with pytest.raises(DataError, match="is a folder"):
         read_detections(tmp_path)
     (tmp_path / "cut.json").write_text(json.dumps(truth())[:-5])
-    with pytest.raises(DataError, match=r"cut\.json: not JSON"):
+    with pytest.raises(DataError, match=r"cut\.json is damaged.*line 1.*export it again"):
         read_ground_truth(tmp_path / "cut.json")
 
 

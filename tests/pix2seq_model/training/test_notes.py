@@ -34,5 +34,13 @@ def test_a_damaged_identity_says_what_to_do(tmp_path, content):
     check_same_run(tmp_path, {"seed": 1})
     (path,) = tmp_path.iterdir()
     path.write_text(content)
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints/step-000000003.npz").write_bytes(b"")
     with pytest.raises(CheckpointError, match=f"{path} is damaged .* remove that file"):
         check_same_run(tmp_path, {"seed": 1})
+
+
+def test_a_damaged_identity_without_checkpoints_is_written_again(tmp_path):
+    (tmp_path / "run_identity.json").write_text("{")
+    check_same_run(tmp_path, {"seed": 1})
+    assert json.loads((tmp_path / "run_identity.json").read_text()) == {"seed": 1}
