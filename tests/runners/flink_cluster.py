@@ -1,14 +1,14 @@
-"""A Flink cluster of processes on this machine, and Beam's pool of Python workers next to it.
+"""A Flink cluster of processes on this machine: a job manager, and task managers with a slot each.
 
-What runs on a real cluster in containers: one job manager, task managers with a slot each, and a
-worker pool, from which each task manager asks for its Python worker.
+Each task manager starts Python workers of its own, as processes. On a real cluster they come from
+containers. A pool of workers that two task managers share would not do: both number their workers
+from 1, so one that stops its worker would stop the other's.
 """
 
 import collections
 import contextlib
 import dataclasses
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -21,7 +21,26 @@ from typing import Any
 _ENTRY_POINTS = "org.apache.flink.runtime"
 _JOB_MANAGER = f"{_ENTRY_POINTS}.entrypoint.StandaloneSessionClusterEntrypoint"
 _TASK_MANAGER = f"{_ENTRY_POINTS}.taskexecutor.TaskManagerRunner"
-_WORKER_POOL = "apache_beam.runners.worker.worker_pool_main"
+# What a task manager starts, with a log of its own; Beam's boot program is for containers.
+_WORKER = """\
+import argparse, os
+log = os.open(f"{__file__}_{os.getpid()}.log", os.O_CREAT | os.O_WRONLY)
+os.dup2(log, 1)
+os.dup2(log, 2)
+import grpc
+from apache_beam.portability.api import beam_provision_api_pb2, beam_provision_api_pb2_grpc
+from apache_beam.runners.worker.sdk_worker import SdkHarness
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--id")
+parser.add_argument("--provision_endpoint")
+given, _ = parser.parse_known_args()
+with grpc.insecure_channel(given.provision_endpoint) as channel:
+    service = beam_provision_api_pb2_grpc.ProvisionServiceStub(channel)
+    request = beam_provision_api_pb2.GetProvisionInfoRequest()
+    answer = service.GetProvisionInfo(request, metadata=[("worker_id", given.id)])
+SdkHarness(answer.info.control_endpoint.url, worker_id=given.id).run()
+"""
 # Flink looks into these packages, which Java closes since version 17.
 _OPENED = ("java.lang", "java.util", "java.time", "java.nio", "java.net")
 _SECONDS_TO_START = 120
@@ -105,15 +124,9 @@ def _configuration(folder: Path, *, rest_port: int) -> str:
 def _java(class_path: str, main_class: str, folder: Path, *, log: str) -> subprocess.Popen:
     opened = (f"--add-opens=java.base/{name}=ALL-UNNAMED" for name in _OPENED)
     main = ("-cp", class_path, main_class, "--configDir", str(folder))
-    return _started(["java", "-Xmx512m", *opened, *main], folder / log)
-
-
-def _started(command: Sequence[str], log: Path) -> subprocess.Popen:
-    # The pool starts its workers as `python`.
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    with log.open("wb") as output:
+    with (folder / log).open("wb") as output:
         return subprocess.Popen(
-            command, stdout=output, stderr=subprocess.STDOUT, env={**os.environ, "PATH": path}
+            ["java", "-Xmx512m", *opened, *main], stdout=output, stderr=subprocess.STDOUT
         )
 
 
@@ -136,7 +149,7 @@ def flink_cluster(
     Args:
       runner: What `install_flink` found.
       folder: For the cluster's configuration and logs.
-      num_task_managers: Processes, each with one slot and a Python worker of its own.
+      num_task_managers: Processes, each with one slot and Python workers of its own.
 
     Raises:
       RuntimeError: it does not start; says where its logs are.
@@ -145,8 +158,11 @@ def flink_cluster(
     # Flink itself is among the job server's parts; in one file, it is all in it.
     parts = job_server.with_suffix("")
     class_path = f"{parts}/*" if parts.is_dir() else str(job_server)
-    rest_port, pool_port = _free_port(), _free_port()
+    rest_port = _free_port()
     folder.mkdir(parents=True, exist_ok=True)
+    worker = folder / "worker"
+    worker.write_text(f"#!{sys.executable}\n{_WORKER}")
+    worker.chmod(0o755)
     (folder / "flink-conf.yaml").write_text(_configuration(folder, rest_port=rest_port))
     cluster = FlinkCluster(
         [
@@ -154,8 +170,8 @@ def flink_cluster(
             f"--flink_master=localhost:{rest_port}",
             f"--flink_version={runner['flink_version']}",
             f"--flink_job_server_jar={job_server}",
-            "--environment_type=EXTERNAL",
-            f"--environment_config=localhost:{pool_port}",
+            "--environment_type=PROCESS",
+            f"--environment_config={json.dumps({'command': str(worker.resolve())})}",
             f"--parallelism={num_task_managers}",
         ],
         f"http://localhost:{rest_port}",
@@ -165,8 +181,6 @@ def flink_cluster(
         _java(class_path, main_class, folder, log=f"{number}.log")
         for number, main_class in enumerate([_JOB_MANAGER, *managers])
     ]
-    pool = [sys.executable, "-m", _WORKER_POOL, f"--service_port={pool_port}"]
-    processes.append(_started(pool, folder / "worker_pool.log"))
     try:
         deadline = time.monotonic() + _SECONDS_TO_START
         while cluster.num_task_managers() < num_task_managers:
