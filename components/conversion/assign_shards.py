@@ -18,7 +18,7 @@ from pix2seq_model.data.annotations import parse_annotation_row
 
 # A local runner holds a shuffle several times while it hands it on, and once until then. So where
 # annotations are many, shards are grouped and written in waves, one shuffle each.
-_MOST_WAVES = 8
+_MOST_WAVES = 16
 _ANNOTATION_BYTES_IN_A_WAVE = 100_000_000
 _FEWEST_SHARDS_IN_A_WAVE = 16
 _SECTION_BYTES = 4

@@ -12,15 +12,15 @@ shards is known), its shard, and its position inside.
 import collections
 import hashlib
 import zlib
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
 import orjson
 
 NUM_BUCKETS = 512
 HASH_BYTES = 8
-# Held by one worker while it packs, over all keys, as JSON: some 30 MB.
-_ROWS_HELD = 262_144
+# Held by one worker while it packs, over all keys, as JSON.
+_BYTES_HELD = 32_000_000
 _FASTEST = 1
 _Key = TypeVar("_Key", bound=Hashable)
 
@@ -47,11 +47,7 @@ def owner(row: Sequence[Any]) -> str:
 
 def pack(kind: str, rows: Sequence[Sequence[Any]]) -> bytes:
     """Packs rows of JSON values; `kind` says what they are. NaN comes back as None."""
-    return _packed(kind, map(orjson.dumps, rows))
-
-
-def _packed(kind: str, rows: Iterable[bytes]) -> bytes:
-    return zlib.compress(b"[%b,[%b]]" % (orjson.dumps(kind), b",".join(rows)), _FASTEST)
+    return zlib.compress(orjson.dumps([kind, rows]), _FASTEST)
 
 
 def content(batch: bytes) -> bytes:
@@ -66,23 +62,31 @@ def unpack(batch: bytes) -> tuple[str, list[list[Any]]]:
 
 
 class BatchPacker(Generic[_Key]):
-    """Collects rows by key and gives them out as packed batches, holding a bounded number."""
+    """Collects rows by key and gives them out as packed batches, holding a bounded number of bytes.
+
+    Rows are copied into one buffer for each key: the `bytes` that orjson returns keep the 4 KB in
+    which it wrote them, however few they are, and a quarter of a million held a gigabyte.
+    """
 
     def __init__(self, kind: str):
-        self._kind = kind
-        self._rows: dict[_Key, list[bytes]] = collections.defaultdict(list)
-        self._num_rows = 0
+        self._beginning = b"[%b,[" % orjson.dumps(kind)
+        self._rows: dict[_Key, bytearray] = collections.defaultdict(bytearray)
+        self._num_bytes = 0
 
     def add(self, key: _Key, row: Sequence[Any]) -> Iterator[tuple[_Key, bytes]]:
         """Adds a row; yields (key, batch) for all rows held once they are many."""
-        self._rows[key].append(orjson.dumps(row))
-        self._num_rows += 1
-        if self._num_rows >= _ROWS_HELD:
+        packed = orjson.dumps(row)
+        rows = self._rows[key]
+        rows += b"," if rows else self._beginning
+        rows += packed
+        self._num_bytes += len(packed)
+        if self._num_bytes >= _BYTES_HELD:
             yield from self.flush()
 
     def flush(self) -> Iterator[tuple[_Key, bytes]]:
         """Yields (key, batch) for all rows held."""
         for key, rows in self._rows.items():
-            yield key, _packed(self._kind, rows)
+            rows += b"]]"
+            yield key, zlib.compress(rows, _FASTEST)
         self._rows.clear()
-        self._num_rows = 0
+        self._num_bytes = 0

@@ -117,8 +117,10 @@ def open_file(path: str) -> BinaryIO:
     """Opens a file as it is: Beam would unpack one whose name ends in `.gz` or the like."""
     if bucket.is_in_bucket(path):
         return bucket.open_object(path)
-    if "://" not in path and regular_status(path) is None:
-        raise FileNotFoundError(f"{path}: no such file, or no regular one")
+    if "://" not in path:
+        if regular_status(path) is None:
+            raise FileNotFoundError(f"{path}: no such file, or no regular one")
+        return open(path, "rb")
     return FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
 
 

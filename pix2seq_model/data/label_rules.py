@@ -53,6 +53,14 @@ def drop_rule(
     if row.flags & unwanted & IS_REFLECTED:
         return "annotation_reflected", "isreflected 1"
     x, y, box_width, box_height = row.bbox
+    # What nearly all boxes are: inside the image, and sure to have an extent.
+    if (
+        0 <= x <= x + box_width <= width
+        and 0 <= y <= y + box_height <= height
+        and box_width > 2 * _SURE_EXTENT * width
+        and box_height > 2 * _SURE_EXTENT * height
+    ):
+        return None
     # Not finite, if any of them is not.
     if not math.isfinite(x + y + box_width + box_height) and not all(map(math.isfinite, row.bbox)):
         return "box_not_finite", _in_words(row.bbox)
@@ -132,7 +140,8 @@ def apply_label_rules(
 
     for row in sorted(rows):
         dropped = drop_rule(row, categories, height=height, width=width, unwanted=unwanted)
-        identity = (row.category, *row.bbox, row.is_crowd)
+        is_crowd = row.is_crowd
+        identity = (row.category, *row.bbox, is_crowd)
         if dropped is None and identity in seen:
             dropped = "annotation_duplicate", f"the same as annotation {seen[identity]}"
         if dropped is not None:
@@ -140,10 +149,12 @@ def apply_label_rules(
             continue
         seen[identity] = row.annotation_id
         x, y, box_width, box_height = row.bbox
-        overhang = max(-x, -y, x + box_width - width, y + box_height - height)
+        y0, x0, y1, x1 = y, x, y + box_height, x + box_width
+        overhang = max(-x, -y, x1 - width, y1 - height)
         if overhang > _SILENT_OVERHANG:
             note(row, "box_clipped", f"bbox {row.bbox} in an image of {width} x {height}")
-        y0, x0, y1, x1 = _clipped(row.bbox, height=height, width=width)
+        if overhang > 0:
+            y0, x0, y1, x1 = _clipped(row.bbox, height=height, width=width)
         area = row.area
         if area is None or not math.isfinite(area) or area <= 0:
             area = (x1 - x0) * (y1 - y0)
@@ -155,7 +166,7 @@ def apply_label_rules(
                 label=label,
                 text=name,
                 area=area,
-                is_crowd=row.is_crowd,
+                is_crowd=is_crowd,
                 annotation_id=_annotation_number(row.annotation_id),
                 is_fake=row.is_fake,
                 is_reflected=row.is_reflected,

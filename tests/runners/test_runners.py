@@ -15,6 +15,7 @@ from pix2seq_model.data.defects import DefectLimits
 from pix2seq_model.data.manifest import read_dataset_info
 from tests.fixtures.label_exports import WRITERS
 from tests.fixtures.small_dataset import SmallDataset, options
+from tests.runners.flink_cluster import flink_cluster
 from tests.runners.install import FOUND_FILE
 
 pytestmark = pytest.mark.large
@@ -87,6 +88,15 @@ def test_same_bytes_on_every_runner(name, expected, tmp_path):
     assert len([path for path in files if path.endswith(".tfrecord")]) == 6
     assert {"dataset_info.json", "statistics.json", "progress/summary.json"} <= set(files)
     assert read_dataset_info(tmp_path / "out").split("train").num_examples == 59
+
+
+def test_same_bytes_on_a_flink_cluster_with_two_task_managers(expected, tmp_path):
+    source, files = expected
+    with flink_cluster(found("flink"), tmp_path / "cluster") as cluster:
+        assert convert(source, tmp_path / "out", cluster.beam_arguments) == files
+        records = cluster.records_by_task_manager()
+    assert len(records) == 2
+    assert all(records.values())
 
 
 def convert_export(name, folder, output, beam_arguments):

@@ -1,6 +1,7 @@
 """Packed rows, and the hash that decides an image's place."""
 
 import math
+import tracemalloc
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -39,11 +40,24 @@ def test_parts_are_filled_evenly():
     assert max(counts) < 1100
 
 
-def test_packer_holds_a_bounded_number(monkeypatch):
-    monkeypatch.setattr(batches, "_ROWS_HELD", 3)
+def test_packer_holds_a_bounded_number_of_bytes(monkeypatch):
+    monkeypatch.setattr(batches, "_BYTES_HELD", 9)
     packer = BatchPacker("k")
     given_out = [list(packer.add(key, [n])) for n, key in enumerate("abab")]
     assert [len(batch) for batch in given_out] == [0, 0, 2, 0]
     assert {key: unpack(batch)[1] for key, batch in given_out[2]} == {"a": [[0], [2]], "b": [[1]]}
     assert {key: unpack(batch)[1] for key, batch in packer.flush()} == {"b": [[3]]}
     assert list(packer.flush()) == []
+
+
+def test_packer_holds_the_bytes_of_its_rows_and_little_more():
+    packer = BatchPacker("k")
+    tracemalloc.start()
+    try:
+        for number in range(3000):
+            assert not list(packer.add(number % 5, [number, "image", 12.5]))
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    num_bytes = sum(len(batches.content(batch)) for _, batch in packer.flush())
+    assert num_bytes < held < 1.5 * num_bytes + 10_000
