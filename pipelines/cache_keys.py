@@ -35,6 +35,8 @@ ONLY_SHOW = (
     *("pix2seq_model.errors", "pix2seq_model.progress", "pix2seq_model.reports"),
     "pix2seq_model.terminal",
     *(f"pix2seq_model.training.{name}" for name in ("pictures", "tensorboard", "stall_watch")),
+    *(f"pix2seq_model.training.{name}" for name in ("loggers", "scalar_names", "tracker")),
+    *(f"pix2seq_model.training.{name}_tracker" for name in ("mlflow", "wandb")),
     *("pix2seq_model.training.start_report", "pix2seq_model.network.attention_kind"),
     "pix2seq_model.training.earlier_runs",
     *("pix2seq_model.folder_lock", "pix2seq_model.bucket_file", "components.storage.watch"),

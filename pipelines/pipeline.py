@@ -183,7 +183,7 @@ def _training(
     )
     custom_config = {
         "config": request.config_name,
-        "overrides": request.overrides_of([*exported, f"data.{stage}"]),
+        "overrides": request.overrides_of([*exported, "logging", f"data.{stage}"]),
         "stage": stage,
         # The same for the same training: an interrupted one continues from its checkpoints. On
         # Vertex AI the step adds what its inputs are.

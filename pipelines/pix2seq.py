@@ -41,6 +41,7 @@ EXTRAS = {
     **dict.fromkeys(("starlette", "uvicorn"), "serve"),
     **dict.fromkeys(("onnx", "onnxruntime", "tf2onnx"), "onnx"),
     **dict.fromkeys(("jax", "jaxlib"), "jax"),
+    **{name: name for name in ("mlflow", "wandb")},
 }
 
 

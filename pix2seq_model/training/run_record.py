@@ -7,6 +7,7 @@ other. The record is what it takes to repeat the run, and what it ran on.
 import contextlib
 import dataclasses
 import datetime
+import hashlib
 import importlib.metadata
 import json
 import os
@@ -33,6 +34,7 @@ from pix2seq_model.training.settings import (
     TrainingRun,
     evaluations_decide_weights,
 )
+from pix2seq_model.training.tracker import TrackedRun
 
 IDENTITY_FILE = "run_identity.json"
 # Beside it when the training came to its end, early or not.
@@ -71,6 +73,36 @@ def run_identity(
         measured = {name: getattr(run.evaluation, name) for name in MEASURING_SETTINGS}
         sections["evaluation"] = measured
     return json.loads(json.dumps(dict(_flat("", sections))))
+
+
+def tracked_run(
+    run: TrainingRun, identity: dict[str, Any], *, work_dir: str | os.PathLike
+) -> TrackedRun:
+    """What services that keep the curves of many runs are told of one.
+
+    Args:
+      run: what is trained.
+      identity: its `run_identity`.
+      work_dir: where its checkpoints go.
+    """
+    folder = os.fspath(work_dir)
+    settings = {run.stage: dataclasses.asdict(run.settings)}
+    settings["evaluation"] = dataclasses.asdict(run.evaluation)
+    identified = {name: identity[name] for name in ("data", "base_model", "backend")}
+    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+    git = _git() or {}
+    return TrackedRun(
+        project=run.logging.project,
+        name=run.logging.run_name or f"{run.name} {run.stage}",
+        parameters=json.loads(json.dumps({**identity, **dict(_flat("", settings))})),
+        tags={
+            "stage": run.stage,
+            "run_identity": digest,
+            **identified,
+            "git_commit": str(git.get("commit", "")),
+        },
+        folder=None if "://" in folder else folder,
+    )
 
 
 def check_same_run(work_dir: str | os.PathLike, identity: dict[str, Any]) -> None:

@@ -40,18 +40,23 @@ from pix2seq_model.training.finished_model import make_model_folder, write_model
 from pix2seq_model.training.interruption import StopAgreement, StopRequest
 from pix2seq_model.training.interval_log import IntervalLog
 from pix2seq_model.training.job import TrainingJob
+from pix2seq_model.training.loggers import Loggers
 from pix2seq_model.training.loop import run_loop
 from pix2seq_model.training.optimizer import make_schedule
 from pix2seq_model.training.periodic_checkpoints import PeriodicCheckpoints
 from pix2seq_model.training.pictures import training_pictures
 from pix2seq_model.training.replicas import Replicas, join_replicas
-from pix2seq_model.training.run_record import FINISHED_FILE, check_same_run, run_identity
+from pix2seq_model.training.run_record import (
+    FINISHED_FILE,
+    check_same_run,
+    run_identity,
+    tracked_run,
+)
 from pix2seq_model.training.run_span import RunSpan
 from pix2seq_model.training.settings import StageSettings, TrainingRun, check_freeze
 from pix2seq_model.training.skipped_batches import SkippedBatches
 from pix2seq_model.training.stall_watch import StallWatch
 from pix2seq_model.training.start_report import say_what_runs
-from pix2seq_model.training.tensorboard import Summaries
 from pix2seq_model.training.training_model import TrainingModel, frozen_layers
 from pix2seq_model.training.training_step import TrainingStep, fresh_step
 
@@ -104,12 +109,13 @@ def train(
             batch_size=run.settings.batch_size,
             messages_only=not replicas.is_chief,
         )
-        logs = epath.Path(logs_dir) / run.stage if replicas.is_chief else None
+        tracked = None
         lock = FolderLock(work_dir)
         if replicas.is_chief:
             stack.enter_context(lock)
             identity = run_identity(run, data=data, base_model=base_info)
             check_same_run(work_dir, identity)
+            tracked = tracked_run(run, identity, work_dir=work_dir)
             make_model_folder(model_dir)
         job = TrainingJob(
             run=run,
@@ -122,7 +128,15 @@ def train(
             model_dir=model_dir,
             work_dir=work_dir,
             progress=stack.enter_context(progress),
-            summaries=stack.enter_context(Summaries(logs)),
+            loggers=stack.enter_context(
+                Loggers(
+                    run.logging,
+                    tracked,
+                    logs_dir=epath.Path(logs_dir) / run.stage,
+                    work_dir=work_dir,
+                    warn=progress.message,
+                )
+            ),
         )
         checkpoints = CheckpointFolder(checkpoints_of(work_dir), keep=run.settings.keep_checkpoints)
         if replicas.is_chief and not is_trained(run.settings, work_dir):
@@ -242,9 +256,7 @@ def _continue(
         job.progress.message(
             f"{job.run.stage} continues at step {span.step(first_batch)} of {span.steps}."
         )
-    if job.summaries.is_new:
-        for row in record["history"]:  # What came before an interruption was logged elsewhere.
-            job.summaries.scalars(row["step"], row)
+    job.loggers.history(record["history"])
     return span, record
 
 
@@ -269,7 +281,7 @@ def _show_examples(job: TrainingJob, batch: Any) -> None:
         vocabulary=job.run.vocabulary,
         names=job.data.category_names(),
     )
-    job.summaries.images(0, "training examples", sheet[None])
+    job.loggers.images(0, "training examples", sheet[None])
 
 
 # ---- Training. -----------------------------------------------------------------------------------
@@ -295,7 +307,7 @@ def _train_steps(
         every_steps=settings.steps_per_log,
         learning_rate=make_schedule(settings),
         progress=job.progress,
-        summaries=job.summaries,
+        loggers=job.loggers,
         history=record["history"],
     )
     skipped = SkippedBatches(

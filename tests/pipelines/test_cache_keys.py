@@ -193,6 +193,8 @@ REPORTS = {"report", "data report"}
         ("reports/data_pictures.py", {"data report"}),
         ("training/pictures.py", set()),
         ("training/tensorboard.py", set()),
+        ("training/loggers.py", set()),
+        ("training/mlflow_tracker.py", set()),
         ("training/stall_watch.py", set()),
         ("progress.py", set()),
         ("web_demo/server.py", set()),

@@ -70,3 +70,11 @@ def test_what_the_report_shows_decides_no_training(config):
     for best in ((), (MEASURED, "finetune.keep_best=True")):
         plain = training(config, *best)
         assert training(config, *best, "evaluation.num_pictures=3") == plain
+
+
+def test_where_the_log_goes_decides_nothing(config):
+    where = "logging.loggers=('mlflow','wandb')"
+    plain, other = training(config), training(config, where)
+    assert plain[:2] == other[:2]
+    # But the step is told.
+    assert other[2] == [where]
