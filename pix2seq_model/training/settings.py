@@ -25,6 +25,11 @@ WATCHING_SETTINGS = (
     *("steps_per_log", "checkpoint_every_steps", "checkpoint_every_minutes", "keep_checkpoints"),
     *("max_skipped_batches", "activation_checkpointing"),
 )
+# Those of the evaluations, which change no weight: only whether it is the last.
+_EARLY_STOPPING = ("early_stopping_patience", "early_stopping_metric", "early_stopping_min_delta")
+# With which evaluations there are; where the best of them is kept, that is part of the run.
+_EVALUATIONS = ("evaluate_every_steps", "evaluate_images")
+ENDING_SETTINGS = (*_EARLY_STOPPING, *_EVALUATIONS)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -179,8 +184,27 @@ class StageSettings:
         return self.batch_size // self.accumulation_steps
 
 
+def outside_the_run(*, keep_best: bool) -> tuple[str, ...]:
+    """Settings of a stage with which a run that was begun with others may continue.
+
+    They decide no weight of any step; early stopping decides which step is the last.
+
+    Args:
+      keep_best: setting of the stage: the best of the evaluations so far is part of the run.
+    """
+    evaluations = () if keep_best else _EVALUATIONS
+    return (*WATCHING_SETTINGS, "validation_loss", *_EARLY_STOPPING, *evaluations)
+
+
+def early_stopping_of(settings: "StageSettings") -> dict[str, Any]:
+    """What decides when a training ends early, by the settings' names; empty: nothing."""
+    if not settings.early_stopping_patience:
+        return {}
+    return {name: getattr(settings, name) for name in _EARLY_STOPPING}
+
+
 def evaluations_decide_weights(settings: Any) -> bool:
-    """Whether what is measured while training decides the weights that come out.
+    """Whether what is measured while training decides the weights that come out at its end.
 
     Args:
       settings: a `StageSettings`, or the section of a config that it is made from.

@@ -14,7 +14,6 @@ import numpy as np
 from etils import epath
 
 from pix2seq_model.accelerators import check_accelerators, leave_to_backend
-from pix2seq_model.atomic_write import write_json
 from pix2seq_model.data.box_statistics import crowded_images
 from pix2seq_model.data.damage import reading_errors_named
 from pix2seq_model.data.manifest import read_dataset_info, read_statistics
@@ -34,7 +33,7 @@ from pix2seq_model.training.checkpoint import (
 from pix2seq_model.training.compiled_steps import CompiledSteps
 from pix2seq_model.training.damaged_images import DamagedImages
 from pix2seq_model.training.earlier_runs import interrupted_run
-from pix2seq_model.training.early_stopping import stopped_at
+from pix2seq_model.training.early_stopping import judge_again, stopped_at
 from pix2seq_model.training.evaluation import TrainingEvaluation
 from pix2seq_model.training.finished_model import make_model_folder, write_model
 from pix2seq_model.training.interruption import StopAgreement, StopRequest
@@ -47,8 +46,10 @@ from pix2seq_model.training.periodic_checkpoints import PeriodicCheckpoints
 from pix2seq_model.training.pictures import training_pictures
 from pix2seq_model.training.replicas import Replicas, join_replicas
 from pix2seq_model.training.run_record import (
-    FINISHED_FILE,
     check_same_run,
+    ended_early_by,
+    note_finished,
+    note_unfinished,
     run_identity,
     tracked_run,
 )
@@ -148,6 +149,8 @@ def train(
             say_what_runs(run, replicas=replicas, say=job.progress.message)
         step = _prepare_step(job, compiled_steps)
         span, record = _continue(job, step.model, checkpoints)
+        if replicas.is_chief and stopped_at(record) is None:
+            note_unfinished(work_dir)
         batch = _train_steps(job, step, span, record, checkpoints, stop, check=lock.check)
         if not span.is_last(batch) and stopped_at(record) is None:
             raise TrainingInterruptedError(
@@ -157,16 +160,16 @@ def train(
             )
         lock.check()
         if replicas.is_chief:
-            write_json(epath.Path(work_dir) / FINISHED_FILE, {"batches": batch})
+            note_finished(run.settings, work_dir, batches=batch)
         return write_model(job, step.model.network, record, export=export)
 
 
 def is_trained(settings: StageSettings, work_dir: str | os.PathLike) -> bool:
     """Whether an earlier call came to the end of a run: what is left is to write its model."""
     steps = checkpoint_steps(work_dir)
-    if steps and (epath.Path(work_dir) / FINISHED_FILE).exists():
-        return True  # It may have stopped early.
-    return steps[-1:] == [settings.steps * settings.accumulation_steps]
+    if steps[-1:] == [settings.steps * settings.accumulation_steps]:
+        return True
+    return bool(steps) and ended_early_by(settings, work_dir)
 
 
 # ---- The devices and folders. --------------------------------------------------------------------
@@ -252,6 +255,9 @@ def _continue(
         batch_size=settings.images_per_batch,
         first_batch=first_batch,
     )
+    if first_batch:
+        last = span.step(first_batch)
+        judge_again(settings, record, step=last, say=job.progress.message)
     if first_batch and not span.is_last(first_batch) and stopped_at(record) is None:
         job.progress.message(
             f"{job.run.stage} continues at step {span.step(first_batch)} of {span.steps}."
