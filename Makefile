@@ -95,7 +95,7 @@ format: env  ## Fix style and format.
 	@$(RUN) -m ruff format .
 
 requirements:  ## Pin the environment again from requirements/*.in (needs uv).
-	@for part in runtime jax onnx video cuda tpu dev uv audit; do \
+	@for part in runtime jax onnx video loggers cuda tpu dev uv audit; do \
 	  uv pip compile requirements/$$part.in --override requirements/overrides.txt --upgrade --quiet --generate-hashes \
 	    --python-version 3.11 --python-platform x86_64-manylinux_2_$$([ $$part = tpu ] && echo 31 || echo 28) \
 	    --no-emit-index-url --no-annotate \

@@ -19,7 +19,7 @@ from pix2seq_model.experiment.settings import (
 )
 from pix2seq_model.network.config import ModelConfig
 from pix2seq_model.tokens.vocabulary import Vocabulary
-from pix2seq_model.training.settings import StageSettings
+from pix2seq_model.training.settings import LoggingSettings, StageSettings
 
 # Images of the training splits, from which steps per epoch follow.
 COCO_TRAIN_IMAGES = 118_287
@@ -47,6 +47,7 @@ def get_config() -> ConfigDict:
     # Detect with the workers of a Beam job, with the same arguments as the conversion.
     config.evaluation.on_beam = False
 
+    config.logging = _section(LoggingSettings())
     config.push = _section(PushSettings())
     config.cloud = _section(CloudSettings())
     return config

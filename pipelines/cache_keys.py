@@ -20,7 +20,7 @@ from pipelines.keras_backend import keras_backend
 from pix2seq_model.data.settings import ALL_SPLITS, LABEL_FORMATS
 from pix2seq_model.errors import DataError
 from pix2seq_model.published.locations import checkpoint_files, is_checkpoint
-from pix2seq_model.training.settings import WATCHING_SETTINGS
+from pix2seq_model.training.settings import outside_the_run
 
 # Where the demonstration's configs look for their data, from the folder of the command.
 _DEMO_DATA = ("demo", "data")
@@ -37,6 +37,8 @@ ONLY_SHOW = (
     *("pix2seq_model.errors", "pix2seq_model.progress", "pix2seq_model.reports"),
     "pix2seq_model.terminal",
     *(f"pix2seq_model.training.{name}" for name in ("pictures", "tensorboard", "stall_watch")),
+    *(f"pix2seq_model.training.{name}" for name in ("loggers", "scalar_names", "tracker")),
+    *(f"pix2seq_model.training.{name}_tracker" for name in ("mlflow", "wandb")),
     *("pix2seq_model.training.start_report", "pix2seq_model.network.attention_kind"),
     "pix2seq_model.training.earlier_runs",
     *("pix2seq_model.folder_lock", "pix2seq_model.bucket_file", "components.storage.watch"),
@@ -62,13 +64,14 @@ _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 _PACKAGES_OF_BACKEND = {"jax": ("jax", "jaxlib"), "torch": ("torch",)}
 
 
-def settings_digest(config: ConfigDict, sections: Sequence[str], *, watching: bool = True) -> str:
+def settings_digest(config: ConfigDict, sections: Sequence[str], *, in_run: bool = False) -> str:
     """Digest of some sections of a config, named like "seed" or "data.pretrain".
 
     Args:
       config: the experiment's.
       sections: what to take of it.
-      watching: False leaves out how a training run is logged and saved.
+      in_run: only what a training run must continue with: leaves out how it is logged and saved,
+        and when it ends early.
     """
     chosen = {}
     for name in sections:
@@ -77,8 +80,9 @@ def settings_digest(config: ConfigDict, sections: Sequence[str], *, watching: bo
             value = value.to_dict()
             if "steps" in value:  # Which hold what was given as epochs.
                 value.pop("epochs", None)
-            if not watching:
-                value = {k: v for k, v in value.items() if k not in WATCHING_SETTINGS}
+            if in_run:
+                left_out = outside_the_run(keep_best=value.get("keep_best", False))
+                value = {k: v for k, v in value.items() if k not in left_out}
         chosen[name] = value
     return digest_of(json.dumps(chosen, sort_keys=True))
 

@@ -44,7 +44,7 @@ from pipelines.stage_versions import code_version_of, data_digest, parameter, re
 from pix2seq_model.decoding.settings import SamplingSettings
 from pix2seq_model.evaluation.settings import MEASURING_SETTINGS
 from pix2seq_model.published.locations import PUBLISHED_CHECKPOINTS, is_checkpoint
-from pix2seq_model.training.settings import evaluations_decide_weights
+from pix2seq_model.training.settings import ENDING_SETTINGS, evaluations_decide_weights
 
 # How the exported model decodes: changing it exports the trained weights again, no more.
 _DECODING = [field.name for field in dataclasses.fields(SamplingSettings)]
@@ -167,27 +167,37 @@ def _training(
     sections = ["seed", "vocabulary", "model", stage]
     # Evaluations while training write the history; with some settings they decide the weights.
     is_measured = bool(settings.evaluate_every_steps)
-    is_best = evaluations_decide_weights(settings)
     exported = [*sections, *(_MEASURING_SETTINGS if is_measured else _EXPORT_SETTINGS)]
-    decisive = [*sections, *(_MEASURING_SETTINGS if is_best else ())]
     # The backends' random numbers differ, so a run cannot change from one to the other.
     backend = keras_backend()
-    lineage = cache_keys.digest_of(
-        cache_keys.settings_digest(request.config, decisive, watching=False),
+    run = cache_keys.digest_of(
+        cache_keys.settings_digest(
+            request.config,
+            [*sections, *(_MEASURING_SETTINGS if settings.keep_best else ())],
+            in_run=True,
+        ),
         data_digest(request, stage),
         request.code_version
-        or cache_keys.weights_digest("components.trainer_module", best_by_evaluation=is_best),
+        or cache_keys.weights_digest(
+            "components.trainer_module", best_by_evaluation=settings.keep_best
+        ),
         backend,
         cache_keys.package_versions("keras"),
         before.lineage if before else "random weights",
     )
+    lineage = run
+    if evaluations_decide_weights(settings):  # When it ends, too, which is not the run's.
+        ending = [f"{stage}.{name}" for name in ENDING_SETTINGS]
+        lineage = cache_keys.digest_of(
+            run, cache_keys.settings_digest(request.config, [*ending, *_MEASURING_SETTINGS])
+        )
     custom_config = {
         "config": request.config_name,
-        "overrides": request.overrides_of([*exported, f"data.{stage}"]),
+        "overrides": request.overrides_of([*exported, "logging", f"data.{stage}"]),
         "stage": stage,
         # The same for the same training: an interrupted one continues from its checkpoints. On
         # Vertex AI the step adds what its inputs are.
-        "work_dir": f"{request.pipeline_root}/training/{stage}-{lineage}",
+        "work_dir": f"{request.pipeline_root}/training/{stage}-{run}",
         # Not read by the trainer: it runs again when they change.
         "settings_digest": cache_keys.settings_digest(request.config, exported),
         "code_version": code_version_of(request, "components.trainer_module", "keras"),

@@ -47,6 +47,7 @@ EXTRAS = {
     **dict.fromkeys(("onnx", "onnxruntime", "tf2onnx"), "onnx"),
     **dict.fromkeys(("jax", "jaxlib"), "jax"),
     "av": "video",
+    **{name: name for name in ("mlflow", "wandb")},
 }
 
 

@@ -67,7 +67,7 @@ def train_in_loop(
                 every_steps=steps_per_log,
                 learning_rate=make_schedule(run.settings),
                 progress=progress,
-                summaries=summaries,  # type: ignore[arg-type]
+                loggers=summaries,  # type: ignore[arg-type]
                 history=[],
             ),
             skipped=SkippedBatches(

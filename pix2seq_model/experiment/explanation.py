@@ -26,7 +26,7 @@ from pix2seq_model.experiment.settings import (
 from pix2seq_model.network.config import ModelConfig
 from pix2seq_model.setting_checks import MAX_SEED
 from pix2seq_model.tokens.vocabulary import Vocabulary
-from pix2seq_model.training.settings import STAGES, StageSettings
+from pix2seq_model.training.settings import STAGES, LoggingSettings, StageSettings
 
 BASE = "configs/base.py"
 _KINDS: dict[str, tuple[type, ...]] = {
@@ -36,6 +36,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "own_data": (OwnDataSettings,),
     **dict.fromkeys(STAGES, (StageSource, StageSettings)),
     "evaluation": (EvaluationSettings, BlessingSettings),
+    "logging": (LoggingSettings,),
     "push": (PushSettings,),
     "cloud": (CloudSettings,),
 }

@@ -22,11 +22,17 @@ from pix2seq_model.experiment.settings import (
 from pix2seq_model.network.config import ModelConfig
 from pix2seq_model.setting_checks import build_settings, check_fields, check_names
 from pix2seq_model.tokens.vocabulary import Vocabulary
-from pix2seq_model.training.settings import STAGES, StageSettings, TrainingRun, check_freeze
+from pix2seq_model.training.settings import (
+    STAGES,
+    LoggingSettings,
+    StageSettings,
+    TrainingRun,
+    check_freeze,
+)
 
 _SECTIONS = (
     *("name", "seed", "vocabulary", "model", "data", "own_data"),
-    *(*STAGES, "evaluation", "push", "cloud"),
+    *(*STAGES, "evaluation", "logging", "push", "cloud"),
 )
 # Read by one command alone, which checks it.
 _OTHER_SECTIONS = ("ablation",)
@@ -114,6 +120,7 @@ def training_run(config: ConfigDict, stage: str) -> TrainingRun:
         settings=stage_settings(config, stage),
         model=model_config(config, stage),
         evaluation=evaluation_settings(config.evaluation)[0],
+        logging=build_settings(LoggingSettings, config.logging.to_dict(), "logging"),
         config=config.to_dict(),
     )
 

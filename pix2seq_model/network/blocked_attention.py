@@ -17,6 +17,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from pix2seq_model.network.block_scan import scan
 from pix2seq_model.network.custom_gradient import with_gradient
 
 # Logits of an image, from which on they are taken in blocks; and those of a block.
@@ -108,7 +109,7 @@ class _Blocks:
             return (), (ops.cast(result, value.dtype), largest + ops.log(total))
 
         inputs = (self._numbers(), self._layout.split(query))
-        _, (result, log_sums) = _scan(block, (), inputs, dtypes=(value.dtype, "float32"))
+        _, (result, log_sums) = scan(block, (), inputs, dtypes=(value.dtype, "float32"))
         result = self._layout.join(result)
         return result, (query, key, value, result, log_sums)
 
@@ -133,7 +134,7 @@ class _Blocks:
         zeros = ops.zeros(ops.shape(key_BHMK), "float32")
         split = (self._layout.split(query), self._layout.split(gradient), along, log_sums)
         inputs = (self._numbers(), *split)
-        sums, (of_query,) = _scan(block, (zeros, zeros), inputs, dtypes=(dtype,))
+        sums, (of_query,) = scan(block, (zeros, zeros), inputs, dtypes=(dtype,))
         of_key, of_value = (ops.cast(ops.transpose(x, (0, 2, 1, 3)), dtype) for x in sums)
         return self._layout.join(of_query), of_key, of_value
 
@@ -152,37 +153,3 @@ class _Blocks:
 def _product_of_queries(left_BHQM, right_BHQK):
     """(B, H, M, K) float32: summed up over the queries of a block."""
     return ops.cast(ops.einsum("bhqm,bhqk->bhmk", left_BHQM, right_BHQK), "float32")
-
-
-def _scan(block, carry, inputs, *, dtypes):
-    """`carry, outputs = block(carry, inputs)` for each block in turn: the last carry, all outputs.
-
-    Args:
-      block: the function; its outputs are a tuple.
-      carry: tuple, of what goes from one block to the next.
-      inputs: tuple, each with the blocks as its first axis.
-      dtypes: of the outputs.
-    """
-    if keras.backend.backend() == "jax":
-        import jax
-
-        return jax.lax.scan(block, carry, inputs)
-    import tensorflow as tf
-
-    count = inputs[0].shape[0]
-
-    def body(number, carry, arrays):
-        carry, outputs = block(carry, [part[number] for part in inputs])
-        written = [a.write(number, output) for a, output in zip(arrays, outputs, strict=True)]
-        return number + 1, carry, written
-
-    arrays = [tf.TensorArray(dtype, size=count) for dtype in dtypes]
-    # One block after the other: those that run at the same time each have their logits.
-    _, carry, arrays = tf.while_loop(
-        lambda number, *_: number < count,
-        body,
-        (0, carry, arrays),
-        parallel_iterations=1,
-        maximum_iterations=count,
-    )
-    return carry, tuple(array.stack() for array in arrays)

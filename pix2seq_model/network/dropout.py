@@ -22,14 +22,25 @@ class Dropout(keras.layers.Dropout):
     def call(self, inputs, training=False):
         if not training or not self.rate:
             return inputs
-        dropped = round(self.rate * _VALUES)
         shape = [
             size if given is None else given
             for given, size in zip(self._noise_shape(inputs), ops.shape(inputs), strict=True)
         ]
-        kept = random_bits(self.seed_generator.next(), shape) >= dropped
-        scaled = inputs * ops.cast(_VALUES / (_VALUES - dropped), inputs.dtype)
-        return ops.where(kept, scaled, ops.zeros((), inputs.dtype))
+        scaled = inputs * ops.cast(self.scale, inputs.dtype)
+        return ops.where(self.draw_kept(shape), scaled, ops.zeros((), inputs.dtype))
+
+    def draw_kept(self, shape: Any) -> Any:
+        """What stays of an array of a shape, bool; draws anew with each call."""
+        return random_bits(self.seed_generator.next(), [*shape]) >= self._dropped
+
+    @property
+    def scale(self) -> float:
+        """What is multiplied with what stays."""
+        return _VALUES / (_VALUES - self._dropped)
+
+    @property
+    def _dropped(self) -> int:
+        return round(self.rate * _VALUES)
 
     def _noise_shape(self, inputs):
         return self.noise_shape or (None,) * len(inputs.shape)

@@ -41,16 +41,27 @@ def run_layer(
     weights = [variable.value for variable in layer.trainable_variables]
     states = [variable.value for variable in layer.non_trainable_variables]
     checkpointed = _on_jax if keras.backend.backend() == "jax" else _on_tensorflow
+
+    def pure(inputs, weights, states):
+        token = _IN_LAYERS.set(recompute == LAYERS)
+        try:
+            return layer.stateless_call(weights, states, *inputs, training=True)
+        finally:
+            _IN_LAYERS.reset(token)
+
     outputs, new_states = checkpointed(
-        lambda inputs, weights, states: layer.stateless_call(
-            weights, states, *inputs, training=True
-        ),
+        pure,
         (inputs, weights, states),
         keep_products=recompute == PRODUCTS,
     )
     for variable, new in zip(layer.non_trainable_variables, new_states, strict=True):
         variable.assign(new)
     return outputs
+
+
+def recomputes_layers() -> bool:
+    """Whether this is inside a layer that keeps its input alone: nothing within needs keeping."""
+    return _IN_LAYERS.get()
 
 
 def product(function: Callable[..., Any], *tensors: Any) -> Any:
@@ -73,6 +84,8 @@ def _is_kept_on_jax(primitive: Any, *_: Any, **parameters: Any) -> bool:
         return not batch
     return primitive.name == "conv_general_dilated"
 
+
+_IN_LAYERS = contextvars.ContextVar("in_layers", default=False)
 
 # ---- TensorFlow. ---------------------------------------------------------------------------------
 

@@ -18,10 +18,12 @@ import keras
 from keras import ops
 
 from pix2seq_model.network.blocked_attention import attention
+from pix2seq_model.network.blocked_mlp import blocked_mlp, is_large
 from pix2seq_model.network.dense import Dense
 from pix2seq_model.network.dropout import Dropout
 from pix2seq_model.network.gelu import gelu
 from pix2seq_model.network.normalization import LayerNorm
+from pix2seq_model.network.remat import recomputes_layers
 from pix2seq_model.network.step_products import Products
 
 MASKED = -1e9  # added to the logits of positions that must not be seen
@@ -82,9 +84,20 @@ class MlpBlock(keras.layers.Layer):
         self.contract.build((*input_shape[:-1], self._mlp_dim))
 
     def call(self, x_BLD, training=False):
-        hidden = gelu(self.expand(self.norm(x_BLD, training=training)), training=training)
-        residual = self.contract(self.dropout(hidden, training=training))
+        normed_BLD = self.norm(x_BLD, training=training)
+        if training and recomputes_layers() and is_large(x_BLD, self._mlp_dim):
+            residual = self._in_blocks(normed_BLD)
+        else:
+            hidden = gelu(self.expand(normed_BLD), training=training)
+            residual = self.contract(self.dropout(hidden, training=training))
         return x_BLD + self.drop_path(residual, training=training)
+
+    def _in_blocks(self, x_BLD):
+        kept = None
+        if self.dropout.rate:
+            kept = self.dropout.draw_kept((*ops.shape(x_BLD)[:2], self._mlp_dim))
+        weights = ((layer.kernel.value, layer.bias.value) for layer in (self.expand, self.contract))
+        return blocked_mlp(x_BLD, *weights, kept_BLU=kept, scale=self.dropout.scale)
 
     def step(self, x_BD, products):
         """As `call`, of one new token, (B, D)."""

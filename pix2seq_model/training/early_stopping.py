@@ -1,6 +1,7 @@
 """Whether training has stopped getting better, judged by the evaluations while it goes on."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 from pix2seq_model.training.settings import StageSettings
@@ -68,6 +69,39 @@ class EarlyStopping:
             return True
         gain = value - best if self._settings.early_stopping_metric == "AP" else best - value
         return gain > self._settings.early_stopping_min_delta
+
+
+def judge_again(
+    settings: StageSettings,
+    record: dict[str, Any],
+    *,
+    step: int,
+    say: Callable[[str], None] = lambda text: None,
+) -> None:
+    """Takes in all evaluations of a run that continues, perhaps with other settings than it began.
+
+    So a training that had stopped early goes on where these would not have stopped it.
+
+    Args:
+      settings: of the stage, now.
+      record: of the run, with its "history".
+      step: that was trained last.
+      say: is told where it has gone further than these settings would have let it.
+    """
+    record.pop(RECORD_KEY, None)
+    judge, metric = EarlyStopping(settings, record), settings.early_stopping_metric
+    for row in record["history"]:
+        if metric in row and judge.update(row["step"], row):
+            break
+    stopped = stopped_at(record)
+    if stopped is None or stopped >= step:
+        return
+    record[RECORD_KEY]["stopped_at"] = step if step < settings.steps else None
+    if step < settings.steps:
+        say(
+            f"early_stopping_patience={settings.early_stopping_patience} would have stopped this "
+            f"training at step {stopped}: it stops where it is, at step {step}."
+        )
 
 
 def follow_first(record: dict[str, Any], step: int, *, stops: bool) -> None:

@@ -96,8 +96,8 @@ class TrainingEvaluation:
                 if job.run.settings.keep_best and job.replicas.is_chief:
                     self._check()
                     save_model_folder(job.best_dir, network, info=model_info(job, network))
-        job.summaries.scalars(row["step"], metrics)
-        job.summaries.images(row["step"], "detections", picture[None])
+        job.loggers.scalars(row["step"], metrics)
+        job.loggers.images(row["step"], "detections", picture[None])
         split = job.run.evaluation.split
         said = f"AP cannot be measured: none of the images looked at in {split!r} has a box"
         if measured:

@@ -1,4 +1,4 @@
-"""The log of a training run: progress line, TensorBoard, history."""
+"""The log of a training run: progress line, TensorBoard and other loggers, history."""
 
 import dataclasses
 import json
@@ -18,7 +18,7 @@ from pix2seq_model.training.training_step import TrainingStep
 
 if TYPE_CHECKING:
     # It imports TensorFlow, which the loop on JAX does without.
-    from pix2seq_model.training.tensorboard import Summaries
+    from pix2seq_model.training.loggers import Loggers
 
 
 @dataclasses.dataclass
@@ -31,7 +31,7 @@ class IntervalLog:
       feed: what the wait for the input comes from.
       every_steps: steps of a log interval.
       learning_rate: by the number of the batch, from 0.
-      progress, summaries: where the log goes.
+      progress, loggers: where the log goes.
       history: a row for every interval, {"step", "learning_rate", "loss", ...}, added to those that
         are there: the same for the same seed, whatever the machine's speed.
     """
@@ -42,7 +42,7 @@ class IntervalLog:
     every_steps: int
     learning_rate: Callable[[int], Any]
     progress: ProgressLine
-    summaries: "Summaries"
+    loggers: "Loggers"
     history: list[dict[str, Any]]
     _interval: tuple[int, float] | None = None
 
@@ -65,7 +65,7 @@ class IntervalLog:
         self.history.append(row)
         self.progress.values(step, row)
         values = {**row, **self._speed(batch), "weight_norm": model.weight_norm()}
-        self.summaries.scalars(step, values)
+        self.loggers.scalars(step, values)
         model.log.reset()
 
     def _speed(self, batch: int) -> dict[str, float]:

@@ -16,9 +16,9 @@ from pix2seq_model.input_pipeline.datasets import (
 )
 from pix2seq_model.model_folder.folder import ModelInfo
 from pix2seq_model.progress import ProgressLine
+from pix2seq_model.training.loggers import Loggers
 from pix2seq_model.training.replicas import Replicas
 from pix2seq_model.training.settings import TrainingRun
-from pix2seq_model.training.tensorboard import Summaries
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,7 +34,7 @@ class TrainingJob:
       base_model_dir, base_info: model folder to start from, and what it says; None: random weights.
       model_dir: where the model goes.
       work_dir: where checkpoints go.
-      progress, summaries: where the log goes.
+      progress, loggers: where the log goes.
     """
 
     run: TrainingRun
@@ -47,7 +47,7 @@ class TrainingJob:
     model_dir: str | os.PathLike
     work_dir: str | os.PathLike
     progress: ProgressLine
-    summaries: Summaries
+    loggers: Loggers
 
     @property
     def best_dir(self) -> str:

@@ -7,6 +7,7 @@ other. The record is what it takes to repeat the run, and what it ran on.
 import contextlib
 import dataclasses
 import datetime
+import hashlib
 import importlib.metadata
 import json
 import os
@@ -31,10 +32,12 @@ from pix2seq_model.training.checkpoint import checkpoint_steps
 from pix2seq_model.training.early_stopping import stopped_at
 from pix2seq_model.training.job import TrainingJob
 from pix2seq_model.training.settings import (
-    WATCHING_SETTINGS,
+    StageSettings,
     TrainingRun,
-    evaluations_decide_weights,
+    early_stopping_of,
+    outside_the_run,
 )
+from pix2seq_model.training.tracker import TrackedRun
 
 IDENTITY_FILE = "run_identity.json"
 # Beside it when the training came to its end, early or not.
@@ -49,7 +52,10 @@ _PACKAGES = (
 def run_identity(
     run: TrainingRun, *, data: DatasetInfo, base_model: ModelInfo | None
 ) -> dict[str, Any]:
-    """What decides the weights that come out of a run, as flat names and JSON values.
+    """What decides the weights after each step of a run, as flat names and JSON values.
+
+    With `keep_best` also what decides which of them are the best so far. When a run ends is not
+    part of it, but for the number of steps that the learning rate is planned for.
 
     Args:
       run: what is trained.
@@ -57,7 +63,7 @@ def run_identity(
       base_model: that training starts from; None for random weights.
     """
     settings = dataclasses.asdict(run.settings)
-    for name in WATCHING_SETTINGS:
+    for name in outside_the_run(keep_best=run.settings.keep_best):
         del settings[name]
     sections = {
         "seed": run.seed,
@@ -69,10 +75,40 @@ def run_identity(
         "backend": keras.backend.backend(),
         "record_order": RECORD_ORDER,
     }
-    if evaluations_decide_weights(run.settings):
+    if run.settings.keep_best:
         measured = {name: getattr(run.evaluation, name) for name in MEASURING_SETTINGS}
         sections["evaluation"] = measured
     return json.loads(json.dumps(dict(_flat("", sections))))
+
+
+def tracked_run(
+    run: TrainingRun, identity: dict[str, Any], *, work_dir: str | os.PathLike
+) -> TrackedRun:
+    """What services that keep the curves of many runs are told of one.
+
+    Args:
+      run: what is trained.
+      identity: its `run_identity`.
+      work_dir: where its checkpoints go.
+    """
+    folder = os.fspath(work_dir)
+    settings = {run.stage: dataclasses.asdict(run.settings)}
+    settings["evaluation"] = dataclasses.asdict(run.evaluation)
+    identified = {name: identity[name] for name in ("data", "base_model", "backend")}
+    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+    git = _git() or {}
+    return TrackedRun(
+        project=run.logging.project,
+        name=run.logging.run_name or f"{run.name} {run.stage}",
+        parameters=json.loads(json.dumps({**identity, **dict(_flat("", settings))})),
+        tags={
+            "stage": run.stage,
+            "run_identity": digest,
+            **identified,
+            "git_commit": str(git.get("commit", "")),
+        },
+        folder=None if "://" in folder else folder,
+    )
 
 
 def check_same_run(work_dir: str | os.PathLike, identity: dict[str, Any]) -> None:
@@ -113,6 +149,26 @@ def check_same_run(work_dir: str | os.PathLike, identity: dict[str, Any]) -> Non
             f"{work_dir} holds checkpoints of a run with other settings ({'; '.join(changed)}). "
             "Use another work folder, restore the settings, or delete that folder."
         )
+
+
+def note_finished(settings: StageSettings, work_dir: str | os.PathLike, *, batches: int) -> None:
+    """Notes in a work folder that its training came to its end, and by which early stopping."""
+    note = {"batches": batches, "early_stopping": early_stopping_of(settings)}
+    write_json(epath.Path(work_dir) / FINISHED_FILE, note)
+
+
+def note_unfinished(work_dir: str | os.PathLike) -> None:
+    """Removes that note, as where other settings of early stopping let the training go on."""
+    (epath.Path(work_dir) / FINISHED_FILE).unlink(missing_ok=True)
+
+
+def ended_early_by(settings: StageSettings, work_dir: str | os.PathLike) -> bool:
+    """Whether these settings of early stopping have ended the training of a work folder."""
+    try:
+        note = json.loads((epath.Path(work_dir) / FINISHED_FILE).read_text())
+        return note["early_stopping"] == early_stopping_of(settings) != {}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return False
 
 
 def run_record(job: TrainingJob, record: dict[str, Any]) -> dict[str, Any]:

@@ -17,11 +17,19 @@ from pix2seq_model.tokens.vocabulary import Vocabulary
 STAGES = ("pretrain", "finetune")
 # What may be frozen.
 NOTHING, BACKBONE, ENCODER = "none", "backbone", "encoder"
+# What a training may be logged to.
+LOGGERS = TENSORBOARD, MLFLOW, WANDB = "tensorboard", "mlflow", "wandb"
+_LOGIN = re.compile("://[^/]*@")
 # Settings of a stage that do not change the weights that come out: a run may continue with others.
 WATCHING_SETTINGS = (
     *("steps_per_log", "checkpoint_every_steps", "checkpoint_every_minutes", "keep_checkpoints"),
     *("max_skipped_batches", "activation_checkpointing"),
 )
+# Those of the evaluations, which change no weight: only whether it is the last.
+_EARLY_STOPPING = ("early_stopping_patience", "early_stopping_metric", "early_stopping_min_delta")
+# With which evaluations there are; where the best of them is kept, that is part of the run.
+_EVALUATIONS = ("evaluate_every_steps", "evaluate_images")
+ENDING_SETTINGS = (*_EARLY_STOPPING, *_EVALUATIONS)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -176,8 +184,27 @@ class StageSettings:
         return self.batch_size // self.accumulation_steps
 
 
+def outside_the_run(*, keep_best: bool) -> tuple[str, ...]:
+    """Settings of a stage with which a run that was begun with others may continue.
+
+    They decide no weight of any step; early stopping decides which step is the last.
+
+    Args:
+      keep_best: setting of the stage: the best of the evaluations so far is part of the run.
+    """
+    evaluations = () if keep_best else _EVALUATIONS
+    return (*WATCHING_SETTINGS, "validation_loss", *_EARLY_STOPPING, *evaluations)
+
+
+def early_stopping_of(settings: "StageSettings") -> dict[str, Any]:
+    """What decides when a training ends early, by the settings' names; empty: nothing."""
+    if not settings.early_stopping_patience:
+        return {}
+    return {name: getattr(settings, name) for name in _EARLY_STOPPING}
+
+
 def evaluations_decide_weights(settings: Any) -> bool:
-    """Whether what is measured while training decides the weights that come out.
+    """Whether what is measured while training decides the weights that come out at its end.
 
     Args:
       settings: a `StageSettings`, or the section of a config that it is made from.
@@ -209,6 +236,38 @@ def nearest_multiples(value: int, part: int) -> str:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class LoggingSettings:
+    """Where the log of a training goes; decides nothing of what is trained.
+
+    Attributes:
+      loggers: of "tensorboard", "mlflow" and "wandb" (Weights & Biases), any. MLflow and W&B take
+        packages of their own, `pip install '.[mlflow]'` and `'.[wandb]'`; a log-in is read from
+        their own environment variables.
+      project: that runs are put into: W&B's project, MLflow's experiment.
+      run_name: for people; empty: the config's name and the stage.
+      mlflow_tracking_uri: of MLflow's server or store; empty: that of MLFLOW_TRACKING_URI.
+
+    Raises:
+      ConfigError: a value that cannot work.
+    """
+
+    loggers: tuple[str, ...] = setting((TENSORBOARD,), one_of=LOGGERS)
+    project: str = "pix2seq"
+    run_name: str = ""
+    mlflow_tracking_uri: str = ""
+
+    def __post_init__(self) -> None:
+        check_settings(self, "logging")
+        if not self.project.strip():
+            raise ConfigError("logging.project is empty: give a name, as logging.project=pix2seq.")
+        if _LOGIN.search(self.mlflow_tracking_uri):
+            raise ConfigError(
+                "logging.mlflow_tracking_uri holds a log-in, and would be written down in the "
+                "run's record: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD instead."
+            )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainingRun:
     """All that `train` is told about what to train.
 
@@ -220,6 +279,7 @@ class TrainingRun:
       model: the architecture, at the stage's image size.
       settings: of the stage.
       evaluation: of the short evaluations while training, and how the model is said to decode.
+      logging: where the log goes.
       config: the whole config as plain values, for the record of the run.
 
     Raises:
@@ -233,6 +293,7 @@ class TrainingRun:
     model: ModelConfig
     settings: StageSettings
     evaluation: EvaluationSettings
+    logging: LoggingSettings = dataclasses.field(default_factory=LoggingSettings)
     config: Mapping[str, Any]
 
     def __post_init__(self) -> None:

@@ -7,30 +7,11 @@ import tensorflow as tf
 from etils import epath
 
 from pix2seq_model.errors import UserError
-
-# Rows of the log that TensorBoard shows under one heading.
-_GROUPS = {
-    "loss": "loss/all",
-    "loss_coordinates": "loss/coordinates",
-    "loss_classes": "loss/classes",
-    "loss_noise": "loss/noise",
-    "token_accuracy": "accuracy/tokens",
-    "validation_loss": "validation/loss",
-    "validation_loss_coordinates": "validation/loss_coordinates",
-    "validation_loss_classes": "validation/loss_classes",
-    "validation_token_accuracy": "validation/token_accuracy",
-    "AP": "evaluation/AP",
-    "AP50": "evaluation/AP50",
-    "learning_rate": "optimizer/learning_rate",
-    "gradient_norm": "optimizer/gradient_norm",
-    "weight_norm": "optimizer/weight_norm",
-    "images_per_second": "speed/images_per_second",
-    "input_wait": "speed/share_of_time_waiting_for_input",
-}
+from pix2seq_model.training.scalar_names import named_scalars
 
 
 class Summaries:
-    """Writes event files to a folder, local or gs://; a context manager, which closes them.
+    """Writes event files to a folder, local or gs://.
 
     Without a folder it writes nothing.
 
@@ -59,10 +40,8 @@ class Summaries:
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Writes the values that have a place in TensorBoard."""
         with self._writer.as_default(step=step):
-            for name, value in values.items():
-                # COCO's -1 is no number: there was nothing to measure.
-                if name in _GROUPS and not (name in ("AP", "AP50") and value < 0):
-                    tf.summary.scalar(_GROUPS[name], value)
+            for name, value in named_scalars(values).items():
+                tf.summary.scalar(name, value)
         self._writer.flush()
 
     def images(self, step: int, name: str, images) -> None:
@@ -77,8 +56,6 @@ class Summaries:
             tf.summary.image(name, images, max_outputs=len(images))
         self._writer.flush()
 
-    def __enter__(self) -> "Summaries":
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """Ends the file."""
         self._writer.close()

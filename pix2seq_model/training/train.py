@@ -14,7 +14,6 @@ import numpy as np
 from etils import epath
 
 from pix2seq_model.accelerators import check_accelerators, leave_to_backend
-from pix2seq_model.atomic_write import write_json
 from pix2seq_model.data.box_statistics import crowded_images
 from pix2seq_model.data.damage import reading_errors_named
 from pix2seq_model.data.manifest import read_dataset_info, read_statistics
@@ -34,24 +33,31 @@ from pix2seq_model.training.checkpoint import (
 from pix2seq_model.training.compiled_steps import CompiledSteps
 from pix2seq_model.training.damaged_images import DamagedImages
 from pix2seq_model.training.earlier_runs import interrupted_run
-from pix2seq_model.training.early_stopping import stopped_at
+from pix2seq_model.training.early_stopping import judge_again, stopped_at
 from pix2seq_model.training.evaluation import TrainingEvaluation
 from pix2seq_model.training.finished_model import make_model_folder, write_model
 from pix2seq_model.training.interruption import StopAgreement, StopRequest
 from pix2seq_model.training.interval_log import IntervalLog
 from pix2seq_model.training.job import TrainingJob
+from pix2seq_model.training.loggers import Loggers
 from pix2seq_model.training.loop import run_loop
 from pix2seq_model.training.optimizer import make_schedule
 from pix2seq_model.training.periodic_checkpoints import PeriodicCheckpoints
 from pix2seq_model.training.pictures import training_pictures
 from pix2seq_model.training.replicas import Replicas, join_replicas
-from pix2seq_model.training.run_record import FINISHED_FILE, check_same_run, run_identity
+from pix2seq_model.training.run_record import (
+    check_same_run,
+    ended_early_by,
+    note_finished,
+    note_unfinished,
+    run_identity,
+    tracked_run,
+)
 from pix2seq_model.training.run_span import RunSpan
 from pix2seq_model.training.settings import StageSettings, TrainingRun, check_freeze
 from pix2seq_model.training.skipped_batches import SkippedBatches
 from pix2seq_model.training.stall_watch import StallWatch
 from pix2seq_model.training.start_report import say_what_runs
-from pix2seq_model.training.tensorboard import Summaries
 from pix2seq_model.training.training_model import TrainingModel, frozen_layers
 from pix2seq_model.training.training_step import TrainingStep, fresh_step
 
@@ -104,12 +110,13 @@ def train(
             batch_size=run.settings.batch_size,
             messages_only=not replicas.is_chief,
         )
-        logs = epath.Path(logs_dir) / run.stage if replicas.is_chief else None
+        tracked = None
         lock = FolderLock(work_dir)
         if replicas.is_chief:
             stack.enter_context(lock)
             identity = run_identity(run, data=data, base_model=base_info)
             check_same_run(work_dir, identity)
+            tracked = tracked_run(run, identity, work_dir=work_dir)
             make_model_folder(model_dir)
         job = TrainingJob(
             run=run,
@@ -122,7 +129,15 @@ def train(
             model_dir=model_dir,
             work_dir=work_dir,
             progress=stack.enter_context(progress),
-            summaries=stack.enter_context(Summaries(logs)),
+            loggers=stack.enter_context(
+                Loggers(
+                    run.logging,
+                    tracked,
+                    logs_dir=epath.Path(logs_dir) / run.stage,
+                    work_dir=work_dir,
+                    warn=progress.message,
+                )
+            ),
         )
         checkpoints = CheckpointFolder(checkpoints_of(work_dir), keep=run.settings.keep_checkpoints)
         if replicas.is_chief and not is_trained(run.settings, work_dir):
@@ -134,6 +149,8 @@ def train(
             say_what_runs(run, replicas=replicas, say=job.progress.message)
         step = _prepare_step(job, compiled_steps)
         span, record = _continue(job, step.model, checkpoints)
+        if replicas.is_chief and stopped_at(record) is None:
+            note_unfinished(work_dir)
         batch = _train_steps(job, step, span, record, checkpoints, stop, check=lock.check)
         if not span.is_last(batch) and stopped_at(record) is None:
             raise TrainingInterruptedError(
@@ -143,16 +160,16 @@ def train(
             )
         lock.check()
         if replicas.is_chief:
-            write_json(epath.Path(work_dir) / FINISHED_FILE, {"batches": batch})
+            note_finished(run.settings, work_dir, batches=batch)
         return write_model(job, step.model.network, record, export=export)
 
 
 def is_trained(settings: StageSettings, work_dir: str | os.PathLike) -> bool:
     """Whether an earlier call came to the end of a run: what is left is to write its model."""
     steps = checkpoint_steps(work_dir)
-    if steps and (epath.Path(work_dir) / FINISHED_FILE).exists():
-        return True  # It may have stopped early.
-    return steps[-1:] == [settings.steps * settings.accumulation_steps]
+    if steps[-1:] == [settings.steps * settings.accumulation_steps]:
+        return True
+    return bool(steps) and ended_early_by(settings, work_dir)
 
 
 # ---- The devices and folders. --------------------------------------------------------------------
@@ -238,13 +255,14 @@ def _continue(
         batch_size=settings.images_per_batch,
         first_batch=first_batch,
     )
+    if first_batch:
+        last = span.step(first_batch)
+        judge_again(settings, record, step=last, say=job.progress.message)
     if first_batch and not span.is_last(first_batch) and stopped_at(record) is None:
         job.progress.message(
             f"{job.run.stage} continues at step {span.step(first_batch)} of {span.steps}."
         )
-    if job.summaries.is_new:
-        for row in record["history"]:  # What came before an interruption was logged elsewhere.
-            job.summaries.scalars(row["step"], row)
+    job.loggers.history(record["history"])
     return span, record
 
 
@@ -269,7 +287,7 @@ def _show_examples(job: TrainingJob, batch: Any) -> None:
         vocabulary=job.run.vocabulary,
         names=job.data.category_names(),
     )
-    job.summaries.images(0, "training examples", sheet[None])
+    job.loggers.images(0, "training examples", sheet[None])
 
 
 # ---- Training. -----------------------------------------------------------------------------------
@@ -295,7 +313,7 @@ def _train_steps(
         every_steps=settings.steps_per_log,
         learning_rate=make_schedule(settings),
         progress=job.progress,
-        summaries=job.summaries,
+        loggers=job.loggers,
         history=record["history"],
     )
     skipped = SkippedBatches(

@@ -98,9 +98,9 @@ def test_how_training_is_watched_does_not_change_where_it_works():
     assert cache_keys.settings_digest(one, ["finetune"]) != cache_keys.settings_digest(
         two, ["finetune"]
     )
-    assert cache_keys.settings_digest(
-        one, ["finetune"], watching=False
-    ) == cache_keys.settings_digest(two, ["finetune"], watching=False)
+    assert cache_keys.settings_digest(one, ["finetune"], in_run=True) == cache_keys.settings_digest(
+        two, ["finetune"], in_run=True
+    )
 
 
 @pytest.fixture
@@ -193,6 +193,8 @@ REPORTS = {"report", "data report"}
         ("reports/data_pictures.py", {"data report"}),
         ("training/pictures.py", set()),
         ("training/tensorboard.py", set()),
+        ("training/loggers.py", set()),
+        ("training/mlflow_tracker.py", set()),
         ("training/stall_watch.py", set()),
         ("progress.py", set()),
         ("web_demo/server.py", set()),

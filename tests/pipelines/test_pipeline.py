@@ -70,3 +70,43 @@ def test_what_the_report_shows_decides_no_training(config):
     for best in ((), (MEASURED, "finetune.keep_best=True")):
         plain = training(config, *best)
         assert training(config, *best, "evaluation.num_pictures=3") == plain
+
+
+def test_where_the_log_goes_decides_nothing(config):
+    where = "logging.loggers=('mlflow','wandb')"
+    plain, other = training(config), training(config, where)
+    assert plain[:2] == other[:2]
+    # But the step is told.
+    assert other[2] == [where]
+
+
+STOPPING = (MEASURED, "finetune.early_stopping_patience=2")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        (),  # Not measured at all.
+        (MEASURED, "finetune.validation_loss=False"),
+        (*STOPPING, "finetune.early_stopping_metric=validation_loss"),
+        (*STOPPING, "finetune.early_stopping_min_delta=0.1"),
+        (*STOPPING, "finetune.evaluate_images=3"),
+        (*STOPPING, "evaluation.split=train"),
+    ],
+)
+def test_when_a_training_ends_does_not_begin_it_again(config, other):
+    plain, other = training(config, *STOPPING), training(config, *other)
+    assert plain[0] == other[0]
+    # The model that comes out may be another.
+    assert plain[1] != other[1]
+
+
+def test_what_follows_a_training_counts_when_it_ended(config):
+    def after(*overrides):
+        stage = [override.replace("finetune", "pretrain") for override in overrides]
+        return training(config, "pretrain.enabled=True", "evaluation.split=train", *stage)[0]
+
+    assert after(*STOPPING) != after()
+    assert after(*STOPPING) != after(*STOPPING, "finetune.evaluate_images=3")
+    assert after(*STOPPING) != after(*STOPPING, "evaluation.batch_size=2")
+    assert after(MEASURED) == after() == after(MEASURED, "finetune.validation_loss=False")

@@ -43,6 +43,7 @@ REFUSED = [
     ("data.finetune.check_pixels", "no", "true or false"),
     ("data.finetune.max_pixels", 0, "at least 1"),
     ("own_data.scan", "yes", "true or false"),
+    ("logging.loggers", ("comet",), "is none of 'tensorboard', 'mlflow', 'wandb'"),
     ("own_data.image_sides", (96, 64), "ascending"),
     ("own_data.image_sides", (), "ascending"),
     ("own_data.image_sides", (8,), "at least 16"),

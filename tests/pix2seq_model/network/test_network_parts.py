@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from pix2seq_model.network import blocked_attention
+from pix2seq_model.network import blocked_attention, blocked_mlp
 from tests.fixtures import network_parts
 
 _BACKENDS = ("tensorflow", "jax")
 _PARTS = (
     *("attention", "causal attention", "layer norm", "batch norm", "gelu"),
     *("decoder layer, checkpointed", "bottleneck, checkpointed"),
+    "encoder layer, checkpointed, its MLP in blocks",
 )
 
 
@@ -52,3 +53,9 @@ def test_small_attention_stays_as_it_is():
     small, large = (network_parts.normal(1, length, 2, 4) for length in (1400, 1500))
     assert not blocked_attention.in_blocks(small, small)
     assert blocked_attention.in_blocks(large, large)
+
+
+def test_a_small_middle_of_an_mlp_stays_as_it_is():
+    # A ViT-B at 640 px, and its decoder.
+    assert blocked_mlp.is_large(network_parts.np.zeros((1, 1600, 768)), 3072)
+    assert not blocked_mlp.is_large(network_parts.np.zeros((1, 500, 512)), 2048)

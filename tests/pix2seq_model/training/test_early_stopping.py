@@ -9,11 +9,17 @@ from pix2seq_model.data.manifest import read_dataset_info
 from pix2seq_model.errors import ConfigError
 from pix2seq_model.experiment.validation import training_run
 from pix2seq_model.training import validation_loss
-from pix2seq_model.training.early_stopping import EarlyStopping, follow_first, stopped_at
+from pix2seq_model.training.early_stopping import (
+    EarlyStopping,
+    follow_first,
+    judge_again,
+    stopped_at,
+)
 from pix2seq_model.training.evaluation import TrainingEvaluation
 from pix2seq_model.training.interruption import StopAgreement
 from pix2seq_model.training.run_record import run_identity
 from pix2seq_model.training.settings import StageSettings
+from pix2seq_model.training.train import is_trained
 from tests.fixtures import tiny_run
 
 _EVALUATED = {"steps": 10, "steps_per_log": 2, "evaluate_every_steps": 2, "evaluate_images": 5}
@@ -88,7 +94,9 @@ def test_what_cannot_be_watched_is_refused(settings, message):
         StageSettings(**settings)
 
 
-def test_a_killed_run_stops_where_a_whole_one_does(tmp_path, monkeypatch, no_export, capsys):
+def test_a_killed_run_stops_where_a_whole_one_does(
+    plain_run, tmp_path, monkeypatch, no_export, capsys
+):
     examples = tiny_run.write_examples(tmp_path / "examples", splits=("train", "val"))
     # What is decoded does not matter here, and takes long.
     monkeypatch.setattr(
@@ -128,20 +136,80 @@ def test_a_killed_run_stops_where_a_whole_one_does(tmp_path, monkeypatch, no_exp
         killed = tiny_run.train(tmp_path / "killed", examples, **settings)
         assert killed.weights_sha256 == whole.weights_sha256
         assert tiny_run.history(tmp_path / "killed") == rows
+    stage = tiny_run.config(**settings).finetune
+    assert is_trained(stage, tmp_path / "killed/work")
+
+    # Without early stopping, and with no loss to stop by, it goes on to its end.
+    other = {"early_stopping_patience": 0, "validation_loss": False, "evaluate_images": 3}
+    settings |= other
+    assert not is_trained(tiny_run.config(**settings).finetune, tmp_path / "killed/work")
+    capsys.readouterr()
+    longer = tiny_run.train(tmp_path / "killed", examples, **settings)
+    assert "continues at step 6 of 10" in capsys.readouterr().err
+    assert longer.weights_sha256 == plain_run[1].weights_sha256
+    assert [row["step"] for row in tiny_run.history(tmp_path / "killed")] == [2, 4, 6, 8, 10]
+    assert not longer.source.endswith("finetune, 6 steps")
 
 
-def test_how_it_is_measured_is_part_of_the_run_where_it_decides(examples):
+def test_how_it_is_measured_is_part_of_the_run_where_the_best_is_kept(examples):
     data = read_dataset_info(examples)
 
     def identity(**settings):
         run = training_run(tiny_run.config(**settings), "finetune")
         return run_identity(run, data=data, base_model=None)
 
-    assert "evaluation.split" not in identity(evaluate_every_steps=4)
-    for decides in ({"keep_best": True}, {"early_stopping_patience": 2}):
-        found = identity(evaluate_every_steps=4, **decides)
-        assert found["evaluation.split"] == "val"
-        assert not {"evaluation.num_pictures", "evaluation.ground_truth"} & set(found)
+    plain = identity()
+    assert "evaluation.split" not in plain
+    # It decides when a run ends, and not what its weights are until then.
+    stopping = {
+        "early_stopping_patience": 2,
+        "early_stopping_metric": "validation_loss",
+        "early_stopping_min_delta": 0.1,
+        "evaluate_images": 3,
+    }
+    assert identity(evaluate_every_steps=4, **stopping) == plain
+    assert identity(evaluate_every_steps=4, validation_loss=False) == plain
+
+    best = {"evaluate_every_steps": 4, "keep_best": True}
+    found = identity(**best)
+    assert found["evaluation.split"] == "val"
+    assert not {"evaluation.num_pictures", "evaluation.ground_truth"} & set(found)
+    assert identity(**best, **stopping) != found  # By its other images.
+    del stopping["evaluate_images"]
+    assert identity(**best, **stopping) == identity(**best, validation_loss=False) == found
+
+
+def _record(*values, metric="AP"):
+    rows = [{"step": 2 * n, metric: value} for n, value in enumerate(values, start=1)]
+    return {"history": [{"step": 1, "loss": 5.0}, *rows]}
+
+
+def _judged(record, *, step, **settings):
+    """When a continued run has stopped, and what it says."""
+    stage = StageSettings(steps=10, steps_per_log=1, evaluate_every_steps=2, **settings)
+    said = []
+    judge_again(stage, record, step=step, say=said.append)
+    return stopped_at(record), said
+
+
+def test_a_continued_run_is_judged_by_its_settings_of_now():
+    record = _record(0.3, 0.2, 0.1)
+    assert _judged(record, step=6, early_stopping_patience=2) == (6, [])
+    assert _judged(record, step=6, early_stopping_patience=3) == (None, [])
+    assert record["early_stopping"]["waited"] == 2  # And the next one counts on.
+    assert _judged(record, step=6, early_stopping_patience=2) == (6, [])
+    assert _judged(record, step=6) == (None, [])
+    # It has no values of another metric yet.
+    other = {"early_stopping_patience": 1, "early_stopping_metric": "validation_loss"}
+    assert _judged(record, step=6, **other) == (None, [])
+
+
+def test_a_run_that_went_further_stops_where_it_is():
+    stopped, (said,) = _judged(_record(0.3, 0.2, 0.1, 0.1), step=9, early_stopping_patience=2)
+    assert stopped == 9
+    assert "would have stopped this training at step 6: it stops where it is, at step 9" in said
+    # One that came to its end did not stop.
+    assert _judged(_record(0.3, 0.2, 0.1, 0.1), step=10, early_stopping_patience=2) == (None, [])
 
 
 def test_all_processes_do_as_the_first():

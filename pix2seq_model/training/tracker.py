@@ -1,0 +1,184 @@
+"""A service that keeps the curves of many runs, such as MLflow, fed while training goes on.
+
+Whatever it does, it never stops or slows a training: it is called on a thread of its own, what
+fails is said once and tried again with the next row, and the end waits for it for a limited time.
+"""
+
+import dataclasses
+import json
+import queue
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from etils import epath
+
+from pix2seq_model.atomic_write import write_json
+
+# In the work folder of a training: its run in each tracker, {"mlflow": "0123abcd", ...}.
+TRACKED_RUNS_FILE = "tracked_runs.json"
+# For which the end of a training waits.
+_CLOSE_S = 60.0
+FINISHED, INTERRUPTED, FAILED = "finished", "interrupted", "failed"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrackedRun:
+    """What a tracker is told of a run before its first row.
+
+    Attributes:
+      project: that it belongs to; MLflow calls it an experiment.
+      name: for people.
+      parameters: its settings, as flat names and JSON values.
+      tags: what it is otherwise known by.
+      folder: local, for files of the tracker's own; None where there is none.
+    """
+
+    project: str
+    name: str
+    parameters: Mapping[str, Any]
+    tags: Mapping[str, str]
+    folder: str | None = None
+
+
+class Tracker(Protocol):
+    """What is asked of a service; any call may fail, and may take minutes.
+
+    Attributes:
+      name: as `logging.loggers` has it.
+      extra: of this project's installation that brings its package.
+    """
+
+    name: str
+    extra: str
+
+    def open(self, run: TrackedRun, run_id: str | None) -> str:
+        """Begins a run, or continues the one of an id; returns the id of the run that it feeds."""
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Takes in the values after a step."""
+
+    def close(self, outcome: str) -> None:
+        """Ends it, as `FINISHED`, `INTERRUPTED` or `FAILED`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Row:
+    step: int
+    values: Mapping[str, float]
+    # Of an earlier call of this training: for runs that do not have it yet.
+    is_earlier: bool = False
+
+
+class BackgroundTracker:
+    """A tracker that gets its rows on a thread of its own, so that nobody waits for it.
+
+    Rows that it could not take wait for the next one, and go first then.
+    """
+
+    def __init__(
+        self,
+        tracker: Tracker,
+        run: TrackedRun,
+        *,
+        work_dir: epath.PathLike,
+        warn: Callable[[str], None],
+        close_s: float = _CLOSE_S,
+    ) -> None:
+        """
+        Args:
+          tracker: that is fed.
+          run: what it is told of the run.
+          work_dir: of the training, where the id of its run is kept.
+          warn: is told, on the caller's thread and once, what went wrong.
+          close_s: seconds for which `close` waits.
+        """
+        self._tracker, self._run, self._warn, self._close_s = tracker, run, warn, close_s
+        self._file = epath.Path(work_dir) / TRACKED_RUNS_FILE
+        self._queue: queue.SimpleQueue[_Row | str] = queue.SimpleQueue()
+        self._waiting: list[_Row] = []
+        self._is_open = self._continues = self._is_missing = self._is_warned = False
+        self._problem = ""
+        self._thread = threading.Thread(target=self._work, name=tracker.name, daemon=True)
+        self._thread.start()
+
+    def history(self, rows: Sequence[Mapping[str, float]]) -> None:
+        """Hands over rows of before, each with its "step"; only a run that begins takes them."""
+        for row in rows:
+            values = {name: value for name, value in row.items() if name != "step"}
+            self._queue.put(_Row(int(row["step"]), values, is_earlier=True))
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Hands over the values after a step."""
+        self._queue.put(_Row(step, dict(values)))
+        self._say()
+
+    def close(self, outcome: str) -> None:
+        """Ends the run, waiting for what is under way, but not for long."""
+        self._queue.put(outcome)
+        self._thread.join(self._close_s)
+        if self._thread.is_alive():
+            self._problem = self._problem or f"no answer within {self._close_s:g} s at the end"
+        self._say()
+
+    def _work(self) -> None:
+        while not isinstance(item := self._queue.get(), str):
+            self._waiting.append(item)
+            self._try(self._send)
+        self._try(self._send)
+        if self._is_open:
+            self._try(lambda: self._tracker.close(item))
+
+    def _try(self, action: Callable[[], None]) -> None:
+        if self._is_missing:
+            return
+        try:
+            action()
+        except ImportError as error:
+            self._is_missing = True
+            self._problem = self._problem or (
+                f"the package {error.name} cannot be imported ({error}): pip install "
+                f"'.[{self._tracker.extra}]' in this project's folder"
+            )
+        except BaseException as error:  # W&B leaves by SystemExit where nobody is logged in.
+            first_line = str(error).strip().partition("\n")[0]
+            self._problem = self._problem or f"{type(error).__name__}: {first_line}"
+
+    def _send(self) -> None:
+        if not self._is_open:
+            if not self._waiting:
+                return
+            runs = _read_runs(self._file)
+            run_id = runs.get(self._tracker.name)
+            opened = self._tracker.open(self._run, run_id)
+            self._is_open, self._continues = True, opened == run_id
+            if not self._continues:
+                # Read again: the other trackers note theirs at the same time.
+                with _NOTING:
+                    runs = {**_read_runs(self._file), self._tracker.name: opened}
+                    write_json(self._file, runs)
+        while self._waiting:
+            row = self._waiting[0]
+            if not (row.is_earlier and self._continues):
+                self._tracker.scalars(row.step, row.values)
+            self._waiting.pop(0)
+
+    def _say(self) -> None:
+        if self._problem and not self._is_warned:
+            self._is_warned = True
+            self._warn(
+                f"warning: {self._tracker.name} does not log all of this training "
+                f"({self._problem}); the training goes on"
+            )
+
+
+_NOTING = threading.Lock()
+
+
+def _read_runs(path: epath.Path) -> dict[str, str]:
+    """The runs noted; a note that is damaged holds none, and is written anew."""
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,110 @@
+"""Nothing that a tracker does stops a training; what it missed it is given again."""
+
+import json
+import threading
+
+import pytest
+
+from pix2seq_model.training.tracker import TRACKED_RUNS_FILE, BackgroundTracker, TrackedRun
+
+RUN = TrackedRun(project="pix2seq", name="demo", parameters={}, tags={})
+
+
+class Recorder:
+    """Keeps what it is given, under ids "a", "b" ...; raises the given errors first."""
+
+    name, extra = "recorder", "recording"
+
+    def __init__(self, *, errors=(), known=()):
+        self.rows, self.opened, self.outcome = [], [], None
+        self._errors, self._known = list(errors), known
+
+    def open(self, run, run_id):
+        self._fail()
+        self.opened.append(run_id)
+        return run_id if run_id in self._known else "new"
+
+    def scalars(self, step, values):
+        self._fail()
+        self.rows.append((step, dict(values)))
+
+    def close(self, outcome):
+        self.outcome = outcome
+
+    def _fail(self):
+        if self._errors and (error := self._errors.pop(0)):
+            raise error
+
+
+def feed(tracker, work_dir, rows, *, history=(), close_s=10.0):
+    """A whole run; returns what was said."""
+    said = []
+    fed = BackgroundTracker(tracker, RUN, work_dir=work_dir, warn=said.append, close_s=close_s)
+    fed.history([{"step": step, "loss": loss} for step, loss in history])
+    for step, loss in rows:
+        fed.scalars(step, {"loss": loss})
+    fed.close("finished")
+    return said
+
+
+def test_rows_come_in_their_order_and_the_run_ends(tmp_path):
+    tracker = Recorder()
+    assert feed(tracker, tmp_path, [(1, 5.0), (2, 4.0)]) == []
+    assert tracker.rows == [(1, {"loss": 5.0}), (2, {"loss": 4.0})]
+    assert tracker.outcome == "finished"
+    assert json.loads((tmp_path / TRACKED_RUNS_FILE).read_text()) == {"recorder": "new"}
+
+
+def test_a_continued_run_is_not_given_its_history_again(tmp_path):
+    feed(Recorder(), tmp_path, [(1, 5.0)])
+    tracker = Recorder(known=("new",))
+    feed(tracker, tmp_path, [(2, 4.0)], history=[(1, 5.0)])
+    assert tracker.opened == ["new"]
+    assert [step for step, _ in tracker.rows] == [2]
+
+
+def test_a_run_that_is_new_is_given_the_history(tmp_path):
+    (tmp_path / TRACKED_RUNS_FILE).write_text('{"recorder": "deleted", "other": "kept"}')
+    tracker = Recorder()
+    feed(tracker, tmp_path, [(2, 4.0)], history=[(1, 5.0)])
+    assert tracker.opened == ["deleted"]
+    assert tracker.rows == [(1, {"loss": 5.0}), (2, {"loss": 4.0})]
+    noted = json.loads((tmp_path / TRACKED_RUNS_FILE).read_text())
+    assert noted == {"recorder": "new", "other": "kept"}
+
+
+@pytest.mark.parametrize("error", [ConnectionError("no route\nto host"), SystemExit("log in")])
+@pytest.mark.parametrize("when", [0, 1, 2])
+def test_what_fails_is_said_once_and_sent_again(tmp_path, error, when):
+    errors = [None] * when + [error, error]
+    tracker = Recorder(errors=errors)
+    (warning,) = feed(tracker, tmp_path, [(step, 0.5) for step in (1, 2, 3, 4)])
+    assert "recorder does not log all of this training" in warning
+    assert type(error).__name__ in warning
+    assert "\n" not in warning
+    assert [step for step, _ in tracker.rows] == [1, 2, 3, 4]
+
+
+def test_a_missing_package_names_its_extra(tmp_path):
+    error = ModuleNotFoundError("No module named 'recorder'", name="recorder")
+    tracker = Recorder(errors=[error])
+    (warning,) = feed(tracker, tmp_path, [(1, 5.0), (2, 4.0)])
+    assert "pip install '.[recording]'" in warning
+    assert tracker.rows == []
+
+
+def test_a_damaged_note_is_written_anew(tmp_path):
+    (tmp_path / TRACKED_RUNS_FILE).write_text("[")
+    assert feed(Recorder(), tmp_path, [(1, 5.0)]) == []
+    assert json.loads((tmp_path / TRACKED_RUNS_FILE).read_text()) == {"recorder": "new"}
+
+
+def test_one_that_hangs_does_not_hold_the_training(tmp_path):
+    released = threading.Event()
+    tracker = Recorder()
+    tracker.open = lambda run, run_id: released.wait() and "new"
+    try:
+        (warning,) = feed(tracker, tmp_path, [(1, 5.0)], close_s=0.01)
+        assert "no answer within 0.01 s" in warning
+    finally:
+        released.set()
