@@ -20,7 +20,8 @@ def on_files(files: Files, *, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Links between files of the repository become links between pages."""
+    """Links between files of the repository become links between pages, which have no endings."""
+    markdown = re.sub(r"\[docs/(\w+)\.\w+\]", lambda m: f"[{m[1].replace('_', ' ')}]", markdown)
     markdown = re.sub(r"\]\((?:\.\./)?docs/", "](", markdown)
     for target, source in _FROM_ELSEWHERE.items():
         markdown = re.sub(rf"\]\((?:\.\./)?{re.escape(source)}", f"]({target}", markdown)

@@ -47,6 +47,12 @@ def test_every_document_is_a_page(site):
     assert (site / "tutorial.ipynb").is_file()
 
 
+def test_blocks_are_blocks(site):
+    """A fence that the site does not know would be text, with what follows it."""
+    for page in site.rglob("*.html"):
+        assert "```" not in page.read_text(), page.name
+
+
 def test_the_interface_is_described_by_the_code(site):
     page = (site / "api.html").read_text()
     for name in ("api.load", "api.Model.predict", "prediction.results.Result.to_coco"):

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 def test_the_blocks_are_the_document():
     text = tutorial.DOCUMENT.read_text()
     fenced = [
-        b.text if b.kind == "markdown" else f"```{b.kind}{' setup' * b.is_setup}\n{b.text}```\n"
+        b.text if b.kind == "markdown" else f"```{b.kind}\n{b.text}```\n"
         for b in tutorial.blocks(text)
     ]
     assert "".join(fenced) == text

@@ -24,7 +24,9 @@ NOTEBOOK = DOCUMENT.with_suffix(".ipynb")
 EXPORTED = "exported"
 # Enough to write every file that is looked at; the model finds nothing of use.
 FEW_STEPS = ("--config.finetune.steps=6", "--config.finetune.image_size=64")
-_FENCED = re.compile(r"^```(\w+)( setup)?\n(.*?)^```\n", re.MULTILINE | re.DOTALL)
+_FENCED = re.compile(r"^```(\w+)\n(.*?)^```\n", re.MULTILINE | re.DOTALL)
+# "shell" is the installation, which whoever runs the commands has made already.
+_RUN = ("sh", "python")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,14 +34,12 @@ class Block:
     """A fenced block of the document, or the text between two of them.
 
     Attributes:
-      kind: "sh", "python", "text" for blocks; "markdown" for what is between them.
+      kind: the language of a fenced block; "markdown" of what is between two of them.
       text: without the fences.
-      is_setup: the installation, which whoever runs the commands has made already.
     """
 
     kind: str
     text: str
-    is_setup: bool = False
 
 
 def blocks(document: str) -> list[Block]:
@@ -47,14 +47,14 @@ def blocks(document: str) -> list[Block]:
     found, end = [], 0
     for match in _FENCED.finditer(document):
         found.append(Block("markdown", document[end : match.start()]))
-        found.append(Block(match[1], match[3], is_setup=bool(match[2])))
+        found.append(Block(match[1], match[2]))
         end = match.end()
     return [*found, Block("markdown", document[end:])]
 
 
 def runnable(document: str) -> list[Block]:
     """The commands and the Python lines, without the installation."""
-    return [b for b in blocks(document) if b.kind in ("sh", "python") and not b.is_setup]
+    return [block for block in blocks(document) if block.kind in _RUN]
 
 
 def with_options(command: str, options: tuple[str, ...]) -> str:
@@ -115,8 +115,8 @@ def notebook(document: str) -> str:
         text = block.text.strip("\n")
         if not text:
             continue
-        is_code = block.kind in ("sh", "python") and not block.is_setup
-        if block.kind == "sh" and is_code:
+        is_code = block.kind in _RUN
+        if block.kind == "sh":
             # An exclamation mark runs one command, whose output appears as it comes.
             text = f"!{text}"
         elif block.kind != "markdown" and not is_code:
