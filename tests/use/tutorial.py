@@ -23,7 +23,10 @@ NOTEBOOK = DOCUMENT.with_suffix(".ipynb")
 # What the tutorial calls the exported folder.
 EXPORTED = "exported"
 # Enough to write every file that is looked at; the model finds nothing of use.
-FEW_STEPS = ("--config.finetune.steps=6", "--config.finetune.image_size=64")
+FEW_STEPS = (
+    *("--config.finetune.steps=6", "--config.finetune.image_size=64"),
+    *("--config.finetune.batch_size=4", "--config.finetune.evaluate_every_steps=0"),
+)
 _FENCED = re.compile(r"^```(\w+)\n(.*?)^```\n", re.MULTILINE | re.DOTALL)
 # "shell" is the installation, which whoever runs the commands has made already.
 _RUN = ("sh", "python")
