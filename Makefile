@@ -3,7 +3,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python3.11)
 VENV := .venv
 RUN := $(VENV)/bin/python
-REQUIREMENTS := requirements/runtime.txt requirements/jax.txt requirements/onnx.txt requirements/video.txt requirements/dev.txt
+REQUIREMENTS := requirements/runtime.txt requirements/jax.txt requirements/onnx.txt requirements/video.txt requirements/dev.txt requirements/docs.txt
 INSTALLED := $(VENV)/.installed
 DEMO ?= demo
 COCO_SAMPLE ?= ../shared/coco_sample
@@ -16,7 +16,7 @@ FUZZ_SECONDS ?= 600
 
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help env demo overfit ablation test test-large test-distributed test-runners test-use test-cloud test-image fuzz gpu-wheels image lint format requirements pin-images audit clean
+.PHONY: help env demo docs overfit ablation test test-large test-distributed test-runners test-use test-cloud test-image fuzz gpu-wheels image lint format requirements pin-images audit clean
 
 help:  ## This list.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## +/\t/' | expand -t 16
@@ -42,6 +42,11 @@ overfit: env  ## Overfit eight real photographs (COCO_SAMPLE: a folder in COCO 2
 	  --config.data.finetune.annotations.train=$(DEMO)/overfit/instances.json \
 	  --config.data.finetune.annotations.val=$(DEMO)/overfit/instances.json
 
+docs: env  ## The documents as a site in build/site, every link checked; the tutorial's notebook.
+	@$(RUN) -m tests.use.tutorial --write_notebook
+	@NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict --quiet
+	@echo "build/site/index.html"
+
 ablation: env  ## The paper's ablations on generated images, with a page (an hour of one core).
 	@$(RUN) pipelines/run_ablation.py --config=configs/ablation.py --output=$(DEMO)/ablation
 
@@ -50,7 +55,8 @@ test: env  ## All tests that need nothing but this machine.
 	  --no-loadscope-reorder --durations=20
 
 test-large: env  ## The published sizes and references, and each way to train, on both backends (minutes, 12 GB).
-	@$(RUN) -m pytest -m large tests/pix2seq_model tests/benchmarks tests/components tests/pipelines tests/fuzz
+	@$(RUN) -m pytest -m large tests/pix2seq_model tests/benchmarks tests/components tests/pipelines tests/fuzz \
+	  tests/test_tutorial_document.py
 
 test-distributed: env  ## Two workers, and two devices, train like one: TensorFlow and JAX (minutes).
 	@$(RUN) -m pytest -m distributed -s tests/pix2seq_model/training/test_distributed.py
@@ -95,7 +101,7 @@ format: env  ## Fix style and format.
 	@$(RUN) -m ruff format .
 
 requirements:  ## Pin the environment again from requirements/*.in (needs uv).
-	@for part in runtime jax onnx video loggers cuda tpu dev uv audit; do \
+	@for part in runtime jax onnx video loggers cuda tpu dev docs uv audit; do \
 	  uv pip compile requirements/$$part.in --override requirements/overrides.txt --upgrade --quiet --generate-hashes \
 	    --python-version 3.11 --python-platform x86_64-manylinux_2_$$([ $$part = tpu ] && echo 31 || echo 28) \
 	    --no-emit-index-url --no-annotate \

@@ -65,8 +65,10 @@ class Model:
         kind: str,
         default_score: float = DEFAULT_SCORE,
     ) -> None:
-        self.detector, self.default_score = detector, default_score
-        self.place, self.kind = place, kind
+        self.detector = detector
+        self.default_score = default_score
+        self.place = place
+        self.kind = kind
 
     def __repr__(self) -> str:
         return f"<pix2seq_model.Model {self.place}: {self.kind}, {len(self.categories)} categories>"

@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -40,3 +41,10 @@ def test_the_wheel_holds_every_file(tmp_path):
     assert "pix2seq_model/reports/templates/report.html" in held
     assert "pix2seq_model/web_demo/page/index.html" in held
     assert held == expected
+
+
+def test_an_installation_replaces_what_the_pinned_environment_replaces():
+    lines = (ROOT / "requirements/overrides.txt").read_text().splitlines()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    wanted = [line for line in lines if line and not line.startswith("#")]
+    assert project["tool"]["uv"]["override-dependencies"] == wanted

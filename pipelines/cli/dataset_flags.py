@@ -38,7 +38,9 @@ _IMAGES = f"Folder (or zip archive) of images; {_SINGLE}"
 _ANNOTATIONS = f"Folder of the labels, or a JSON file; empty: that of the images; {_SINGLE}"
 define_places("images", [], _IMAGES)
 define_places("annotations", [], _ANNOTATIONS)
-flags.DEFINE_string("name", "", "Of the data set, for people; empty: that of --dataset.")
+flags.DEFINE_string(
+    "name", "", "Of the data set, for people; empty: that of --dataset, with auto the folder's."
+)
 flags.DEFINE_integer("seed", 0, "Orders the images, and the objects in them.")
 flags.DEFINE_list("num_shards", [], "For single splits train=64,val=8; or one number.")
 flags.DEFINE_float("shard_megabytes", 128, "Size of a shard, if not counted.")
@@ -125,6 +127,14 @@ def _sources(dataset: str) -> dict[str, SplitSource]:
     }
 
 
+def _name_of_the_data() -> str:
+    """Its format where one is named; of data that was recognised, the folder's name."""
+    if FLAGS.dataset != AUTO:
+        return FLAGS.dataset
+    folder = os.path.commonpath([os.path.abspath(path) for path in _by_split("images").values()])
+    return os.path.basename(folder) or AUTO
+
+
 def conversion_options() -> ConversionOptions:
     """Returns what the flags say.
 
@@ -142,7 +152,7 @@ def conversion_options() -> ConversionOptions:
             f"--max_by_rule: no rule {min(unknown)!r}; rules are {sorted(EXPLANATIONS)}"
         )
     return ConversionOptions(
-        name=FLAGS.name or FLAGS.dataset,
+        name=FLAGS.name or _name_of_the_data(),
         splits=splits,
         num_shards=dict.fromkeys(splits, num_shards.pop("", AUTOMATIC)) | num_shards,
         shard_bytes=round(FLAGS.shard_megabytes * 1_000_000),

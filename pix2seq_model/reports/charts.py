@@ -12,6 +12,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, to_rgba
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 INK, MUTED, GRID = "#262624", "#75756f", "#e4e4df"
 COLORS = ("#2f6fde", "#e0632b", "#2a9d63", "#8b5bd1", "#c9357f", "#8a7a1f", "#2aa3b8", "#75756f")
@@ -156,14 +157,14 @@ def bar_chart(
     color: str = COLORS[0],
     **axes: Any,
 ) -> str:
-    """Upright bars with a text over each (its value, or what `texts` says)."""
+    """Upright bars of shares, 0 to 1, with a text over each (its value, or what `texts` says).
+
+    The axis ends a little above the values, at 0.1 at least: an AP of 0.0001 is no tall bar.
+    """
     plot = _new_axes(axes, labels)
     bars = plot.bar(range(len(labels)), values, color=color, width=0.68)
     plot.bar_label(bars, labels=texts, fmt="%.3f", padding=2, fontsize=8, color=INK)
-    plot.margins(y=0.12)
-    if not any(values):
-        # Matplotlib would draw an axis from below zero, of a size that means nothing.
-        plot.set_ylim(0, top_of(values))
+    plot.set_ylim(0, top_of(values))
     return _svg(plot, title)
 
 
@@ -178,11 +179,14 @@ def histogram_chart(
     color: str = COLORS[0],
     **axes: Any,
 ) -> str:
-    """Bars between edges, one fewer than these; `marks` are upright lines with a text.
+    """Bars of counts between edges, one fewer than these; `marks` are upright lines with a text.
 
-    With `log_x` the axis is logarithmic and its numbers are written out.
+    With `log_x` the axis is logarithmic and its numbers are written out; else it counts too.
     """
     plot = _new_axes(axes)
+    # There is no half of an image: of few, matplotlib would write 0, 0, 1, 1, 2 at halves.
+    plot.yaxis.set_major_locator(_whole_numbers())
+    plot.xaxis.set_major_locator(_whole_numbers())
     plot.bar(edges[:-1], counts, width=np.diff(edges), align="edge", color=color, linewidth=0)
     if log_x:
         plot.set_xscale("log", base=2)
@@ -211,6 +215,10 @@ def heat_map(values: Sequence[Sequence[float]], *, title: str, color: str = COLO
     plot.invert_yaxis()
     plot.spines[:].set_visible(True)
     return _svg(plot, title)
+
+
+def _whole_numbers() -> MaxNLocator:
+    return MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10], min_n_ticks=1)
 
 
 def _new_axes(settings: dict[str, Any], labels: Sequence[str] | None = None) -> Axes:

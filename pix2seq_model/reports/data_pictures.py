@@ -1,6 +1,7 @@
 """Pictures of a data set in records: samples with their boxes, and defects where they are."""
 
 import collections
+import dataclasses
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -16,10 +17,30 @@ from pix2seq_model.errors import DataError
 from pix2seq_model.json_file import parse_json
 from pix2seq_model.reports import drawing
 
-_PIXELS = 360
+# A page shows them at about three fifths of this; tags are drawn so that they can be read there.
+_PIXELS, _TAG_PIXELS = 480, 18
+# More tags than this hide what is in the picture; the key below it names the classes anyway.
+_MOST_TAGS = 6
 _DEFECT_COLOR = (214, 40, 40)
 # A defect's image is looked for in this many shards of a split at most: a shard is some 128 MB.
 _SHARDS_SEARCHED = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample:
+    """An image of a split.
+
+    Attributes:
+      file_name: without its folders.
+      objects: how many, in words; crowds apart, as the charts count them.
+      picture: the image with its boxes.
+      key: name, colour as CSS writes it and number of boxes of each class in it, crowds included.
+    """
+
+    file_name: str
+    objects: str
+    picture: Image.Image
+    key: tuple[tuple[str, str, int], ...]
 
 
 def _examples(shard_path: str) -> Iterator[dict[str, Any]]:
@@ -47,24 +68,48 @@ def _drawn(example: Mapping[str, Any], boxes: Sequence[drawing.LabelledBox]) -> 
         image = drawing.read_rgb(example["image_encoded"], source=example["filename"])
     except DataError:
         return None  # A damaged image was kept; the report can do without its picture.
-    return drawing.draw_boxes(image, boxes, longer_side=_PIXELS)
+    return drawing.draw_boxes(image, boxes, longer_side=_PIXELS, font_size=_TAG_PIXELS)
+
+
+def _without_crowded_tags(boxes: list[drawing.LabelledBox]) -> list[drawing.LabelledBox]:
+    if len(boxes) <= _MOST_TAGS:
+        return boxes
+    return [dataclasses.replace(box, text="") for box in boxes]
+
+
+def _objects_text(is_crowd: Sequence[bool]) -> str:
+    crowds = sum(map(bool, is_crowd))
+    number = len(is_crowd) - crowds
+    words = [f"{number} object{'s' * (number != 1)}"]
+    if crowds:
+        words.append(f"{crowds} crowd{'s' * (crowds != 1)}")
+    return ", ".join(words)
+
+
+def _key(example: Mapping[str, Any]) -> tuple[tuple[str, str, int], ...]:
+    """The classes of an image, the most frequent first."""
+    labels = example["labels"].tolist()
+    names = dict(zip(labels, example["texts"], strict=True))
+    return tuple(
+        (names[label], "rgb({}, {}, {})".format(*drawing.class_color(label)), number)
+        for label, number in collections.Counter(labels).most_common()
+    )
 
 
 def sample_pictures(
     directory: str | os.PathLike[str], info: DatasetInfo, split: str, *, count: int
-) -> list[tuple[str, Image.Image]]:
-    """The first images of a split with a caption; records are shuffled, so a random sample."""
-    pictures: list[tuple[str, Image.Image]] = []
+) -> list[Sample]:
+    """The first images of a split; records are shuffled, so a random sample."""
+    samples: list[Sample] = []
     for path in info.shard_paths(directory, split):
         for example in _examples(path):
-            if len(pictures) >= count:
-                return pictures
-            number = len(example["labels"])
-            what = "1 object" if number == 1 else f"{number} objects"
-            caption = f"{example['filename'].rsplit('/', 1)[-1]}: {what}"
-            if image := _drawn(example, _boxes(example)):
-                pictures.append((caption, image))
-    return pictures
+            if len(samples) >= count:
+                return samples
+            if picture := _drawn(example, _without_crowded_tags(_boxes(example))):
+                file_name = example["filename"].rsplit("/", 1)[-1]
+                objects = _objects_text(example["is_crowd"].tolist())
+                samples.append(Sample(file_name, objects, picture, _key(example)))
+    return samples
 
 
 def _defect_box(line: Mapping[str, Any]) -> list[drawing.LabelledBox]:
@@ -82,7 +127,8 @@ def _draw_wanted(
     """For each wanted line of images in a shard, the line and its picture."""
     for example in _examples(shard_path):
         for line in wanted.pop(example["image_id"], []):
-            yield line, _drawn(example, [*_boxes(example), *_defect_box(line)])
+            boxes = _without_crowded_tags(_boxes(example))
+            yield line, _drawn(example, [*boxes, *_defect_box(line)])
         if not wanted:
             return
     for lines in wanted.values():

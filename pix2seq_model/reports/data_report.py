@@ -14,7 +14,7 @@ from etils import epath
 from pix2seq_model.atomic_write import write_atomically
 from pix2seq_model.data import box_statistics
 from pix2seq_model.data.defects import EXPLANATIONS
-from pix2seq_model.data.manifest import DatasetInfo, read_dataset_info, read_statistics
+from pix2seq_model.data.manifest import DatasetInfo, SplitInfo, read_dataset_info, read_statistics
 from pix2seq_model.reports import charts
 from pix2seq_model.reports.data_pictures import defect_examples, sample_pictures
 from pix2seq_model.reports.html import render_page
@@ -179,6 +179,12 @@ def _defects(directory: str, info: DatasetInfo) -> list[dict[str, Any]]:
     return sorted(rules.values(), key=lambda entry: order.index(entry["rule"]))
 
 
+def _in_use(split: tuple[str, SplitInfo]) -> tuple[int, str]:
+    """The order of splits on the page: what is learned from first."""
+    known = ("train", "val", "test")
+    return (known.index(split[0]) if split[0] in known else len(known), split[0])
+
+
 def render_data_report(directory: str | os.PathLike[str]) -> str:
     """Returns the report on an examples folder as HTML text.
 
@@ -189,7 +195,7 @@ def render_data_report(directory: str | os.PathLike[str]) -> str:
     info = read_dataset_info(folder)
     statistics = read_statistics(folder)
     splits = []
-    for name, split in info.splits.items():
+    for name, split in sorted(info.splits.items(), key=_in_use):
         counted = statistics[name]
         per_image = {int(count): images for count, images in counted["objects_per_image"].items()}
         splits.append(

@@ -32,6 +32,14 @@ def test_bars_say_their_values():
     assert "no objects" in texts(svg)
 
 
+def test_an_ap_of_next_to_nothing_is_no_tall_bar():
+    """The axis is that of AP 0: up to 0.1, whatever the largest value is."""
+    nothing = texts(bar_chart(["few", "many"], [0.0, 0.0], title="t", ylabel="AP"))
+    little = texts(bar_chart(["few", "many"], [0.00006, 0.0001], title="t", ylabel="AP"))
+    assert little == nothing
+    assert "0.10" in little
+
+
 def test_the_same_chart_has_the_same_bytes():
     def chart():
         return line_chart([Line("", [1, 2], [3, 4])], title="t", xlabel="x", ylabel="y")

@@ -1,14 +1,16 @@
 """The report on a data set: its numbers, its pictures of defects, and that it is one file."""
 
+import collections
 import re
 
 import numpy as np
 import pytest
 
-from pix2seq_model.data.manifest import read_dataset_info
+from pix2seq_model.data.manifest import read_dataset_info, read_statistics
 from pix2seq_model.errors import DataError
 from pix2seq_model.reports import data_pictures
 from pix2seq_model.reports.data_report import render_data_report, write_data_report
+from pix2seq_model.reports.drawing import class_color
 from tests.fixtures.browser import ask_page, needs_browser
 from tests.fixtures.small_conversion import convert
 from tests.fixtures.small_dataset import SmallDataset, image_bytes
@@ -101,6 +103,15 @@ def test_it_fits_the_screen_and_shows_its_pictures(page, width, tmp_path):
           needed: document.documentElement.scrollWidth,
           pictures: [...document.images].map((image) => image.naturalWidth),
           charts: [...document.querySelectorAll("svg")].map((svg) => svg.clientWidth),
+          holes: [...document.querySelectorAll(".rows figure")].map((figure) => {
+            const image = figure.querySelector("img"), style = getComputedStyle(figure);
+            if (!image) return 0;
+            const room = figure.clientWidth - parseFloat(style.paddingLeft) * 2;
+            const shown = image.clientHeight * image.naturalWidth / image.naturalHeight;
+            return Math.max(room - image.clientWidth, Math.abs(image.clientWidth - shown));
+          }),
+          heights: [...document.querySelectorAll(".rows img")].map((image) =>
+            [Math.round(image.getBoundingClientRect().top), image.clientHeight]),
         })""",
         width=width,
         folder=tmp_path,
@@ -109,6 +120,12 @@ def test_it_fits_the_screen_and_shows_its_pictures(page, width, tmp_path):
     # Samples of both splits; the clipped, the repeated box, and the CMYK image.
     assert len(answer["pictures"]) == 12 + 3 + 3
     assert min(answer["pictures"]) > 100
+    # No strip of nothing next to a portrait; the pictures of a row are of one height.
+    assert max(answer["holes"]) <= 2
+    rows = collections.defaultdict(list)
+    for top, height in answer["heights"]:
+        rows[top].append(height)
+    assert max(max(row) - min(row) for row in rows.values()) <= 2
     assert len(answer["charts"]) == 12
     assert min(answer["charts"]) > 100
 
@@ -145,9 +162,61 @@ def test_no_more_examples_of_a_rule_than_asked_for(folder):
 def test_samples_are_the_first_of_the_split(folder):
     info = read_dataset_info(folder)
     assert len(data_pictures.sample_pictures(folder, info, "val", count=99)) == 3
-    ((caption, picture),) = data_pictures.sample_pictures(folder, info, "val", count=1)
-    assert re.fullmatch(r"50\d.jpg: 2 objects", caption)
-    assert max(picture.size) == 360
+    (sample,) = data_pictures.sample_pictures(folder, info, "val", count=1)
+    assert re.fullmatch(r"50\d.jpg", sample.file_name)
+    assert sample.objects == "2 objects"
+    assert max(sample.picture.size) == 480
+
+
+def test_pictures_count_as_the_charts_do(folder):
+    """A crowd is no object in either, and is said; the key has every box's class and colour."""
+    info = read_dataset_info(folder)
+    samples = {
+        sample.file_name: sample
+        for sample in data_pictures.sample_pictures(folder, info, "train", count=99)
+    }
+    per_image = read_statistics(folder)["train"]["objects_per_image"]
+    counted = collections.Counter(s.objects.split(" ")[0] for s in samples.values())
+    assert counted == {number: images for number, images in per_image.items() if images}
+    crowd = samples["106.jpg"]
+    assert crowd.objects.endswith(", 1 crowd")
+    assert sum(number for *_, number in crowd.key) == int(crowd.objects.split(" ")[0]) + 1
+    for name, color, _ in crowd.key:
+        (number,) = [c["id"] for c in info.categories if c["name"] == name]
+        assert color == "rgb({}, {}, {})".format(*class_color(number))
+
+
+def test_tags_do_not_hide_a_crowded_picture(folder, monkeypatch):
+    """Of 130 objects the outlines alone are drawn, of two their names as well."""
+    tags = {}
+
+    def draw_boxes(image, boxes, **how):
+        tags[len(boxes)] = {box.text for box in boxes}
+        return image
+
+    monkeypatch.setattr(data_pictures.drawing, "draw_boxes", draw_boxes)
+    data_pictures.sample_pictures(folder, read_dataset_info(folder), "train", count=99)
+    assert tags[130] == {""}
+    assert "" not in tags[2]
+
+
+def test_the_page_says_its_data_and_their_place(folder, page):
+    name = read_dataset_info(folder).name
+    assert f"<title>Data report: {name} in {folder}</title>" in page
+    assert f"<dd>{folder}</dd>" in page
+
+
+def test_what_is_learned_from_comes_first(page):
+    assert page.index('id="train"') < page.index('id="val"')
+
+
+def test_few_images_are_counted_in_whole_numbers(page):
+    """Of three images a chart has no axis with halves, rounded to 0, 0, 1, 1, 2."""
+    charts = re.findall(r"<svg.*?</svg>", page, flags=re.DOTALL)
+    (chart,) = [chart for chart in charts if "<title>val: objects per image" in chart]
+    axis = [text for text in re.findall(r"<text[^>]*>([^<]*)</text>", chart) if text.strip()]
+    assert axis.count("0") <= 2, axis  # One of each axis.
+    assert axis.count("1") <= 2, axis
 
 
 def test_without_statistics(folder, tmp_path):
