@@ -122,7 +122,7 @@ def train(
             model_dir=model_dir,
             work_dir=work_dir,
             progress=stack.enter_context(progress),
-            summaries=stack.enter_context(Summaries(logs)),
+            summaries=stack.enter_context(Summaries(logs, say=progress.message)),
         )
         checkpoints = CheckpointFolder(checkpoints_of(work_dir), keep=run.settings.keep_checkpoints)
         if replicas.is_chief and not is_trained(run.settings, work_dir):

@@ -42,6 +42,11 @@ def caused(error, cause):
         (DefaultCredentialsError("none"), "run `gcloud auth application-default login`"),
         (Forbidden("of bucket x"), "Google Cloud refuses it (Forbidden: 403 of bucket x)"),
         (MemoryError(), "out of memory"),
+        (
+            RuntimeError("{{node x}} /logs/events; No space left on device\nmore"),
+            "a disk is full ({{node x}} /logs/events; No space left on device); free some space",
+        ),
+        (RuntimeError("database or disk is full"), "a disk is full (database or disk is full)"),
     ],
 )
 def test_what_happened_and_what_to_do(error, message):
