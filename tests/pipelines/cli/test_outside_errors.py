@@ -41,6 +41,7 @@ def caused(error, cause):
         (ConnectionError("no route"), "the network cannot be reached (ConnectionError: no route)"),
         (DefaultCredentialsError("none"), "run `gcloud auth application-default login`"),
         (Forbidden("of bucket x"), "Google Cloud refuses it (Forbidden: 403 of bucket x)"),
+        (OSError(errno.ENOSPC, "full", "/a/from", None, "/b/to"), "/b/to: No space left"),
         (MemoryError(), "out of memory"),
         (
             RuntimeError("{{node x}} /logs/events; No space left on device\nmore"),
