@@ -1,6 +1,7 @@
 """Files that are whole or absent: written under a temporary name, then renamed."""
 
 import contextlib
+import errno
 import json
 import os
 import tempfile
@@ -22,11 +23,16 @@ def write_atomically(path: epath.PathLike, content: str | bytes) -> None:
     path = epath.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.parent / f"{PARTIAL}{path.name}"
-    if isinstance(content, bytes):
-        temporary.write_bytes(content)
-    else:
-        temporary.write_text(content)
-    temporary.replace(path)
+    try:
+        if isinstance(content, bytes):
+            temporary.write_bytes(content)
+        else:
+            temporary.write_text(content)
+        temporary.replace(path)
+    except BaseException:
+        with contextlib.suppress(Exception):  # A full disk leaves half of it.
+            temporary.unlink(missing_ok=True)
+        raise
 
 
 def write_json(path: epath.PathLike, value: Any, *, indent: int | None = None) -> None:
@@ -37,17 +43,40 @@ def write_json(path: epath.PathLike, value: Any, *, indent: int | None = None) -
     write_atomically(path, json.dumps(value, allow_nan=False, indent=indent) + "\n" * bool(indent))
 
 
+def _check_room(path: Path, room: int) -> None:
+    """Takes the room for a moment: quotas count, and what a disk says is free may not be."""
+    if not room or not hasattr(os, "posix_fallocate"):
+        return
+    try:
+        with path.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, room)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise OSError(error.errno, os.strerror(error.errno), os.fspath(path.parent)) from None
+    finally:
+        path.unlink(missing_ok=True)
+
+
 @contextlib.contextmanager
-def atomic_path(path: epath.PathLike) -> Iterator[Path]:
+def atomic_path(path: epath.PathLike, *, room: int = 0) -> Iterator[Path]:
     """The name of a local file to write inside the `with` block; its end puts it at `path`.
 
     For writers that jump back and forth in a file, as zip and HDF5 do: that needs a local one, so
     a file for gs:// is written here first. If the block raises, nothing is left of it.
+
+    Args:
+      path: where the file goes, local or gs://.
+      room: bytes that must be free for it. HDF5 ends the process by a segmentation fault where a
+        disk is full, so that must be known before.
+
+    Raises:
+      OSError: there is no such room, among others.
     """
     target = epath.Path(path)
     if os.fspath(target).startswith("gs://"):
         with tempfile.TemporaryDirectory() as scratch:
             local = Path(scratch) / target.name
+            _check_room(local, room)
             yield local
             # An object of a bucket appears whole.
             epath.Path(local).copy(target, overwrite=True)
@@ -55,6 +84,7 @@ def atomic_path(path: epath.PathLike) -> Iterator[Path]:
     temporary = Path(target.parent) / f"{PARTIAL}{target.name}"
     temporary.parent.mkdir(parents=True, exist_ok=True)
     try:
+        _check_room(temporary, room)
         yield temporary
         with temporary.open("rb") as file:
             os.fsync(file.fileno())

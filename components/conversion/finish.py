@@ -33,6 +33,7 @@ from pix2seq_model.data.manifest import (
     read_dataset_info,
     shard_file,
 )
+from pix2seq_model.data.shard_check import check_stored
 from pix2seq_model.errors import DataError
 from pix2seq_model.json_file import parse_json
 
@@ -201,6 +202,7 @@ def is_finished(options: ConversionOptions, output: str) -> bool:
     try:
         info = read_dataset_info(output)
         check_shards(output, info)
+        check_stored(output, info)
     except DataError:
         return False
     if info.splits.keys() != options.splits.keys():

@@ -9,6 +9,7 @@ dataset_info.json                               written last
 """
 
 import contextlib
+import errno
 import os
 import uuid
 import zipfile
@@ -24,7 +25,7 @@ from components.storage import bucket
 from pix2seq_model.data.folder_walk import walk_files
 from pix2seq_model.data.regular_file import regular_status
 from pix2seq_model.data.shard_check import Digests
-from pix2seq_model.errors import DataError, UserError
+from pix2seq_model.errors import DataError, UnavailableError, UserError
 from pix2seq_model.json_file import parse_json
 
 PLAN = "progress/plan.json"
@@ -83,9 +84,15 @@ def new_file(output: str, name: str) -> Iterator[BinaryIO]:
         else:
             # Beam's own would tell in an error of its own what was wrong.
             os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             FileSystems.delete([temporary])
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            # Through Beam only the text of an error comes back, without its file.
+            raise UnavailableError(
+                f"{output} is full ({error.strerror}): free some space there and run the same "
+                "command again; what is done is kept"
+            ) from error
         raise
 
 

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 from collections.abc import Iterator
 
 from pipelines.pix2seq import EXTRAS
@@ -30,6 +31,8 @@ _NETWORK = (
 )
 _LOGIN = ("DefaultCredentialsError", "RefreshError", "Unauthorized", "Unauthenticated")
 _REFUSED = ("Forbidden", "PermissionDenied")
+_FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
+_FULL = re.compile(r"No space left on device|Disk quota exceeded|database or disk is full")
 OURS = ("components", "configs", "pipelines", "pix2seq_model", "tests")
 
 
@@ -54,8 +57,13 @@ def outside_error(error: BaseException) -> str | None:
                 "gs:// here and name the copy"
             )
         if isinstance(link, OSError) and link.errno in _REMEDIES:
-            place = f"{os.fspath(link.filename)}: " if link.filename else ""
+            # Of two the second is written to.
+            name = (link.errno in _FULL_DISK and link.filename2) or link.filename
+            place = f"{os.fspath(name)}: " if name else ""
             return f"{place}{os.strerror(link.errno)}; {_REMEDIES[link.errno]}"
+        if full := next((line for line in str(link).splitlines() if _FULL.search(line)), ""):
+            # TensorFlow and SQLite have errors of their own for it.
+            return f"a disk is full ({full.strip():.300}); {_REMEDIES[errno.ENOSPC]}"
         if isinstance(link, MemoryError):
             return "out of memory: close other programs, or give a smaller batch"
     return None

@@ -18,11 +18,12 @@ import google_crc32c
 from etils import epath
 
 from pix2seq_model import bucket_file
-from pix2seq_model.data.manifest import FILE_NAME, DatasetInfo, ShardInfo
+from pix2seq_model.data.manifest import FILE_NAME, DatasetInfo, ShardInfo, read_statistics
 from pix2seq_model.data.records import labels_of
 from pix2seq_model.data.tfrecord import read_records
 from pix2seq_model.errors import DataError
 
+_REQUESTS_AT_ONCE = 16
 _REMEDY = "convert the data set again"
 
 
@@ -206,6 +207,57 @@ def _is_stored_so(path: str, shard: ShardInfo) -> bool:
         return bucket_file.crc32c_of(path) == shard.crc32c
     except (OSError, ImportError):
         return False  # Read, then.
+
+
+def check_stored(directory: str | os.PathLike[str], info: DatasetInfo) -> None:
+    """Compares the checksums that a bucket keeps of a folder's shards with the manifest's.
+
+    Without reading them; a local folder keeps none.
+
+    Raises:
+      DataError: a shard is another one, or missing.
+      OSError: the bucket does not answer.
+    """
+
+    def check(place: tuple[str, ShardInfo]) -> None:
+        path, shard = place
+        if shard.crc32c and (stored := bucket_file.crc32c_of(path)) != shard.crc32c:
+            raise DataError(
+                f"{path} is not the shard that {FILE_NAME} names: its crc32c is "
+                f"{stored or 'none: it is missing'}, the manifest says {shard.crc32c}; {_REMEDY}"
+            )
+
+    if not os.fspath(directory).startswith("gs://"):
+        return
+    shards = [
+        place
+        for split in info.splits
+        for place in zip(info.shard_paths(directory, split), info.split(split).shards)
+    ]
+    # Each is a request.
+    with concurrent.futures.ThreadPoolExecutor(_REQUESTS_AT_ONCE) as pool:
+        list(pool.map(check, shards))
+
+
+def check_counted_labels(directory: str | os.PathLike[str], info: DatasetInfo, split: str) -> None:
+    """Compares the classes that the conversion counted with the categories of the manifest.
+
+    Of a shard in a bucket whose checksum is right no record is looked at, so that categories which
+    were taken out of the manifest would not be missed. What no conversion counted is not compared.
+
+    Raises:
+      DataError: a class was counted that is no category.
+    """
+    try:
+        counted = read_statistics(directory)[split]["images_with_class"]
+        labels = {int(label) for label in counted}
+    except (DataError, KeyError, TypeError, ValueError):
+        return
+    if unlisted := sorted(labels - set(info.category_names())):
+        raise DataError(
+            f"{os.fspath(directory)}: split {split!r} has objects of the label {unlisted[0]}, "
+            f"which is none of the categories of {FILE_NAME}; {_REMEDY}"
+        )
 
 
 def forget() -> None:

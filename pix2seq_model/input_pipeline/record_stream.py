@@ -20,7 +20,7 @@ from pix2seq_model.data.manifest import (
     read_statistics,
 )
 from pix2seq_model.data.records import has_objects
-from pix2seq_model.data.shard_check import check_shard_once
+from pix2seq_model.data.shard_check import check_counted_labels, check_shard_once
 from pix2seq_model.errors import ConfigError, DataError
 from pix2seq_model.input_pipeline.class_balance import choose_records, split_repeat_factors
 from pix2seq_model.input_pipeline.read_plan import ReadPlan
@@ -85,6 +85,7 @@ def training_stream(
     if not sum(counts):
         raise DataError(f"{examples_dir}: split {split!r} is empty; there is nothing to train on.")
     check_shards(examples_dir, info, splits=[split])
+    check_counted_labels(examples_dir, info, split)
     plan = ReadPlan(counts=tuple(counts), batch_size=batch_size, seed=seed)
     lane_records = _LaneRecords(
         plan,

@@ -12,6 +12,7 @@ execute code is ever read from a folder.
 
 import dataclasses
 import hashlib
+import math
 import os
 import tempfile
 import time
@@ -87,12 +88,18 @@ def save_model_folder(folder: str, network: Any, *, info: ModelInfo) -> ModelInf
       `info` with the digest of the weights as written.
     """
     target = epath.Path(folder)
-    with atomic_path(target / WEIGHTS_FILE) as local:
+    with atomic_path(target / WEIGHTS_FILE, room=_most_bytes(network)) as local:
         network.save_weights(local)
     info = dataclasses.replace(info, weights_sha256=_weights_digest(network))
     content = {"format_version": _FORMAT_VERSION, **dataclasses.asdict(info)}
     write_json(target / MODEL_FILE, content, indent=1)
     return info
+
+
+def _most_bytes(network: Any) -> int:
+    """What a weights file takes at most: HDF5 adds less than 4 KB for each weight."""
+    sizes = (math.prod(weight.shape) * 4 + (4 << 10) for weight in network.weights)
+    return sum(sizes) + (64 << 10)
 
 
 def read_model_info(folder: str) -> ModelInfo:

@@ -1,7 +1,8 @@
 """TensorBoard logs."""
 
+import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import tensorflow as tf
 from etils import epath
@@ -9,21 +10,38 @@ from etils import epath
 from pix2seq_model.errors import UserError
 from pix2seq_model.training.scalar_names import named_scalars
 
+# As TensorFlow's writer says of a full disk, lost rights, a folder or a bucket that is gone.
+_UNWRITABLE = (
+    OSError,
+    tf.errors.ResourceExhaustedError,
+    tf.errors.UnknownError,
+    tf.errors.PermissionDeniedError,
+    tf.errors.NotFoundError,
+    tf.errors.FailedPreconditionError,
+    tf.errors.UnavailableError,
+)
+
 
 class Summaries:
     """Writes event files to a folder, local or gs://.
 
     Without a folder it writes nothing.
 
+    Charts decide nothing: if the folder cannot be written any more, as on a full disk, that is said
+    once and nothing more is written.
+
     Attributes:
       is_new: nothing was written to the folder before.
 
     Raises:
-      UserError: the folder cannot be written.
+      UserError: the folder cannot be written at the start.
     """
 
-    def __init__(self, folder: str | os.PathLike | None) -> None:
+    def __init__(
+        self, folder: str | os.PathLike | None, *, say: Callable[[str], None] = print
+    ) -> None:
         self.is_new = False
+        self._folder, self._say = folder, say
         if folder is None:
             self._writer = tf.summary.create_noop_writer()
             return
@@ -39,10 +57,9 @@ class Summaries:
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Writes the values that have a place in TensorBoard."""
-        with self._writer.as_default(step=step):
+        with self._written(step):
             for name, value in named_scalars(values).items():
                 tf.summary.scalar(name, value)
-        self._writer.flush()
 
     def images(self, step: int, name: str, images) -> None:
         """Writes pictures.
@@ -52,10 +69,35 @@ class Summaries:
           name: their heading.
           images: (B, height, width, 3), uint8 or float in [0, 1].
         """
-        with self._writer.as_default(step=step):
+        with self._written(step):
             tf.summary.image(name, images, max_outputs=len(images))
-        self._writer.flush()
+
+    @contextlib.contextmanager
+    def _written(self, step: int) -> Iterator[None]:
+        """Gives up the logs if what is made in the block cannot be written."""
+        try:
+            with self._writer.as_default(step=step):
+                yield
+            self._writer.flush()
+        except _UNWRITABLE as error:
+            self._say(
+                f"The TensorBoard logs {self._folder} cannot be written any more "
+                f"({_last_line(error)}): training goes on without. Its numbers are kept with "
+                "its checkpoints and its model."
+            )
+            self._close()
+            self._writer = tf.summary.create_noop_writer()
+
+    def _close(self) -> None:
+        with contextlib.suppress(OSError, tf.errors.OpError):
+            self._writer.close()
 
     def close(self) -> None:
         """Ends the file."""
-        self._writer.close()
+        self._close()
+
+
+def _last_line(error: Exception) -> str:
+    """The reason in an error of TensorFlow's, which names its operations before it."""
+    first = str(error).strip().splitlines()[0]
+    return first.rpartition("; ")[2][:200]

@@ -1,6 +1,10 @@
+import errno
 import json
+import os
+from pathlib import Path
 
 import pytest
+from etils import epath
 
 from pix2seq_model.atomic_write import atomic_path, write_atomically, write_json
 
@@ -60,3 +64,37 @@ def test_a_file_for_a_bucket_is_written_here_and_copied(monkeypatch, tmp_path):
     with atomic_path("gs://bucket/folder/a.npz") as file:
         file.write_bytes(b"all")
     assert copied == {"gs://bucket/folder/a.npz": b"all"}
+
+
+def test_room_is_known_before_the_block(tmp_path, monkeypatch):
+    """HDF5 ends the process where a disk is full."""
+
+    def refuse(descriptor, start, size):
+        assert size == 5000
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with atomic_path(tmp_path / "x", room=5000) as local:
+        assert not local.exists()
+        local.write_text("whole")
+    monkeypatch.setattr(os, "posix_fallocate", refuse)
+    refused = pytest.raises(OSError, match="No space left")
+    with refused as full, atomic_path(tmp_path / "x", room=5000):
+        pytest.fail("there was no room")
+    assert full.value.errno == errno.ENOSPC
+    assert full.value.filename == str(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
+    assert (tmp_path / "x").read_text() == "whole"
+
+
+def test_a_full_disk_leaves_nothing_half_written(tmp_path, monkeypatch):
+    write_json(tmp_path / "x", [1])
+
+    def refuse(path, text):
+        Path(path).write_bytes(b"ha")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(type(epath.Path(tmp_path)), "write_text", refuse)
+    with pytest.raises(OSError, match="No space left"):
+        write_json(tmp_path / "x", [2])
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
+    assert (tmp_path / "x").read_bytes() == b"[1]"

@@ -316,3 +316,15 @@ def test_what_cannot_be_read_now_is_no_damaged_archive(tmp_path, monkeypatch, br
 def test_no_archive(tmp_path):
     with pytest.raises(DataError, match="no archive matches"):
         find_archives(f"{tmp_path}/*.tar")
+
+
+def test_every_cut_of_a_packed_archive_is_named(tmp_path):
+    """In the header of gzip too, with the archive's name in it."""
+    path = make_archive(tmp_path / "a.tar.gz", [(member("x.jpg"), b"abc")])
+    whole = path.read_bytes()
+    for size in range(len(whole)):
+        path.write_bytes(whole[:size])
+        report = _unpack(str(path), str(tmp_path / "out"), max_member_bytes=99)
+        assert f"{path}: damaged or cut off" in report["problem"], size
+    path.write_bytes(whole)
+    assert not _unpack(str(path), str(tmp_path / "out"), max_member_bytes=99)["problem"]

@@ -41,7 +41,13 @@ def caused(error, cause):
         (ConnectionError("no route"), "the network cannot be reached (ConnectionError: no route)"),
         (DefaultCredentialsError("none"), "run `gcloud auth application-default login`"),
         (Forbidden("of bucket x"), "Google Cloud refuses it (Forbidden: 403 of bucket x)"),
+        (OSError(errno.ENOSPC, "full", "/a/from", None, "/b/to"), "/b/to: No space left"),
         (MemoryError(), "out of memory"),
+        (
+            RuntimeError("{{node x}} /logs/events; No space left on device\nmore"),
+            "a disk is full ({{node x}} /logs/events; No space left on device); free some space",
+        ),
+        (RuntimeError("database or disk is full"), "a disk is full (database or disk is full)"),
     ],
 )
 def test_what_happened_and_what_to_do(error, message):

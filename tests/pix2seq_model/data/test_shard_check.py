@@ -8,7 +8,13 @@ import pytest
 from pix2seq_model.data import shard_check
 from pix2seq_model.data.damage import reading_errors_named
 from pix2seq_model.data.ground_truth import read_split_truth
-from pix2seq_model.data.manifest import read_dataset_info, write_dataset_info
+from pix2seq_model.data.manifest import (
+    DatasetInfo,
+    ShardInfo,
+    SplitInfo,
+    read_dataset_info,
+    write_dataset_info,
+)
 from pix2seq_model.data.shard_check import (
     Digests,
     check_shard,
@@ -178,3 +184,34 @@ def test_in_a_bucket_the_store_is_asked_instead(folder, monkeypatch):
     shard_check.check_shard_once("gs://b/third", shard, ())
     assert read[1:] == ["gs://b/third"]
     shard_check.forget()
+
+
+def test_a_finished_folder_in_a_bucket_is_compared_by_stored_checksums(monkeypatch):
+    shards = tuple(
+        ShardInfo(file=f"Split-train/{n}", num_examples=1, num_bytes=1, sha256="", crc32c=f"c{n}")
+        for n in range(3)
+    )
+    split = SplitInfo(num_examples=3, num_objects=0, num_bytes=3, shards=shards, counts={})
+    info = DatasetInfo(name="x", seed=0, categories=(), splits={"train": split})
+    stored = {f"gs://b/x/Split-train/{n}": f"c{n}" for n in range(3)}
+    monkeypatch.setattr(shard_check.bucket_file, "crc32c_of", lambda path: stored.get(path, ""))
+    shard_check.check_stored("gs://b/x", info)
+    stored["gs://b/x/Split-train/1"] = "other"
+    with pytest.raises(DataError, match=r"Split-train/1 is not the shard .*is other.*says c1"):
+        shard_check.check_stored("gs://b/x", info)
+    del stored["gs://b/x/Split-train/1"]
+    with pytest.raises(DataError, match="it is missing"):
+        shard_check.check_stored("gs://b/x", info)
+    shard_check.check_stored("/local/x", info)
+
+
+def test_counted_classes_that_are_no_categories_are_refused(tmp_path):
+    categories = ({"id": 1, "name": "a"}, {"id": 2, "name": "b"})
+    info = DatasetInfo(name="x", seed=0, categories=categories, splits={})
+    shard_check.check_counted_labels(tmp_path, info, "train")  # Nobody has counted.
+    path = tmp_path / "statistics.json"
+    path.write_text('{"train": {"images_with_class": {"1": 3, "2": 1}}}')
+    shard_check.check_counted_labels(tmp_path, info, "train")
+    path.write_text('{"train": {"images_with_class": {"1": 3, "7": 1}}}')
+    with pytest.raises(DataError, match=r"'train' has objects of the label 7, which is none of"):
+        shard_check.check_counted_labels(tmp_path, info, "train")

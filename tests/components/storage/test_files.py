@@ -1,0 +1,43 @@
+import errno
+import io
+import os
+from pathlib import Path
+
+import pytest
+from apache_beam.io.filesystems import FileSystems
+
+from components.storage.files import write_file
+from pix2seq_model.errors import UnavailableError
+
+
+@pytest.mark.parametrize("fails", ["write", "close", "rename"])
+def test_a_full_disk_is_named_and_nothing_is_left(tmp_path, monkeypatch, fails):
+    full = OSError(errno.ENOSPC, "No space left on device")
+
+    class Full(io.BytesIO):
+        def write(self, content):
+            if fails == "write":
+                raise full
+            return super().write(content)
+
+        def close(self):
+            super().close()
+            if fails == "close":
+                raise full
+
+    def create(path, **_):
+        Path(path).touch()
+        return Full()
+
+    def replace(*_):
+        raise full
+
+    write_file(str(tmp_path), "progress/x.json", b"before")
+    if fails == "rename":
+        monkeypatch.setattr(os, "replace", replace)
+    else:
+        monkeypatch.setattr(FileSystems, "create", create)
+    with pytest.raises(UnavailableError, match=rf"{tmp_path} is full .*run the same command again"):
+        write_file(str(tmp_path), "progress/x.json", b"after")
+    assert [path.name for path in (tmp_path / "progress").iterdir()] == ["x.json"]
+    assert (tmp_path / "progress/x.json").read_bytes() == b"before"
