@@ -84,8 +84,9 @@ def test_followed_with_real_photographs(tmp_path):
 
 @pytest.mark.large
 def test_the_notebook_is_executed(tmp_path, monkeypatch):
-    nbformat = pytest.importorskip("nbformat")
-    nbclient = pytest.importorskip("nbclient")
+    import nbclient
+    import nbformat
+
     tutorial.make_workplace(tmp_path / "work", write_export(tmp_path / "drawn"))
     content = nbformat.read(tutorial.NOTEBOOK, as_version=4)
     nbformat.validate(content)
