@@ -11,11 +11,18 @@ from xdist.scheduler import LoadFileScheduling
 from tests.fixtures.beam_startup import keep_answers
 
 # Before anything imports TensorFlow or JAX, here or in a child. A test runs the code that it
-# compiles a few dozen times: optimizing it takes longer than it saves. The processes of a machine
-# share its cores, and what XLA compiled in one of them serves the others, and later runs.
+# compiles a few dozen times: optimizing it takes longer than it saves, and so does generating it by
+# way of MLIR or in several parts. The processes of a machine share its cores, and what XLA compiled
+# in one of them serves the others, and later runs.
+_XLA_FLAGS = (
+    "--xla_backend_optimization_level=0",
+    "--xla_llvm_disable_expensive_passes=true",
+    "--xla_cpu_use_fusion_emitters=false",
+    "--xla_cpu_parallel_codegen_split_count=1",
+)
 _CACHE = Path(__file__).parents[1] / ".pytest_cache"
 _ENVIRONMENT = {
-    "XLA_FLAGS": "--xla_backend_optimization_level=0",
+    "XLA_FLAGS": " ".join(_XLA_FLAGS),
     # TensorFlow does not look at which version has written an entry.
     "TF_XLA_FLAGS": f"--tf_xla_persistent_cache_directory={_CACHE}/xla-{version('tensorflow')}",
     "TF_NUM_INTRAOP_THREADS": "1",
@@ -44,13 +51,22 @@ _LONGEST_FIRST = (
     *_TRAININGS,
     "pipelines/test_run_pipeline.py",
     "pix2seq_model/training/test_loop.py",
-    "pix2seq_model/training/test_published_training.py",
-    "pix2seq_model/test_reference_check.py",
     "pix2seq_model/decoding/test_generate.py",
+    "pix2seq_model/input_pipeline/test_datasets.py",
+    "pix2seq_model/network/test_pix2seq.py",
+    "pix2seq_model/network/test_network_parts.py",
+    "pix2seq_model/test_reference_check.py",
+    "pix2seq_model/test_api.py",
     "pix2seq_model/evaluation/test_evaluate.py",
     "components/conversion/test_planted_defects.py",
     "pipelines/test_dataset_commands.py",
-    "pix2seq_model/network/test_pix2seq.py",
+    "pix2seq_model/decoding/test_sampling.py",
+    "pix2seq_model/published/test_checkpoint.py",
+    "pix2seq_model/network/test_initial_weights.py",
+    "pipelines/test_cache_keys.py",
+    "pipelines/vertex/test_preflight.py",
+    "pix2seq_model/training/test_published_training.py",
+    "pix2seq_model/training/test_early_stopping.py",
     "pipelines/vertex/test_job.py",
     "pipelines/vertex/test_job_settings.py",
     "components/conversion/test_conversion.py",

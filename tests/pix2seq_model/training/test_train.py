@@ -131,7 +131,7 @@ def test_which_weights_are_kept(tmp_path, monkeypatch, no_export, capsys, scores
         "_evaluate",
         lambda self: ({"AP": next(numbers), "AP50": 0.0}, picture),
     )
-    info = tiny_run.train(tmp_path, examples, ema_decay=0.5, **EVALUATED)
+    info = tiny_run.train(tmp_path, examples, ema_decay=0.5, **EVALUATED, validation_loss=False)
     assert info.source.endswith(source)
     assert said in capsys.readouterr().err
 
@@ -150,15 +150,18 @@ def test_best_weights_are_not_written_by_one_that_lost_the_folder(tmp_path, monk
         lambda self: ({"AP": 0.5, "AP50": 0.0}, np.zeros((8, 8, 3), np.uint8)),
     )
     monkeypatch.setattr("pix2seq_model.training.train.FolderLock.check", lost)
+    settings = {**EVALUATED, "checkpoint_every_steps": 10, "validation_loss": False}
     with pytest.raises(FolderInUseError):
-        tiny_run.train(tmp_path, examples, **EVALUATED, checkpoint_every_steps=10)
+        tiny_run.train(tmp_path, examples, **settings)
     assert not list(tmp_path.rglob("best/*"))
 
 
 def test_evaluations_while_training_are_as_the_last_one(tmp_path, monkeypatch, no_export):
     """Split, batch size, precision and storage of the config's evaluation, whatever trains."""
     examples = tiny_run.write_examples(tmp_path / "examples", splits=("train", "val", "test"))
-    config = tiny_run.config(precision="mixed_bfloat16", **EVALUATED)
+    each_step = {"steps": 3, "steps_per_log": 1, "evaluate_every_steps": 1}
+    settings = {**EVALUATED, **each_step, "validation_loss": False}
+    config = tiny_run.config(precision="mixed_bfloat16", **settings)
     config.evaluation.update(split="test", batch_size=3, decoder_storage="float16")
     seen, weights = [], []
 
