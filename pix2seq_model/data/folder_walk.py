@@ -74,7 +74,7 @@ class _Walk:
                 self._left_out[HIDDEN] += 1
             elif is_of_results and name in PICTURE_NAMES:
                 self._left_out[WRITTEN] += 1
-            elif not entry.is_dir():
+            elif not _is_folder(entry):
                 yield path
             elif entry.is_symlink():
                 self.links.append(path)
@@ -85,6 +85,11 @@ class _Walk:
 
     def _is_of_results(self, folder: str, names: set[str]) -> bool:
         return all(name in names for name in _RESULTS) or os.path.realpath(folder) == self._output
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    # `DirEntry.is_dir` raises for a link to itself, `isdir` asks the disk for each file once more.
+    return os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir()
 
 
 def _folders_around(start: str) -> set[tuple[int, int]]:

@@ -8,13 +8,14 @@ evaluation is made.
 
 import contextlib
 import dataclasses
-import json
 import os
 import statistics
 
 from etils import epath
 
 from pix2seq_model.atomic_write import write_json
+from pix2seq_model.errors import DataError
+from pix2seq_model.json_file import read_json
 
 TIMING_FILE = "timing.json"
 
@@ -85,6 +86,6 @@ def write_timing(evaluation_dir: epath.PathLike, timing: Timing | None) -> None:
 def read_timing(evaluation_dir: str | os.PathLike) -> Timing | None:
     """None of an evaluation that was not timed, as on Beam, or whose file is damaged."""
     path = epath.Path(evaluation_dir) / TIMING_FILE
-    with contextlib.suppress(OSError, ValueError, TypeError):
-        return Timing(**json.loads(path.read_text()))
+    with contextlib.suppress(OSError, DataError, TypeError):
+        return Timing(**read_json(path, remedy="it is left out", kind=dict))
     return None

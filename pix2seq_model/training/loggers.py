@@ -46,9 +46,7 @@ class Loggers:
           UserError: the folder of TensorBoard cannot be written.
         """
         names = settings.loggers if run is not None else ()
-        self._summaries = Summaries(
-            logs_dir if TENSORBOARD in names else None, say=warn
-        )
+        self._summaries = Summaries(logs_dir if TENSORBOARD in names else None, say=warn)
         trackers: list[Tracker] = []
         if MLFLOW in names:
             trackers.append(MLflowTracker(settings.mlflow_tracking_uri))

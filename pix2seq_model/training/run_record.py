@@ -165,9 +165,9 @@ def note_unfinished(work_dir: str | os.PathLike) -> None:
 def ended_early_by(settings: StageSettings, work_dir: str | os.PathLike) -> bool:
     """Whether these settings of early stopping have ended the training of a work folder."""
     try:
-        note = json.loads((epath.Path(work_dir) / FINISHED_FILE).read_text())
-        return note["early_stopping"] == early_stopping_of(settings) != {}
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        note = read_json(epath.Path(work_dir) / FINISHED_FILE, remedy="it is left out", kind=dict)
+        return note.get("early_stopping") == early_stopping_of(settings) != {}
+    except (OSError, DataError):
         return False
 
 

@@ -5,7 +5,6 @@ fails is said once and tried again with the next row, and the end waits for it f
 """
 
 import dataclasses
-import json
 import queue
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +13,8 @@ from typing import Any, Protocol
 from etils import epath
 
 from pix2seq_model.atomic_write import write_json
+from pix2seq_model.errors import DataError
+from pix2seq_model.json_file import read_json
 
 # In the work folder of a training: its run in each tracker, {"mlflow": "0123abcd", ...}.
 TRACKED_RUNS_FILE = "tracked_runs.json"
@@ -178,7 +179,6 @@ _NOTING = threading.Lock()
 def _read_runs(path: epath.Path) -> dict[str, str]:
     """The runs noted; a note that is damaged holds none, and is written anew."""
     try:
-        found = json.loads(path.read_text())
-    except (OSError, ValueError, RecursionError):
+        return read_json(path, remedy="it is written anew", kind=dict)
+    except (OSError, DataError):
         return {}
-    return found if isinstance(found, dict) else {}

@@ -51,8 +51,10 @@ def test_hidden_ones_and_what_is_no_file(tmp_path):
     touch(tmp_path, ".thumb.jpg", ".cache/x.jpg", "__MACOSX/y.jpg", "@eaDir/z.jpg", "a.jpg")
     os.mkfifo(tmp_path / "pipe.jpg")
     (tmp_path / "gone.jpg").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "self.jpg").symlink_to(tmp_path / "self.jpg")
     found, left_out = walked(tmp_path)
-    assert found == ["a.jpg", "gone.jpg", "pipe.jpg"]  # The latter cannot be read, as is said then.
+    # The last three cannot be read, as is said then.
+    assert found == ["a.jpg", "gone.jpg", "pipe.jpg", "self.jpg"]
     assert left_out == {folder_walk.HIDDEN: 4}
 
 
