@@ -306,10 +306,11 @@ def test_all_code_of_the_graph_counts():
             assert path in files or name in _NOT_IN_THE_GRAPH, f"{file} imports {node.module}"
 
 
-# What a graph is made of does not depend on them: messages, pictures of attention, the machine's
+# What a graph is made of does not depend on them: messages, notes, pictures of attention, the machine's
 # devices (only `computes_on_processor` is asked, see above), the folder that weights come from.
 _NOT_IN_THE_GRAPH = {
-    *("errors.py", "setting_checks.py", "accelerators.py", "atomic_write.py", "json_file.py"),
+    *("errors.py", "argument_names.py", "setting_checks.py", "accelerators.py"),
+    *("atomic_write.py", "json_file.py"),
     *("input_pipeline/image_file.py", "model_folder/folder.py", "model_folder/pushed.py"),
 }
 
