@@ -306,8 +306,8 @@ def test_all_code_of_the_graph_counts():
             assert path in files or name in _NOT_IN_THE_GRAPH, f"{file} imports {node.module}"
 
 
-# What a graph is made of does not depend on them: messages, notes, pictures of attention, the machine's
-# devices (only `computes_on_processor` is asked, see above), the folder that weights come from.
+# What a graph is made of does not depend on them: messages, notes, pictures of attention, the
+# machine's devices (only `computes_on_processor` is asked, see above), the weights' folder.
 _NOT_IN_THE_GRAPH = {
     *("errors.py", "argument_names.py", "setting_checks.py", "accelerators.py"),
     *("atomic_write.py", "json_file.py"),
