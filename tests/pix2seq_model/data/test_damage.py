@@ -68,6 +68,18 @@ def test_a_damaged_shard_is_named(tmp_path, read):
 
 
 @pytest.mark.parametrize("read", [read_for_training, read_for_evaluation])
+def test_a_shard_that_is_gone_is_named(tmp_path, read):
+    folder = folder_with(tmp_path, example("3"))
+    (gone,) = folder.glob("**/*00001-of-00002.tfrecord")
+    gone.unlink()
+    with (
+        pytest.raises(DataError, match=f"{gone}.* (not there|missing|gone)"),
+        reading_errors_named(folder, "train"),
+    ):
+        read(folder)
+
+
+@pytest.mark.parametrize("read", [read_for_training, read_for_evaluation])
 def test_an_image_that_cannot_be_decoded_is_named(tmp_path, read):
     encoded = encode_image(smooth_image(48, 64))
     folder = folder_with(tmp_path, record_of(encoded[: len(encoded) // 2]))

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import subprocess
 import sys
 
@@ -252,6 +253,17 @@ def test_categories_of_another_meaning_are_refused(model_dir, tmp_path):
     renamed = ({"id": 2, "name": "ring"}, {"id": 3, "name": "circle"})
     examples = write_examples(tmp_path / "examples", categories=renamed)
     with pytest.raises(DataError, match=r"category 3 is 'cross' to the model .* and 'circle'"):
+        evaluate_model(
+            model_dir, examples, split="val", settings=SETTINGS, output_dir=tmp_path / "out"
+        )
+
+
+def test_a_shard_that_is_gone_is_named(model_dir, examples_dir, tmp_path):
+    examples = tmp_path / "examples"
+    shutil.copytree(examples_dir, examples)
+    gone = max(examples.glob("**/*.tfrecord"))
+    gone.unlink()
+    with pytest.raises(DataError, match=f"{gone}"):
         evaluate_model(
             model_dir, examples, split="val", settings=SETTINGS, output_dir=tmp_path / "out"
         )
