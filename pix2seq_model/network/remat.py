@@ -13,7 +13,7 @@ kept products, and XLA sees through what should keep it from taking the activati
 
 import contextlib
 import contextvars
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -120,9 +120,9 @@ class _Kept:
         return taken(*tensors)
 
     @contextlib.contextmanager
-    def taken(self) -> Iterator[None]:
-        """Inside, products are those that were recorded."""
-        self._next = 0
+    def taken(self, upstream: Any) -> Iterator[None]:
+        """Inside, products are those that were recorded, known when the gradient `upstream` is."""
+        self._next, self._results = 0, _once_there(upstream, self._results)
         try:
             with self.recorded():
                 yield
@@ -161,7 +161,7 @@ def _on_tensorflow(pure: Callable[..., Any], arguments: tuple, *, keep_products:
             sources = (*inputs_again, *weights_now)
             with (
                 tf.GradientTape() as tape,
-                kept.taken() if kept else contextlib.nullcontext(),
+                kept.taken(upstream) if kept else contextlib.nullcontext(),
             ):
                 tape.watch(sources)
                 again, _ = pure(inputs_again, weights_now, states_again)
@@ -172,7 +172,7 @@ def _on_tensorflow(pure: Callable[..., Any], arguments: tuple, *, keep_products:
     return checkpointed(*inputs, *weights), new_states
 
 
-def _once_there(upstream: Any, tensors: tuple[Sequence[Any], Sequence[Any]]) -> Any:
+def _once_there(upstream: Any, tensors: Any) -> Any:
     """The same tensors, but known only when the gradient `upstream` is.
 
     Else the computation from them would be the one of the forward pass, whose results would be kept

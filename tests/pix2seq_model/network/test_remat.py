@@ -45,7 +45,6 @@ def _products(way: str) -> int:
     return len(re.findall(r" (?:dot|custom-call)\(", compiled))
 
 
-@pytest.mark.large
 def test_products_are_computed_again_after_the_forward_pass():
     plain, products, layers = map(_products, (NONE, PRODUCTS, LAYERS))
     # Query, key and value, the logits, their use, and the MLP's first again. The output's and the
