@@ -54,7 +54,7 @@ _MEASURING = (
 )
 _NOT_IN_WEIGHTS = (
     *("pix2seq_model.experiment", "pix2seq_model.setting_checks", "pix2seq_model.atomic_write"),
-    "pix2seq_model.places",
+    *("pix2seq_model.places", "pix2seq_model.json_file", "pix2seq_model.training.notes"),
     "pix2seq_model.model_folder.saved_model",
     *(f"pix2seq_model.training.{name}" for name in ("run_record", "interruption")),
     *(f"pix2seq_model.training.{name}" for name in ("interval_log", "log_means")),

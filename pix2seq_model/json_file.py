@@ -24,8 +24,8 @@ _PAIR, _STRING = re.compile(rb"\\.", re.DOTALL), re.compile(rb'"[^"]*"')
 _NO_BRACKETS = bytes(set(range(256)) - set(b'[]{}"'))
 _STEPS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 # A text without any of these holds no value that has to be looked at one by one.
-_SUSPECT = re.compile(rb"\\u[dD][89a-fA-F]|NaN|Infinity|[eE]\+?\d{3}|\d{309}")
-_LONG_NUMBER = re.compile(r"\d{4000,}+")
+_SUSPECT = re.compile(rb"\\u[dD][89a-fA-F]|NaN|Infinity|[eE]\+?\d{3}|\d{200}")
+_NUMBER = re.compile(r"\d++")
 _KINDS: dict[type, str] = {dict: "an object", list: "a list"}
 
 
@@ -121,7 +121,7 @@ def _parse(raw: bytes, *, kind: type | None, finite: bool, surrogates: bool) -> 
         raise _UnusableError("it is nested too deep") from None
     except ValueError:
         # The one thing that Python refuses after its syntax is right.
-        number = max(_LONG_NUMBER.finditer(text), key=lambda found: len(found[0]))
+        number = max(_NUMBER.finditer(text), key=lambda found: len(found[0]))
         line = text.count("\n", 0, number.start()) + 1
         raise _UnusableError(f"line {line}: a number has {len(number[0]):,} digits") from None
     if kind is not None and not isinstance(value, kind):

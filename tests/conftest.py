@@ -3,6 +3,7 @@
 import gc
 import os
 import sys
+import zlib
 from importlib.metadata import version
 from pathlib import Path
 
@@ -21,10 +22,11 @@ _XLA_FLAGS = (
     "--xla_cpu_parallel_codegen_split_count=1",
 )
 _CACHE = Path(__file__).parents[1] / ".pytest_cache"
+_XLA = f"xla-{version('tensorflow')}-{zlib.crc32(' '.join(_XLA_FLAGS).encode()):08x}"
 _ENVIRONMENT = {
     "XLA_FLAGS": " ".join(_XLA_FLAGS),
-    # TensorFlow does not look at which version has written an entry.
-    "TF_XLA_FLAGS": f"--tf_xla_persistent_cache_directory={_CACHE}/xla-{version('tensorflow')}",
+    # TensorFlow does not look at which version has written an entry, nor with which flags.
+    "TF_XLA_FLAGS": f"--tf_xla_persistent_cache_directory={_CACHE}/{_XLA}",
     "TF_NUM_INTRAOP_THREADS": "1",
     "TF_NUM_INTEROP_THREADS": "1",
     "OMP_NUM_THREADS": "1",

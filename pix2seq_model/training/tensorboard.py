@@ -10,17 +10,6 @@ from etils import epath
 from pix2seq_model.errors import UserError
 from pix2seq_model.training.scalar_names import named_scalars
 
-# As TensorFlow's writer says of a full disk, lost rights, a folder or a bucket that is gone.
-_UNWRITABLE = (
-    OSError,
-    tf.errors.ResourceExhaustedError,
-    tf.errors.UnknownError,
-    tf.errors.PermissionDeniedError,
-    tf.errors.NotFoundError,
-    tf.errors.FailedPreconditionError,
-    tf.errors.UnavailableError,
-)
-
 
 class Summaries:
     """Writes event files to a folder, local or gs://.
@@ -79,7 +68,9 @@ class Summaries:
             with self._writer.as_default(step=step):
                 yield
             self._writer.flush()
-        except _UNWRITABLE as error:
+        except tf.errors.InvalidArgumentError:  # What was to be written, not where to.
+            raise
+        except (OSError, tf.errors.OpError) as error:
             self._say(
                 f"The TensorBoard logs {self._folder} cannot be written any more "
                 f"({_last_line(error)}): training goes on without. Its numbers are kept with "
@@ -99,5 +90,5 @@ class Summaries:
 
 def _last_line(error: Exception) -> str:
     """The reason in an error of TensorFlow's, which names its operations before it."""
-    first = str(error).strip().splitlines()[0]
+    first = next(iter(str(error).strip().splitlines()), type(error).__name__)
     return first.rpartition("; ")[2][:200]

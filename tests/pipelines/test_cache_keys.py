@@ -185,6 +185,8 @@ REPORTS = {"report", "data report"}
         ("training/loop.py", TRAINING),
         ("training/interval_log.py", {"training"}),
         ("model_folder/saved_model.py", {"training"}),
+        ("training/notes.py", {"training"}),
+        ("json_file.py", {"conversion", "training", "detection", *REPORTS}),
         ("decoding/generate.py", {"training", "best weights", "detection"}),
         ("metrics/coco_metrics.py", {"training", "best weights", "detection", "report"}),
         ("reports/charts.py", REPORTS),

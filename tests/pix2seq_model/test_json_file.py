@@ -45,6 +45,7 @@ def test_what_python_writes_is_read(value, in_ascii):
         (b'{"a": [{"b": NaN}]}', r"a\[0\].b is nan, not a finite number"),
         (b'{"a": -Infinity}', "a is -inf"),
         (b'{"a": [0, 1e999]}', r"a\[1\] is inf"),
+        (b'{"a": [0, ' + b"1" * 300 + b"e99]}", r"a\[1\] is inf"),
         (b'{"a": ["x", "\\ud800"]}', r"a\[1\] has a character of which half is missing: '\\ud800'"),
         (b'{"a": {"\\udc80": 1}}', "a key of a has a character of which half"),
         (b'{"a": "\xed\xa0\x80"}', "line 1: it is no UTF-8"),

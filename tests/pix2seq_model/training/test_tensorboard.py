@@ -1,5 +1,6 @@
 import contextlib
 
+import pytest
 import tensorflow as tf
 
 from pix2seq_model.training.tensorboard import Summaries
@@ -10,19 +11,35 @@ class _Full:
 
     closed = 0
 
+    def __init__(self, error):
+        self._error = error
+
     def as_default(self, step):
         return tf.summary.create_noop_writer().as_default(step=step)
 
     def flush(self):
-        raise tf.errors.ResourceExhaustedError(None, None, "{{x}} /logs/e; No space left on device")
+        raise self._error
 
     def close(self):
         self.closed += 1
         self.flush()
 
 
-def test_logs_on_a_full_disk_are_given_up_with_one_message(tmp_path):
-    said, full = [], _Full()
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (
+            tf.errors.ResourceExhaustedError(None, None, "{{x}} /e; No space left on device"),
+            "No space left on device",
+        ),
+        # A bucket that does not answer.
+        (tf.errors.AbortedError(None, None, "All 10 retry attempts failed"), "All 10 retry"),
+        (tf.errors.UnauthenticatedError(None, None, "expired"), "expired"),
+        (OSError(), "OSError"),
+    ],
+)
+def test_logs_that_cannot_be_written_are_given_up_with_one_message(error, reason, tmp_path):
+    said, full = [], _Full(error)
     with contextlib.closing(Summaries(tmp_path / "logs", say=said.append)) as summaries:
         summaries._writer.close()
         summaries._writer = full
@@ -30,5 +47,6 @@ def test_logs_on_a_full_disk_are_given_up_with_one_message(tmp_path):
             summaries.scalars(step, {"loss": 1.0})
             summaries.images(step, "pictures", [])
     (text,) = said
-    assert f"{tmp_path}/logs cannot be written any more (No space left on device): training" in text
+    assert f"{tmp_path}/logs cannot be written any more ({reason}" in text
+    assert "training goes on" in text
     assert full.closed == 1
