@@ -49,7 +49,7 @@ def training_dataset_before(
         sequence=sequence,
     )
     dataset = dataset.map(build_batch, num_parallel_calls=_BATCHES_AHEAD)
-    return dataset.prefetch(_BATCHES_AHEAD).with_options(datasets._options())
+    return dataset.prefetch(_BATCHES_AHEAD).with_options(datasets.dataset_options())
 
 
 def _stream(folder: Path, shuffle_buffer: int) -> tf.data.Dataset:

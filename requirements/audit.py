@@ -16,7 +16,8 @@ from pathlib import Path
 from install import install, make_venv
 
 _HERE = Path(__file__).parent
-_AUDITED = ("runtime", "jax", "onnx", "cuda", "tpu", "dev", "uv")
+# All that is pinned but this command's own environment.
+_AUDITED = tuple(sorted({path.stem for path in _HERE.glob("*.in")} - {"audit"}))
 
 
 def audit(python: Path, service: str) -> list[dict] | None:

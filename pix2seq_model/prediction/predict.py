@@ -102,13 +102,14 @@ def predict(
     output = OutputFolder(output_dir, formats=formats, overwrite=overwrite)
     output.check()
     model = load_model()
+    # Whatever is refused is refused before an earlier run's results go.
+    looking = TiledModel(model, tile=tile) if tile else model
     reader = _attention_reader(model) if attention else None
     output.begin(score_threshold=score_threshold, **facts)
     found = _Found(output, sources, videos, draw=draw)
     total = _total(sources, videos)
     progress = DetectionProgress("detecting", total=total, stream=stream)
     frames = all_frames(videos, first_id=len(sources) + 1, max_pixels=max_pixels)
-    looking = TiledModel(model, tile=tile) if tile else model
     categories = dict(model.category_names)
     try:
         results = detect_images(

@@ -232,6 +232,17 @@ def test_an_output_that_cannot_be_made_is_found_before_the_model(photos, tmp_pat
             predicting.predict(pytest.fail, find_images([photos]), output_dir=tmp_path / output)
 
 
+def test_what_is_refused_leaves_the_results_of_the_run_before(
+    model_dir, photos, tmp_path, compiled_once
+):
+    sources, output = find_images([photos]), tmp_path / "out"
+    predict(model_dir, sources, output_dir=output)
+    before = sorted(output.rglob("*"))
+    with pytest.raises(ConfigError, match="at least 32 pixels"):
+        predict(model_dir, sources, output_dir=output, tile=10)
+    assert sorted(output.rglob("*")) == before
+
+
 def test_what_lies_below_the_threshold_is_said(model_dir, photos, tmp_path, compiled_once):
     settings = {**SAMPLING, "score_threshold": 0.99}
     done = predict(model_dir, find_images([photos]), output_dir=tmp_path / "out", **settings)

@@ -87,6 +87,12 @@ def test_every_value_has_its_run():
         assert {settings[name] for settings in resnets} == set(choices()[name]), name
 
 
+def _train(config, examples, folder, **arguments):
+    places = {f"{name}_dir": folder / name for name in ("model", "work", "logs")}
+    run = training_run(config, "finetune")
+    return training.train(run, examples_dir=examples, **places, **arguments)
+
+
 @pytest.mark.large
 @pytest.mark.parametrize("number", range(RUNS))
 def test_it_trains_is_evaluated_and_exported(number, tmp_path):
@@ -99,12 +105,14 @@ def test_it_trains_is_evaluated_and_exported(number, tmp_path):
     config.model.update(resnet_width_multiplier=0.125)
     for name, value in settings_of(number).items():
         config.update_from_flattened_dict({name: value})
+    base = None
+    if (freeze := config.finetune.freeze) != "none":
+        base = tmp_path / "base"
+        config.finetune.update(freeze="none", steps=1)
+        _train(config, examples, base)
+        config.finetune.update(freeze=freeze, steps=2)
+    info = _train(config, examples, tmp_path, base_model_dir=base and base / "model")
     run = training_run(config, "finetune")
-    info = training.train(
-        run,
-        examples_dir=examples,
-        **{f"{name}_dir": tmp_path / name for name in ("model", "work", "logs")},
-    )
     assert (tmp_path / "model/Format-Serving/saved_model.pb").exists()
     history = tiny_run.history(tmp_path)
     assert [row["step"] for row in history] == [1, 2]
