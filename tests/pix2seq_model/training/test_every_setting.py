@@ -108,9 +108,9 @@ def test_it_trains_is_evaluated_and_exported(number, tmp_path):
     base = None
     if (freeze := config.finetune.freeze) != "none":
         base = tmp_path / "base"
-        config.finetune.update(freeze="none", steps=1)
+        config.finetune.freeze = "none"
         _train(config, examples, base)
-        config.finetune.update(freeze=freeze, steps=2)
+        config.finetune.freeze = freeze
     info = _train(config, examples, tmp_path, base_model_dir=base and base / "model")
     run = training_run(config, "finetune")
     assert (tmp_path / "model/Format-Serving/saved_model.pb").exists()
