@@ -4,6 +4,7 @@ PyAV reads them. It is imported when the first video is opened: who has none nee
 it.
 """
 
+import contextlib
 import dataclasses
 import functools
 import importlib
@@ -87,7 +88,7 @@ class Video:
         """
         number = 0
         try:
-            with self._open() as container:
+            with ffmpeg_errors(), self._open() as container:
                 stream = picture_stream(container)
                 if max_pixels is not None and stream.width * stream.height > max_pixels:
                     raise ValueError(
@@ -104,7 +105,7 @@ class Video:
                         yield self._source(frame, number, float(seconds) - begun)
         except UserError:
             raise
-        except (OSError, ValueError) as error:  # PyAV's own are one or the other.
+        except (OSError, ValueError) as error:
             where = f"{self.location}, after frame {number:,}" if number else self.location
             failed = functools.partial(_fail, reason_of(error))
             yield FrameSource(self._frame_name(number + 1), where, failed, self.name, number + 1)
@@ -130,7 +131,7 @@ class Video:
     def _read_again(self, number: int, pts: int | None) -> np.ndarray:
         if self.camera is not None:
             raise OSError(f"{self.location}: what a camera has seen is not kept")
-        with self._open() as container:
+        with ffmpeg_errors(), self._open() as container:
             stream = picture_stream(container)
             if pts is not None:
                 container.seek(pts, stream=stream)  # To the whole picture before it.
@@ -205,7 +206,7 @@ def _probed(video: Video) -> Video:
       DataError: the camera cannot be opened.
     """
     try:
-        with video._open() as container:
+        with ffmpeg_errors(), video._open() as container:
             stream = picture_stream(container)
             rate = Fraction(stream.average_rate or stream.guessed_rate or _DEFAULT_RATE)
             total: int | None = stream.frames
@@ -244,6 +245,17 @@ def pyav() -> Any:
         ) from None
 
 
+@contextlib.contextmanager
+def ffmpeg_errors() -> Iterator[None]:
+    """Makes a ValueError of what FFmpeg cannot do: of its errors few are OSError or ValueError."""
+    try:
+        yield
+    except pyav().FFmpegError as error:
+        if isinstance(error, OSError | ValueError):
+            raise
+        raise ValueError(reason_of(error)) from error
+
+
 def open_file(location: str) -> AbstractContextManager[Any]:
     """A video file, open for decoding; raises OSError or ValueError."""
     return pyav().open(location)
@@ -258,10 +270,12 @@ def open_camera(number: int) -> AbstractContextManager[Any]:
 
 
 def picture_stream(container: Any) -> Any:
-    """The stream with the pictures; raises ValueError if there is none."""
+    """The stream with the pictures; raises ValueError if there is none that can be decoded."""
     if not container.streams.video:
         raise ValueError("holds no pictures")
     stream = container.streams.video[0]
+    if stream.codec_context is None:
+        raise ValueError("its codec is not known here")
     stream.thread_type = "AUTO"
     return stream
 

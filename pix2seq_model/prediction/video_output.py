@@ -9,7 +9,7 @@ from PIL import Image
 
 from pix2seq_model.atomic_write import atomic_path
 from pix2seq_model.prediction.output_folder import OutputFolder
-from pix2seq_model.prediction.video_frames import FrameSource, pyav
+from pix2seq_model.prediction.video_frames import FrameSource, ffmpeg_errors, pyav
 
 # H.264 plays in every browser; FFmpeg's own encoder is for builds without it.
 _ENCODERS = ("libx264", "mpeg4")
@@ -22,6 +22,7 @@ class AnnotatedVideo:
     Raises OSError or ValueError where it cannot be written.
     """
 
+    @ffmpeg_errors()
     def __init__(self, path: Path, *, size: tuple[int, int], rate: Fraction) -> None:
         """
         Args:
@@ -40,6 +41,7 @@ class AnnotatedVideo:
         self._stream.codec_context.time_base = Fraction(1, _TICKS)
         self._shown_at = -1
 
+    @ffmpeg_errors()
     def add(self, picture: Image.Image, *, seconds: float) -> None:
         """A picture, shown `seconds` after the first; one of another size is scaled."""
         wide, high = self._size
@@ -53,6 +55,7 @@ class AnnotatedVideo:
         frame.pts, frame.time_base = self._shown_at, Fraction(1, _TICKS)
         self._container.mux(self._stream.encode(frame))
 
+    @ffmpeg_errors()
     def close(self) -> None:
         """Writes what the encoder holds back, and the file's index."""
         try:

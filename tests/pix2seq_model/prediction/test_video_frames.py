@@ -4,6 +4,7 @@ import dataclasses
 import importlib
 from fractions import Fraction
 
+import av
 import numpy as np
 import pytest
 
@@ -11,7 +12,7 @@ from pix2seq_model.errors import ConfigError, DataError
 from pix2seq_model.prediction import video_frames
 from pix2seq_model.prediction.video_frames import all_frames, find_videos
 from tests.fixtures.records import jpeg
-from tests.fixtures.videos import fake_camera, write_video
+from tests.fixtures.videos import fake_camera, of_unknown_codec, write_video
 
 
 @pytest.fixture(scope="module")
@@ -149,6 +150,31 @@ def test_a_video_that_breaks_off_keeps_its_frames(clip):
     assert (failed.name, failed.location) == ("clip_000003", f"{clip}, after frame 2")
     with pytest.raises(ValueError, match="Input/output error"):
         failed.read()
+
+
+def test_an_unknown_codec_is_one_source_that_says_so(tmp_path):
+    _, (video,) = find_videos([str(of_unknown_codec(tmp_path / "x.mkv"))])
+    (source,) = video.frames()
+    with pytest.raises(ValueError, match="its codec is not known here"):
+        source.read()
+
+
+@pytest.mark.parametrize(
+    "kind", [av.error.EOFError, av.error.DecoderNotFoundError, av.error.PatchWelcomeError]
+)
+def test_whatever_ffmpeg_raises_is_said_of_the_video(clip, monkeypatch, kind):
+    _, (video,) = find_videos([str(clip)])
+    frame = next(video.frames())
+
+    def fails(location):
+        raise kind(1, "not this one")
+
+    monkeypatch.setattr(video_frames, "open_file", fails)
+    assert find_videos([str(clip)])[1][0].expected == 0
+    (source,) = video.frames()
+    for read in (source.read, frame.read_again):
+        with pytest.raises(ValueError, match="not this one"):
+            read()
 
 
 def test_larger_frames_than_allowed_are_not_decoded(clip):

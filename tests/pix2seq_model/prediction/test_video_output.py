@@ -4,6 +4,7 @@ import io
 import json
 from fractions import Fraction
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -15,7 +16,7 @@ from pix2seq_model.prediction.image_sources import find_images
 from pix2seq_model.prediction.video_frames import find_videos
 from pix2seq_model.prediction.video_output import AnnotatedVideo
 from tests.fixtures.records import jpeg
-from tests.fixtures.videos import fake_camera, read_video, write_video
+from tests.fixtures.videos import fake_camera, of_unknown_codec, read_video, write_video
 
 
 class _Picture:
@@ -178,13 +179,43 @@ def test_few_frames_are_in_memory_at_once(tmp_path, monkeypatch):
 
 def test_a_broken_video_is_listed_and_the_rest_done(tmp_path, clip):
     (tmp_path / "broken.mp4").write_bytes(b"no video")
-    done, _ = _predict(tmp_path, tmp_path / "broken.mp4", clip)
+    unknown = of_unknown_codec(tmp_path / "unknown.mkv")
+    done, _ = _predict(tmp_path, tmp_path / "broken.mp4", unknown, clip)
     assert done.num_frames == 5
-    ((location, reason),) = done.unreadable
+    (location, reason), (_, unknown_reason) = done.unreadable
+    assert unknown_reason.endswith("its codec is not known here")
     assert location == str(tmp_path / "broken.mp4")
     assert reason.startswith("not a video that can be read")
     with pytest.raises(DataError, match=r"none of 1 images can be read.*broken\.mp4"):
         _predict(tmp_path, tmp_path / "broken.mp4")
+
+
+@pytest.mark.parametrize("method", ["encode", "close"])
+def test_whatever_ffmpeg_raises_on_writing_loses_no_result(tmp_path, clip, monkeypatch, method):
+    class Fails:
+        def __init__(self, whole):
+            self._whole = whole
+
+        def __getattr__(self, name):
+            return getattr(self._whole, name)
+
+        def encode(self, *frame):
+            if method == "encode" or not frame:
+                raise av.error.ExternalError(1, "not this one")
+            return self._whole.encode(*frame)
+
+    begin = video_output.AnnotatedVideo.__init__
+
+    def begins(video, *arguments, **options):
+        begin(video, *arguments, **options)
+        video._stream = Fails(video._stream)
+
+    monkeypatch.setattr(video_output.AnnotatedVideo, "__init__", begins)
+    done, _ = _predict(tmp_path, clip)
+    assert done.num_detections == 5
+    ((_, reason),) = done.unreadable
+    assert reason.endswith(": not this one")
+    assert list((tmp_path / "out/videos").iterdir()) == []
 
 
 def test_a_video_that_cannot_be_written_is_said_once_and_loses_no_result(
