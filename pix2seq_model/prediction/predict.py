@@ -309,7 +309,9 @@ class _Found:
         summary = dataclasses.asdict(self.summary()) if self.num_images else {}
         summary.pop("unreadable", None)
         self._output.finish(categories, complete=complete, **summary)
-        if complete and not self.num_images and self.unreadable:
+        if complete and not self.num_images:
+            if not self.unreadable:
+                raise DataError("there was no image to look at")
             location, reason = self.unreadable[0]
             raise DataError(
                 f"none of {len(self.unreadable)} images can be read, see "

@@ -80,8 +80,8 @@ class Video:
     def frames(self, *, max_pixels: int | None = None) -> Iterator[FrameSource]:
         """Decodes frame by frame, as they are asked for.
 
-        Where the video cannot be read, or not any further, the last source raises that when it is
-        read.
+        Where the video cannot be read, or not as far as its header says, the last source raises
+        that when it is read.
 
         Args:
           max_pixels: the frames of a larger video are not decoded.
@@ -103,11 +103,16 @@ class Video:
                     begun = float(seconds) if begun is None else begun
                     if (number - 1) % self.every == 0:
                         yield self._source(frame, number, float(seconds) - begun)
+                if not number:
+                    raise ValueError("holds no frame")
+                if self.camera is None:
+                    _check_end(container, stream, number, frame)
         except UserError:
             raise
         except (OSError, ValueError) as error:
             where = f"{self.location}, after frame {number:,}" if number else self.location
-            failed = functools.partial(_fail, reason_of(error))
+            what = "cannot be read to its end" if number else "not a video that can be read"
+            failed = functools.partial(_fail, f"{what}: {reason_of(error)}")
             yield FrameSource(self._frame_name(number + 1), where, failed, self.name, number + 1)
 
     def _source(self, frame: Any, number: int, seconds: float) -> FrameSource:
@@ -280,6 +285,39 @@ def picture_stream(container: Any) -> Any:
     return stream
 
 
+def _check_end(container: Any, stream: Any, number: int, last: Any) -> None:
+    """Raises ValueError if the last frame is clearly not the one that the header ends with.
+
+    FFmpeg takes a file that was cut off for one that ends there.
+    """
+    length = _length(container, stream)
+    if length is None or last.time is None:
+        return
+    start = float((stream.start_time or 0) * stream.time_base)
+    shown = float((last.duration or 0) * stream.time_base)
+    end = last.time + shown - start
+    # Headers are not exact to a frame.
+    spare = max(float(2 / (stream.average_rate or _DEFAULT_RATE)), min(1.0, 0.05 * length))
+    if end < length - spare:
+        raise ValueError(
+            f"ends after frame {number:,} at {end:.1f} s, its header says {length:.1f} s: cut off "
+            "or damaged"
+        )
+
+
+def _length(container: Any, stream: Any) -> float | None:
+    """Seconds of the pictures by the header; None where it does not say."""
+    if stream.duration:
+        return float(stream.duration * stream.time_base)
+    hours, _, rest = stream.metadata.get("DURATION", "").partition(":")  # Matroska's tag
+    minutes, _, seconds = rest.partition(":")
+    with contextlib.suppress(ValueError):
+        return 3600 * int(hours) + 60 * int(minutes) + float(seconds)
+    # The longest stream counts, which may be the sound.
+    alone = len(container.streams) == 1 and container.duration
+    return container.duration / 1_000_000 if alone else None
+
+
 def frame_pixels(frame: Any) -> np.ndarray:
     """uint8 (height, width, 3), RGB, turned upright as the video says: phones film on their side.
 
@@ -296,4 +334,4 @@ def reason_of(error: Exception) -> str:
 
 
 def _fail(reason: str) -> np.ndarray:
-    raise ValueError(f"not a video that can be read: {reason}")
+    raise ValueError(reason)

@@ -190,6 +190,11 @@ def test_a_broken_video_is_listed_and_the_rest_done(tmp_path, clip):
         _predict(tmp_path, tmp_path / "broken.mp4")
 
 
+def test_nothing_to_look_at_is_an_error(tmp_path):
+    with pytest.raises(DataError, match="there was no image to look at"):
+        predicting.predict(Boxed, [], output_dir=tmp_path / "out", stream=io.StringIO())
+
+
 @pytest.mark.parametrize("method", ["encode", "close"])
 def test_whatever_ffmpeg_raises_on_writing_loses_no_result(tmp_path, clip, monkeypatch, method):
     class Fails:
