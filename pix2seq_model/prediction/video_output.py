@@ -13,7 +13,8 @@ from pix2seq_model.prediction.video_frames import FrameSource, ffmpeg_errors, py
 
 # H.264 plays in every browser; FFmpeg's own encoder is for builds without it.
 _ENCODERS = ("libx264", "mpeg4")
-_TICKS = 90_000  # a second
+# A second; MPEG-4 has at most 65,535. Frames of all usual rates last whole ones, or end in halves.
+_TICKS = 60_000
 
 
 class AnnotatedVideo:
@@ -31,9 +32,11 @@ class AnnotatedVideo:
           rate: frames a second, as a hint.
         """
         av = pyav()
+        encoder = next((name for name in _ENCODERS if name in av.codecs_available), None)
+        if encoder is None:
+            raise ValueError(f"FFmpeg has no encoder of {', '.join(_ENCODERS)} here")
         self._frame_type = av.VideoFrame
         self._container: Any = av.open(str(path), "w", format="mp4")
-        encoder = next(name for name in _ENCODERS if name in av.codecs_available)
         self._stream = self._container.add_stream(encoder, rate=rate.limit_denominator(10_000))
         self._size = (max(2, size[0] // 2 * 2), max(2, size[1] // 2 * 2))
         self._stream.width, self._stream.height = self._size

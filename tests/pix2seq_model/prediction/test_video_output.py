@@ -67,7 +67,9 @@ def _json(path):
     return json.loads(path.read_text())
 
 
-def test_a_picture_is_shown_when_its_frame_was(tmp_path):
+@pytest.mark.parametrize("encoder", video_output._ENCODERS)
+def test_a_picture_is_shown_when_its_frame_was(tmp_path, monkeypatch, encoder):
+    monkeypatch.setattr(video_output, "_ENCODERS", (encoder,))
     path = tmp_path / "x.mp4"
     video = AnnotatedVideo(path, size=(65, 49), rate=Fraction(30000, 1001))
     for seconds in (0, 0.1, 0.5, 0.5):  # As a phone films: not evenly, and once a time twice.
@@ -79,6 +81,14 @@ def test_a_picture_is_shown_when_its_frame_was(tmp_path):
     assert {frame.shape for frame in pixels} == {(48, 64, 3)}
     assert pixels[0].mean(axis=(0, 1)).argmax() == 0
     assert pixels[4].mean(axis=(0, 1)).argmax() == 2
+
+
+def test_without_an_encoder_the_results_are_there(tmp_path, clip, monkeypatch):
+    monkeypatch.setattr(video_output, "_ENCODERS", ("none",))
+    done, _ = _predict(tmp_path, clip)
+    assert done.num_detections == 5
+    ((_, reason),) = done.unreadable
+    assert "no encoder of none" in reason
 
 
 def test_each_frame_has_its_line_and_the_video_its_boxes(tmp_path, clip):
