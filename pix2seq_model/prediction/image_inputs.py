@@ -17,7 +17,6 @@ from pix2seq_model.errors import DataError
 from pix2seq_model.prediction.image_sources import (
     ImageSource,
     find_images,
-    is_pattern,
     read_file,
     unique_name,
 )

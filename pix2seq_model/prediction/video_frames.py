@@ -181,6 +181,8 @@ def find_videos(
     found: dict[str, Video] = {}
 
     def add(name: str, location: str, camera: int | None = None) -> None:
+        if camera is None and "://" in location:
+            raise DataError(f"{location}: videos are read from this machine alone: copy it here")
         unique = unique_name(name, found)
         video = Video(name=unique, location=location, every=every, camera=camera)
         found[unique] = _probed(video)
@@ -194,9 +196,7 @@ def find_videos(
                 add(PurePosixPath(file).stem, file)
             others += [file for file in files if not is_video(file)]
         elif is_video(place) and not os.path.isdir(place):
-            if "://" in place:
-                raise DataError(f"{place}: videos are read from this machine alone: copy it here")
-            if not os.path.exists(place):
+            if "://" not in place and not os.path.exists(place):
                 raise DataError(f"{place}: no such file or folder")
             add(PurePosixPath(place).stem, place)
         else:

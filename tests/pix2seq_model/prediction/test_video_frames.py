@@ -102,6 +102,13 @@ def test_videos_are_told_from_other_places(clip, tmp_path):
             find_videos([place])
 
 
+def test_a_pattern_of_videos_in_a_bucket_is_refused(monkeypatch):
+    monkeypatch.setattr(video_frames, "is_pattern", lambda place: True)
+    monkeypatch.setattr(video_frames, "matched_files", lambda pattern: ["gs://b/x.mp4"])
+    with pytest.raises(DataError, match=r"gs://b/x\.mp4: .* copy it here"):
+        find_videos(["gs://b/*.mp4"])
+
+
 def test_ids_count_on_through_all_videos(clip):
     _, videos = find_videos([str(clip), str(clip)])
     frames = list(all_frames(videos, first_id=4))
