@@ -17,7 +17,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import PurePosixPath
 from typing import Any, TextIO
 
@@ -62,11 +62,15 @@ class OutputFolder:
         self._formats, self._overwrite = tuple(formats), overwrite
         self._lines: TextIO | None = None
 
-    def check(self) -> None:
+    def check(self, inputs: Iterable[str] = ()) -> None:
         """Makes the folder, if it can be written and what is in it may be replaced.
 
+        Args:
+          inputs: paths of what is to be read.
+
         Raises:
-          DataError: it cannot be written, or holds what this command did not write.
+          DataError: it cannot be written, or holds what this command did not write; or an input is
+            what an earlier run wrote there, which `begin` removes.
         """
         try:
             self.place.mkdir(parents=True, exist_ok=True)
@@ -78,9 +82,10 @@ class OutputFolder:
                 f"output folder {self.place} cannot be written: {error.strerror or error}; give "
                 "another one"
             ) from None
+        own = self._own_files()
+        self._refuse_inputs(inputs, own)
         if self._overwrite:
             return
-        own = self._own_files()
         strangers = [name for name in _files_below(self.place) if name not in own]
         if strangers:
             shown = ", ".join(sorted(strangers)[:_SHOWN])
@@ -88,6 +93,15 @@ class OutputFolder:
                 f"output folder {self.place} holds {len(strangers):,} files that this command did "
                 f"not write ({shown}): give another folder, or --overwrite to write among them"
             )
+
+    def _refuse_inputs(self, inputs: Iterable[str], own: set[str]) -> None:
+        removed = {_identity(os.fspath(self.place / name)) for name in own} - {None}
+        for path in inputs if removed else ():
+            if _identity(path) in removed:
+                raise DataError(
+                    f"{path} was written by an earlier run to {self.place}, and what that wrote is "
+                    "removed first: give another output folder, or copy the file out of it"
+                )
 
     def begin(self, **facts: Any) -> None:
         """Removes what an earlier run wrote, and says whose the folder is.
@@ -199,6 +213,17 @@ def _marker(folder: epath.Path) -> dict[str, Any] | None:
     except (OSError, DataError):
         return None
     return found if found.get("made_by") == _MADE_BY else None
+
+
+def _identity(path: str) -> object:
+    """What two paths of one file have in common; None if there is no file."""
+    if "://" in path:
+        return path
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _is_below(relative: str) -> bool:

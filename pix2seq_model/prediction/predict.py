@@ -94,13 +94,14 @@ def predict(
     Raises:
       ModelError: the model cannot be used.
       ConfigError: settings that do not go together.
-      DataError: the output cannot be written, or not one image can be read.
+      DataError: the output cannot be written, an input is what an earlier run wrote there, or not
+        one image can be read.
       KeyboardInterrupt: as it came, with what was done written and said.
     """
     if attention and tile:
         raise ConfigError("--attention shows the whole image: leave out --tile, or --attention.")
     output = OutputFolder(output_dir, formats=formats, overwrite=overwrite)
-    output.check()
+    output.check([each.location for each in (*sources, *videos)])
     model = load_model()
     reader = _attention_reader(model) if attention else None
     output.begin(score_threshold=score_threshold, **facts)

@@ -145,6 +145,14 @@ def test_a_run_after_it_replaces_the_video(tmp_path, clip):
     assert not (tmp_path / "out/videos/clip.mp4").exists()
 
 
+def test_what_an_earlier_run_wrote_is_no_input(tmp_path, clip):
+    _predict(tmp_path, clip)
+    drawn = tmp_path / "out/videos/clip.mp4"
+    with pytest.raises(DataError, match="was written by an earlier run"):
+        _predict(tmp_path, drawn)
+    assert len(read_video(drawn)[0]) == 5
+
+
 def test_a_camera_runs_until_it_is_stopped_and_keeps_what_it_saw(tmp_path, monkeypatch):
     monkeypatch.setattr(video_frames, "open_camera", fake_camera)
     add, lines = predicting.OutputFolder.add, []
