@@ -101,7 +101,8 @@ def predict(
     if attention and tile:
         raise ConfigError("--attention shows the whole image: leave out --tile, or --attention.")
     output = OutputFolder(output_dir, formats=formats, overwrite=overwrite)
-    output.check([each.location for each in (*sources, *videos)])
+    locations = [source.location for source in sources]
+    output.check([*locations, *(video.location for video in videos)])
     model = load_model()
     reader = _attention_reader(model) if attention else None
     output.begin(score_threshold=score_threshold, **facts)
