@@ -142,7 +142,7 @@ class Model:
         max_pixels: int,
         raises: bool,
     ) -> Iterator[Result]:
-        sources = image_inputs(images)
+        sources = image_inputs(images, max_pixels=max_pixels)
         for source, prepared, result in detect_images(
             detector, sources, score=score, max_pixels=max_pixels
         ):

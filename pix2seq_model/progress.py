@@ -203,6 +203,7 @@ class DetectionProgress(_Counter):
           clock: seconds, for tests.
         """
         super().__init__(f"{label}: ", total, LiveLine(stream, interval_s=10.0, clock=clock))
+        self._not_shown: int | None = None
         start = f", continuing after {done:,}" if done else ""
         if total is not None:
             self.message(f"{label}: {total:,} images{start}")
@@ -211,11 +212,23 @@ class DetectionProgress(_Counter):
         """Tells that `done` images are finished."""
         if self._anchor is None:
             self.start(done)
+        self._not_shown = done
         if self._output.is_due() or done == self._total:
-            text = self._counted(done)
-            if speed := self._speed(done):
-                text += f"  {speed:,.3g} images/s  {self._time_left(done, speed)}".rstrip()
-            self._output.show(text)
+            self._show(done)
+
+    def close(self) -> None:
+        """Shows the last number, which may be less than the total, and leaves it standing."""
+        if self._not_shown is not None:
+            self._show(self._not_shown, ended=True)
+        super().close()
+
+    def _show(self, done: int, *, ended: bool = False) -> None:
+        self._not_shown = None
+        text = self._counted(done)
+        if speed := self._speed(done):
+            left = "" if ended else self._time_left(done, speed)
+            text += f"  {speed:,.3g} images/s  {left}".rstrip()
+        self._output.show(text)
 
 
 def duration_text(seconds: float) -> str:

@@ -7,8 +7,17 @@ Each real folder once whatever links lead to it, without hidden ones and without
 import collections
 import os
 from collections.abc import Iterator
+from typing import Any
 
-# In a folder of the results of `predict`, which the first two tell it by.
+from etils import epath
+
+from pix2seq_model.data.regular_file import regular_status
+from pix2seq_model.errors import DataError
+from pix2seq_model.json_file import read_json
+
+# What `predict` writes first, and so into the folder of a run that was killed, too.
+PREDICT_MARKER, MADE_BY = "predict.json", "pix2seq predict"
+# A folder is told by these as well, where that file is gone.
 _RESULTS = ("detections.json", "images.json")
 PICTURE_NAMES = ("pictures", "attention", "videos", "contact_sheet.jpg")
 # What systems and tools leave beside the data, in small letters; so do names that begin with a dot.
@@ -84,7 +93,21 @@ class _Walk:
             yield from self.files_below(path)
 
     def _is_of_results(self, folder: str, names: set[str]) -> bool:
-        return all(name in names for name in _RESULTS) or os.path.realpath(folder) == self._output
+        if all(name in names for name in _RESULTS) or os.path.realpath(folder) == self._output:
+            return True
+        return PREDICT_MARKER in names and predict_marker(epath.Path(folder)) is not None
+
+
+def predict_marker(folder: epath.Path) -> dict[str, Any] | None:
+    """What `predict` noted in a folder of its results; None if it did not write there."""
+    path = folder / PREDICT_MARKER
+    try:
+        if "://" not in os.fspath(path) and regular_status(path) is None:
+            return None
+        found = read_json(path, remedy="", kind=dict, surrogates=True)
+    except (OSError, DataError):
+        return None
+    return found if found.get("made_by") == MADE_BY else None
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

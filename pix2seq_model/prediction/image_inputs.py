@@ -17,11 +17,10 @@ from pix2seq_model.errors import DataError
 from pix2seq_model.prediction.image_sources import (
     ImageSource,
     find_images,
-    is_pattern,
     read_file,
     unique_name,
 )
-from pix2seq_model.prediction.video_frames import find_videos, is_video
+from pix2seq_model.prediction.video_frames import find_videos
 
 ImageInput: TypeAlias = str | os.PathLike | bytes | np.ndarray | Image.Image | IO[bytes]
 
@@ -31,7 +30,9 @@ _PILLOW = threading.Lock()
 _SINGLE = (str, os.PathLike, bytes, bytearray, memoryview, Image.Image)
 
 
-def image_inputs(images: ImageInput | Iterable[ImageInput]) -> Iterator[ImageSource]:
+def image_inputs(
+    images: ImageInput | Iterable[ImageInput], *, max_pixels: int = MAX_PIXELS
+) -> Iterator[ImageSource]:
     """The images that a caller means, one after the other as they are asked for.
 
     Args:
@@ -39,11 +40,14 @@ def image_inputs(images: ImageInput | Iterable[ImageInput]) -> Iterator[ImageSou
 
         - a path, local or gs://: of an image file; or of a folder, zip archive or pattern
           ("photos/*.jpg"), which stands for all images in it, by name;
-        - a path of a video, or a pattern of videos: its frames, see `video_frames`;
+        - a path of a video: its frames, see `video_frames`; a pattern may have videos too, whose
+          frames come after its images;
         - the bytes of an image file, or a file that is open for reading bytes;
         - an array of uint8: (height, width, 3) RGB, (height, width, 4) RGBA, or (height, width)
           grey; (N, height, width, 3) is N images;
         - a Pillow image of any mode.
+
+      max_pixels: the frames of larger videos are not decoded; of images the detector sees to it.
 
     Raises:
       DataError: something else is among them, or a folder without images.
@@ -57,7 +61,7 @@ def image_inputs(images: ImageInput | Iterable[ImageInput]) -> Iterator[ImageSou
         raise _refused("the image", images) from None
     number, names = 0, set[str]()
     for image in given:
-        for source in _sources(image, number + 1):
+        for source in _sources(image, number + 1, max_pixels):
             number += 1
             # Two folders may have files of one name, and files are written by these names.
             source = dataclasses.replace(source, name=unique_name(source.name, names))
@@ -65,12 +69,12 @@ def image_inputs(images: ImageInput | Iterable[ImageInput]) -> Iterator[ImageSou
             yield source
 
 
-def _sources(image: object, number: int) -> Iterator[ImageSource]:
+def _sources(image: object, number: int, max_pixels: int) -> Iterator[ImageSource]:
     name = f"image {number}"
     if isinstance(image, ImageSource):
         yield image
     elif isinstance(image, str | os.PathLike):
-        yield from _of_path(os.fspath(image))
+        yield from _of_path(os.fspath(image), max_pixels)
     elif isinstance(image, bytes | bytearray | memoryview):
         # Copied, as arrays are: who gives them one after the other may use one buffer for all.
         yield ImageSource(name, name, functools.partial(bytes, bytes(image)))
@@ -91,17 +95,16 @@ def _sources(image: object, number: int) -> Iterator[ImageSource]:
         raise _refused(name, image)
 
 
-def _of_path(place: str) -> Iterator[ImageSource]:
+def _of_path(place: str, max_pixels: int) -> Iterator[ImageSource]:
+    others, videos = find_videos([place], cameras=False)
     path = epath.Path(place)
-    if is_video(place) and not path.is_dir():
-        _, videos = find_videos([place], cameras=False)
-        for video in videos:
-            yield from video.frames(max_pixels=MAX_PIXELS)
-        return
-    if place.lower().endswith(".zip") or path.is_dir() or is_pattern(place):
-        yield from find_images([place])
-    else:
+    if others == [place] and not place.lower().endswith(".zip") and not path.is_dir():
         yield ImageSource(place, place, functools.partial(read_file, path))
+    elif others:
+        # Without videos as one pattern: in a bucket each file would be asked for by itself.
+        yield from find_images(others if videos else [place])
+    for video in videos:
+        yield from video.frames(max_pixels=max_pixels)
 
 
 def pixels_of_array(array: np.ndarray) -> np.ndarray:

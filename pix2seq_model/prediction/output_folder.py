@@ -17,7 +17,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import PurePosixPath
 from typing import Any, TextIO
 
@@ -25,17 +25,17 @@ from etils import epath
 
 from pix2seq_model.argument_names import argument
 from pix2seq_model.atomic_write import PARTIAL, atomic_path, write_atomically, write_json
+from pix2seq_model.data.folder_walk import MADE_BY, PREDICT_MARKER, predict_marker
 from pix2seq_model.errors import ConfigError, DataError
-from pix2seq_model.json_file import parse_json, read_json
+from pix2seq_model.json_file import parse_json
 from pix2seq_model.prediction.results import CSV_COLUMNS
 
 FORMATS = ("coco", "yolo", "csv")
-MARKER, LINES = "predict.json", "results.jsonl"
+LINES = "results.jsonl"
 # Lists and sheets; which of them a run may write follows from its formats, which the marker notes.
 _LISTS = ("detections.json", "images.json", "unreadable.json", "contact_sheet.jpg")
 _OF_FORMAT = {"yolo": "classes.txt", "csv": "detections.csv"}
 _OF_IMAGE = ("id", "file_name", "width", "height", "video", "frame", "seconds")
-_MADE_BY = "pix2seq predict"
 _MOST_NAME_BYTES = 255 - len(PARTIAL)
 _SHOWN = 3
 
@@ -62,15 +62,19 @@ class OutputFolder:
         self._formats, self._overwrite = tuple(formats), overwrite
         self._lines: TextIO | None = None
 
-    def check(self) -> None:
+    def check(self, inputs: Iterable[str] = ()) -> None:
         """Makes the folder, if it can be written and what is in it may be replaced.
 
+        Args:
+          inputs: paths of what is to be read.
+
         Raises:
-          DataError: it cannot be written, or holds what this command did not write.
+          DataError: it cannot be written, or holds what this command did not write; or an input is
+            what an earlier run wrote there, which `begin` removes.
         """
         try:
             self.place.mkdir(parents=True, exist_ok=True)
-            probe = self.place / f"{PARTIAL}{MARKER}"
+            probe = self.place / f"{PARTIAL}{PREDICT_MARKER}"
             probe.write_text("")
             probe.unlink()
         except OSError as error:
@@ -78,9 +82,10 @@ class OutputFolder:
                 f"output folder {self.place} cannot be written: {error.strerror or error}; give "
                 "another one"
             ) from None
+        own = self._own_files()
+        self._refuse_inputs(inputs, own)
         if self._overwrite:
             return
-        own = self._own_files()
         strangers = [name for name in _files_below(self.place) if name not in own]
         if strangers:
             shown = ", ".join(sorted(strangers)[:_SHOWN])
@@ -88,6 +93,15 @@ class OutputFolder:
                 f"output folder {self.place} holds {len(strangers):,} files that this command did "
                 f"not write ({shown}): give another folder, or --overwrite to write among them"
             )
+
+    def _refuse_inputs(self, inputs: Iterable[str], own: set[str]) -> None:
+        removed = {_identity(os.fspath(self.place / name)) for name in own} - {None}
+        for path in inputs if removed else ():
+            if _identity(path) in removed:
+                raise DataError(
+                    f"{path} was written by an earlier run to {self.place}, and what that wrote is "
+                    "removed first: give another output folder, or copy the file out of it"
+                )
 
     def begin(self, **facts: Any) -> None:
         """Removes what an earlier run wrote, and says whose the folder is.
@@ -97,11 +111,11 @@ class OutputFolder:
         """
         own = self._own_files()
         # What says whose files they are goes last: a run that is killed here leaves that.
-        for name in sorted(own, key=(LINES, MARKER).__contains__):
+        for name in sorted(own, key=(LINES, PREDICT_MARKER).__contains__):
             (self.place / name).unlink(missing_ok=True)
-        self._facts = {"made_by": _MADE_BY, "formats": list(self._formats), **facts}
+        self._facts = {"made_by": MADE_BY, "formats": list(self._formats), **facts}
         facts = self._facts
-        write_json(self.place / MARKER, {**facts, "complete": False}, indent=1)
+        write_json(self.place / PREDICT_MARKER, {**facts, "complete": False}, indent=1)
         self._lines = (self.place / LINES).open("w")
 
     def add(self, line: dict[str, Any]) -> None:
@@ -147,7 +161,7 @@ class OutputFolder:
         if "yolo" in self._formats:
             names = "".join(f"{row['name']}\n" for row in rows)
             write_atomically(self.place / "classes.txt", names)
-        write_json(self.place / MARKER, {**self._facts, **facts}, indent=1)
+        write_json(self.place / PREDICT_MARKER, {**self._facts, **facts}, indent=1)
 
     def _write_table(self) -> None:
         with (
@@ -175,12 +189,12 @@ class OutputFolder:
 
     def _own_files(self) -> set[str]:
         """What an earlier run wrote, by its own account; none where no run was."""
-        marker = _marker(self.place)
+        marker = predict_marker(self.place)
         if marker is None:
             return set()
         files = {name for line in self._read_lines() for name in line.get("files", ())}
         of_formats = {_OF_FORMAT[name] for name in marker["formats"] if name in _OF_FORMAT}
-        whole = {MARKER, LINES, *_LISTS, *of_formats, *filter(_is_below, files)}
+        whole = {PREDICT_MARKER, LINES, *_LISTS, *of_formats, *filter(_is_below, files)}
         partial = {
             str(PurePosixPath(name).parent / f"{PARTIAL}{PurePosixPath(name).name}")
             for name in whole
@@ -190,15 +204,18 @@ class OutputFolder:
 
 def is_of_predict(folder: epath.Path) -> bool:
     """Whether this command wrote a folder, by its own account."""
-    return _marker(folder) is not None
+    return predict_marker(folder) is not None
 
 
-def _marker(folder: epath.Path) -> dict[str, Any] | None:
+def _identity(path: str) -> object:
+    """What two paths of one file have in common; None if there is no file."""
+    if "://" in path:
+        return path
     try:
-        found = read_json(folder / MARKER, remedy="", kind=dict, surrogates=True)
-    except (OSError, DataError):
+        status = os.stat(path)
+    except (OSError, ValueError):
         return None
-    return found if found.get("made_by") == _MADE_BY else None
+    return status.st_dev, status.st_ino
 
 
 def _is_below(relative: str) -> bool:

@@ -94,13 +94,15 @@ def predict(
     Raises:
       ModelError: the model cannot be used.
       ConfigError: settings that do not go together.
-      DataError: the output cannot be written, or not one image can be read.
+      DataError: the output cannot be written, an input is what an earlier run wrote there, or not
+        one image can be read.
       KeyboardInterrupt: as it came, with what was done written and said.
     """
     if attention and tile:
         raise ConfigError("--attention shows the whole image: leave out --tile, or --attention.")
     output = OutputFolder(output_dir, formats=formats, overwrite=overwrite)
-    output.check()
+    locations = [source.location for source in sources]
+    output.check([*locations, *(video.location for video in videos)])
     model = load_model()
     # Whatever is refused is refused before an earlier run's results go.
     looking = TiledModel(model, tile=tile) if tile else model
@@ -310,7 +312,9 @@ class _Found:
         summary = dataclasses.asdict(self.summary()) if self.num_images else {}
         summary.pop("unreadable", None)
         self._output.finish(categories, complete=complete, **summary)
-        if complete and not self.num_images and self.unreadable:
+        if complete and not self.num_images:
+            if not self.unreadable:
+                raise DataError("there was no image to look at")
             location, reason = self.unreadable[0]
             raise DataError(
                 f"none of {len(self.unreadable)} images can be read, see "

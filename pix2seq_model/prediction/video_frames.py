@@ -4,6 +4,7 @@ PyAV reads them. It is imported when the first video is opened: who has none nee
 it.
 """
 
+import contextlib
 import dataclasses
 import functools
 import importlib
@@ -79,15 +80,15 @@ class Video:
     def frames(self, *, max_pixels: int | None = None) -> Iterator[FrameSource]:
         """Decodes frame by frame, as they are asked for.
 
-        Where the video cannot be read, or not any further, the last source raises that when it is
-        read.
+        Where the video cannot be read, or not as far as its header says, the last source raises
+        that when it is read.
 
         Args:
           max_pixels: the frames of a larger video are not decoded.
         """
         number = 0
         try:
-            with self._open() as container:
+            with ffmpeg_errors(), self._open() as container:
                 stream = picture_stream(container)
                 if max_pixels is not None and stream.width * stream.height > max_pixels:
                     raise ValueError(
@@ -102,11 +103,16 @@ class Video:
                     begun = float(seconds) if begun is None else begun
                     if (number - 1) % self.every == 0:
                         yield self._source(frame, number, float(seconds) - begun)
+                if not number:
+                    raise ValueError("holds no frame")
+                if self.camera is None:
+                    _check_end(container, stream, number, frame)
         except UserError:
             raise
-        except (OSError, ValueError) as error:  # PyAV's own are one or the other.
+        except (OSError, ValueError) as error:
             where = f"{self.location}, after frame {number:,}" if number else self.location
-            failed = functools.partial(_fail, reason_of(error))
+            what = "cannot be read to its end" if number else "not a video that can be read"
+            failed = functools.partial(_fail, f"{what}: {reason_of(error)}")
             yield FrameSource(self._frame_name(number + 1), where, failed, self.name, number + 1)
 
     def _source(self, frame: Any, number: int, seconds: float) -> FrameSource:
@@ -130,7 +136,7 @@ class Video:
     def _read_again(self, number: int, pts: int | None) -> np.ndarray:
         if self.camera is not None:
             raise OSError(f"{self.location}: what a camera has seen is not kept")
-        with self._open() as container:
+        with ffmpeg_errors(), self._open() as container:
             stream = picture_stream(container)
             if pts is not None:
                 container.seek(pts, stream=stream)  # To the whole picture before it.
@@ -175,6 +181,8 @@ def find_videos(
     found: dict[str, Video] = {}
 
     def add(name: str, location: str, camera: int | None = None) -> None:
+        if camera is None and "://" in location:
+            raise DataError(f"{location}: videos are read from this machine alone: copy it here")
         unique = unique_name(name, found)
         video = Video(name=unique, location=location, every=every, camera=camera)
         found[unique] = _probed(video)
@@ -188,9 +196,7 @@ def find_videos(
                 add(PurePosixPath(file).stem, file)
             others += [file for file in files if not is_video(file)]
         elif is_video(place) and not os.path.isdir(place):
-            if "://" in place:
-                raise DataError(f"{place}: videos are read from this machine alone: copy it here")
-            if not os.path.exists(place):
+            if "://" not in place and not os.path.exists(place):
                 raise DataError(f"{place}: no such file or folder")
             add(PurePosixPath(place).stem, place)
         else:
@@ -205,7 +211,7 @@ def _probed(video: Video) -> Video:
       DataError: the camera cannot be opened.
     """
     try:
-        with video._open() as container:
+        with ffmpeg_errors(), video._open() as container:
             stream = picture_stream(container)
             rate = Fraction(stream.average_rate or stream.guessed_rate or _DEFAULT_RATE)
             total: int | None = stream.frames
@@ -244,6 +250,17 @@ def pyav() -> Any:
         ) from None
 
 
+@contextlib.contextmanager
+def ffmpeg_errors() -> Iterator[None]:
+    """Makes a ValueError of what FFmpeg cannot do: of its errors few are OSError or ValueError."""
+    try:
+        yield
+    except pyav().FFmpegError as error:
+        if isinstance(error, OSError | ValueError):
+            raise
+        raise ValueError(reason_of(error)) from error
+
+
 def open_file(location: str) -> AbstractContextManager[Any]:
     """A video file, open for decoding; raises OSError or ValueError."""
     return pyav().open(location)
@@ -258,12 +275,47 @@ def open_camera(number: int) -> AbstractContextManager[Any]:
 
 
 def picture_stream(container: Any) -> Any:
-    """The stream with the pictures; raises ValueError if there is none."""
+    """The stream with the pictures; raises ValueError if there is none that can be decoded."""
     if not container.streams.video:
         raise ValueError("holds no pictures")
     stream = container.streams.video[0]
+    if stream.codec_context is None:
+        raise ValueError("its codec is not known here")
     stream.thread_type = "AUTO"
     return stream
+
+
+def _check_end(container: Any, stream: Any, number: int, last: Any) -> None:
+    """Raises ValueError if the last frame is clearly not the one that the header ends with.
+
+    FFmpeg takes a file that was cut off for one that ends there.
+    """
+    length = _length(container, stream)
+    if length is None or last.time is None:
+        return
+    start = float((stream.start_time or 0) * stream.time_base)
+    shown = float((last.duration or 0) * stream.time_base)
+    end = last.time + shown - start
+    # Headers are not exact to a frame.
+    spare = max(float(2 / (stream.average_rate or _DEFAULT_RATE)), min(1.0, 0.05 * length))
+    if end < length - spare:
+        raise ValueError(
+            f"ends after frame {number:,} at {end:.1f} s, its header says {length:.1f} s: cut off "
+            "or damaged"
+        )
+
+
+def _length(container: Any, stream: Any) -> float | None:
+    """Seconds of the pictures by the header; None where it does not say."""
+    if stream.duration:
+        return float(stream.duration * stream.time_base)
+    hours, _, rest = stream.metadata.get("DURATION", "").partition(":")  # Matroska's tag
+    minutes, _, seconds = rest.partition(":")
+    with contextlib.suppress(ValueError):
+        return 3600 * int(hours) + 60 * int(minutes) + float(seconds)
+    # The longest stream counts, which may be the sound.
+    alone = len(container.streams) == 1 and container.duration
+    return container.duration / 1_000_000 if alone else None
 
 
 def frame_pixels(frame: Any) -> np.ndarray:
@@ -282,4 +334,4 @@ def reason_of(error: Exception) -> str:
 
 
 def _fail(reason: str) -> np.ndarray:
-    raise ValueError(f"not a video that can be read: {reason}")
+    raise ValueError(reason)

@@ -9,11 +9,12 @@ from PIL import Image
 
 from pix2seq_model.atomic_write import atomic_path
 from pix2seq_model.prediction.output_folder import OutputFolder
-from pix2seq_model.prediction.video_frames import FrameSource, pyav
+from pix2seq_model.prediction.video_frames import FrameSource, ffmpeg_errors, pyav
 
 # H.264 plays in every browser; FFmpeg's own encoder is for builds without it.
 _ENCODERS = ("libx264", "mpeg4")
-_TICKS = 90_000  # a second
+# A second; MPEG-4 has at most 65,535. Frames of all usual rates last whole ones, or end in halves.
+_TICKS = 60_000
 
 
 class AnnotatedVideo:
@@ -22,6 +23,7 @@ class AnnotatedVideo:
     Raises OSError or ValueError where it cannot be written.
     """
 
+    @ffmpeg_errors()
     def __init__(self, path: Path, *, size: tuple[int, int], rate: Fraction) -> None:
         """
         Args:
@@ -30,9 +32,11 @@ class AnnotatedVideo:
           rate: frames a second, as a hint.
         """
         av = pyav()
+        encoder = next((name for name in _ENCODERS if name in av.codecs_available), None)
+        if encoder is None:
+            raise ValueError(f"FFmpeg has no encoder of {', '.join(_ENCODERS)} here")
         self._frame_type = av.VideoFrame
         self._container: Any = av.open(str(path), "w", format="mp4")
-        encoder = next(name for name in _ENCODERS if name in av.codecs_available)
         self._stream = self._container.add_stream(encoder, rate=rate.limit_denominator(10_000))
         self._size = (max(2, size[0] // 2 * 2), max(2, size[1] // 2 * 2))
         self._stream.width, self._stream.height = self._size
@@ -40,6 +44,7 @@ class AnnotatedVideo:
         self._stream.codec_context.time_base = Fraction(1, _TICKS)
         self._shown_at = -1
 
+    @ffmpeg_errors()
     def add(self, picture: Image.Image, *, seconds: float) -> None:
         """A picture, shown `seconds` after the first; one of another size is scaled."""
         wide, high = self._size
@@ -53,6 +58,7 @@ class AnnotatedVideo:
         frame.pts, frame.time_base = self._shown_at, Fraction(1, _TICKS)
         self._container.mux(self._stream.encode(frame))
 
+    @ffmpeg_errors()
     def close(self) -> None:
         """Writes what the encoder holds back, and the file's index."""
         try:

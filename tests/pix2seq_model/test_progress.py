@@ -128,6 +128,19 @@ def test_images_in_a_log_file_get_a_line_now_and_then_and_the_last():
     ]
 
 
+@pytest.mark.parametrize(("total", "last"), [(100, "27/100 (27%)"), (None, "27"), (20, "27")])
+def test_the_last_number_is_shown_if_it_is_not_the_total(total, last):
+    now = 0.0
+    stream = io.StringIO()
+    progress = DetectionProgress("detecting", total=total, stream=stream, clock=lambda: now)
+    for done in range(1, 28):
+        progress.update(done)
+        now += 0.25
+    progress.close()
+    assert stream.getvalue().splitlines()[-1] == f"detecting: {last}  3.85 images/s"
+    assert stream.getvalue().count(": 27") == 1
+
+
 def test_images_have_one_live_line():
     stream = _Terminal()
     progress = DetectionProgress("detecting", total=2, stream=stream, clock=lambda: 0.0)

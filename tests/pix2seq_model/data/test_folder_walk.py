@@ -73,6 +73,18 @@ def test_what_predict_wrote(tmp_path):
     assert walked(tmp_path)[1] == {folder_walk.WRITTEN: 3}
 
 
+def test_what_a_run_of_predict_wrote_before_it_was_killed(tmp_path):
+    touch(tmp_path, "a.jpg", "found/pictures/a.jpg.jpg", "mine/pictures/b.jpg")
+    (tmp_path / "found/predict.json").write_text('{"made_by": "pix2seq predict"}')
+    (tmp_path / "mine/predict.json").write_text('{"made_by": "me"}')
+    touch(tmp_path, "pipe/pictures/c.jpg")
+    os.mkfifo(tmp_path / "pipe/predict.json")
+    found, left_out = walked(tmp_path)
+    images = [name for name in found if name.endswith(".jpg")]
+    assert images == ["a.jpg", "mine/pictures/b.jpg", "pipe/pictures/c.jpg"]
+    assert left_out == {folder_walk.WRITTEN: 1}
+
+
 def test_what_was_left_out_is_said(tmp_path):
     touch(tmp_path, "a.heic", ".b.jpg", "c.jpg", ".d/e.jpg")
     endings = EndingFilter()

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from etils import epath
 
 from pix2seq_model.errors import ConfigError, DataError
 from pix2seq_model.prediction.output_folder import OutputFolder
@@ -77,6 +78,27 @@ def test_what_the_command_did_not_write_is_refused(tmp_path, name):
     assert (tmp_path / name).read_text() == "mine"
     _run(tmp_path, overwrite=True)
     assert name == "detections.json" or (tmp_path / name).read_text() == "mine"
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_what_is_to_be_read_is_not_removed(tmp_path, overwrite):
+    folder = tmp_path / "out"
+    _run(folder)
+    (tmp_path / "link.jpg").symlink_to(folder / "pictures/a.jpg.jpg")
+    output = OutputFolder(folder, overwrite=overwrite)
+    for place in (folder / "pictures/a.jpg.jpg", tmp_path / "link.jpg"):
+        with pytest.raises(DataError, match=rf"{place} was written by an earlier run to {folder}"):
+            output.check(["camera 0", str(tmp_path / "none.jpg"), str(place)])
+    output.check(["image 1", str(tmp_path / "gone.jpg")])
+
+
+def test_a_file_of_a_bucket_that_is_to_be_read_is_not_removed(tmp_path):
+    _run(tmp_path)
+    output = OutputFolder(tmp_path)
+    own = output._own_files()
+    output.place = epath.Path("gs://bucket/out")
+    with pytest.raises(DataError, match="copy the file out of it"):
+        output._refuse_inputs(["gs://bucket/a.jpg", "gs://bucket/out/pictures/a.jpg.jpg"], own)
 
 
 def test_a_folder_that_cannot_be_made(tmp_path):

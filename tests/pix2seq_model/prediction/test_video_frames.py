@@ -4,6 +4,7 @@ import dataclasses
 import importlib
 from fractions import Fraction
 
+import av
 import numpy as np
 import pytest
 
@@ -11,7 +12,7 @@ from pix2seq_model.errors import ConfigError, DataError
 from pix2seq_model.prediction import video_frames
 from pix2seq_model.prediction.video_frames import all_frames, find_videos
 from tests.fixtures.records import jpeg
-from tests.fixtures.videos import fake_camera, write_video
+from tests.fixtures.videos import cut_video, fake_camera, of_unknown_codec, write_video
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +102,13 @@ def test_videos_are_told_from_other_places(clip, tmp_path):
             find_videos([place])
 
 
+def test_a_pattern_of_videos_in_a_bucket_is_refused(monkeypatch):
+    monkeypatch.setattr(video_frames, "is_pattern", lambda place: True)
+    monkeypatch.setattr(video_frames, "matched_files", lambda pattern: ["gs://b/x.mp4"])
+    with pytest.raises(DataError, match=r"gs://b/x\.mp4: .* copy it here"):
+        find_videos(["gs://b/*.mp4"])
+
+
 def test_ids_count_on_through_all_videos(clip):
     _, videos = find_videos([str(clip), str(clip)])
     frames = list(all_frames(videos, first_id=4))
@@ -149,6 +157,63 @@ def test_a_video_that_breaks_off_keeps_its_frames(clip):
     assert (failed.name, failed.location) == ("clip_000003", f"{clip}, after frame 2")
     with pytest.raises(ValueError, match="Input/output error"):
         failed.read()
+
+
+def test_an_unknown_codec_is_one_source_that_says_so(tmp_path):
+    _, (video,) = find_videos([str(of_unknown_codec(tmp_path / "x.mkv"))])
+    (source,) = video.frames()
+    with pytest.raises(ValueError, match="its codec is not known here"):
+        source.read()
+
+
+@pytest.mark.parametrize(
+    "kind", [av.error.EOFError, av.error.DecoderNotFoundError, av.error.PatchWelcomeError]
+)
+def test_whatever_ffmpeg_raises_is_said_of_the_video(clip, monkeypatch, kind):
+    _, (video,) = find_videos([str(clip)])
+    frame = next(video.frames())
+
+    def fails(location):
+        raise kind(1, "not this one")
+
+    monkeypatch.setattr(video_frames, "open_file", fails)
+    assert find_videos([str(clip)])[1][0].expected == 0
+    (source,) = video.frames()
+    for read in (source.read, frame.read_again):
+        with pytest.raises(ValueError, match="not this one"):
+            read()
+
+
+_KINDS = [("x.mp4", "mpeg4"), ("x.mkv", "libx264"), ("x.avi", "mpeg4"), ("x.flv", "flv1")]
+
+
+@pytest.mark.parametrize(("name", "codec"), _KINDS)
+def test_a_file_that_was_cut_off_says_so_after_its_frames(tmp_path, name, codec):
+    _, (video,) = find_videos([str(cut_video(tmp_path / name, keep=0.5, codec=codec))])
+    *frames, failed = video.frames()
+    assert 10 < len(frames) < 40
+    assert failed.location.endswith(f"{name}, after frame {len(frames)}")
+    with pytest.raises(
+        ValueError, match=rf"after frame {len(frames)} at [\d.]+ s, .* says \d\.0 s"
+    ):
+        failed.read()
+
+
+@pytest.mark.parametrize(("name", "codec"), _KINDS)
+def test_a_whole_file_ends_as_its_header_says(tmp_path, name, codec):
+    _, (video,) = find_videos([str(cut_video(tmp_path / name, keep=1, codec=codec))], every=7)
+    assert [frame.number for frame in video.frames()] == list(range(1, 61, 7))
+
+
+def test_a_file_without_a_frame_says_so(tmp_path):
+    path = write_video(tmp_path / "x.mkv")
+    content = path.read_bytes()
+    # Up to the first cluster, in which the pictures are, and a little of it.
+    path.write_bytes(content[: content.index(b"\x1f\x43\xb6\x75") + 60])
+    _, (video,) = find_videos([str(path)])
+    (source,) = video.frames()
+    with pytest.raises(ValueError, match="not a video that can be read: holds no frame"):
+        source.read()
 
 
 def test_larger_frames_than_allowed_are_not_decoded(clip):

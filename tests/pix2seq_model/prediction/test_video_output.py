@@ -4,6 +4,7 @@ import io
 import json
 from fractions import Fraction
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -15,7 +16,7 @@ from pix2seq_model.prediction.image_sources import find_images
 from pix2seq_model.prediction.video_frames import find_videos
 from pix2seq_model.prediction.video_output import AnnotatedVideo
 from tests.fixtures.records import jpeg
-from tests.fixtures.videos import fake_camera, read_video, write_video
+from tests.fixtures.videos import fake_camera, of_unknown_codec, read_video, write_video
 
 
 class _Picture:
@@ -66,7 +67,9 @@ def _json(path):
     return json.loads(path.read_text())
 
 
-def test_a_picture_is_shown_when_its_frame_was(tmp_path):
+@pytest.mark.parametrize("encoder", video_output._ENCODERS)
+def test_a_picture_is_shown_when_its_frame_was(tmp_path, monkeypatch, encoder):
+    monkeypatch.setattr(video_output, "_ENCODERS", (encoder,))
     path = tmp_path / "x.mp4"
     video = AnnotatedVideo(path, size=(65, 49), rate=Fraction(30000, 1001))
     for seconds in (0, 0.1, 0.5, 0.5):  # As a phone films: not evenly, and once a time twice.
@@ -78,6 +81,14 @@ def test_a_picture_is_shown_when_its_frame_was(tmp_path):
     assert {frame.shape for frame in pixels} == {(48, 64, 3)}
     assert pixels[0].mean(axis=(0, 1)).argmax() == 0
     assert pixels[4].mean(axis=(0, 1)).argmax() == 2
+
+
+def test_without_an_encoder_the_results_are_there(tmp_path, clip, monkeypatch):
+    monkeypatch.setattr(video_output, "_ENCODERS", ("none",))
+    done, _ = _predict(tmp_path, clip)
+    assert done.num_detections == 5
+    ((_, reason),) = done.unreadable
+    assert "no encoder of none" in reason
 
 
 def test_each_frame_has_its_line_and_the_video_its_boxes(tmp_path, clip):
@@ -134,6 +145,14 @@ def test_a_run_after_it_replaces_the_video(tmp_path, clip):
     assert not (tmp_path / "out/videos/clip.mp4").exists()
 
 
+def test_what_an_earlier_run_wrote_is_no_input(tmp_path, clip):
+    _predict(tmp_path, clip)
+    drawn = tmp_path / "out/videos/clip.mp4"
+    with pytest.raises(DataError, match="was written by an earlier run"):
+        _predict(tmp_path, drawn)
+    assert len(read_video(drawn)[0]) == 5
+
+
 def test_a_camera_runs_until_it_is_stopped_and_keeps_what_it_saw(tmp_path, monkeypatch):
     monkeypatch.setattr(video_frames, "open_camera", fake_camera)
     add, lines = predicting.OutputFolder.add, []
@@ -178,13 +197,48 @@ def test_few_frames_are_in_memory_at_once(tmp_path, monkeypatch):
 
 def test_a_broken_video_is_listed_and_the_rest_done(tmp_path, clip):
     (tmp_path / "broken.mp4").write_bytes(b"no video")
-    done, _ = _predict(tmp_path, tmp_path / "broken.mp4", clip)
+    unknown = of_unknown_codec(tmp_path / "unknown.mkv")
+    done, _ = _predict(tmp_path, tmp_path / "broken.mp4", unknown, clip)
     assert done.num_frames == 5
-    ((location, reason),) = done.unreadable
+    (location, reason), (_, unknown_reason) = done.unreadable
+    assert unknown_reason.endswith("its codec is not known here")
     assert location == str(tmp_path / "broken.mp4")
     assert reason.startswith("not a video that can be read")
     with pytest.raises(DataError, match=r"none of 1 images can be read.*broken\.mp4"):
         _predict(tmp_path, tmp_path / "broken.mp4")
+
+
+def test_nothing_to_look_at_is_an_error(tmp_path):
+    with pytest.raises(DataError, match="there was no image to look at"):
+        predicting.predict(Boxed, [], output_dir=tmp_path / "out", stream=io.StringIO())
+
+
+@pytest.mark.parametrize("method", ["encode", "close"])
+def test_whatever_ffmpeg_raises_on_writing_loses_no_result(tmp_path, clip, monkeypatch, method):
+    class Fails:
+        def __init__(self, whole):
+            self._whole = whole
+
+        def __getattr__(self, name):
+            return getattr(self._whole, name)
+
+        def encode(self, *frame):
+            if method == "encode" or not frame:
+                raise av.error.ExternalError(1, "not this one")
+            return self._whole.encode(*frame)
+
+    begin = video_output.AnnotatedVideo.__init__
+
+    def begins(video, *arguments, **options):
+        begin(video, *arguments, **options)
+        video._stream = Fails(video._stream)
+
+    monkeypatch.setattr(video_output.AnnotatedVideo, "__init__", begins)
+    done, _ = _predict(tmp_path, clip)
+    assert done.num_detections == 5
+    ((_, reason),) = done.unreadable
+    assert reason.endswith(": not this one")
+    assert list((tmp_path / "out/videos").iterdir()) == []
 
 
 def test_a_video_that_cannot_be_written_is_said_once_and_loses_no_result(
