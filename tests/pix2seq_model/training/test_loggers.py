@@ -50,7 +50,11 @@ def test_all_get_the_same_scalars(tmp_path, monkeypatch):
     ((logged,), _) = wandb.named("log")[-1]
     assert logged == {"step": 4, "loss/all": 2.5, "evaluation/AP": 0.25}
     noted = json.loads((tmp_path / "tracked_runs.json").read_text())
-    assert noted == {"mlflow": "run1", "wandb": wandb.named("init")[0][1]["id"]}
+    wandb_id = wandb.named("init")[0][1]["id"]
+    assert noted == {
+        "mlflow": {"run_id": "run1", "step": 4},
+        "wandb": {"run_id": wandb_id, "step": 4},
+    }
 
 
 def test_a_killed_training_continues_the_same_runs(tmp_path, monkeypatch):
