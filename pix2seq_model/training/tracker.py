@@ -22,9 +22,10 @@ from pix2seq_model.json_file import read_json
 TRACKED_RUNS_FILE = "tracked_runs.json"
 # Between two notes of that step: rows since the last one are handed over twice after a kill.
 _NOTE_S = 60.0
-# For which the end of a training waits.
-_CLOSE_S = 60.0
 FINISHED, INTERRUPTED, FAILED = "finished", "interrupted", "failed"
+# For which the end of a training waits, for all trackers together. One that was asked to stop is
+# killed soon; what is not sent by then is sent when it continues.
+_CLOSE_S = {FINISHED: 60.0, FAILED: 60.0, INTERRUPTED: 5.0}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -113,7 +114,6 @@ class BackgroundTracker:
         *,
         work_dir: epath.PathLike,
         warn: Callable[[str], None],
-        close_s: float = _CLOSE_S,
         note_s: float = _NOTE_S,
     ) -> None:
         """
@@ -122,10 +122,9 @@ class BackgroundTracker:
           run: what it is told of the run.
           work_dir: of the training, where the id of its run is kept, and what it has.
           warn: is told, on the caller's thread and once, what went wrong.
-          close_s: seconds for which `close` waits.
           note_s: seconds between two notes of what it has.
         """
-        self._tracker, self._run, self._warn, self._close_s = tracker, run, warn, close_s
+        self._tracker, self._run, self._warn = tracker, run, warn
         self._note_s, self._noted_at = note_s, time.monotonic()
         self._file = epath.Path(work_dir) / TRACKED_RUNS_FILE
         self._queue: queue.SimpleQueue[_Row | str] = queue.SimpleQueue()
@@ -150,12 +149,15 @@ class BackgroundTracker:
         self._queue.put(_Row(step, dict(values)))
         self._say()
 
-    def close(self, outcome: str) -> None:
-        """Ends the run, waiting for what is under way, but not for long."""
+    def end(self, outcome: str) -> None:
+        """Asks for the end of the run, which comes after what is under way."""
         self._queue.put(outcome)
-        self._thread.join(self._close_s)
+
+    def wait(self, seconds: float) -> None:
+        """Waits for that end, but no longer than so many seconds."""
+        self._thread.join(seconds)
         if self._thread.is_alive():
-            self._problem = self._problem or f"no answer within {self._close_s:g} s at the end"
+            self._problem = self._problem or "no answer in time at the end"
         self._say()
 
     def _work(self) -> None:
@@ -227,6 +229,28 @@ class BackgroundTracker:
                 f"warning: {self._tracker.name} does not log all of this training "
                 f"({self._problem}); the training goes on"
             )
+
+
+def close_trackers(
+    trackers: Sequence[BackgroundTracker],
+    outcome: str,
+    *,
+    within_s: float | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> None:
+    """Ends the runs of all, waiting for them together, and not for long.
+
+    Args:
+      trackers: that were fed.
+      outcome: `FINISHED`, `INTERRUPTED` or `FAILED`.
+      within_s: seconds for all of them; None: a minute, or a moment after an interruption.
+      clock: seconds, for tests.
+    """
+    deadline = clock() + (_CLOSE_S[outcome] if within_s is None else within_s)
+    for tracker in trackers:
+        tracker.end(outcome)
+    for tracker in trackers:
+        tracker.wait(max(0.0, deadline - clock()))
 
 
 _NOTING = threading.Lock()

@@ -5,7 +5,7 @@ import inspect
 import pytest
 
 from pix2seq_model.training.mlflow_tracker import MLflowTracker
-from pix2seq_model.training.tracker import BackgroundTracker, TrackedRun
+from pix2seq_model.training.tracker import FINISHED, BackgroundTracker, TrackedRun, close_trackers
 from tests.fixtures.tracker_packages import fake_mlflow
 
 RUN = TrackedRun(
@@ -68,7 +68,7 @@ def test_parameters_that_fail_create_no_second_run(monkeypatch, tmp_path):
     fed = BackgroundTracker(MLflowTracker(), RUN, work_dir=tmp_path, warn=said.append)
     for step in range(5):
         fed.scalars(step, {"loss/all": 2.5})
-    fed.close("finished")
+    close_trackers([fed], FINISHED)
     assert len(said) == 1
     assert not fails
     assert len(calls.named("create_run")) == 1

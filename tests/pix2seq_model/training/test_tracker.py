@@ -5,7 +5,15 @@ import threading
 
 import pytest
 
-from pix2seq_model.training.tracker import TRACKED_RUNS_FILE, BackgroundTracker, TrackedRun
+from pix2seq_model.training.tracker import (
+    FAILED,
+    FINISHED,
+    INTERRUPTED,
+    TRACKED_RUNS_FILE,
+    BackgroundTracker,
+    TrackedRun,
+    close_trackers,
+)
 
 RUN = TrackedRun(project="pix2seq", name="demo", parameters={}, tags={})
 
@@ -39,11 +47,11 @@ class Recorder:
 def feed(tracker, work_dir, rows, *, history=(), close_s=10.0):
     """A whole run; returns what was said."""
     said = []
-    fed = BackgroundTracker(tracker, RUN, work_dir=work_dir, warn=said.append, close_s=close_s)
+    fed = BackgroundTracker(tracker, RUN, work_dir=work_dir, warn=said.append)
     fed.history([{"step": step, "loss": loss} for step, loss in history])
     for step, loss in rows:
         fed.scalars(step, {"loss": loss})
-    fed.close("finished")
+    close_trackers([fed], FINISHED, within_s=close_s)
     return said
 
 
@@ -122,7 +130,7 @@ def test_what_is_delivered_is_noted_on_the_way(tmp_path):
     # The note of the second row is written before the third is taken.
     assert noted(tmp_path)["recorder"]["run_id"] == "new"
     assert noted(tmp_path)["recorder"]["step"] >= 1
-    fed.close("interrupted")
+    close_trackers([fed], INTERRUPTED)
 
 
 def test_a_row_that_a_training_makes_again_takes_nothing_from_the_note(tmp_path):
@@ -177,6 +185,35 @@ def test_one_that_hangs_does_not_hold_the_training(tmp_path):
     tracker.open = lambda run, run_id: released.wait() and "new"
     try:
         (warning,) = feed(tracker, tmp_path, [(1, 5.0)], close_s=0.01)
-        assert "no answer within 0.01 s" in warning
+        assert "no answer in time" in warning
     finally:
         released.set()
+
+
+@pytest.mark.parametrize(("outcome", "seconds"), [(FINISHED, 60), (FAILED, 60), (INTERRUPTED, 5)])
+def test_all_that_hang_are_waited_for_together(tmp_path, monkeypatch, outcome, seconds):
+    now, said, asked = [100.0], [], []
+
+    class Hanging:
+        """A thread that does not end: to wait for it takes all the time there is."""
+
+        def __init__(self, **_):
+            pass
+
+        def start(self):
+            pass
+
+        def join(self, seconds):
+            asked.append(seconds)
+            now[0] += seconds
+
+        def is_alive(self):
+            return True
+
+    monkeypatch.setattr(threading, "Thread", Hanging)
+    fed = [
+        BackgroundTracker(Recorder(), RUN, work_dir=tmp_path, warn=said.append) for _ in range(3)
+    ]
+    close_trackers(fed, outcome, clock=lambda: now[0])
+    assert asked == [seconds, 0, 0]
+    assert len(said) == 3
