@@ -191,7 +191,7 @@ class BackgroundTracker:
             if not self._waiting:
                 return
             noted = _read_runs(self._file).get(self._tracker.name)
-            self._run_id = self._tracker.open(self._run, noted and noted.run_id)
+            self._run_id = self._tracker.open(self._run, noted.run_id if noted else None)
             self._is_open = True
             if noted and noted.run_id == self._run_id:
                 self._complete_step = noted.step
