@@ -24,12 +24,12 @@ from etils import epath
 from pix2seq_model.atomic_write import write_json
 from pix2seq_model.data.manifest import DatasetInfo
 from pix2seq_model.errors import CheckpointError, DataError
-from pix2seq_model.evaluation.settings import MEASURING_SETTINGS
+from pix2seq_model.evaluation.settings import MEASURING_SETTINGS, EvaluationSettings
 from pix2seq_model.input_pipeline.record_stream import RECORD_ORDER
 from pix2seq_model.json_file import read_json
 from pix2seq_model.model_folder.folder import ModelInfo
 from pix2seq_model.training.checkpoint import checkpoint_steps
-from pix2seq_model.training.early_stopping import stopped_at
+from pix2seq_model.training.early_stopping import measured_as, stopped_at
 from pix2seq_model.training.job import TrainingJob
 from pix2seq_model.training.settings import (
     StageSettings,
@@ -151,9 +151,13 @@ def check_same_run(work_dir: str | os.PathLike, identity: dict[str, Any]) -> Non
         )
 
 
-def note_finished(settings: StageSettings, work_dir: str | os.PathLike, *, batches: int) -> None:
+def note_finished(run: TrainingRun, work_dir: str | os.PathLike, *, batches: int) -> None:
     """Notes in a work folder that its training came to its end, and by which early stopping."""
-    note = {"batches": batches, "early_stopping": early_stopping_of(settings)}
+    note = {
+        "batches": batches,
+        "early_stopping": early_stopping_of(run.settings),
+        "measured_as": measured_as(run.settings, run.evaluation),
+    }
     write_json(epath.Path(work_dir) / FINISHED_FILE, note)
 
 
@@ -162,11 +166,16 @@ def note_unfinished(work_dir: str | os.PathLike) -> None:
     (epath.Path(work_dir) / FINISHED_FILE).unlink(missing_ok=True)
 
 
-def ended_early_by(settings: StageSettings, work_dir: str | os.PathLike) -> bool:
-    """Whether these settings of early stopping have ended the training of a work folder."""
+def ended_early_by(
+    settings: StageSettings, evaluation: EvaluationSettings, work_dir: str | os.PathLike
+) -> bool:
+    """Whether early stopping by these settings has ended the training of a work folder."""
     try:
         note = read_json(epath.Path(work_dir) / FINISHED_FILE, remedy="it is left out", kind=dict)
-        return note.get("early_stopping") == early_stopping_of(settings) != {}
+        # Not noted by earlier versions.
+        how = measured_as(settings, evaluation)
+        is_measured_so = note.get("measured_as", how) == how
+        return is_measured_so and note.get("early_stopping") == early_stopping_of(settings) != {}
     except (OSError, DataError):
         return False
 

@@ -13,6 +13,8 @@ from pix2seq_model.training.early_stopping import (
     EarlyStopping,
     follow_first,
     judge_again,
+    measured_as,
+    note_measured,
     stopped_at,
 )
 from pix2seq_model.training.evaluation import TrainingEvaluation
@@ -94,6 +96,11 @@ def test_what_cannot_be_watched_is_refused(settings, message):
         StageSettings(**settings)
 
 
+def _is_trained(work_dir, **settings):
+    run = training_run(tiny_run.config(**settings), "finetune")
+    return is_trained(run.settings, work_dir, evaluation=run.evaluation)
+
+
 def test_a_killed_run_stops_where_a_whole_one_does(
     plain_run, tmp_path, monkeypatch, no_export, capsys
 ):
@@ -136,13 +143,14 @@ def test_a_killed_run_stops_where_a_whole_one_does(
         killed = tiny_run.train(tmp_path / "killed", examples, **settings)
         assert killed.weights_sha256 == whole.weights_sha256
         assert tiny_run.history(tmp_path / "killed") == rows
-    stage = tiny_run.config(**settings).finetune
-    assert is_trained(stage, tmp_path / "killed/work")
+    assert _is_trained(tmp_path / "killed/work", **settings)
+    # By those images: others may say something else.
+    assert not _is_trained(tmp_path / "killed/work", **{**settings, "evaluate_images": 3})
 
     # Without early stopping, and with no loss to stop by, it goes on to its end.
     other = {"early_stopping_patience": 0, "validation_loss": False, "evaluate_images": 3}
     settings |= other
-    assert not is_trained(tiny_run.config(**settings).finetune, tmp_path / "killed/work")
+    assert not _is_trained(tmp_path / "killed/work", **settings)
     capsys.readouterr()
     longer = tiny_run.train(tmp_path / "killed", examples, **settings)
     assert "continues at step 6 of 10" in capsys.readouterr().err
@@ -184,11 +192,11 @@ def _record(*values, metric="AP"):
     return {"history": [{"step": 1, "loss": 5.0}, *rows]}
 
 
-def _judged(record, *, step, **settings):
+def _judged(record, *, step, measured="now", **settings):
     """When a continued run has stopped, and what it says."""
     stage = StageSettings(steps=10, steps_per_log=1, evaluate_every_steps=2, **settings)
     said = []
-    judge_again(stage, record, step=step, say=said.append)
+    judge_again(stage, record, step=step, measured=measured, say=said.append)
     return stopped_at(record), said
 
 
@@ -210,6 +218,56 @@ def test_a_run_that_went_further_stops_where_it_is():
     assert "would have stopped this training at step 6: it stops where it is, at step 9" in said
     # One that came to its end did not stop.
     assert _judged(_record(0.3, 0.2, 0.1, 0.1), step=10, early_stopping_patience=2) == (None, [])
+
+
+def test_evaluations_that_measured_otherwise_do_not_count():
+    record = _record(0.3, 0.2, 0.1) | {"best": {"step": 2, "AP": 0.3}}
+    for step in (2, 4, 6):
+        note_measured(record, step, measured="before")
+    stopping = {"early_stopping_patience": 2}
+    assert _judged(record, step=6, measured="before", **stopping) == (6, [])
+    stopped, (said,) = _judged(record, step=6, **stopping)
+    assert stopped is None
+    assert "the evaluations up to step 6 measured in another way" in said
+    assert "begins to count again" in said
+    assert record["best"] is None
+    assert _judged(record, step=6) == (None, [])  # Nobody watches.
+
+    # Those that follow are compared with each other alone, and nothing is said again.
+    record["history"] += [{"step": 8, "AP": 0.05}, {"step": 9, "AP": 0.04}]
+    for step in (8, 9):
+        note_measured(record, step, measured="now")
+    assert _judged(record, step=9, **stopping) == (None, [])
+    assert record["early_stopping"] == {"step": 8, "value": 0.05, "waited": 1, "stopped_at": None}
+    assert record["best"] == {"step": 8, "AP": 0.05}
+    stopped, (said,) = _judged(record, step=9, measured="before", early_stopping_patience=3)
+    assert (stopped, record["early_stopping"]["waited"]) == (None, 2)
+    assert "begins with those that measured as now" in said
+
+
+def test_a_run_without_notes_measured_as_now():
+    record = json.loads(json.dumps(_record(0.3, 0.2)))
+    assert _judged(record, step=4, early_stopping_patience=2) == (None, [])
+    # Also when it is judged once more, with notes of its own.
+    record["history"].append({"step": 6, "AP": 0.1})
+    note_measured(record, 6, measured="now")
+    assert _judged(record, step=6, early_stopping_patience=2) == (6, [])
+
+
+def test_what_is_measured_is_told_by_its_settings():
+    def measured(*, stage=(), **evaluation):
+        config = tiny_run.config(**dict(stage))
+        config.evaluation.update(evaluation)
+        run = training_run(config, "finetune")
+        return measured_as(run.settings, run.evaluation)
+
+    plain = measured()
+    assert measured(num_pictures=3) == measured(stage={"early_stopping_min_delta": 0.1}) == plain
+    others = {
+        measured(stage={"evaluate_images": 3}),
+        *(measured(batch_size=2), measured(split="train"), measured(precision="bfloat16")),
+    }
+    assert len({plain, *others}) == 5
 
 
 def test_all_processes_do_as_the_first():
