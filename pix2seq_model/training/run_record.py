@@ -32,6 +32,8 @@ from pix2seq_model.training.checkpoint import checkpoint_steps
 from pix2seq_model.training.early_stopping import measured_as, stopped_at
 from pix2seq_model.training.job import TrainingJob
 from pix2seq_model.training.settings import (
+    MLFLOW,
+    WANDB,
     StageSettings,
     TrainingRun,
     early_stopping_of,
@@ -96,7 +98,8 @@ def tracked_run(
     settings["evaluation"] = dataclasses.asdict(run.evaluation)
     identified = {name: identity[name] for name in ("data", "base_model", "backend")}
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-    git = _git() or {}
+    # Git is asked only where somebody hears of it: in a large checkout it takes a while.
+    has_trackers = bool({MLFLOW, WANDB} & {*run.logging.loggers})
     return TrackedRun(
         project=run.logging.project,
         name=run.logging.run_name or f"{run.name} {run.stage}",
@@ -105,7 +108,7 @@ def tracked_run(
             "stage": run.stage,
             "run_identity": digest,
             **identified,
-            "git_commit": str(git.get("commit", "")),
+            "git_commit": (_git_commit() or "") if has_trackers else "",
         },
         folder=None if "://" in folder else folder,
     )
@@ -244,18 +247,22 @@ def _packages() -> dict[str, str]:
 
 def _git() -> dict[str, Any] | None:
     """Commit of this code and whether it was changed since; None outside a git checkout."""
-    folder = Path(__file__).resolve().parent
-    commit = _git_output(folder, "rev-parse", "HEAD")
-    if commit is None:
-        # An image without .git names its commit in the environment.
-        commit = os.environ.get("GIT_COMMIT")
-        return {"commit": commit} if commit else None
-    return {"commit": commit, "changed": bool(_git_output(folder, "status", "--porcelain"))}
+    if (commit := _git_commit()) is None:
+        return None
+    status = _git_output("status", "--porcelain")
+    return {"commit": commit} if status is None else {"commit": commit, "changed": bool(status)}
 
 
-def _git_output(folder: Path, *arguments: str) -> str | None:
+def _git_commit() -> str | None:
+    # An image without .git names its commit in the environment.
+    return _git_output("rev-parse", "HEAD") or os.environ.get("GIT_COMMIT") or None
+
+
+def _git_output(*arguments: str) -> str | None:
     try:
-        command = ["git", "-C", str(folder), *arguments]
+        # Without locks: whoever works in that folder meanwhile is not disturbed.
+        folder = str(Path(__file__).resolve().parent)
+        command = ["git", "--no-optional-locks", "-C", folder, *arguments]
         return subprocess.check_output(
             command, stderr=subprocess.DEVNULL, text=True, timeout=10
         ).strip()
