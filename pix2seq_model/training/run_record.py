@@ -14,7 +14,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -164,8 +164,14 @@ def note_finished(run: TrainingRun, work_dir: str | os.PathLike, *, batches: int
     write_json(epath.Path(work_dir) / FINISHED_FILE, note)
 
 
-def note_unfinished(work_dir: str | os.PathLike) -> None:
-    """Removes that note, as where other settings of early stopping let the training go on."""
+def note_unfinished(work_dir: str | os.PathLike, *, check: Callable[[], None]) -> None:
+    """Removes that note, as where other settings of early stopping let the training go on.
+
+    Args:
+      work_dir: of the run.
+      check: raises if this process may no longer write that folder.
+    """
+    check()
     (epath.Path(work_dir) / FINISHED_FILE).unlink(missing_ok=True)
 
 

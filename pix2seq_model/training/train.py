@@ -151,7 +151,7 @@ def train(
         step = _prepare_step(job, compiled_steps)
         span, record = _continue(job, step.model, checkpoints)
         if replicas.is_chief and stopped_at(record) is None:
-            note_unfinished(work_dir)
+            note_unfinished(work_dir, check=lock.check)
         batch = _train_steps(job, step, span, record, checkpoints, stop, check=lock.check)
         if not span.is_last(batch) and stopped_at(record) is None:
             raise TrainingInterruptedError(

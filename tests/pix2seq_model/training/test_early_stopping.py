@@ -6,7 +6,7 @@ import math
 import pytest
 
 from pix2seq_model.data.manifest import read_dataset_info
-from pix2seq_model.errors import ConfigError
+from pix2seq_model.errors import ConfigError, FolderInUseError
 from pix2seq_model.experiment.validation import training_run
 from pix2seq_model.training import validation_loss
 from pix2seq_model.training.early_stopping import (
@@ -19,7 +19,7 @@ from pix2seq_model.training.early_stopping import (
 )
 from pix2seq_model.training.evaluation import TrainingEvaluation
 from pix2seq_model.training.interruption import StopAgreement
-from pix2seq_model.training.run_record import run_identity
+from pix2seq_model.training.run_record import FINISHED_FILE, note_unfinished, run_identity
 from pix2seq_model.training.settings import StageSettings
 from pix2seq_model.training.train import is_trained
 from tests.fixtures import tiny_run
@@ -157,6 +157,18 @@ def test_a_killed_run_stops_where_a_whole_one_does(
     assert longer.weights_sha256 == plain_run[1].weights_sha256
     assert [row["step"] for row in tiny_run.history(tmp_path / "killed")] == [2, 4, 6, 8, 10]
     assert not longer.source.endswith("finetune, 6 steps")
+
+
+def test_the_note_of_the_end_stays_with_whoever_has_the_folder(tmp_path):
+    def lost():
+        raise FolderInUseError("another process writes this folder")
+
+    (tmp_path / FINISHED_FILE).write_text("{}")
+    with pytest.raises(FolderInUseError):
+        note_unfinished(tmp_path, check=lost)
+    assert (tmp_path / FINISHED_FILE).exists()
+    note_unfinished(tmp_path, check=lambda: None)
+    assert not (tmp_path / FINISHED_FILE).exists()
 
 
 def test_how_it_is_measured_is_part_of_the_run_where_the_best_is_kept(examples):
