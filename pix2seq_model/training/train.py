@@ -7,7 +7,7 @@ A step is an update of the weights; it takes one batch, or several whose gradien
 import contextlib
 import functools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import Any
 
 import numpy as np
@@ -283,7 +283,7 @@ def _continue(
 # ---- The input. ----------------------------------------------------------------------------------
 
 
-def _batches(job: TrainingJob, first_batch: int) -> Iterator[Any]:
+def _batches(job: TrainingJob, first_batch: int) -> Generator[Any, None, None]:
     """The batches of the run from one of them on; the very first is shown in TensorBoard."""
     batches = DamagedImages(job).batches(first_batch)
     if job.replicas.is_chief and not first_batch:
@@ -319,7 +319,8 @@ def _train_steps(
 ) -> int:
     """Trains until the end, or until asked to stop; returns the number of the last batch."""
     settings, is_chief = job.run.settings, job.replicas.is_chief
-    feed = BatchFeed(_batches(job, span.first_batch), place=step.place)
+    batches = _batches(job, span.first_batch)
+    feed = BatchFeed(batches, place=step.place)
     log = IntervalLog(
         span,
         step,
@@ -352,6 +353,8 @@ def _train_steps(
         evaluation = TrainingEvaluation(job, step, record, check=check)
     source = f"split {job.split!r} of {job.examples_dir}"
     with (
+        # Its threads read on otherwise while an error is on its way, and as long as it is kept.
+        contextlib.closing(batches),
         job.replicas.losses_named(),
         StallWatch(feed, source, say=job.progress.message),
         reading_errors_named(job.examples_dir, job.split, say=job.progress.message),

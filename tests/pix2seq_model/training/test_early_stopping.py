@@ -1,5 +1,6 @@
 """When an early stop comes, and that it is the same after a kill."""
 
+import itertools
 import json
 import math
 
@@ -8,6 +9,7 @@ import pytest
 from pix2seq_model.data.manifest import read_dataset_info
 from pix2seq_model.errors import ConfigError, FolderInUseError
 from pix2seq_model.experiment.validation import training_run
+from pix2seq_model.training import train as training
 from pix2seq_model.training import validation_loss
 from pix2seq_model.training.early_stopping import (
     EarlyStopping,
@@ -101,6 +103,16 @@ def _is_trained(work_dir, **settings):
     return is_trained(run.settings, work_dir, evaluation=run.evaluation)
 
 
+def _differences(rows, others):
+    """Where two histories differ, as (row, name of the value, one, other)."""
+    return [
+        (index, name, row.get(name), other.get(name))
+        for index, (row, other) in enumerate(itertools.zip_longest(rows, others, fillvalue={}))
+        for name in sorted({*row, *other})
+        if row.get(name) != other.get(name)
+    ]
+
+
 def test_a_killed_run_stops_where_a_whole_one_does(
     plain_run, tmp_path, monkeypatch, no_export, capsys
 ):
@@ -135,14 +147,17 @@ def test_a_killed_run_stops_where_a_whole_one_does(
             raise KeyboardInterrupt
         return original(self, number)
 
+    opened, batches = [], training._batches
     with monkeypatch.context() as patch:
         patch.setattr(StopAgreement, "is_agreed", dies)
+        patch.setattr(training, "_batches", lambda *_: opened.append(batches(*_)) or opened[-1])
         with pytest.raises(KeyboardInterrupt):
             tiny_run.train(tmp_path / "killed", examples, **settings)
+    assert [generator.gi_frame for generator in opened] == [None]  # Nobody reads any more.
     for _ in range(2):  # And what is over stays over.
         killed = tiny_run.train(tmp_path / "killed", examples, **settings)
+        assert _differences(tiny_run.history(tmp_path / "killed"), rows) == []
         assert killed.weights_sha256 == whole.weights_sha256
-        assert tiny_run.history(tmp_path / "killed") == rows
     assert _is_trained(tmp_path / "killed/work", **settings)
     # By those images: others may say something else.
     assert not _is_trained(tmp_path / "killed/work", **{**settings, "evaluate_images": 3})
