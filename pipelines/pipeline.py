@@ -189,7 +189,10 @@ def _training(
     if evaluations_decide_weights(settings):  # When it ends, too, which is not the run's.
         ending = [f"{stage}.{name}" for name in ENDING_SETTINGS]
         lineage = cache_keys.digest_of(
-            run, cache_keys.settings_digest(request.config, [*ending, *_MEASURING_SETTINGS])
+            run,
+            cache_keys.settings_digest(request.config, [*ending, *_MEASURING_SETTINGS]),
+            request.code_version
+            or cache_keys.weights_digest("components.trainer_module", best_by_evaluation=True),
         )
     custom_config = {
         "config": request.config_name,

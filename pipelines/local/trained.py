@@ -5,7 +5,7 @@ import json
 from tfx.orchestration.pipeline import Pipeline
 
 from pipelines.request import Request
-from pix2seq_model.experiment.validation import stage_settings
+from pix2seq_model.experiment.validation import evaluation_settings, stage_settings
 from pix2seq_model.training.train import is_trained
 
 
@@ -17,6 +17,7 @@ def trained_before(request: Request, pipeline: Pipeline) -> set[str]:
       pipeline: its pipeline, for a run on this machine.
     """
     stages = {stage.capitalize(): stage for stage in request.training_stages}
+    evaluation, _ = evaluation_settings(request.config.evaluation)
     return {
         node.id
         for node in pipeline.components
@@ -24,5 +25,6 @@ def trained_before(request: Request, pipeline: Pipeline) -> set[str]:
         and is_trained(
             stage_settings(request.config, stages[node.id]),
             json.loads(node.exec_properties["custom_config"])["work_dir"],
+            evaluation=evaluation,
         )
     }

@@ -1,12 +1,42 @@
 """Whether training has stopped getting better, judged by the evaluations while it goes on."""
 
+import hashlib
+import json
 import math
 from collections.abc import Callable
 from typing import Any
 
+from pix2seq_model.evaluation.settings import MEASURING_SETTINGS, EvaluationSettings
 from pix2seq_model.training.settings import StageSettings
 
 RECORD_KEY = "early_stopping"
+# In the record of a run: how each evaluation of its history measured, {"400": "0123abcd", ...}.
+_MEASURED_KEY = "measured_as"
+# In rows of the history that an evaluation has added to.
+_EVALUATED = ("AP", "validation_loss")
+
+
+def measured_as(settings: StageSettings, evaluation: EvaluationSettings) -> str:
+    """A digest of how evaluations while training measure; numbers of two cannot be compared.
+
+    Args:
+      settings: of the stage: how many images.
+      evaluation: which ones, and how they are decoded.
+    """
+    values = {name: getattr(evaluation, name) for name in MEASURING_SETTINGS}
+    text = json.dumps([settings.evaluate_images, values], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def note_measured(record: dict[str, Any], step: int, *, measured: str) -> None:
+    """Notes how the evaluation after a step measured.
+
+    Args:
+      record: of the run.
+      step: of the evaluation.
+      measured: its `measured_as`.
+    """
+    record.setdefault(_MEASURED_KEY, {})[str(step)] = measured
 
 
 class EarlyStopping:
@@ -76,21 +106,25 @@ def judge_again(
     record: dict[str, Any],
     *,
     step: int,
+    measured: str,
     say: Callable[[str], None] = lambda text: None,
 ) -> None:
     """Takes in all evaluations of a run that continues, perhaps with other settings than it began.
 
-    So a training that had stopped early goes on where these would not have stopped it.
+    So a training that had stopped early goes on where these would not have stopped it. Evaluations
+    that measured in another way than those to come do not count, nor as the best so far.
 
     Args:
       settings: of the stage, now.
       record: of the run, with its "history".
       step: that was trained last.
-      say: is told where it has gone further than these settings would have let it.
+      measured: how evaluations measure now, see `measured_as`.
+      say: is told where it has gone further than these settings would have let it, and where
+        evaluations do not count any more.
     """
     record.pop(RECORD_KEY, None)
     judge, metric = EarlyStopping(settings, record), settings.early_stopping_metric
-    for row in record["history"]:
+    for row in _comparable(settings, record, measured=measured, say=say):
         if metric in row and judge.update(row["step"], row):
             break
     stopped = stopped_at(record)
@@ -102,6 +136,33 @@ def judge_again(
             f"early_stopping_patience={settings.early_stopping_patience} would have stopped this "
             f"training at step {stopped}: it stops where it is, at step {step}."
         )
+
+
+def _comparable(
+    settings: StageSettings,
+    record: dict[str, Any],
+    *,
+    measured: str,
+    say: Callable[[str], None],
+) -> list[dict[str, Any]]:
+    """The rows of the history whose evaluation measured as it is measured now."""
+    evaluated = [row for row in record["history"] if any(name in row for name in _EVALUATED)]
+    if not record.get(_MEASURED_KEY):  # As in a run of before this was noted.
+        for row in evaluated:
+            note_measured(record, row["step"], measured=measured)
+    noted = record.get(_MEASURED_KEY, {})
+    rows = [row for row in evaluated if noted.get(str(row["step"])) == measured]
+    if len(rows) < len(evaluated) and not settings.keep_best:  # Its weights are those of the run.
+        having_ap = [row for row in rows if row.get("AP", -1) >= 0]
+        best = max(having_ap, key=lambda row: (row["AP"], row["step"]), default=None)
+        record["best"] = best and {"step": best["step"], "AP": best["AP"]}
+    if settings.early_stopping_patience and evaluated and evaluated[-1] not in rows:
+        say(
+            f"the evaluations up to step {evaluated[-1]['step']} measured in another way "
+            "(evaluate_images or settings of the evaluation were others): early stopping begins "
+            + ("with those that measured as now." if rows else "to count again.")
+        )
+    return rows
 
 
 def follow_first(record: dict[str, Any], step: int, *, stops: bool) -> None:

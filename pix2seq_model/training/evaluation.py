@@ -22,7 +22,13 @@ from pix2seq_model.reports.drawing import (
     read_rgb,
     truth_boxes,
 )
-from pix2seq_model.training.early_stopping import EarlyStopping, follow_first, stopped_at
+from pix2seq_model.training.early_stopping import (
+    EarlyStopping,
+    follow_first,
+    measured_as,
+    note_measured,
+    stopped_at,
+)
 from pix2seq_model.training.finished_model import model_info
 from pix2seq_model.training.job import TrainingJob
 from pix2seq_model.training.training_model import TrainingModel
@@ -87,6 +93,8 @@ class TrainingEvaluation:
                 metrics |= self._loss.measure()
             row, best = self._record["history"][-1], self._record.get("best")
             row.update(metrics)
+            how = measured_as(job.run.settings, job.run.evaluation)
+            note_measured(self._record, row["step"], measured=how)
             # COCO's -1: nothing to find, so no weights are better than others.
             measured = metrics["AP"] >= 0
             # Of equal ones the last: early on they are all 0.

@@ -15,6 +15,7 @@ from pix2seq_model.training.tracker import (
     BackgroundTracker,
     TrackedRun,
     Tracker,
+    close_trackers,
 )
 from pix2seq_model.training.wandb_tracker import WandbTracker
 
@@ -85,5 +86,4 @@ class Loggers:
         if kind is not None and issubclass(kind, stopped):
             outcome = INTERRUPTED
         self._summaries.close()
-        for tracker in self._trackers:
-            tracker.close(outcome)
+        close_trackers(self._trackers, outcome)

@@ -14,7 +14,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +24,16 @@ from etils import epath
 from pix2seq_model.atomic_write import write_json
 from pix2seq_model.data.manifest import DatasetInfo
 from pix2seq_model.errors import CheckpointError, DataError
-from pix2seq_model.evaluation.settings import MEASURING_SETTINGS
+from pix2seq_model.evaluation.settings import MEASURING_SETTINGS, EvaluationSettings
 from pix2seq_model.input_pipeline.record_stream import RECORD_ORDER
 from pix2seq_model.json_file import read_json
 from pix2seq_model.model_folder.folder import ModelInfo
 from pix2seq_model.training.checkpoint import checkpoint_steps
-from pix2seq_model.training.early_stopping import stopped_at
+from pix2seq_model.training.early_stopping import measured_as, stopped_at
 from pix2seq_model.training.job import TrainingJob
 from pix2seq_model.training.settings import (
+    MLFLOW,
+    WANDB,
     StageSettings,
     TrainingRun,
     early_stopping_of,
@@ -96,7 +98,8 @@ def tracked_run(
     settings["evaluation"] = dataclasses.asdict(run.evaluation)
     identified = {name: identity[name] for name in ("data", "base_model", "backend")}
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-    git = _git() or {}
+    # Git is asked only where somebody hears of it: in a large checkout it takes a while.
+    has_trackers = bool({MLFLOW, WANDB} & {*run.logging.loggers})
     return TrackedRun(
         project=run.logging.project,
         name=run.logging.run_name or f"{run.name} {run.stage}",
@@ -105,7 +108,7 @@ def tracked_run(
             "stage": run.stage,
             "run_identity": digest,
             **identified,
-            "git_commit": str(git.get("commit", "")),
+            "git_commit": (_git_commit() or "") if has_trackers else "",
         },
         folder=None if "://" in folder else folder,
     )
@@ -151,22 +154,37 @@ def check_same_run(work_dir: str | os.PathLike, identity: dict[str, Any]) -> Non
         )
 
 
-def note_finished(settings: StageSettings, work_dir: str | os.PathLike, *, batches: int) -> None:
+def note_finished(run: TrainingRun, work_dir: str | os.PathLike, *, batches: int) -> None:
     """Notes in a work folder that its training came to its end, and by which early stopping."""
-    note = {"batches": batches, "early_stopping": early_stopping_of(settings)}
+    note = {
+        "batches": batches,
+        "early_stopping": early_stopping_of(run.settings),
+        "measured_as": measured_as(run.settings, run.evaluation),
+    }
     write_json(epath.Path(work_dir) / FINISHED_FILE, note)
 
 
-def note_unfinished(work_dir: str | os.PathLike) -> None:
-    """Removes that note, as where other settings of early stopping let the training go on."""
+def note_unfinished(work_dir: str | os.PathLike, *, check: Callable[[], None]) -> None:
+    """Removes that note, as where other settings of early stopping let the training go on.
+
+    Args:
+      work_dir: of the run.
+      check: raises if this process may no longer write that folder.
+    """
+    check()
     (epath.Path(work_dir) / FINISHED_FILE).unlink(missing_ok=True)
 
 
-def ended_early_by(settings: StageSettings, work_dir: str | os.PathLike) -> bool:
-    """Whether these settings of early stopping have ended the training of a work folder."""
+def ended_early_by(
+    settings: StageSettings, evaluation: EvaluationSettings, work_dir: str | os.PathLike
+) -> bool:
+    """Whether early stopping by these settings has ended the training of a work folder."""
     try:
         note = read_json(epath.Path(work_dir) / FINISHED_FILE, remedy="it is left out", kind=dict)
-        return note.get("early_stopping") == early_stopping_of(settings) != {}
+        # Not noted by earlier versions.
+        how = measured_as(settings, evaluation)
+        is_measured_so = note.get("measured_as", how) == how
+        return is_measured_so and note.get("early_stopping") == early_stopping_of(settings) != {}
     except (OSError, DataError):
         return False
 
@@ -235,18 +253,22 @@ def _packages() -> dict[str, str]:
 
 def _git() -> dict[str, Any] | None:
     """Commit of this code and whether it was changed since; None outside a git checkout."""
-    folder = Path(__file__).resolve().parent
-    commit = _git_output(folder, "rev-parse", "HEAD")
-    if commit is None:
-        # An image without .git names its commit in the environment.
-        commit = os.environ.get("GIT_COMMIT")
-        return {"commit": commit} if commit else None
-    return {"commit": commit, "changed": bool(_git_output(folder, "status", "--porcelain"))}
+    if (commit := _git_commit()) is None:
+        return None
+    status = _git_output("status", "--porcelain")
+    return {"commit": commit} if status is None else {"commit": commit, "changed": bool(status)}
 
 
-def _git_output(folder: Path, *arguments: str) -> str | None:
+def _git_commit() -> str | None:
+    # An image without .git names its commit in the environment.
+    return _git_output("rev-parse", "HEAD") or os.environ.get("GIT_COMMIT") or None
+
+
+def _git_output(*arguments: str) -> str | None:
     try:
-        command = ["git", "-C", str(folder), *arguments]
+        # Without locks: whoever works in that folder meanwhile is not disturbed.
+        folder = str(Path(__file__).resolve().parent)
+        command = ["git", "--no-optional-locks", "-C", folder, *arguments]
         return subprocess.check_output(
             command, stderr=subprocess.DEVNULL, text=True, timeout=10
         ).strip()

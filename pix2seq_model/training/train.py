@@ -7,7 +7,7 @@ A step is an update of the weights; it takes one batch, or several whose gradien
 import contextlib
 import functools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from pix2seq_model.data.box_statistics import crowded_images
 from pix2seq_model.data.damage import reading_errors_named
 from pix2seq_model.data.manifest import read_dataset_info, read_statistics
 from pix2seq_model.errors import ConfigError, DataError, TrainingInterruptedError
+from pix2seq_model.evaluation.settings import EvaluationSettings
 from pix2seq_model.folder_lock import FolderLock
 from pix2seq_model.model_folder.folder import ModelInfo, read_model_info
 from pix2seq_model.model_folder.transfer import Transfer, path_in_network, take_base_weights
@@ -33,7 +34,7 @@ from pix2seq_model.training.checkpoint import (
 from pix2seq_model.training.compiled_steps import CompiledSteps
 from pix2seq_model.training.damaged_images import DamagedImages
 from pix2seq_model.training.earlier_runs import interrupted_run
-from pix2seq_model.training.early_stopping import judge_again, stopped_at
+from pix2seq_model.training.early_stopping import judge_again, measured_as, stopped_at
 from pix2seq_model.training.evaluation import TrainingEvaluation
 from pix2seq_model.training.finished_model import make_model_folder, write_model
 from pix2seq_model.training.interruption import StopAgreement, StopRequest
@@ -140,7 +141,7 @@ def train(
             ),
         )
         checkpoints = CheckpointFolder(checkpoints_of(work_dir), keep=run.settings.keep_checkpoints)
-        if replicas.is_chief and not is_trained(run.settings, work_dir):
+        if replicas.is_chief and not _is_trained(run, work_dir):
             if not checkpoints.steps() and (
                 earlier := interrupted_run(work_dir, identity, stage=run.stage)
             ):
@@ -150,7 +151,7 @@ def train(
         step = _prepare_step(job, compiled_steps)
         span, record = _continue(job, step.model, checkpoints)
         if replicas.is_chief and stopped_at(record) is None:
-            note_unfinished(work_dir)
+            note_unfinished(work_dir, check=lock.check)
         batch = _train_steps(job, step, span, record, checkpoints, stop, check=lock.check)
         if not span.is_last(batch) and stopped_at(record) is None:
             raise TrainingInterruptedError(
@@ -160,16 +161,28 @@ def train(
             )
         lock.check()
         if replicas.is_chief:
-            note_finished(run.settings, work_dir, batches=batch)
+            note_finished(run, work_dir, batches=batch)
         return write_model(job, step.model.network, record, export=export)
 
 
-def is_trained(settings: StageSettings, work_dir: str | os.PathLike) -> bool:
-    """Whether an earlier call came to the end of a run: what is left is to write its model."""
+def is_trained(
+    settings: StageSettings, work_dir: str | os.PathLike, *, evaluation: EvaluationSettings
+) -> bool:
+    """Whether an earlier call came to the end of a run: what is left is to write its model.
+
+    Args:
+      settings: of the stage.
+      work_dir: of the run.
+      evaluation: how is measured while training.
+    """
     steps = checkpoint_steps(work_dir)
     if steps[-1:] == [settings.steps * settings.accumulation_steps]:
         return True
-    return bool(steps) and ended_early_by(settings, work_dir)
+    return bool(steps) and ended_early_by(settings, evaluation, work_dir)
+
+
+def _is_trained(run: TrainingRun, work_dir: str | os.PathLike) -> bool:
+    return is_trained(run.settings, work_dir, evaluation=run.evaluation)
 
 
 # ---- The devices and folders. --------------------------------------------------------------------
@@ -211,7 +224,7 @@ def _prepare_step(job: TrainingJob, compiled_steps: CompiledSteps | None) -> Tra
         network = step.model.network
         transfer, _ = take_base_weights(network, job.base_model_dir)
         _refuse_frozen_random(job, network, transfer)
-        if not is_trained(job.run.settings, job.work_dir):
+        if not _is_trained(job.run, job.work_dir):
             start = f"{job.run.stage} starts from {job.base_model_dir}"
             job.progress.message(f"{start}: {transfer.text()}")
     return step
@@ -257,7 +270,8 @@ def _continue(
     )
     if first_batch:
         last = span.step(first_batch)
-        judge_again(settings, record, step=last, say=job.progress.message)
+        how = measured_as(settings, job.run.evaluation)
+        judge_again(settings, record, step=last, measured=how, say=job.progress.message)
     if first_batch and not span.is_last(first_batch) and stopped_at(record) is None:
         job.progress.message(
             f"{job.run.stage} continues at step {span.step(first_batch)} of {span.steps}."
@@ -269,7 +283,7 @@ def _continue(
 # ---- The input. ----------------------------------------------------------------------------------
 
 
-def _batches(job: TrainingJob, first_batch: int) -> Iterator[Any]:
+def _batches(job: TrainingJob, first_batch: int) -> Generator[Any, None, None]:
     """The batches of the run from one of them on; the very first is shown in TensorBoard."""
     batches = DamagedImages(job).batches(first_batch)
     if job.replicas.is_chief and not first_batch:
@@ -305,7 +319,8 @@ def _train_steps(
 ) -> int:
     """Trains until the end, or until asked to stop; returns the number of the last batch."""
     settings, is_chief = job.run.settings, job.replicas.is_chief
-    feed = BatchFeed(_batches(job, span.first_batch), place=step.place)
+    batches = _batches(job, span.first_batch)
+    feed = BatchFeed(batches, place=step.place)
     log = IntervalLog(
         span,
         step,
@@ -338,6 +353,8 @@ def _train_steps(
         evaluation = TrainingEvaluation(job, step, record, check=check)
     source = f"split {job.split!r} of {job.examples_dir}"
     with (
+        # Its threads read on otherwise while an error is on its way, and as long as it is kept.
+        contextlib.closing(batches),
         job.replicas.losses_named(),
         StallWatch(feed, source, say=job.progress.message),
         reading_errors_named(job.examples_dir, job.split, say=job.progress.message),

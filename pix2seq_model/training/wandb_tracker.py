@@ -19,12 +19,14 @@ class WandbTracker:
 
     def __init__(self) -> None:
         self._run: Any = None
+        # Of a run that begins: one for all attempts, since a failed one may have created it.
+        self._new_id = uuid.uuid4().hex[:12]
 
     def open(self, run: TrackedRun, run_id: str | None) -> str:
         # Here, since few installations have it, and it takes seconds.
         import wandb
 
-        run_id = run_id or uuid.uuid4().hex[:12]
+        run_id = run_id or self._new_id
         self._run = wandb.init(
             project=run.project,
             name=run.name,

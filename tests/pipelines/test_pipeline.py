@@ -1,13 +1,18 @@
 """What each step of the pipeline is given: what decides an outcome, and no more."""
 
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 
+from pipelines import cache_keys
 from pipelines.pipeline import create_pipeline
 from pipelines.request import Request
 from pix2seq_model.experiment import load_config
 from tests.fixtures import tiny_pipeline
+
+PROJECT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -17,14 +22,14 @@ def config(tmp_path_factory):
     return str(tiny_pipeline.write_config(folder / "tiny.py", data))
 
 
-def training(config, *overrides):
+def training(config, *overrides, code_version="1"):
     """What the trainer of fine-tuning is given: its folder, its key, its overrides."""
     request = Request(
         config=load_config(config, overrides),
         config_name=config,
         overrides=overrides,
         pipeline_root="root",
-        code_version="1",
+        code_version=code_version,
     )
     nodes = {node.id: node for node in create_pipeline(request).components}
     given = json.loads(nodes["Finetune"].exec_properties["custom_config"])
@@ -110,3 +115,25 @@ def test_what_follows_a_training_counts_when_it_ended(config):
     assert after(*STOPPING) != after(*STOPPING, "finetune.evaluate_images=3")
     assert after(*STOPPING) != after(*STOPPING, "evaluation.batch_size=2")
     assert after(MEASURED) == after() == after(MEASURED, "finetune.validation_loss=False")
+
+
+def test_the_code_that_ends_a_training_counts_for_what_follows(config, tmp_path, monkeypatch):
+    for package in ("components", "pix2seq_model"):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(PROJECT / package, tmp_path / package, ignore=ignored)
+    monkeypatch.setattr(cache_keys, "_PROJECT_ROOT", tmp_path)
+    pretrain = ["pretrain.enabled=True", "evaluation.split=train"]
+    stopping = [override.replace("finetune", "pretrain") for override in STOPPING]
+
+    def folders():
+        """Of a training that may end early, of one after it, of one after a training that can't."""
+        runs = (STOPPING, (*pretrain, *stopping), pretrain)
+        return [training(config, *overrides, code_version="")[0] for overrides in runs]
+
+    own, after, after_whole = folders()
+    with (tmp_path / "pix2seq_model/training/early_stopping.py").open("a") as file:
+        file.write("\nCHANGED_VALUE = 1\n")
+    changed = folders()
+    assert changed[0] == own
+    assert changed[1] != after
+    assert changed[2] == after_whole

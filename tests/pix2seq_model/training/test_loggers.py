@@ -1,6 +1,7 @@
 """A whole training, logged by fakes of the trackers' packages."""
 
 import json
+import subprocess
 import sys
 
 import pytest
@@ -50,7 +51,11 @@ def test_all_get_the_same_scalars(tmp_path, monkeypatch):
     ((logged,), _) = wandb.named("log")[-1]
     assert logged == {"step": 4, "loss/all": 2.5, "evaluation/AP": 0.25}
     noted = json.loads((tmp_path / "tracked_runs.json").read_text())
-    assert noted == {"mlflow": "run1", "wandb": wandb.named("init")[0][1]["id"]}
+    wandb_id = wandb.named("init")[0][1]["id"]
+    assert noted == {
+        "mlflow": {"run_id": "run1", "step": 4},
+        "wandb": {"run_id": wandb_id, "step": 4},
+    }
 
 
 def test_a_killed_training_continues_the_same_runs(tmp_path, monkeypatch):
@@ -115,6 +120,27 @@ def test_the_run_is_told_by_its_settings_and_identity(tmp_path):
     other, _ = tracked(tmp_path, steps=11)
     assert run.tags["run_identity"] != other.tags["run_identity"]
     assert {type(value) for value in run.tags.values()} == {str}
+
+
+@pytest.mark.parametrize(
+    ("names", "questions"),
+    [(("tensorboard",), []), ((), []), (("tensorboard", "wandb"), [("rev-parse", "HEAD")])],
+)
+def test_git_is_asked_for_trackers_alone(tmp_path, monkeypatch, names, questions):
+    asked = []
+
+    def answer(command, **_):
+        assert command[:2] == ["git", "--no-optional-locks"]
+        asked.append(tuple(command[4:]))
+        return "abc\n"
+
+    monkeypatch.setattr(subprocess, "check_output", answer)
+    config = tiny_config.config()
+    config.logging.loggers = names
+    run = training_run(config, "finetune")
+    tags = tracked_run(run, tracked(tmp_path)[1], work_dir=tmp_path).tags
+    assert asked == questions
+    assert tags["git_commit"] == ("abc" if questions else "")
 
 
 def test_logging_is_no_part_of_what_is_trained(tmp_path):

@@ -5,7 +5,7 @@ import inspect
 import pytest
 
 from pix2seq_model.training.mlflow_tracker import MLflowTracker
-from pix2seq_model.training.tracker import TrackedRun
+from pix2seq_model.training.tracker import FINISHED, BackgroundTracker, TrackedRun, close_trackers
 from tests.fixtures.tracker_packages import fake_mlflow
 
 RUN = TrackedRun(
@@ -60,6 +60,33 @@ def test_another_server_gets_a_run_of_its_own(monkeypatch):
     fake_mlflow(monkeypatch)
     assert track(MLflowTracker(), "of another server") == "run1"
     assert track(MLflowTracker()) == "run2"
+
+
+def test_parameters_that_fail_create_no_second_run(monkeypatch, tmp_path):
+    fails = [ConnectionError("refused"), ConnectionError("refused")]
+    calls, said = fake_mlflow(monkeypatch, parameters_fail=fails), []
+    fed = BackgroundTracker(MLflowTracker(), RUN, work_dir=tmp_path, warn=said.append)
+    for step in range(5):
+        fed.scalars(step, {"loss/all": 2.5})
+    close_trackers([fed], FINISHED)
+    assert len(said) == 1
+    assert not fails
+    assert len(calls.named("create_run")) == 1
+    batches = [named for _, named in calls.named("log_batch")]
+    found = {param.key for part in batches for param in part.get("params", ())}
+    assert found == set(RUN.parameters)
+    assert [m.step for part in batches for m in part.get("metrics", ())] == [0, 1, 2, 3, 4]
+
+
+def test_parameters_that_are_missing_come_when_it_continues(monkeypatch):
+    calls = fake_mlflow(monkeypatch, parameters_fail=[ConnectionError("refused")])
+    killed = MLflowTracker()
+    run_id = killed.open(RUN, None)
+    with pytest.raises(ConnectionError):
+        killed.scalars(4, {"loss/all": 2.5})
+    assert track(MLflowTracker(), run_id) == run_id
+    parts = [named["params"] for _, named in calls.named("log_batch") if "params" in named]
+    assert {param.key for part in parts for param in part} == set(RUN.parameters)
 
 
 @pytest.mark.large

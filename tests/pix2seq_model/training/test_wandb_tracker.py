@@ -52,6 +52,15 @@ def test_a_continued_training_continues_its_run(monkeypatch, tmp_path):
     assert track(tmp_path) != first
 
 
+def test_each_attempt_to_begin_is_of_the_same_run(monkeypatch, tmp_path):
+    calls = fake_wandb(monkeypatch, init_raises=[ConnectionError("timeout")])
+    tracker = WandbTracker()
+    with pytest.raises(ConnectionError):
+        tracker.open(run_in(tmp_path), None)
+    opened = tracker.open(run_in(tmp_path), None)
+    assert [asked["id"] for _, asked in calls.named("init")] == [opened, opened]
+
+
 def test_the_environment_may_say_where_its_files_go(monkeypatch, tmp_path):
     monkeypatch.setenv("WANDB_DIR", str(tmp_path))
     calls = fake_wandb(monkeypatch)
