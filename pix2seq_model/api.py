@@ -207,6 +207,11 @@ def load(
             f"{', '.join(map(argument_name, options))}, "
             "or load the model folder it was exported from."
         )
+    if categories and kind != "checkpoint":
+        raise ConfigError(
+            f"{place} is a {kind}, which holds the names of its categories: leave out "
+            f"{argument_name('categories')}, which is for published checkpoints."
+        )
     with _missing_packages_named():
         if kind == "checkpoint":
             with tempfile.TemporaryDirectory() as scratch:
