@@ -18,12 +18,10 @@ from pix2seq_model.atomic_write import write_json
 from pix2seq_model.json_file import read_json
 
 TIMING_FILE = "timing.json"
-_KINDS = {
+_KINDS: dict[str, tuple[type, ...]] = {
     "milliseconds": (int, float),
-    "images": int,
-    "batch_size": int,
-    "backend": str,
-    "device": str,
+    **dict.fromkeys(("images", "batch_size"), (int,)),
+    **dict.fromkeys(("backend", "device"), (str,)),
 }
 
 
