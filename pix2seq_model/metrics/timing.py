@@ -47,8 +47,8 @@ class Timing:
     def __post_init__(self) -> None:
         for field, kind in _KINDS.items():
             value = getattr(self, field)
-            # A bool is an int for Python.
-            if not isinstance(value, kind) or isinstance(value, bool):
+            is_of_kind = isinstance(value, kind) and not isinstance(value, bool)
+            if not is_of_kind:
                 raise ValueError(f"{field}={value!r} is of the wrong type")
             if not isinstance(value, str) and not 0 < value <= sys.float_info.max:
                 raise ValueError(f"{field}={value!r} is not a finite number above 0")
