@@ -26,6 +26,7 @@ from pipelines.cli.decoding_flags import decoding_settings
 from pix2seq_model.api import find_model
 from pix2seq_model.errors import ConfigError
 from pix2seq_model.model_folder.thresholds import default_score_of
+from pix2seq_model.web_demo.kinds import SHOWN_KINDS, require_shown_kind
 
 FLAGS = flags.FLAGS
 
@@ -41,7 +42,8 @@ flags.DEFINE_float("upload_seconds", 60, "In which a file must arrive.", lower_b
 
 def main() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    kind, place = find_model(FLAGS.model, trust=FLAGS.trust)
+    kind, place = find_model(FLAGS.model, trust=FLAGS.trust, kinds=SHOWN_KINDS)
+    require_shown_kind(kind, place)
     threshold = default_score_of(FLAGS.model)
     # TensorFlow: not before the flags are right.
     from pix2seq_model.web_demo.app import Limits

@@ -6,7 +6,8 @@
 --model is a model folder, a pushed version or a published checkpoint. --images and --annotations
 are read as pipelines/check_dataset.py reads them: COCO JSON, YOLO, Pascal VOC, LabelMe, Open
 Images, Label Studio; without --annotations the labels lie among the images. Where there are several
-splits --split names one. Categories are matched by their names, whatever their ids.
+splits --split names one; where there are none it is what to call them ("test" if not given).
+Categories are matched by their names, whatever their ids.
 
 The output folder gets metrics.json, report.html, the detections and the truth, and the records that
 the images were converted to, in examples/. A run that was interrupted continues with the same
@@ -30,7 +31,7 @@ from etils import epath
 
 from components.conversion.convert import convert_dataset
 from components.conversion.options import ConversionOptions, SplitSource
-from components.labels.layout import recognise_splits
+from components.labels.layout import ALL_IS_TRAIN, recognise_splits, split_to_evaluate
 from components.storage.memory import give_freed_memory_back
 from components.storage.watch import ShardBar
 from pipelines.cli.command_line import flag_values, local_pipeline, run_command
@@ -52,7 +53,7 @@ _MARKER = "evaluate.json"
 define_place("images", None, "Folder, or zip archive, of the images.", required=True)
 define_place("annotations", "", "Their labels: a folder or a file; empty: among the images.")
 define_place("output", None, "Folder to write.", required=True)
-flags.DEFINE_string("split", "", "Which one, where there are several.")
+flags.DEFINE_string("split", "", "Which one of several, or what to call the only one.")
 flags.DEFINE_enum(
     "dataset", AUTO, [AUTO, COCO_FORMAT, *LABEL_FORMATS], "Format of the labels; auto: recognised."
 )
@@ -144,12 +145,8 @@ def _source() -> tuple[str, SplitSource]:
         {"": FLAGS.annotations} if FLAGS.annotations else {},
         wanted="" if FLAGS.dataset == AUTO else FLAGS.dataset,
     )
-    splits = dict(layout.splits)
-    print("\n".join(layout.lines))
-    wanted = FLAGS.split or ("val" if "val" in splits else next(iter(splits)))
-    if wanted not in splits or (not FLAGS.split and len(splits) > 1 and "val" not in splits):
-        raise ConfigError(f"--split={FLAGS.split}: choose one of {', '.join(splits)}")
-    return wanted, splits[wanted]
+    print("\n".join(line for line in layout.lines if line != ALL_IS_TRAIN))
+    return split_to_evaluate(layout, FLAGS.images, wanted=FLAGS.split)
 
 
 def _settings(info: ModelInfo, split: str, given: Mapping[str, Any]) -> EvaluationSettings:

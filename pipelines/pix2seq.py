@@ -66,19 +66,8 @@ def main() -> None:
         print(f"error: there is no command {name!r}{did_you_mean}\n\n{usage()}", file=sys.stderr)
         sys.exit(2)
     sys.argv = [f"pix2seq {name}", *words[1:]]
-    try:
-        # As `__main__`: absl's flags and the commands' help belong to that module.
-        runpy.run_module(f"pipelines.{module}", run_name="__main__", alter_sys=True)
-    except ModuleNotFoundError as error:
-        package = (error.name or "").split(".")[0]
-        if package not in EXTRAS:
-            raise
-        print(
-            f"error: the package {package} is not installed, which `pix2seq {name}` needs: "
-            f"pip install '.[{EXTRAS[package]}]' in this project's folder",
-            file=sys.stderr,
-        )
-        sys.exit(2)
+    # As `__main__`: absl's flags and the commands' help belong to that module.
+    runpy.run_module(f"pipelines.{module}", run_name="__main__", alter_sys=True)
 
 
 def usage() -> str:

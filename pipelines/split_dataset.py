@@ -115,6 +115,12 @@ def _recognised(place: str, below: str) -> Iterator[tuple[str, str, dict[str, An
     """
     layout = recognise(place, wanted="" if FLAGS.dataset == AUTO else FLAGS.dataset)
     print("\n".join(line for line in layout.lines if line != ALL_IS_TRAIN))
+    if layout.names_splits and list(layout.splits) != ["train"]:
+        print(
+            f"warning: {place} has the splits {', '.join(layout.splits)} already: they are joined "
+            "and dealt out anew, and what was kept for val or test may be trained on. To keep "
+            "them, leave this command out: pipelines/run_pipeline.py takes them as they are"
+        )
     for split, source in layout.splits.items():
         folder = os.path.relpath(source.images, place)
         parts = [part for part in (below, folder) if part not in ("", ".")]

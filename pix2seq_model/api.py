@@ -15,7 +15,7 @@ import contextlib
 import dataclasses
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from etils import epath
@@ -43,6 +43,15 @@ from pix2seq_model.published.locations import is_checkpoint
 _PACKAGES = {
     **dict.fromkeys(("tensorflow", "keras", "h5py", "rich"), "predict"),
     "onnxruntime": "onnx",
+}
+# How a message asks for each kind of model.
+_KINDS = {
+    "model folder": (
+        f"a model folder (with {MODEL_FILE}), a pushed version or the folder of all versions"
+    ),
+    "checkpoint": "a published checkpoint (*.index)",
+    "SavedModel": f"a SavedModel ({GRAPH_FILE})",
+    "ONNX": f"an exported model ({ONNX_FILE})",
 }
 
 
@@ -207,6 +216,11 @@ def load(
             f"{', '.join(map(argument_name, options))}, "
             "or load the model folder it was exported from."
         )
+    if categories and kind != "checkpoint":
+        raise ConfigError(
+            f"{place} is a {kind}, which holds the names of its categories: leave out "
+            f"{argument_name('categories')}, which is for published checkpoints."
+        )
     with _missing_packages_named():
         if kind == "checkpoint":
             with tempfile.TemporaryDirectory() as scratch:
@@ -231,8 +245,14 @@ def _open(kind: str, place: str, options: dict[str, Any]) -> ImageModel:
     return ImageDetector(place, **options)
 
 
-def find_model(place: str, *, trust: bool = False) -> tuple[str, str]:
+def find_model(
+    place: str, *, trust: bool = False, kinds: Collection[str] = tuple(_KINDS)
+) -> tuple[str, str]:
     """What `load` would load: its kind, see `Model`, and where it is. Reads next to nothing.
+
+    Args:
+      place, trust: see `load`.
+      kinds: those that the caller takes, which a message names; others are found too.
 
     Raises:
       ModelError: there is no model, or it is not trusted.
@@ -241,7 +261,7 @@ def find_model(place: str, *, trust: bool = False) -> tuple[str, str]:
     if is_checkpoint(place):
         return "checkpoint", place
     if not folder.is_dir():
-        raise ModelError(f"{place}: no such folder. {_KINDS_TEXT}")
+        raise ModelError(f"{place}: no such folder. {_kinds_text(kinds)}")
     if (folder / ONNX_FILE).exists():
         return "ONNX", place
     version = find_pushed_version(folder)
@@ -257,16 +277,14 @@ def find_model(place: str, *, trust: bool = False) -> tuple[str, str]:
         read_model_info(found)  # What is damaged is said before TensorFlow is loaded.
         return "model folder", found
     if not (folder / GRAPH_FILE).exists():
-        raise ModelError(f"{place} is no model. {_KINDS_TEXT}")
+        raise ModelError(f"{place} is no model. {_kinds_text(kinds)}")
     require_trust(place, trust=trust)
     return "SavedModel", place
 
 
-_KINDS_TEXT = (
-    f"Give a model folder (with {MODEL_FILE}), a pushed version or the folder of all versions, a "
-    f"published checkpoint (*.index), a SavedModel ({GRAPH_FILE}), or an exported model "
-    f"({ONNX_FILE})."
-)
+def _kinds_text(kinds: Collection[str]) -> str:
+    *first, last = [text for kind, text in _KINDS.items() if kind in kinds]
+    return f"Give {', '.join(first)}, or {last}."
 
 
 @contextlib.contextmanager

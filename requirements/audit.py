@@ -41,7 +41,7 @@ def report(packages: list[dict], *, of: int, service: str) -> int:
     for package in faulty:
         for fault in package["vulns"]:
             fixed = ", ".join(fault["fix_versions"]) or "no version"
-            print(f"{package['name']} {package['version']}: {fault['id']}, mended in {fixed}")
+            print(f"{package['name']} {package['version']}: {fault['id']}, fixed in {fixed}")
     return 1 if faulty else 2 * (len(packages) < of)
 
 

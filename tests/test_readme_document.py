@@ -61,9 +61,14 @@ def test_the_times_are_those_of_the_benchmarks():
 
 def test_the_first_page_has_five_commands_that_are_there():
     section = README.partition("## Your own photographs\n")[2].partition("\n## ")[0]
-    (block,) = re.findall(r"```sh\n(.*?)```", section, re.DOTALL)
-    commands = [shlex.split(line) for line in block.replace("\\\n", "").splitlines()]
-    assert len(commands) == 5
-    for interpreter, command, *_ in commands:
+    blocks = re.findall(r"```sh\n(.*?)```", section, re.DOTALL)
+    follow, split = (
+        [shlex.split(line) for line in block.replace("\\\n", "").splitlines()] for block in blocks
+    )
+    assert (len(follow), len(split)) == (4, 1)
+    for interpreter, command, *_ in follow + split:
         assert interpreter == "python"
         assert (ROOT / command).is_file()
+    # Among the others it would deal out again the splits that are there.
+    assert split[0][1] == "pipelines/split_dataset.py"
+    assert "`photos` is" in section

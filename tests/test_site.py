@@ -62,6 +62,12 @@ def test_the_interface_is_described_by_the_code(site):
     assert "image/encoded" in (site / "record_format.html").read_text()
 
 
+def test_an_attribute_is_described_by_itself(site):
+    """`a, b: what they are` would be one row, called `a,`."""
+    for page in site.rglob("*.html"):
+        assert not re.findall(r"<code>\w+,</code>|>\w+,</span>", page.read_text()), page.name
+
+
 def test_nothing_is_loaded_from_elsewhere(site):
     for page in site.rglob("*.html"):
         text = re.sub(r"<link rel=\"canonical\"[^>]*>", "", page.read_text())

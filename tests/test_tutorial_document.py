@@ -1,8 +1,11 @@
 """docs/tutorial.md and its notebook are followed to a model that Python calls."""
 
 import ast
+import json
+import os
 import re
 import shlex
+import sys
 from pathlib import Path
 
 import pytest
@@ -53,6 +56,22 @@ def test_the_notebook_is_the_tutorial():
     )
 
 
+def test_the_notebook_goes_to_the_project_s_folder(tmp_path, monkeypatch):
+    cells = json.loads(tutorial.NOTEBOOK.read_text())["cells"]
+    first = "".join(next(cell for cell in cells if cell["cell_type"] == "code")["source"])
+    monkeypatch.setenv("PATH", "/elsewhere")
+    (tmp_path / "docs").mkdir()
+    monkeypatch.chdir(tmp_path / "docs")
+    with pytest.raises(FileNotFoundError, match="where it is"):
+        exec(first, {})
+    (tmp_path / "pipelines").mkdir()
+    exec(first, {})
+    assert Path.cwd() == tmp_path
+    assert os.environ["PATH"] == f"{Path(sys.executable).parent}:/elsewhere"
+    exec(first, {})
+    assert Path.cwd() == tmp_path
+
+
 def _look_at_what_was_made(workplace: Path, printed: list[str], *, num_test_images: int) -> None:
     check, run, evaluated, predicted, called = printed
     assert "COCO JSON" in check
@@ -96,7 +115,9 @@ def test_the_notebook_is_executed(tmp_path, monkeypatch):
     for name, value in tutorial.environment().items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "jupyter"))
-    resources = {"metadata": {"path": str(tmp_path / "work")}}
+    # As Jupyter does: in the folder of the notebook.
+    (tmp_path / "work/docs").mkdir()
+    resources = {"metadata": {"path": str(tmp_path / "work/docs")}}
     nbclient.NotebookClient(content, timeout=900, resources=resources).execute()
     outputs = [
         "".join(output.get("text", "") for output in cell.outputs)
@@ -105,4 +126,4 @@ def test_the_notebook_is_executed(tmp_path, monkeypatch):
     ]
     # A command that fails leaves no exception in a notebook.
     assert not [text for text in outputs if "error:" in text or "Traceback" in text]
-    _look_at_what_was_made(tmp_path / "work", outputs, num_test_images=SIZES["test"])
+    _look_at_what_was_made(tmp_path / "work", outputs[1:], num_test_images=SIZES["test"])

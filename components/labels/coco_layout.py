@@ -49,7 +49,7 @@ def _is_coco(folder: LabelFolder, path: str) -> bool:
 
 
 def files_by_split(folder: LabelFolder, files: list[str]) -> dict[str, str]:
-    """Returns the annotation file of each split; a single one without a split is train.
+    """Returns the annotation file of each split; "" is a single one that says none.
 
     Raises:
       DataError: several files may be one split.
@@ -58,7 +58,7 @@ def files_by_split(folder: LabelFolder, files: list[str]) -> dict[str, str]:
     for path in files:
         found.setdefault(folder.split_of(path), []).append(path)
     if len(files) == 1:
-        return {folder.split_of(files[0]) or "train": files[0]}
+        return {folder.split_of(files[0]): files[0]}
     for split, paths in found.items():
         preferred = [p for p in paths if "instances" in posixpath.basename(p).lower()]
         if len(preferred) == 1:

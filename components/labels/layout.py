@@ -17,6 +17,7 @@ from components.labels.voc_labels import VocLabels
 from components.labels.yolo_labels import YoloLabels
 from components.labels.yolo_layout import has_labels
 from components.storage.files import file_exists, file_metadata
+from components.storage.image_names import split_role
 from components.storage.image_store import open_store
 from pix2seq_model.data.annotations import parse_image_row
 from pix2seq_model.data.json_arrays import read_array
@@ -40,11 +41,13 @@ class Layout:
       format: "coco_format" or a key of `KINDS`.
       splits: Split to its source.
       lines: For people: what was found, and what was not taken.
+      names_splits: Whether folders, files or lists say the splits; otherwise all is "train".
     """
 
     format: str
     splits: Mapping[str, SplitSource]
     lines: tuple[str, ...]
+    names_splits: bool = True
 
 
 def open_labels(source: SplitSource) -> LabelSet:
@@ -69,7 +72,12 @@ def recognise(images: str, annotations: str = "", *, wanted: str = "") -> Layout
     found = [name for name in _TITLES if wanted in ("", name) and _is_in(name, labels)]
     if not found:
         raise DataError(_nothing(labels, wanted))
-    by_format = {name: _splits(name, labels, image_folder, annotations) for name in found}
+    named = {name: _splits(name, labels, image_folder, annotations) for name in found}
+    # Without a split everything is for training: that is what most people begin with.
+    by_format = {
+        name: {split or "train": source for split, source in splits.items()}
+        for name, splits in named.items()
+    }
     chosen, lines = found[0], []
     if len(found) > 1:
         _check_agreement(by_format, labels.root)
@@ -80,7 +88,9 @@ def recognise(images: str, annotations: str = "", *, wanted: str = "") -> Layout
         )
     splits = by_format[chosen]
     splits = {split: splits[split] for split in SPLITS if split in splits}
-    lines.insert(0, f"{labels.root}: {_TITLES[chosen]}, {', '.join(splits)}")
+    names_splits = "" not in named[chosen]
+    of_splits = f", {', '.join(splits)}" if names_splits else ""
+    lines.insert(0, f"{labels.root}: {_TITLES[chosen]}{of_splits}")
     if chosen != COCO_FORMAT:
         lines += KINDS[chosen](labels, image_folder).notes
     elif not image_folder.images and (zips := image_folder.with_suffix(".zip")):
@@ -90,7 +100,31 @@ def recognise(images: str, annotations: str = "", *, wanted: str = "") -> Layout
         )
     if list(splits) == ["train"]:
         lines.append(ALL_IS_TRAIN)
-    return Layout(chosen, splits, tuple(lines))
+    return Layout(chosen, splits, tuple(lines), names_splits)
+
+
+def split_to_evaluate(layout: Layout, images: str, *, wanted: str = "") -> tuple[str, SplitSource]:
+    """Chooses the split that a model is evaluated on.
+
+    Args:
+      layout: Of the labels.
+      images: The folder that `layout` was recognised in.
+      wanted: The split's name; empty: the only one, or "val". Where the labels name no splits,
+        everything is the wanted split, or the one that the folder is called after, or "test".
+
+    Raises:
+      ConfigError: there is no such split, or one has to be chosen.
+    """
+    splits = layout.splits
+    if not layout.names_splits:
+        (source,) = splits.values()
+        called = split_role(posixpath.basename(images.rstrip("/")))
+        return wanted or called or "test", source
+    if not wanted and (len(splits) == 1 or "val" in splits):
+        wanted = "val" if "val" in splits else next(iter(splits))
+    if wanted not in splits:
+        raise ConfigError(f"--split={wanted}: choose one of {', '.join(splits)}")
+    return wanted, splits[wanted]
 
 
 def recognise_splits(
@@ -162,10 +196,11 @@ def _is_in(name: str, labels: LabelFolder) -> bool:
 def _splits(
     name: str, labels: LabelFolder, images: LabelFolder, annotations: str
 ) -> dict[str, SplitSource]:
+    """Split to its source; "" is everything, where no splits are named."""
     if name == COCO_FORMAT:
         return {
             split: SplitSource(
-                images=folder_of_images(labels, path, images, split),
+                images=folder_of_images(labels, path, images, split or "train"),
                 annotations=f"{labels.root}/{path}",
             )
             for split, path in files_by_split(labels, coco_files(labels)).items()
@@ -173,7 +208,7 @@ def _splits(
     # A `data.yaml` that was named is no more than its folder.
     place = annotations if annotations.lower().endswith((*COCO_FILES, ".csv")) else labels.root
     source = SplitSource(images=images.root, annotations=place, format=name)
-    return dict.fromkeys(KINDS[name](labels, images).splits or ("train",), source)
+    return dict.fromkeys(KINDS[name](labels, images).splits or ("",), source)
 
 
 def _check_agreement(by_format: Mapping[str, Mapping[str, SplitSource]], root: str) -> None:

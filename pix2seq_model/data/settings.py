@@ -38,8 +38,8 @@ class DataSettings:
       num_shards: by split; 0 chooses it by size, about 128 MB a shard.
       max_defect_fraction: share of a split's images or boxes that may be set aside before the
         conversion fails.
-      drop_fake, drop_reflected: Objects365 marks boxes of pictures of objects, and of objects in
-        mirrors; both are kept unless these say otherwise.
+      drop_fake: leave out the boxes that Objects365 marks as of pictures of objects.
+      drop_reflected: leave out those that it marks as of objects in mirrors.
       check_pixels: decode every image wholly, to find damage behind its header; slower.
       max_pixels: larger images are dropped, before they are decoded.
 

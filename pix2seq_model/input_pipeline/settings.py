@@ -23,8 +23,9 @@ class Augmentation:
     what is seen of the image, once it has its size, and leave its boxes as they are.
 
     Attributes:
-      scale_min, scale_max: the image is resized so that it would just fit into the target times
-        a factor drawn uniformly between these.
+      scale_min: the image is resized so that it would just fit into the target times a factor
+        drawn uniformly from this ...
+      scale_max: ... to this.
       crop: where the part that is seen lies in an image that is larger than the target.
         "anywhere": both its offsets are drawn, and every part is seen as often. "diagonal": one
         number draws both, so that crops lie on the diagonal of the places they could take, and

@@ -10,24 +10,32 @@ import contextlib
 import dataclasses
 import os
 import statistics
+import sys
 
 from etils import epath
 
 from pix2seq_model.atomic_write import write_json
-from pix2seq_model.errors import DataError
 from pix2seq_model.json_file import read_json
 
 TIMING_FILE = "timing.json"
+_KINDS: dict[str, tuple[type, ...]] = {
+    "milliseconds": (int, float),
+    **dict.fromkeys(("images", "batch_size"), (int,)),
+    **dict.fromkeys(("backend", "device"), (str,)),
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Timing:
     """Attributes:
     milliseconds: of the model for an image: median over the batches.
-    images: that it was measured on.
+    images: in these batches.
     batch_size: images decoded together.
     backend: Keras', "tensorflow" or "jax".
     device: in words, such as "1 x NVIDIA L4".
+
+    Raises:
+      ValueError: a number that is not finite and above 0, or a text that is none.
     """
 
     milliseconds: float
@@ -36,11 +44,20 @@ class Timing:
     backend: str
     device: str
 
+    def __post_init__(self) -> None:
+        for field, kind in _KINDS.items():
+            value = getattr(self, field)
+            is_of_kind = isinstance(value, kind) and not isinstance(value, bool)
+            if not is_of_kind:
+                raise ValueError(f"{field}={value!r} is of the wrong type")
+            if not isinstance(value, str) and not 0 < value <= sys.float_info.max:
+                raise ValueError(f"{field}={value!r} is not a finite number above 0")
+
     def text(self) -> str:
         """A line for people."""
         return (
-            f"{self.milliseconds:,.3g} ms an image: median of {self.images:,} images, "
-            f"{self.batch_size} at a time, {self.backend} on {self.device}"
+            f"{self.milliseconds:,.3g} ms an image: median over the batches of {self.batch_size}, "
+            f"{self.images:,} images in all, {self.backend} on {self.device}"
         )
 
 
@@ -86,6 +103,6 @@ def write_timing(evaluation_dir: epath.PathLike, timing: Timing | None) -> None:
 def read_timing(evaluation_dir: str | os.PathLike) -> Timing | None:
     """None of an evaluation that was not timed, as on Beam, or whose file is damaged."""
     path = epath.Path(evaluation_dir) / TIMING_FILE
-    with contextlib.suppress(OSError, DataError, TypeError):
+    with contextlib.suppress(OSError, TypeError, ValueError):
         return Timing(**read_json(path, remedy="it is left out", kind=dict))
     return None

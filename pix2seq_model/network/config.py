@@ -45,8 +45,14 @@ class ModelConfig:
       resnet_variant: "standard" (output stride 32), "c4" (the last group left out, stride 16)
         or "dc5" (the last group dilated, stride 16).
       resnet_width_multiplier: factor on the channels of every convolution.
-      num_encoder_layers, dim_encoder, mlp_dim_encoder, num_heads_encoder: transformer encoder.
-      num_decoder_layers, dim_decoder, mlp_dim_decoder, num_heads_decoder: transformer decoder.
+      num_encoder_layers: of the transformer that encodes the image.
+      dim_encoder: its width.
+      mlp_dim_encoder: the width inside its MLPs.
+      num_heads_encoder: its heads of attention.
+      num_decoder_layers: of the transformer that writes the sequence.
+      dim_decoder: its width.
+      mlp_dim_decoder: the width inside its MLPs.
+      num_heads_decoder: its heads of attention.
       bridge: between encoder and decoder, "mlp", "linear_p" or "linear".
       use_class_token: puts a learned token in front of the image's positions.
       shared_embedding: the decoder's token embedding also produces the logits.
@@ -54,8 +60,9 @@ class ModelConfig:
       max_seq_len: number of the decoder's learned positions: prompt and tokens.
       attention_initializer: of the projections of attention: "published", or "glorot", each a
         plain matrix under Glorot's rule, which at the published sizes is 2 to 6 times as large.
-      drop_path, drop_units, drop_attention: stochastic depth, dropout inside the MLPs,
-        dropout of attention weights; all in training only.
+      drop_path: rate of stochastic depth, in training only.
+      drop_units: rate of dropout inside the MLPs, in training only.
+      drop_attention: rate of dropout of attention weights, in training only.
 
     Raises:
       ConfigError: a value cannot work; the message names the field.

@@ -28,7 +28,8 @@ class Result:
 
     Attributes:
       source: path of the image; of an image in memory its place among those given, "image 3".
-      width, height: pixels of the image that the boxes are of: turned upright, if EXIF says so.
+      width: pixels of the image that the boxes are of: turned upright, if EXIF says so.
+      height: of the same image, pixels.
       boxes_xyxy: float64 (N, 4), xmin, ymin, xmax, ymax in pixels.
       scores: float64 (N,), 0 to 1.
       category_ids: int64 (N,), as in the annotations that the model was trained on.

@@ -67,7 +67,8 @@ class StageSettings:
         accelerator; large networks train faster without it where there is none. JAX always
         compiles.
       steps_per_log: steps between two rows of the log.
-      checkpoint_every_steps, checkpoint_every_minutes: whichever comes first; 0 minutes is off.
+      checkpoint_every_steps: steps from one checkpoint to the next, at most.
+      checkpoint_every_minutes: minutes from one to the next, at most; 0 is off.
       keep_checkpoints: how many of the latest stay.
       evaluate_every_steps: steps between short evaluations while training, on images of the
         evaluation's split and with its batch size, precision and decoding; a multiple of

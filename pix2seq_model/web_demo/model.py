@@ -17,6 +17,7 @@ from pix2seq_model.prediction.image_detector import ImageDetector
 from pix2seq_model.prediction.served_detector import ServedDetector
 from pix2seq_model.reports.drawing import class_color
 from pix2seq_model.tokens.vocabulary import TOKENS_PER_OBJECT
+from pix2seq_model.web_demo.kinds import require_shown_kind
 
 
 class AttentiveModel:
@@ -135,14 +136,9 @@ def open_demo_model(
       ModelError: it cannot be used.
       ConfigError: a kind that the page does not show, or settings that this kind has built in.
     """
+    require_shown_kind(kind, place)
     if kind == "model folder":
         return AttentiveModel(place, threshold=threshold, **decoding)
-    if kind != "SavedModel":
-        raise ConfigError(
-            f"{place}: the page shows model folders and pushed versions, and this is of the kind "
-            f"{kind}: import it with pipelines/import_checkpoint.py, or give the model folder that "
-            "was exported"
-        )
     if decoding:
         raise ConfigError(
             f"{place} is a SavedModel, whose settings are fixed: leave out "

@@ -43,6 +43,8 @@ def test_images_with_other_ids_for_the_model_s_categories(tmp_path):
     assert "the model does not know x: their objects count as missed" in done.stdout
     metrics = json.loads((tmp_path / "out/metrics.json").read_text())
     assert metrics["num_images"] == 3
+    assert metrics["split"] == "test"
+    assert "train" not in done.stdout
     assert {row["name"]: row["num_objects"] for row in metrics["per_class"]} == {
         "cross": 1,
         "ring": 2,

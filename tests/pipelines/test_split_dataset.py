@@ -46,6 +46,25 @@ def test_two_files_are_joined_renamed_and_split(labels, tmp_path):
     assert "has no box of dog; leave the class out with --classes" in done.stdout
 
 
+def test_splits_that_are_there_are_not_joined_without_a_word(tmp_path):
+    splits = {"train": range(6), "test": range(6, 10)}
+    for name, numbers in splits.items():
+        (tmp_path / "exported" / name).mkdir(parents=True)
+        content = {
+            "images": [{"id": n, "file_name": f"{n}.jpg"} for n in numbers],
+            "annotations": [{"id": n, "image_id": n, "category_id": n % 2 + 1} for n in numbers],
+            "categories": CATEGORIES,
+        }
+        path = tmp_path / "exported" / name / "_annotations.coco.json"
+        path.write_text(json.dumps(content))
+    warning = "has the splits train, test already"
+    flags = (f"--images={tmp_path}/exported", f"--output={tmp_path}/out")
+    assert f"warning: {tmp_path}/exported {warning}" in run_command("split_dataset", *flags).stdout
+    # Without a name, or as train alone, everything is there to be dealt out.
+    flags = (f"--images={tmp_path}/exported/train", f"--output={tmp_path}/out")
+    assert "already" not in run_command("split_dataset", *flags).stdout
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [

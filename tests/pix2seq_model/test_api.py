@@ -258,6 +258,15 @@ def test_a_published_checkpoint_needs_names_for_its_categories(tmp_path, photos)
     assert len(model.predict(photos, score=0.0)) == 3
 
 
+@pytest.mark.parametrize("kind", ["model folder", "SavedModel", "ONNX"])
+def test_names_for_a_model_that_has_them_are_refused(kind, model_dir, tmp_path):
+    file = {"SavedModel": "saved_model.pb", "ONNX": "onnx.json"}.get(kind)
+    if file:
+        (tmp_path / file).touch()
+    with pytest.raises(ConfigError, match=f"is a {kind}, .* leave out categories"):
+        api.load(tmp_path if file else model_dir, trust=True, categories={2: "ring"})
+
+
 def test_a_video_is_its_frames(model, tmp_path):
     clip = write_video(tmp_path / "clip.mp4", frames=3)
     results = model.predict(clip, score=0.0)

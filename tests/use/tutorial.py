@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENT = ROOT / "docs" / "tutorial.md"
@@ -28,6 +29,21 @@ FEW_STEPS = (
     *("--config.finetune.batch_size=4", "--config.finetune.evaluate_every_steps=0"),
 )
 _FENCED = re.compile(r"^```(\w+)\n(.*?)^```\n", re.MULTILINE | re.DOTALL)
+# The notebook's first cell. Jupyter starts in the folder of the notebook, and may have been started
+# from another environment than its kernel's.
+_START = """\
+# The commands below are called from the project's folder, with the Python of this notebook.
+import os
+import sys
+from pathlib import Path
+
+folders = [Path.cwd(), *Path.cwd().parents]
+projects = [folder for folder in folders if (folder / "pipelines").is_dir()]
+if not projects:
+    raise FileNotFoundError("open this notebook where it is, in the folder docs of the project")
+os.chdir(projects[0])
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+"""
 # "shell" is the installation, which whoever runs the commands has made already.
 _RUN = ("sh", "python")
 
@@ -112,9 +128,12 @@ def follow(workplace: Path, *, options: tuple[str, ...] = ()) -> list[str]:
 
 
 def notebook(document: str) -> str:
-    """The document as a notebook, JSON text; the same document gives the same bytes."""
-    cells = []
-    for block in blocks(document):
+    """The document as a notebook, JSON text; the same document gives the same bytes.
+
+    A first cell goes to the project's folder, from wherever below it Jupyter was started.
+    """
+    cells: list[dict[str, Any]] = []
+    for block in [Block("python", _START), *blocks(document)]:
         text = block.text.strip("\n")
         if not text:
             continue

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from components.labels.layout import coco_file, recognise, recognise_splits
+from components.labels.layout import coco_file, recognise, recognise_splits, split_to_evaluate
 from components.storage.files import list_files
 from pix2seq_model.errors import ConfigError, DataError
 from tests.fixtures.label_exports import (
@@ -203,6 +203,36 @@ def test_one_split_of_a_folder_given_for_another(tmp_path):
     layout = recognise_splits({"train": str(tmp_path / "a"), "val": str(tmp_path / "b")}, {})
     path = coco_file(layout.splits["val"], "val", output=str(tmp_path))
     assert boxes_of(path) == expected(["one"])
+
+
+@pytest.mark.parametrize("kind", ["coco_format", "voc"])
+def test_a_folder_without_splits_is_evaluated_as_what_it_is_called(kind, tmp_path):
+    if kind == "voc":
+        root = tmp_path / "test"
+        write_image(root / "one.png", "one")
+        write_text(root / "one.xml", voc_xml("one"))
+    else:
+        write_roboflow_coco(tmp_path)
+        root = (tmp_path / "valid").rename(tmp_path / "test")
+    layout = recognise(str(root))
+    assert (layout.format, layout.names_splits) == (kind, False)
+    assert not any(", train" in line for line in layout.lines)
+    source = layout.splits["train"]
+    for wanted, split in (("", "test"), ("test", "test"), ("holdout", "holdout")):
+        assert split_to_evaluate(layout, f"{root}/", wanted=wanted) == (split, source)
+    assert split_to_evaluate(layout, "photos/valid") == ("val", source)
+    assert split_to_evaluate(layout, "photos") == ("test", source)
+    assert [*boxes_of(coco_file(source, "test", output=str(tmp_path / "out")))]
+
+
+def test_of_several_splits_one_is_evaluated(tmp_path):
+    root = str(write_yolo(tmp_path / "photos"))
+    layout = recognise(root)
+    assert layout.names_splits
+    assert split_to_evaluate(layout, root)[0] == "val"
+    assert split_to_evaluate(layout, root, wanted="train")[0] == "train"
+    with pytest.raises(ConfigError, match="--split=holdout: choose one of train, val"):
+        split_to_evaluate(layout, root, wanted="holdout")
 
 
 def test_a_packed_export(tmp_path):
