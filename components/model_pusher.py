@@ -15,7 +15,6 @@ others, and the model that is the newest version already stays where it is.
 Vertex AI's Model Registry can keep what was pushed to a bucket, and an endpoint serve it.
 """
 
-import contextlib
 import hashlib
 import json
 import os
@@ -86,9 +85,11 @@ def push_model(model_folder: str, destination: str) -> dict[str, Any]:
 
 def _record_or_none(version: epath.Path) -> dict[str, Any]:
     """What a version says of itself; nothing if that is damaged: then a new one is pushed."""
-    with contextlib.suppress(ModelError):
+    try:
         return pushed_record(version) or {}
-    return {}
+    except ModelError as error:
+        print(f"{error}\nThe model is pushed as a new version.", flush=True)
+        return {}
 
 
 def model_digest(model_folder: str) -> str:

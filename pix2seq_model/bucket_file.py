@@ -29,6 +29,28 @@ def crc32c_of(address: str) -> str:
     return (blob.crc32c or "") if blob is not None else ""
 
 
+def crc32c_below(folder: str) -> dict[str, str]:
+    """The checksums that the store keeps of all objects below a folder, by address, in base64.
+
+    One request for a thousand objects.
+
+    Args:
+      folder: gs://bucket/name.
+
+    Raises:
+      OSError: the store does not answer, or refuses.
+    """
+    bucket, _, name = folder.removeprefix("gs://").rstrip("/").partition("/")
+    with _as_os_error(folder):
+        blobs = _client().list_blobs(
+            bucket,
+            prefix=f"{name}/" if name else "",
+            fields="items(name,crc32c),nextPageToken",
+            timeout=_TIMEOUT_S,
+        )
+        return {f"gs://{bucket}/{blob.name}": blob.crc32c or "" for blob in blobs}
+
+
 @functools.cache
 def _client() -> Any:
     from google.cloud.storage import Client

@@ -84,6 +84,8 @@ def defect_examples(output: str) -> str:
                 row = parse_json(line, source="", remedy="", kind=dict, finite=False)
             except DataError:  # Shown only.
                 continue
+            if not {"rule", "image", "annotation", "detail"} <= row.keys():
+                continue
             if len(lines[row["rule"]]) < _EXAMPLES_SHOWN:
                 at = f"{shard['split']} image {row['image']}"
                 at += f", annotation {row['annotation']}" if row["annotation"] else ""

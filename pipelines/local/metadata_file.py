@@ -38,7 +38,8 @@ def check_metadata_file(path: str | os.PathLike[str]) -> None:
 
 
 def _is_damage(error: sqlite3.DatabaseError) -> bool:
-    return getattr(error, "sqlite_errorcode", None) in (
+    # The code may be an extended one, such as SQLITE_CORRUPT_INDEX: its last byte is the kind.
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (
         sqlite3.SQLITE_CORRUPT,
         sqlite3.SQLITE_NOTADB,
     )

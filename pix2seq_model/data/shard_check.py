@@ -21,9 +21,8 @@ from pix2seq_model import bucket_file
 from pix2seq_model.data.manifest import FILE_NAME, DatasetInfo, ShardInfo, read_statistics
 from pix2seq_model.data.records import labels_of
 from pix2seq_model.data.tfrecord import read_records
-from pix2seq_model.errors import DataError
+from pix2seq_model.errors import DataError, UnavailableError
 
-_REQUESTS_AT_ONCE = 16
 _REMEDY = "convert the data set again"
 
 
@@ -212,31 +211,38 @@ def _is_stored_so(path: str, shard: ShardInfo) -> bool:
 def check_stored(directory: str | os.PathLike[str], info: DatasetInfo) -> None:
     """Compares the checksums that a bucket keeps of a folder's shards with the manifest's.
 
-    Without reading them; a local folder keeps none.
+    Without reading them, by a listing of each folder; a local folder keeps none. Without Google's
+    client nothing is compared: whoever reads the shards does that then.
 
     Raises:
       DataError: a shard is another one, or missing.
-      OSError: the bucket does not answer.
+      UnavailableError: the bucket does not answer, or refuses.
     """
-
-    def check(place: tuple[str, ShardInfo]) -> None:
-        path, shard = place
-        if shard.crc32c and (stored := bucket_file.crc32c_of(path)) != shard.crc32c:
-            raise DataError(
-                f"{path} is not the shard that {FILE_NAME} names: its crc32c is "
-                f"{stored or 'none: it is missing'}, the manifest says {shard.crc32c}; {_REMEDY}"
-            )
-
     if not os.fspath(directory).startswith("gs://"):
         return
     shards = [
-        place
+        (path, shard)
         for split in info.splits
-        for place in zip(info.shard_paths(directory, split), info.split(split).shards)
+        for path, shard in zip(info.shard_paths(directory, split), info.split(split).shards)
+        if shard.crc32c
     ]
-    # Each is a request.
-    with concurrent.futures.ThreadPoolExecutor(_REQUESTS_AT_ONCE) as pool:
-        list(pool.map(check, shards))
+    stored: dict[str, str] = {}
+    for folder in sorted({os.path.dirname(path) for path, _ in shards}):
+        try:
+            stored |= bucket_file.crc32c_below(folder)
+        except ImportError:
+            return
+        except OSError as error:
+            raise UnavailableError(
+                f"{folder}: the checksums of its shards cannot be listed now ({error}); run the "
+                "same command again"
+            ) from error
+    for path, shard in shards:
+        if (found := stored.get(path, "")) != shard.crc32c:
+            raise DataError(
+                f"{path} is not the shard that {FILE_NAME} names: its crc32c is "
+                f"{found or 'none: it is missing'}, the manifest says {shard.crc32c}; {_REMEDY}"
+            )
 
 
 def check_counted_labels(directory: str | os.PathLike[str], info: DatasetInfo, split: str) -> None:

@@ -91,6 +91,8 @@ def read_attention(folder: epath.PathLike) -> list[ImageAttention]:
         rows = read_json(folder / _TEXT_FILE, remedy="evaluate again", kind=list)
         with np.load(io.BytesIO((folder / _MAPS_FILE).read_bytes())) as maps:
             return [_image(row, maps) for row in rows]
+    except DataError:  # It says what to do.
+        raise
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"{folder}: {_TEXT_FILE} or {_MAPS_FILE} cannot be read ({error}); evaluate again"

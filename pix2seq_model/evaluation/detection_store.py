@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import os
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -10,9 +12,10 @@ from etils import epath
 
 from pix2seq_model.atomic_write import write_atomically
 from pix2seq_model.errors import DataError
-from pix2seq_model.json_file import read_json
+from pix2seq_model.json_file import MOST_LABEL_BYTES, read_json
 
 _FLUSH_SECONDS = 20.0  # at most so much work is lost
+_REMEDY = "detection is done again from its first image on"
 
 
 def fingerprint_of(**parts: Any) -> str:
@@ -42,16 +45,29 @@ class DetectionStore:
     def load(self) -> tuple[list[dict[str, Any]], list[str]]:
         """What was stored without a gap from the first image on: COCO rows, image ids.
 
-        A damaged file counts as a gap: from there on the work is done again.
+        A damaged file counts as a gap, and is named on stderr: from there on the work is done
+        again.
         """
         rows: list[dict[str, Any]] = []
         image_ids: list[str] = []
         while (path := self._path(len(image_ids))).exists():
             try:
-                part = read_json(path, remedy="it is made again", kind=dict)
-                rows, image_ids = rows + part["rows"], image_ids + part["image_ids"]
-            except (DataError, KeyError, TypeError):
+                part = read_json(path, remedy=_REMEDY, kind=dict, most_bytes=MOST_LABEL_BYTES)
+            except DataError as error:
+                print(error, file=sys.stderr, flush=True)
                 break
+            new_rows, new_ids = part.get("rows"), part.get("image_ids")
+            # A part without an image would be the next one for ever.
+            if not (isinstance(new_rows, list) and isinstance(new_ids, list) and new_ids):
+                print(
+                    f"{os.fspath(path)} is damaged (it lacks its lists of rows and image_ids); "
+                    f"{_REMEDY}",
+                    file=sys.stderr,
+                    flush=True,
+                )
+                break
+            rows += new_rows
+            image_ids += new_ids
         self._stored = len(image_ids)
         return rows, image_ids
 

@@ -119,10 +119,22 @@ class OutputFolder:
         self._lines = (self.place / LINES).open("w")
 
     def add(self, line: dict[str, Any]) -> None:
-        """Writes the line of an image, before its `files`: no file is there that no line names."""
+        """Writes the line of an image, before its `files`: no file is there that no line names.
+
+        Raises:
+          DataError: a number in it is not finite, which JSON does not know.
+        """
         assert self._lines is not None
-        # In ASCII: a file's name need not be text that can be written.
-        self._lines.write(json.dumps(line) + "\n")
+        try:
+            # In ASCII: a file's name need not be text that can be written.
+            text = json.dumps(line, allow_nan=False)
+        except ValueError:
+            image = line.get("file_name") or line.get("location") or "an image"
+            raise DataError(
+                f"what the model found in {image!a} has a number that is not finite (NaN or "
+                "Infinity): its weights are damaged or its training diverged; use another model"
+            ) from None
+        self._lines.write(text + "\n")
         self._lines.flush()
 
     def path_of(self, folder: str, name: str, suffix: str) -> str:
@@ -138,7 +150,11 @@ class OutputFolder:
         write_atomically(self.place / relative, content)
 
     def finish(self, categories: dict[int, str], **facts: Any) -> None:
-        """Writes the lists of what the lines say, whether all images are done or not."""
+        """Writes the lists of what the lines say, whether all images are done or not.
+
+        Raises:
+          DataError: a line is damaged; names it. The lists would lack its image.
+        """
         assert self._lines is not None
         self._lines.close()
         images, failed = [], []
@@ -176,23 +192,33 @@ class OutputFolder:
     def formats(self) -> tuple[str, ...]:
         return self._formats
 
-    def _read_lines(self) -> Iterator[dict[str, Any]]:
+    def _read_lines(self, *, skip_damaged: bool = False) -> Iterator[dict[str, Any]]:
         path = self.place / LINES
         if not path.exists():
             return
-        with path.open("r") as file:
-            for text in file:
+        with path.open("rb") as file:
+            for number, text in enumerate(file, start=1):
                 try:
-                    yield parse_json(text, source="", remedy="", kind=dict, surrogates=True)
-                except DataError:  # The last line of a run that was killed.
-                    return
+                    yield parse_json(
+                        text,
+                        source=f"{path}, line {number},",
+                        remedy="run the same command again, with --overwrite",
+                        kind=dict,
+                        surrogates=True,
+                    )
+                except DataError:
+                    # The last line of a run that was killed has no end.
+                    if text.endswith(b"\n") and not skip_damaged:
+                        raise
 
     def _own_files(self) -> set[str]:
         """What an earlier run wrote, by its own account; none where no run was."""
         marker = predict_marker(self.place)
         if marker is None:
             return set()
-        files = {name for line in self._read_lines() for name in line.get("files", ())}
+        # The files of a damaged line are then no one's, and stay.
+        lines = self._read_lines(skip_damaged=True)
+        files = {name for line in lines for name in line.get("files", ())}
         of_formats = {_OF_FORMAT[name] for name in marker["formats"] if name in _OF_FORMAT}
         whole = {PREDICT_MARKER, LINES, *_LISTS, *of_formats, *filter(_is_below, files)}
         partial = {

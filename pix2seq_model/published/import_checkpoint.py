@@ -78,6 +78,8 @@ def _categories(location: str, place: str) -> tuple[dict[str, Any], ...]:
     else:
         try:
             rows = read_json(path, remedy="give another", most_bytes=MOST_LABEL_BYTES)["categories"]
+        except DataError:  # It says what to do.
+            raise
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(
                 f"{place} has no categories ({type(error).__name__}: {error}): give an examples "

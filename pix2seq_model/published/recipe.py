@@ -57,6 +57,8 @@ def read_recipe(place: str) -> dict[str, Any]:
     try:
         files = [file for file in (path / RECIPE_FILE, path / CONFIG_FILE) if file.exists()]
         content = read_json((files or [path])[0], remedy="copy it again", error=CheckpointError)
+    except CheckpointError:  # It says what to do.
+        raise
     except Exception as error:  # Each kind of storage raises its own.
         raise CheckpointError(
             f"{place}: no recipe can be read ({type(error).__name__}: {error}). Name a folder with "

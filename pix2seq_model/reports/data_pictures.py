@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -24,6 +25,7 @@ _MOST_TAGS = 6
 _DEFECT_COLOR = (214, 40, 40)
 # A defect's image is looked for in this many shards of a split at most: a shard is some 128 MB.
 _SHARDS_SEARCHED = 4
+_NOT_SHOWN = "the line is not shown; convert the data set again to have it"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,7 +154,18 @@ def defect_examples(
         path = folder / dead_letter_file(split, shard, len(info.shards))
         wanted: dict[str, list[dict[str, Any]]] = collections.defaultdict(list)
         for text in path.read_text().splitlines() if path.exists() else ():
-            line = parse_json(text, source=os.fspath(path), remedy="convert the data set again")
+            try:
+                line = parse_json(text, source=os.fspath(path), remedy=_NOT_SHOWN, kind=dict)
+            except DataError as error:
+                print(error, file=sys.stderr, flush=True)
+                continue
+            if not {"rule", "image", "bbox"} <= line.keys():
+                print(
+                    f"{os.fspath(path)}: a line lacks its rule, image or bbox; {_NOT_SHOWN}",
+                    file=sys.stderr,
+                    flush=True,
+                )
+                continue
             if taken[line["rule"]] < count:
                 taken[line["rule"]] += 1
                 wanted[line["image"]].append(line)

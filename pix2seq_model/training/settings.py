@@ -20,7 +20,8 @@ NOTHING, BACKBONE, ENCODER = "none", "backbone", "encoder"
 # What a training may be logged to.
 LOGGERS = TENSORBOARD, MLFLOW, WANDB = "tensorboard", "mlflow", "wandb"
 _LOGIN = re.compile("://[^/]*@")
-# Settings of a stage that do not change the weights that come out: a run may continue with others.
+# Settings of a stage that do not change the weights that come out, but for rounding (of
+# activation_checkpointing, which computes a large MLP in blocks): a run may continue with others.
 WATCHING_SETTINGS = (
     *("steps_per_log", "checkpoint_every_steps", "checkpoint_every_minutes", "keep_checkpoints"),
     *("max_skipped_batches", "activation_checkpointing"),

@@ -177,10 +177,13 @@ def test_executor_pushes_what_is_blessed(tmp_path, blessed, monkeypatch):
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "{}", "[" * 200_000])
-def test_a_damaged_record_of_the_newest_version_holds_up_no_push(tmp_path, content):
+def test_a_damaged_record_of_the_newest_version_holds_up_no_push(tmp_path, capsys, content):
     model = write_model(tmp_path / "model")
     first = push_model(model, str(tmp_path / "served"))
     Path(first["path"], "pushed.json").write_text(content)
     again = push_model(model, str(tmp_path / "served"))
     assert again["version"] > first["version"]
     assert not again["already_there"]
+    said = capsys.readouterr().out
+    assert f"{first['path']}/pushed.json" in said
+    assert "pushed as a new version" in said

@@ -3,7 +3,7 @@
 import orjson
 import pytest
 
-from components.conversion.finish import LostRowsError, finish_conversion
+from components.conversion.finish import LostRowsError, defect_examples, finish_conversion
 from components.storage.files import SUMMARY
 from tests.fixtures.small_conversion import ANYTHING_GOES, convert
 from tests.fixtures.small_dataset import SmallDataset, options
@@ -73,3 +73,14 @@ def test_rows_that_are_lost_fail_the_job(converted, lose, message):
     with pytest.raises(LostRowsError, match=message):
         finish_conversion(given, str(output))
     assert not (output / "dataset_info.json").exists()
+
+
+@pytest.mark.parametrize("damaged", [b"{", b"[]", b'{"image": "1"}'])
+def test_a_damaged_dead_letter_hides_no_other(converted, damaged):
+    output = converted[1]
+    expected = defect_examples(str(output))
+    for path in (output / "dead_letter").rglob("*"):
+        if path.is_file():
+            path.write_bytes(damaged + b"\n" + path.read_bytes())
+    assert defect_examples(str(output)) == expected
+    assert "image_missing" in expected

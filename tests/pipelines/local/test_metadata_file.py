@@ -2,6 +2,7 @@ import sqlite3
 
 import pytest
 
+from pipelines.local import metadata_file
 from pipelines.local.metadata_file import check_metadata_file
 from pix2seq_model.errors import DataError
 
@@ -51,3 +52,15 @@ def test_a_damaged_one_is_named_with_what_to_do(file, damage):
 def test_an_empty_one_is_a_new_one(file):
     file.write_bytes(b"")
     check_metadata_file(file)
+
+
+def test_extended_codes_of_sqlite_are_damage_too():
+    """Of a locked or unreadable file they are not."""
+    for code, is_damage in [
+        (sqlite3.SQLITE_CORRUPT_INDEX, True),
+        (sqlite3.SQLITE_CORRUPT, True),
+        (sqlite3.SQLITE_IOERR_READ, False),
+    ]:
+        error = sqlite3.DatabaseError("of the file")
+        error.sqlite_errorcode = code
+        assert metadata_file._is_damage(error) is is_damage

@@ -22,7 +22,7 @@ from pix2seq_model.data.shard_check import (
     folder_problems,
     known_problem,
 )
-from pix2seq_model.errors import DataError
+from pix2seq_model.errors import DataError, UnavailableError
 from pix2seq_model.input_pipeline.record_stream import training_stream
 from tests.fixtures.records import example, write_examples
 
@@ -194,14 +194,33 @@ def test_a_finished_folder_in_a_bucket_is_compared_by_stored_checksums(monkeypat
     split = SplitInfo(num_examples=3, num_objects=0, num_bytes=3, shards=shards, counts={})
     info = DatasetInfo(name="x", seed=0, categories=(), splits={"train": split})
     stored = {f"gs://b/x/Split-train/{n}": f"c{n}" for n in range(3)}
-    monkeypatch.setattr(shard_check.bucket_file, "crc32c_of", lambda path: stored.get(path, ""))
+    asked = []
+
+    def below(folder):
+        asked.append(folder)
+        return stored
+
+    monkeypatch.setattr(shard_check.bucket_file, "crc32c_below", below)
     shard_check.check_stored("gs://b/x", info)
+    assert asked == ["gs://b/x/Split-train"]
     stored["gs://b/x/Split-train/1"] = "other"
     with pytest.raises(DataError, match=r"Split-train/1 is not the shard .*is other.*says c1"):
         shard_check.check_stored("gs://b/x", info)
     del stored["gs://b/x/Split-train/1"]
     with pytest.raises(DataError, match="it is missing"):
         shard_check.check_stored("gs://b/x", info)
+
+    def fails(error):
+        def below(folder):
+            raise error
+
+        monkeypatch.setattr(shard_check.bucket_file, "crc32c_below", below)
+
+    fails(OSError("no answer"))
+    with pytest.raises(UnavailableError, match=r"x/Split-train: .*no answer.*same command again"):
+        shard_check.check_stored("gs://b/x", info)
+    fails(ImportError("google.cloud"))
+    shard_check.check_stored("gs://b/x", info)
     shard_check.check_stored("/local/x", info)
 
 

@@ -53,6 +53,46 @@ def test_what_was_done_is_there_when_a_run_is_killed(tmp_path):
     assert len(lines) == 2
 
 
+@pytest.mark.parametrize("damaged", [b"{no json", b'{"id": NaN}', b"\xff{}", b"[]"])
+def test_a_damaged_line_is_named_and_drops_no_image(tmp_path, damaged):
+    """Only the last line, cut by a kill, may be passed over."""
+    output = OutputFolder(tmp_path)
+    output.check()
+    output.begin()
+    for image in (1, 2, 3):
+        output.add({**LINE, "id": image, "files": [f"{image}.jpg"]})
+    lines = (tmp_path / "results.jsonl").read_bytes().splitlines(keepends=True)
+    (tmp_path / "results.jsonl").write_bytes(b"".join([damaged + b"\n", *lines[1:]]))
+    with pytest.raises(DataError, match=r"results\.jsonl, line 1, .*again, with --overwrite"):
+        output.finish({}, complete=True)
+    assert not (tmp_path / "detections.json").exists()
+    # What the message says works; files of the other lines are known as this command's.
+    for image in (1, 2, 3):
+        (tmp_path / f"{image}.jpg").write_text("")
+    with pytest.raises(DataError, match=r"1 files .*\(1\.jpg\).*--overwrite"):
+        OutputFolder(tmp_path).check()
+    _run(tmp_path, overwrite=True)
+    assert len(json.loads((tmp_path / "images.json").read_text())["images"]) == 1
+
+
+def test_a_cut_last_line_is_passed_over(tmp_path):
+    output = _run(tmp_path, finish=False)
+    with (tmp_path / "results.jsonl").open("a") as file:
+        file.write('{"id": 4, "fi')
+    output.finish({}, complete=False)
+    assert json.loads((tmp_path / "detections.json").read_text()) == LINE["detections"]
+
+
+@pytest.mark.parametrize("score", [float("nan"), float("inf")])
+def test_a_number_that_is_not_finite_is_refused_with_its_image(tmp_path, score):
+    output = OutputFolder(tmp_path)
+    output.check()
+    output.begin()
+    with pytest.raises(DataError, match=r"in 'a\.jpg' has a number that is not finite"):
+        output.add({**LINE, "detections": [{"score": score}]})
+    assert (tmp_path / "results.jsonl").read_text() == ""
+
+
 def test_an_earlier_run_is_replaced_and_nothing_else(tmp_path):
     for finish in (False, True, True):
         _run(tmp_path, finish=finish)

@@ -73,3 +73,9 @@ def test_a_place_without_a_recipe_is_refused(tmp_path):
     (tmp_path / CONFIG_FILE).write_text('{"model": {}}')
     with pytest.raises(CheckpointError, match="has no sections optimization and train"):
         read_recipe(str(tmp_path))
+
+
+def test_a_damaged_recipe_is_told_once(tmp_path):
+    (tmp_path / RECIPE_FILE).write_text("{")
+    with pytest.raises(CheckpointError, match=r"is damaged .*; copy it again$"):
+        read_recipe(tmp_path)

@@ -2,6 +2,7 @@
 
 import collections
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -223,3 +224,18 @@ def test_without_statistics(folder, tmp_path):
     (tmp_path / "dataset_info.json").write_bytes((folder / "dataset_info.json").read_bytes())
     with pytest.raises(DataError, match=r"statistics.json cannot be read.*convert"):
         render_data_report(tmp_path)
+
+
+@pytest.mark.parametrize("damaged", ["{", "[]", '{"image": "1"}'])
+def test_a_damaged_dead_letter_is_named_and_the_others_are_shown(folder, tmp_path, capsys, damaged):
+    shutil.copytree(folder, tmp_path / "copy")
+    path = next(
+        p for p in sorted((tmp_path / "copy").glob("dead_letter/**/*train*")) if p.is_file()
+    )
+    path.write_text(f"{damaged}\n{path.read_text()}")
+    info = read_dataset_info(folder)
+    split = info.splits["train"]
+    found = data_pictures.defect_examples(tmp_path / "copy", "train", split, count=1)
+    assert found.keys() == data_pictures.defect_examples(folder, "train", split, count=1).keys()
+    assert f"{path}" in (said := capsys.readouterr().err)
+    assert "the line is not shown" in said
