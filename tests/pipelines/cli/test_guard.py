@@ -23,6 +23,8 @@ def _bare(*command, path="", module=()):
         env=environment,
         capture_output=True,
         text=True,
+        # As from a terminal, also where the tests run in the background, with Ctrl-C ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
