@@ -6,7 +6,6 @@ The demonstration's fine-tuning from a base model, on its records: each seed twi
 """
 
 import argparse
-import dataclasses
 import itertools
 import json
 import os
@@ -17,17 +16,14 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.sampled_ap import mean_ap
 from configs import demo
-from pix2seq_model.data.ground_truth import read_split_truth
-from pix2seq_model.evaluation.detection import evaluate_network
 from pix2seq_model.experiment.validation import training_run
 from pix2seq_model.input_pipeline.settings import IMAGE_DTYPES
-from pix2seq_model.model_folder.folder import load_model_folder
 from pix2seq_model.training.compiled_steps import CompiledSteps
 from pix2seq_model.training.settings import TrainingRun
 from pix2seq_model.training.train import train
 
-_SAMPLING_SEEDS = (0, 1, 2)
 _LAST_STEPS = 100
 
 
@@ -60,7 +56,7 @@ def main(arguments: list[str]) -> int:
             for row in map(json.loads, history)
             if row["step"] > given.steps - _LAST_STEPS
         ]
-        ap = _mean_ap(run, folder / "model", given.examples)
+        ap = mean_ap(run, folder / "model", given.examples)
         print(f"| {image_dtype} | {seed} | {ap:.4f} | {statistics.fmean(losses):.4f} |", flush=True)
     return 0
 
@@ -72,17 +68,6 @@ def _run(image_dtype: str, *, seed: int, steps: int) -> TrainingRun:
         image_dtype=image_dtype, steps=steps, warmup_steps=min(100, steps), steps_per_log=10
     )
     return training_run(config, "finetune")
-
-
-def _mean_ap(run: TrainingRun, model: Path, examples: Path) -> float:
-    """Over three seeds of sampling; on the images of val, which are prepared as floats."""
-    network, _ = load_model_folder(model)
-    truth = read_split_truth(examples, "val")
-    evaluations = [
-        evaluate_network(network, truth, settings=dataclasses.replace(run.evaluation, seed=seed))
-        for seed in _SAMPLING_SEEDS
-    ]
-    return statistics.fmean(evaluation.result.metrics["AP"] for evaluation in evaluations)
 
 
 if __name__ == "__main__":

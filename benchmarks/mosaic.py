@@ -11,11 +11,9 @@ keep less than a quarter of their area are left out. This is what was tried befo
 """
 
 import argparse
-import dataclasses
 import functools
 import itertools
 import os
-import statistics
 import sys
 import time
 from pathlib import Path
@@ -26,22 +24,19 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import tensorflow as tf
 
+from benchmarks.sampled_ap import mean_ap
 from configs import demo
 from pix2seq_model.boxes import box_yxyx_is_valid
-from pix2seq_model.data.ground_truth import read_split_truth
-from pix2seq_model.evaluation.detection import evaluate_network
 from pix2seq_model.experiment.validation import training_run
 from pix2seq_model.input_pipeline import augmentation as augment
 from pix2seq_model.input_pipeline import datasets
 from pix2seq_model.input_pipeline.settings import PADDING_GREY
-from pix2seq_model.model_folder.folder import load_model_folder
 from pix2seq_model.tokens.object_order import order_objects
 from pix2seq_model.tokens.sequences import training_sequences
 from pix2seq_model.training.compiled_steps import CompiledSteps
 from pix2seq_model.training.settings import TrainingRun
 from pix2seq_model.training.train import train
 
-_SAMPLING_SEEDS = (0, 1, 2)
 _OBJECTS = 12
 _KEPT_AREA = 0.25
 
@@ -71,7 +66,7 @@ def main(arguments: list[str]) -> int:
             compiled_steps=compiled_steps,
         )
         seconds = time.process_time() - begin
-        ap = _mean_ap(run, folder / "model", given.examples)
+        ap = mean_ap(run, folder / "model", given.examples)
         print(f"| {share:.0%} | {seed} | {ap:.4f} | {seconds:.0f} |", flush=True)
     return 0
 
@@ -83,16 +78,6 @@ def _run(*, seed: int, steps: int) -> TrainingRun:
     config.finetune.sequence.max_objects = _OBJECTS
     config.finetune.update(steps=steps, warmup_steps=100, learning_rate=1.5e-3)
     return training_run(config, "finetune")
-
-
-def _mean_ap(run: TrainingRun, model: Path, examples: Path) -> float:
-    network, _ = load_model_folder(model)
-    truth = read_split_truth(examples, "val")
-    evaluations = [
-        evaluate_network(network, truth, settings=dataclasses.replace(run.evaluation, seed=seed))
-        for seed in _SAMPLING_SEEDS
-    ]
-    return statistics.fmean(evaluation.result.metrics["AP"] for evaluation in evaluations)
 
 
 def _build_with_mosaics(

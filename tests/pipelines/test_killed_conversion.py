@@ -1,6 +1,5 @@
 """convert_dataset.py killed at random moments and started again: nothing shows that it was."""
 
-import hashlib
 import random
 import time
 
@@ -8,22 +7,11 @@ import pytest
 
 from pix2seq_model.data.manifest import check_shards, read_dataset_info
 from tests.fixtures.commands import run_command, start_command
+from tests.fixtures.folder_content import content_of
 from tests.fixtures.small_dataset import SmallDataset
 
 NUM_IMAGES, NUM_SHARDS = 600, 24
 KILLS = 3
-
-
-def content(output):
-    """Every file, the notes for reruns included: path to digest."""
-    place = str(output).encode()  # The report says where the data are.
-    return {
-        str(path.relative_to(output)): hashlib.sha256(
-            path.read_bytes().replace(place, b"")
-        ).hexdigest()
-        for path in output.rglob("*")
-        if path.is_file()
-    }
 
 
 def check_what_a_reader_finds(output, expected):
@@ -79,5 +67,5 @@ def test_killed_at_random_moments(tmp_path, workers):
     (output / "Split-train").mkdir(exist_ok=True, parents=True)
     (output / "Split-train/examples-00003-of-00007.tfrecord").write_bytes(b"of another run")
     run_command("convert_dataset", *arguments, f"--output={output}")
-    assert content(output) == content(tmp_path / "whole"), f"killed at (s, shards) {killed}"
+    assert content_of(output) == content_of(tmp_path / "whole"), f"killed at (s, shards) {killed}"
     print(f"killed at (seconds, shards complete): {killed}, of {whole:.1f} s")

@@ -1,12 +1,12 @@
 """A conversion killed before each of its file operations: the next one ends with the same bytes."""
 
-import hashlib
 from pathlib import Path
 
 import pytest
 
 from pix2seq_model.data.manifest import FILE_NAME, check_shards, read_dataset_info
 from tests.fixtures.commands import PROCESSES
+from tests.fixtures.folder_content import content_of
 from tests.fixtures.kill_points import KILLED, dies_before
 from tests.fixtures.small_conversion import ANYTHING_GOES, in_memory
 from tests.fixtures.small_dataset import SmallDataset, options
@@ -33,18 +33,6 @@ def _convert_and_die(number: int, source, output: Path) -> int:
     return child.exitcode
 
 
-def _content(output: Path) -> dict[str, str]:
-    """Every file, the notes for reruns and what should not be left included: path to digest."""
-    place = str(output).encode()  # The job's summary says where its data are.
-    return {
-        str(path.relative_to(output)): hashlib.sha256(
-            path.read_bytes().replace(place, b"")
-        ).hexdigest()
-        for path in output.rglob("*")
-        if path.is_file()
-    }
-
-
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """A data set with a defect, and its conversion without an interruption."""
@@ -53,7 +41,7 @@ def whole(tmp_path_factory):
     del data.files[next(reversed(data.files))]
     source = data.write(folder)
     _convert(source, folder / "out")
-    return source, _content(folder / "out")
+    return source, content_of(folder / "out")
 
 
 def _check_killed_at(number: int, source, expected, output: Path) -> int:
@@ -61,7 +49,7 @@ def _check_killed_at(number: int, source, expected, output: Path) -> int:
     if (output / FILE_NAME).exists():  # Who finds a manifest finds all that it names.
         check_shards(output, read_dataset_info(output))
     _convert(source, output)
-    assert _content(output) == expected, number
+    assert content_of(output) == expected, number
     return status
 
 
@@ -95,4 +83,4 @@ def test_the_check_sees_a_lost_file(whole, tmp_path, name):
     source, expected = whole
     _convert(source, tmp_path)
     (tmp_path / name).unlink()
-    assert _content(tmp_path) != expected
+    assert content_of(tmp_path) != expected
