@@ -11,11 +11,11 @@ import keras
 import numpy as np
 from keras import ops
 
-from pix2seq_model.network.checkpointing import NONE
+from pix2seq_model.network.checkpointing import LAYERS, NONE
 from pix2seq_model.network.config import DROP_RATES, ModelConfig
 from pix2seq_model.network.patch_embedding import PatchEmbedding
 from pix2seq_model.network.position_encoding import image_position_encoding
-from pix2seq_model.network.remat import run_layer
+from pix2seq_model.network.remat import run_layer, sum_gradient_here
 from pix2seq_model.network.resnet import ResNetStem
 from pix2seq_model.network.step_products import Products, half_products
 from pix2seq_model.network.transformer import (
@@ -229,6 +229,8 @@ class TokenDecoder(keras.layers.Layer):
         x_BLD = self._embed(tokens, self.position_embedding[: tokens.shape[1]])
         how = {"training": training, "recompute": self.recompute}
         for layer in self.layers:
+            if training and self.recompute == LAYERS:
+                encoded_BND = sum_gradient_here(encoded_BND)
             x_BLD = run_layer(layer, x_BLD, encoded_BND, **how)
         return self._logits(x_BLD, ops.transpose(self.output_embedding))
 

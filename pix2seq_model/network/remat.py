@@ -19,6 +19,7 @@ from typing import Any
 import keras
 
 from pix2seq_model.network.checkpointing import LAYERS, NONE, PRODUCTS
+from pix2seq_model.network.custom_gradient import with_gradient
 
 
 def recompute_activations(network: keras.Model, what: str = LAYERS) -> None:
@@ -57,6 +58,23 @@ def run_layer(
     for variable, new in zip(layer.non_trainable_variables, new_states, strict=True):
         variable.assign(new)
     return outputs
+
+
+def sum_gradient_here(tensor: Any) -> Any:
+    """`tensor`, whose gradient up to here is one array before anything is added to it.
+
+    For a tensor that several layers read, between them. The sum of what each of them gives would
+    otherwise be one operation at the end of the backward pass, for which all of it is kept.
+    """
+    return with_gradient(lambda x: (x, ()), lambda _, gradient: (_whole(gradient),))(tensor)
+
+
+def _whole(gradient: Any) -> Any:
+    if keras.backend.backend() != "jax":
+        return gradient
+    import jax
+
+    return jax.lax.optimization_barrier(gradient)
 
 
 def recomputes_layers() -> bool:

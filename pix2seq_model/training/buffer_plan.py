@@ -34,6 +34,7 @@ _VIEWS = _names(
     "expand_dims optimization_barrier random_unwrap random_wrap reshape squeeze stop_gradient "
     "transpose"
 )
+_BARRIER = "optimization_barrier"
 ELEMENTWISE = CHEAP | _EXPENSIVE
 _NOMINAL_BATCH = 16
 # Small operands, such as a bias or the mean of a row, do not count when buffers are compared.
@@ -144,7 +145,8 @@ def _sources(
     """For every value the buffers that it is read from: itself, or what it is computed from."""
     readers: list[list[int]] = [[] for _ in sizes]
     for index, operation in enumerate(operations):
-        if operation.name not in _VIEWS:
+        # Nothing is computed again from the other side of a barrier.
+        if operation.name not in _VIEWS or operation.name == _BARRIER:
             for value in {roots[value] for value in operation.reads}:
                 readers[value].append(index)
     sources: list[tuple[int, ...]] = [(value,) for value in range(len(sizes))]

@@ -16,7 +16,7 @@ from tests.fixtures import network_parts
 _BACKENDS = ("tensorflow", "jax")
 _PARTS = (
     *("attention", "causal attention", "layer norm", "batch norm", "gelu"),
-    *("decoder layer, checkpointed", "bottleneck, checkpointed"),
+    *("decoder layer, checkpointed", "decoder, checkpointed", "bottleneck, checkpointed"),
     "encoder layer, checkpointed, its MLP in blocks",
 )
 
@@ -40,6 +40,16 @@ def results():
 @pytest.mark.parametrize("part", _PARTS)
 def test_results_and_gradients_are_the_plain_ones(results, backend, part):
     assert results[backend][part] < 1e-5
+
+
+@pytest.mark.parametrize("backend", _BACKENDS)
+def test_an_mlp_in_blocks_keeps_the_precision_of_bfloat16(results, backend):
+    # Eight bits; 2e-2 is two and a half of its roundings.
+    assert 1e-4 < results[backend]["an MLP in blocks, in bfloat16"] < 2e-2
+
+
+def test_decoder_layers_hold_no_gradients_of_the_encoded_image(results):
+    assert results["jax"]["encoded gradients of a layer"] < 0.5
 
 
 @pytest.mark.parametrize("backend", _BACKENDS)

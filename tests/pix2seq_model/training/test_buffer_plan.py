@@ -87,6 +87,25 @@ def test_an_exponential_with_two_readers_is_computed_once():
     assert live(*program("neg"), sizes=sizes) == [100, 100, 100, 100]
 
 
+def test_nothing_is_computed_again_across_a_barrier():
+    def program(*between):
+        return [
+            ("dot_general", (0,), (1,)),
+            ("dot_general", (0,), (2,)),
+            ("add", (1, 2), (3,)),
+            *between,
+            ("dot_general", (0,), (5,)),
+            ("add", (4 if between else 3, 5), (6,)),
+            ("reduce_sum", (6,), (7,)),
+        ]
+
+    sizes = [ARRAY] * 7 + [Size()]
+    fused = live(*program(), sizes=sizes)
+    apart = live(*program(("optimization_barrier", (3,), (4,))), sizes=sizes)
+    assert fused[-1] == 300
+    assert apart[-1] == 200
+
+
 def test_a_reshaped_array_is_the_same_bytes():
     program = [("dot_general", (0,), (1,)), ("reshape", (1,), (2,)), ("dot_general", (2,), (3,))]
     assert live(*program, sizes=[ARRAY, ARRAY, ARRAY, Size()]) == [100, 100, 100]
