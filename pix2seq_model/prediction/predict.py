@@ -1,6 +1,5 @@
 """Detects the objects of a person's own images and shows them; `output_folder` says where."""
 
-import contextlib
 import dataclasses
 import itertools
 import statistics
@@ -130,14 +129,15 @@ def predict(
         progress.close()
         found.finish(dict(model.category_names), complete=True)
     except BaseException as error:
-        with contextlib.suppress(OSError, DataError):
+        where = f"{output.place}"
+        try:
             found.finish(categories, complete=False)
+        except (OSError, DataError) as second:  # The lines are there nevertheless.
+            where = f"{output.place / LINES}, without lists of it ({reason_of(second)})"
         of_all = "" if total is None else f" of {total}"
         done_so_far = f"what was found in {found.num_images}{of_all} images is in"
         if isinstance(error, KeyboardInterrupt):
-            raise KeyboardInterrupt(
-                f"{done_so_far} {output.place}; the same command begins anew"
-            ) from None
+            raise KeyboardInterrupt(f"{done_so_far} {where}; the same command begins anew") from None
         if isinstance(error, OSError):
             raise DataError(
                 f"{output.place} cannot be written any more ({error.strerror or error}): "

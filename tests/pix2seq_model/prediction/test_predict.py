@@ -224,6 +224,22 @@ def test_an_interruption_leaves_what_was_found(
     assert json.loads((output / "predict.json").read_text())["complete"] is False
 
 
+def test_an_interruption_says_when_the_lists_cannot_be_made(
+    model_dir, photos, tmp_path, monkeypatch, compiled_once
+):
+    output = tmp_path / "out"
+    add = predicting.OutputFolder.add
+
+    def damages_and_stops(folder, line):
+        add(folder, line)
+        (output / "results.jsonl").write_text("{\n")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(predicting.OutputFolder, "add", damages_and_stops)
+    with pytest.raises(KeyboardInterrupt, match=r"results.jsonl, without lists of it \(.*line 1"):
+        predict(model_dir, find_images([photos]), output_dir=output, draw=False, **SAMPLING)
+
+
 def test_an_output_that_cannot_be_made_is_found_before_the_model(photos, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out/notes.txt").write_text("mine")
