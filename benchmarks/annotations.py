@@ -44,11 +44,11 @@ class Measured:
     """One size.
 
     Attributes:
-      num_boxes: Rows of annotations.
-      seconds: Of the whole command.
-      cpu_seconds: Of all its processes.
-      peak: Megabytes, the largest sum over all processes at one time.
-      launcher, workers: Megabytes, the peak of the process that holds the runner, of each other.
+      num_boxes: rows of annotations.
+      seconds: of the whole command.
+      cpu_seconds: of all its processes.
+      peak: megabytes, the largest sum over all processes at one time.
+      launcher, workers: megabytes, the peak of the process that holds the runner, of each other.
     """
 
     num_boxes: int

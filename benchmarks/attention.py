@@ -1,4 +1,4 @@
-"""Attention in blocks of queries beside attention with all logits: time, both by turns in one run.
+"""Attention in blocks of queries next to attention with all logits: time, both by turns in one run.
 
     python benchmarks/attention.py
     KERAS_BACKEND=jax python benchmarks/attention.py --shape=1600,1600,12,64

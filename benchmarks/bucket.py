@@ -1,4 +1,4 @@
-"""Finding, reading and unpacking images in a bucket, beside Google's own client, in one run.
+"""Finding, reading and unpacking images in a bucket, next to Google's own client, in one run.
 
     python benchmarks/bucket.py --latency_ms=30
     python benchmarks/bucket.py --latency_ms=0

@@ -1,4 +1,4 @@
-"""The estimate of a step beside what XLA says of the compiled step. Runs on Keras' JAX backend."""
+"""The estimate of a step next to what XLA says of the compiled step. Runs on Keras' JAX backend."""
 
 from typing import Any
 

@@ -6,7 +6,7 @@ Times the encoder, the decoder and both, as they run in evaluation, and the same
 cache, which puts every token so far through the whole decoder for each new token. Both decode
 greedily, with the same drawn weights; sequences run to their full length. The exit status is 1 if
 their tokens differ. In the same run: the decoder with its numbers stored as float16
-(`decoder_storage`), and the speed of this machine's memory, beside which the decoder reads what a
+(`decoder_storage`), and the speed of this machine's memory, next to which the decoder reads what a
 token needs at least. The backend is the one that KERAS_BACKEND names; no TensorFlow is needed where
 it is JAX.
 """

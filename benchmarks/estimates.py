@@ -1,4 +1,4 @@
-"""A training step's estimate beside what XLA says of the compiled step; the page of estimates.
+"""A training step's estimate next to what XLA says of the compiled step; the page of estimates.
 
     python benchmarks/estimates.py                            # compiles each case: minutes
     python benchmarks/estimates.py --case=resnet,256,4        # one: network, pixels, batch

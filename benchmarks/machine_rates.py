@@ -1,4 +1,4 @@
-"""What a machine can do at best, measured beside a benchmark, to hold its figures against.
+"""What a machine can do at best, measured next to a benchmark, to hold its figures against.
 
 On the backend that Keras uses.
 """

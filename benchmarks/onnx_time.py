@@ -1,4 +1,4 @@
-"""How long an image takes on ONNX Runtime, beside TensorFlow. Prints one line of JSON.
+"""How long an image takes on ONNX Runtime, next to TensorFlow. Prints one line of JSON.
 
     python benchmarks/onnx_time.py --backbone=vit_b --image_size=640 --folder=/tmp/vit_b_onnx
 

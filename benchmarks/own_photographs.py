@@ -5,7 +5,7 @@
 
 Converts a set of photographs, trains on its train split from random weights and evaluates on its
 test split, once for each seed, each with `pipelines/run_pipeline.py`, whose config this file is.
-Prints a table of the seeds and draws what the first of them found in test photographs beside the
+Prints a table of the seeds and draws what the first of them found in test photographs next to the
 truth. The same call again takes what is done from the cache and continues what was interrupted.
 The backend is the one that KERAS_BACKEND names.
 """
@@ -194,7 +194,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def picture(root: Path, *, images: int) -> bytes:
-    """A JPEG of test photographs, the truth beside what a run found.
+    """A JPEG of test photographs, the truth next to what a run found.
 
     Args:
       root: folder of the run's outputs.
@@ -251,7 +251,7 @@ def main(arguments: list[str]) -> int:
     print(table(rows))
     path = given.output / given.set / "test_photographs.jpg"
     write_atomically(path, picture(next(iter(roots.values())), images=given.images))
-    print(f"\nFound beside the truth: {path}")
+    print(f"\nFound next to the truth: {path}")
     return 0
 
 

@@ -177,7 +177,7 @@ class _Evaluations:
                 before = read_metrics(self.folder_of(baseline.uri))
             except Exception as error:
                 if _is_refused(error):
-                    # Not "not compared": a worse model would be blessed for want of a role.
+                    # Not "not compared": a worse model would be blessed because it has no role.
                     raise DataError(
                         f"the model blessed before, {baseline.uri}, may not be read: {error}. Give "
                         "the account that this step runs as roles/storage.objectViewer on that "

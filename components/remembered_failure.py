@@ -48,7 +48,7 @@ def noted_failure(note: str) -> str:
         return ""
     # One that cannot be read holds up nothing: what has failed for good will fail again.
     with contextlib.suppress(DataError, KeyError):
-        return str(read_json(epath.Path(note), remedy="", kind=dict)["message"])
+        return str(read_json(epath.Path(note), fix="", kind=dict)["message"])
     return ""
 
 
@@ -61,7 +61,7 @@ def remembered(note: str) -> Iterator[None]:
     """
     if before := noted_failure(note):
         raise UserError(
-            f"{before}\nThis run failed by that before ({note}), so it was not tried again: mend "
+            f"{before}\nThis run failed by that before ({note}), so it was not tried again: fix "
             "it and submit the run again."
         )
     try:

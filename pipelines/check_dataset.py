@@ -95,7 +95,7 @@ def _category_lines(info: DatasetInfo, limit: int | None) -> list[str]:
     highest = max(info.category_names())
     lines = [f"{len(info.categories)} categories, the highest id is {highest}"]
     if any("source_id" in row for row in info.categories):
-        lines.append("  numbered anew; the file's own ids stay beside them as source_id")
+        lines.append("  renumbered; the file's own ids stay next to them as source_id")
     if limit is not None and highest > limit:
         lines.append(f"  ids above {limit} need a larger vocabulary (vocabulary.coord_shift)")
     return lines

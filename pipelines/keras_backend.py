@@ -14,7 +14,7 @@ def keras_backend() -> str:
         user = Path.home()
         home = str((user if os.access(user, os.W_OK) else Path("/tmp")) / ".keras")
     try:
-        written = read_json(Path(home).expanduser() / "keras.json", remedy="", kind=dict)
+        written = read_json(Path(home).expanduser() / "keras.json", fix="", kind=dict)
     except (OSError, DataError):  # Keras goes without it too.
         written = {}
     return os.environ.get("KERAS_BACKEND") or written.get("backend", "tensorflow")

@@ -95,8 +95,8 @@ def convert_once(config: ConfigDict, stage: str, folder: Path, beam_arguments: l
     }
     note = folder / "source.json"
     if (folder / MANIFEST).exists() and note.exists():
-        remedy = f"it said which data {folder} holds: delete that folder, or give another --output"
-        if read_json(note, remedy=remedy) != json.loads(json.dumps(source)):
+        fix = f"it said which data {folder} holds: delete that folder, or give another --output"
+        if read_json(note, fix=fix) != json.loads(json.dumps(source)):
             raise ConfigError(
                 f"{folder} holds records of other data than data.{stage} names now: give another "
                 "--output, or delete that folder."

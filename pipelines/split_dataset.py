@@ -56,7 +56,7 @@ define_places("images", [], _IMAGES)
 flags.DEFINE_enum("dataset", AUTO, (AUTO, COCO_FORMAT, *LABEL_FORMATS), "Format of such labels.")
 flags.DEFINE_float("val", 0.2, "Fraction of the images to validate on.")
 flags.DEFINE_float("test", 0.0, "Fraction of the images to test on.")
-flags.DEFINE_string("group_by", "", "What must not be parted: folder, or a field of images.")
+flags.DEFINE_string("group_by", "", "What must stay together: folder, or a field of images.")
 define_place("classes", "", "JSON file: old class names to new ones, null to leave out.")
 flags.DEFINE_integer("seed", 0, "Orders the images.")
 
@@ -110,15 +110,15 @@ def _recognised(place: str, below: str) -> Iterator[tuple[str, str, dict[str, An
     """The sets in a folder, as `join_sets` takes them.
 
     Args:
-      place: The folder.
-      below: What of its path goes in front of file names.
+      place: the folder.
+      below: what of its path goes in front of file names.
     """
     layout = recognise(place, wanted="" if FLAGS.dataset == AUTO else FLAGS.dataset)
     print("\n".join(line for line in layout.lines if line != ALL_IS_TRAIN))
     if layout.names_splits and list(layout.splits) != ["train"]:
         print(
             f"warning: {place} has the splits {', '.join(layout.splits)} already: they are joined "
-            "and dealt out anew, and what was kept for val or test may be trained on. To keep "
+            "and dealt out again, and what was kept for val or test may be trained on. To keep "
             "them, leave this command out: pipelines/run_pipeline.py takes them as they are"
         )
     for split, source in layout.splits.items():

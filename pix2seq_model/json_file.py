@@ -1,4 +1,4 @@
-"""The one reader of JSON that a crash, a disk or another program may have spoilt.
+"""The one reader of JSON that a crash, a disk or another program may have damaged.
 
 What Python's own reader takes and this one does not: nesting that ends in a RecursionError sooner
 or later, NaN and Infinity, half of a character's \\u escapes, files without an end. What it refuses
@@ -37,30 +37,30 @@ class Openable(Protocol):
     def __fspath__(self) -> str: ...
 
 
-def read_json(path: Openable, *, remedy: str, most_bytes: int = MOST_BYTES, **rules: Any) -> Any:
+def read_json(path: Openable, *, fix: str, most_bytes: int = MOST_BYTES, **rules: Any) -> Any:
     """The content of a JSON file, with or without a byte order mark.
 
     Args:
       path: of the file, local or gs://.
-      remedy: what the reader of a message is to do.
+      fix: what the reader of a message is to do.
       most_bytes: a larger file is refused, and not read.
       **rules: `error`, `kind`, `finite`, `surrogates` of `parse_json`.
 
     Raises:
       OSError: the file is not there or cannot be read, which is no damage.
-      UserError: of the class `error`; names the file, the line or field, and the remedy.
+      UserError: of the class `error`; names the file, the line or field, and the fix.
     """
     source = os.fspath(path)
     with path.open("rb") as file:
-        text = _read(file, source, remedy, most_bytes, rules.get("error", DataError))
-    return parse_json(text, source=source, remedy=remedy, **rules)
+        text = _read(file, source, fix, most_bytes, rules.get("error", DataError))
+    return parse_json(text, source=source, fix=fix, **rules)
 
 
 def parse_json(
     text: bytes | str,
     *,
     source: str,
-    remedy: str,
+    fix: str,
     error: type[UserError] = DataError,
     kind: type | None = None,
     finite: bool = True,
@@ -71,7 +71,7 @@ def parse_json(
     Args:
       text: in UTF-8.
       source: what to call it in a message, such as the path of its file.
-      remedy: what the reader of a message is to do.
+      fix: what the reader of a message is to do.
       error: class of the error.
       kind: what it must be: dict, list, or anything if None.
       finite: refuse NaN, Infinity and numbers beyond what a float holds.
@@ -81,14 +81,14 @@ def parse_json(
     Raises:
       UserError: of the class `error`: the text is not JSON, is nested over `MOST_DEPTH` deep, has a
         number of thousands of digits, or is not what the other arguments ask for. The message names
-        source, line or field, and remedy.
+        source, line or field, and fix.
     """
     try:
         raw = text.encode(errors="surrogatepass") if isinstance(text, str) else text
         return _parse(raw, kind=kind, finite=finite, surrogates=surrogates)
     except _UnusableError as problem:
         raise error(
-            f"{source} is damaged or not the JSON that it should be ({problem}); {remedy}"
+            f"{source} is damaged or not the JSON that it should be ({problem}); {fix}"
         ) from None
 
 
@@ -96,13 +96,11 @@ class _UnusableError(Exception):
     """Says why."""
 
 
-def _read(
-    file: BinaryIO, source: str, remedy: str, most_bytes: int, error: type[UserError]
-) -> bytes:
+def _read(file: BinaryIO, source: str, fix: str, most_bytes: int, error: type[UserError]) -> bytes:
     # A device has no size, and no end either.
     text = file.read(most_bytes + 1)
     if len(text) > most_bytes:
-        raise error(f"{source} is larger than {most_bytes >> 20} MB; {remedy}")
+        raise error(f"{source} is larger than {most_bytes >> 20} MB; {fix}")
     return text
 
 

@@ -219,7 +219,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _read(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     try:
-        config = read_json(folder / "config.json", remedy="copy it again", kind=dict)
+        config = read_json(folder / "config.json", fix="copy it again", kind=dict)
         with np.load(folder / "golden.npz", allow_pickle=False) as archive:
             golden = {name: archive[name] for name in archive.files}
     except (OSError, ValueError) as error:

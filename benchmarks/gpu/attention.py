@@ -1,4 +1,4 @@
-"""Flash attention beside the plain one: times, and errors against the plain one in float32."""
+"""Flash attention next to the plain one: times, and errors against the plain one in float32."""
 
 import functools
 import time

@@ -1,4 +1,4 @@
-"""Fetches the packages that `gpu.sh` needs beside JAX and numpy, as wheels, for another machine.
+"""Fetches the packages that `gpu.sh` needs besides JAX and numpy, as wheels, for another machine.
 
     python -m benchmarks.gpu.wheels --python=3.12 --output=build/gpu/wheels
 

@@ -123,10 +123,10 @@ def AssignShards(  # noqa: N802
 
     Args:
       images: (split, batch of `JoinedImage`).
-      options: Of the conversion.
+      options: of the conversion.
       files: (split, batch of the annotation file's path).
-      plan: Of `make_plan`.
-      shards_at_once: As many as are written at one time, at least, share a shuffle.
+      plan: of `make_plan`.
+      shards_at_once: as many as are written at one time, at least, share a shuffle.
 
     Returns:
       The waves, each of ((split, shard, shards), batches in their sections), and the reports of

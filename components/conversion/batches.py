@@ -40,7 +40,7 @@ def owner(row: Sequence[Any]) -> str:
     """Returns the id of a row's image, or the row itself if it has none.
 
     Args:
-      row: An `ImageRow` or `AnnotationRow`, or its values: its place and the image's id come first.
+      row: an `ImageRow` or `AnnotationRow`, or its values: its place and the image's id come first.
     """
     return row[1] or f"row {row[0]}"
 

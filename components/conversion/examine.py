@@ -36,12 +36,12 @@ class ExaminedImage:
     """The result for one image id.
 
     Attributes:
-      num_image_rows, num_annotation_rows: Rows with this id.
-      defects: Of the image and its annotations.
-      record: Serialized example, or None if the image was dropped.
-      size: Height and width in pixels, of an image that was kept.
-      objects: In the record.
-      signs: What the boxes as given look like; see `box_signs`.
+      num_image_rows, num_annotation_rows: rows with this id.
+      defects: of the image and its annotations.
+      record: serialized example, or None if the image was dropped.
+      size: height and width in pixels, of an image that was kept.
+      objects: in the record.
+      signs: what the boxes as given look like; see `box_signs`.
     """
 
     num_image_rows: int
@@ -106,10 +106,10 @@ def examine_image(
     """Reads and checks one image and its annotations.
 
     Args:
-      image: Metadata.
-      store: Where its split's images are.
-      categories: Category key to (stored id, name), of its split.
-      options: Of the conversion.
+      image: metadata.
+      store: where its split's images are.
+      categories: category key to (stored id, name), of its split.
+      options: of the conversion.
 
     Raises:
       UnavailableError: the image cannot be read now.

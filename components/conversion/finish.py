@@ -81,7 +81,7 @@ def defect_examples(output: str) -> str:
         there = shard["num_dead_letters"] and read_file(output, dead_letter_file(*place_of(shard)))
         for line in (there or b"").splitlines():
             try:
-                row = parse_json(line, source="", remedy="", kind=dict, finite=False)
+                row = parse_json(line, source="", fix="", kind=dict, finite=False)
             except DataError:  # Shown only.
                 continue
             if not {"rule", "image", "annotation", "detail"} <= row.keys():
@@ -98,10 +98,10 @@ class Outcome:
     """What a conversion job did.
 
     Attributes:
-      info: The manifest to be.
-      problems: Why the data set must not be used, as sentences that begin with the split.
-      warnings: What a person should know of one that may be.
-      nothing_to_learn: The splits without any object.
+      info: the manifest to be.
+      problems: why the data set must not be used, as sentences that begin with the split.
+      warnings: what a person should know of one that may be.
+      nothing_to_learn: the splits without any object.
     """
 
     info: DatasetInfo
@@ -120,8 +120,8 @@ def conversion_outcome(options: ConversionOptions, output: str) -> Outcome:
     """Adds up what the job's shards say, and writes the statistics.
 
     Args:
-      options: As given to the job.
-      output: Examples folder.
+      options: as given to the job.
+      output: examples folder.
 
     Raises:
       DataError: nothing was converted; says why.
@@ -193,8 +193,8 @@ def is_finished(options: ConversionOptions, output: str) -> bool:
     """Whether a folder holds the whole result of a conversion of the same data.
 
     Args:
-      options: As of that conversion, except the limits on defects.
-      output: Examples folder, whose name tells the data and what decides the records.
+      options: as of that conversion, except the limits on defects.
+      output: examples folder, whose name tells the data and what decides the records.
 
     Raises:
       DataError: it does, and exceeds these limits.
@@ -228,9 +228,9 @@ def finish_conversion(
     """Checks the job's result and writes the manifest.
 
     Args:
-      options: As given to the job.
-      output: Examples folder.
-      say: Called with each warning.
+      options: as given to the job.
+      output: examples folder.
+      say: called with each warning.
 
     Raises:
       DataError: the input could not be used, exceeds the limits on defects, or leaves nothing to

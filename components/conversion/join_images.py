@@ -24,14 +24,14 @@ class JoinedImage(NamedTuple):
     """All metadata under one image id.
 
     Attributes:
-      image_hash: Of the id.
-      image_rows: Rows with this id, the first one first; empty if there is none, in which case
+      image_hash: of the id.
+      image_rows: rows with this id, the first one first; empty if there is none, in which case
         the annotations have no image.
-      annotation_rows: Of this id.
-      location: Where the first row's file is; None if it is missing or was not looked for.
-      refusal: Rule and detail of why the rows get no file; None if they get one, or if the first
+      annotation_rows: of this id.
+      location: where the first row's file is; None if it is missing or was not looked for.
+      refusal: rule and detail of why the rows get no file; None if they get one, or if the first
         row has a problem of its own.
-      changes: Rule and detail of what is counted of an image that is kept.
+      changes: rule and detail of what is counted of an image that is kept.
     """
 
     image_hash: int
@@ -140,8 +140,8 @@ def join_annotations(batches: Iterable[bytes], *, split: str, seed: int) -> Iter
     """Yields the images of a part of a split with their annotations, in their order.
 
     Args:
-      batches: Of `JoinedImage` and `AnnotationRow`, all there are of these images.
-      split, seed: As for `image_hash`.
+      batches: of `JoinedImage` and `AnnotationRow`, all there are of these images.
+      split, seed: as for `image_hash`.
     """
     images: list[list[Any]] = []
     annotations: dict[str, list[list[Any]]] = collections.defaultdict(list)

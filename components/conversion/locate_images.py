@@ -181,8 +181,8 @@ def LocateImages(  # noqa: N802
 
     Args:
       names: `ReadAnnotations`'.
-      options: Of the conversion.
-      files: What `ListImages` found.
+      options: of the conversion.
+      files: what `ListImages` found.
     """
     return (
         (names, files["files"])

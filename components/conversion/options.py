@@ -24,7 +24,7 @@ class SplitSource:
     """Where a split comes from.
 
     Attributes:
-      images: Folder of images, or a zip archive of them, which is read in place.
+      images: folder of images, or a zip archive of them, which is read in place.
       annotations: JSON file in COCO's format; of another format a folder, or a file.
       format: "coco_format", or one of `LABEL_FORMATS`.
     """
@@ -39,17 +39,17 @@ class ConversionOptions:
     """A conversion.
 
     Attributes:
-      name: Of the data set, for people; in the manifest.
-      splits: Split name to its source.
-      seed: Orders the images over the shards and the objects inside each image.
-      num_shards: Split name to number of shards; 0 or absent chooses them near `shard_bytes`.
-      shard_bytes: Wanted size of a shard.
-      check_pixels: Decode every image wholly, to find damage behind the header.
-      max_pixels: Larger images are dropped, before they are decoded.
-      drop_fake, drop_reflected: Drop Objects365's pictures of objects, mirrored objects.
-      max_category_id: Of the vocabulary; where an id is higher, categories are numbered from 1.
+      name: of the data set, for people; in the manifest.
+      splits: split name to its source.
+      seed: orders the images over the shards and the objects inside each image.
+      num_shards: split name to number of shards; 0 or absent chooses them near `shard_bytes`.
+      shard_bytes: wanted size of a shard.
+      check_pixels: decode every image wholly, to find damage behind the header.
+      max_pixels: larger images are dropped, before they are decoded.
+      drop_fake, drop_reflected: drop Objects365's pictures of objects, mirrored objects.
+      max_category_id: of the vocabulary; where an id is higher, categories are numbered from 1.
         None keeps every id.
-      limits: How much may be dropped before the conversion fails.
+      limits: how much may be dropped before the conversion fails.
     """
 
     name: str
@@ -90,9 +90,9 @@ def conversion_options(source: dict[str, Any], *, name: str, seed: int) -> Conve
     """What to convert, from a `data` section of the config.
 
     Args:
-      source: The section, with the `max_category_id` of the config's vocabulary.
-      name: Of the data set, for people.
-      seed: See `ConversionOptions`.
+      source: the section, with the `max_category_id` of the config's vocabulary.
+      name: of the data set, for people.
+      seed: see `ConversionOptions`.
     """
     own = source["format"] if source.get("format") in LABEL_FORMATS else COCO_FORMAT
     splits = {

@@ -57,10 +57,10 @@ def make_plan(
     """Decides what is written.
 
     Args:
-      reports: Of the annotation files' arrays, without those of annotations.
+      reports: of the annotation files' arrays, without those of annotations.
       sizes: [split, images, images found, their bytes, why some were not], any number for each
         split.
-      options: Of the conversion.
+      options: of the conversion.
 
     Returns:
       `problem`: why nothing is written, or empty; `splits`: split to `num_shards`,

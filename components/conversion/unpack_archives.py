@@ -127,7 +127,7 @@ def _read_reports(output: str) -> list[Any]:
     return parse_json(
         read_file(output, _SUMMARY) or b"[]",
         source=f"{output}/{_SUMMARY}",
-        remedy="run the same command again: what is unpacked already is kept",
+        fix="run the same command again: what is unpacked already is kept",
         kind=list,
     )
 
@@ -143,10 +143,10 @@ def UnpackArchives(  # noqa: N802
     """Unpacks tar and tar.gz archives into one folder; `check_unpacked` gives the result.
 
     Args:
-      pbegin: Of the pipeline.
-      archives: Their paths.
-      output: Folder.
-      max_member_bytes: An archive with a larger file in it is refused.
+      pbegin: of the pipeline.
+      archives: their paths.
+      output: folder.
+      max_member_bytes: an archive with a larger file in it is refused.
 
     Raises:
       DataError: `output` cannot be a folder's name.

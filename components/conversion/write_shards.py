@@ -154,9 +154,9 @@ def WriteShards(  # noqa: N802
     """(shard's place, batches) to one report for each shard.
 
     Args:
-      shards: See `AssignShards`.
-      options: Of the conversion.
-      output: Examples folder.
+      shards: see `AssignShards`.
+      options: of the conversion.
+      output: examples folder.
       reports: ReadAnnotations'; they hold the categories.
       write_records: False examines and counts everything, and writes no record.
     """

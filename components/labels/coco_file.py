@@ -29,11 +29,11 @@ def write_coco_file(
     What cannot be used is a row as well, with the reason, so that the conversion counts it.
 
     Args:
-      labels: Of the data set.
-      split: To write.
-      store: Its images, which are opened where labels are fractions of their sides.
-      output: A folder, local or `gs://`.
-      name: Of the file in it.
+      labels: of the data set.
+      split: to write.
+      store: its images, which are opened where labels are fractions of their sides.
+      output: a folder, local or `gs://`.
+      name: of the file in it.
 
     Returns:
       The file's path.

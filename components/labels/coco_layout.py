@@ -79,9 +79,9 @@ def folder_of_images(labels: LabelFolder, path: str, images: LabelFolder, split:
     """Returns the folder, below `images.root`, from which the file names of a JSON file lead.
 
     Args:
-      labels, path: The annotation file.
-      images: The place of all images.
-      split: Of the annotation file.
+      labels, path: the annotation file.
+      images: the place of all images.
+      split: of the annotation file.
     """
     names = _first_names(f"{labels.root}/{path}")
     there = set(images.files)

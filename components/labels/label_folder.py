@@ -30,7 +30,7 @@ class LabelFolder:
     """The files of a folder, local or in a bucket, or of a zip archive of images.
 
     Attributes:
-      root: Its place.
+      root: its place.
 
     Raises:
       DataError: there is no such folder.

@@ -31,13 +31,13 @@ class LabelSet(abc.ABC):
     """Labels of one format.
 
     Attributes:
-      format: Its name in flags and configs.
-      title: Its name for people.
-      splits: Names of the splits that the files tell apart; empty if they tell none.
-      class_names: All classes by their number, where the format lists them; else empty.
-      repeats_images: Whether the rows of an image may come in several parts.
-      notes: What a person should know of the folder, a line each.
-      left_out: How many images or labels were not taken, by reason, once all were read.
+      format: its name in flags and configs.
+      title: its name for people.
+      splits: names of the splits that the files tell apart; empty if they tell none.
+      class_names: all classes by their number, where the format lists them; else empty.
+      repeats_images: whether the rows of an image may come in several parts.
+      notes: what a person should know of the folder, a line each.
+      left_out: how many images or labels were not taken, by reason, once all were read.
     """
 
     format: ClassVar[str]
@@ -213,7 +213,7 @@ def _either(paths: list[str]) -> str:
 
 
 class LabelMeLabels(FilePerImage):
-    """LabelMe: JSON files, mostly beside the images."""
+    """LabelMe: JSON files, mostly next to the images."""
 
     format, title = "labelme", "LabelMe"
 
@@ -231,5 +231,5 @@ class LabelMeLabels(FilePerImage):
         return sorted(self._labels.with_suffix(".json"))
 
     def _parse(self, content: bytes) -> LabelledImage | None:
-        parsed = parse_json(content, source="it", remedy="save it again", finite=False)
+        parsed = parse_json(content, source="it", fix="save it again", finite=False)
         return parse_labelme(parsed) if is_labelme(parsed) else None

@@ -39,9 +39,9 @@ class Layout:
 
     Attributes:
       format: "coco_format" or a key of `KINDS`.
-      splits: Split to its source.
-      lines: For people: what was found, and what was not taken.
-      names_splits: Whether folders, files or lists say the splits; otherwise all is "train".
+      splits: split to its source.
+      lines: for people: what was found, and what was not taken.
+      names_splits: whether folders, files or lists say the splits; otherwise all is "train".
     """
 
     format: str
@@ -60,9 +60,9 @@ def recognise(images: str, annotations: str = "", *, wanted: str = "") -> Layout
     """Finds out what is in a folder.
 
     Args:
-      images: Folder, or zip archive, of images.
-      annotations: Folder of the labels, or one file of them; empty: the folder of images.
-      wanted: The format to take; empty: whichever is there.
+      images: folder, or zip archive, of images.
+      annotations: folder of the labels, or one file of them; empty: the folder of images.
+      wanted: the format to take; empty: whichever is there.
 
     Raises:
       DataError: there are no labels, or labels in several formats that do not agree.
@@ -107,9 +107,9 @@ def split_to_evaluate(layout: Layout, images: str, *, wanted: str = "") -> tuple
     """Chooses the split that a model is evaluated on.
 
     Args:
-      layout: Of the labels.
-      images: The folder that `layout` was recognised in.
-      wanted: The split's name; empty: the only one, or "val". Where the labels name no splits,
+      layout: of the labels.
+      images: the folder that `layout` was recognised in.
+      wanted: the split's name; empty: the only one, or "val". Where the labels name no splits,
         everything is the wanted split, or the one that the folder is called after, or "test".
 
     Raises:
@@ -133,9 +133,9 @@ def recognise_splits(
     """Finds out what is in one folder, or in a folder for each split.
 
     Args:
-      images: Split to its folder of images; "" is that of all splits.
-      annotations: Split to its labels; where a split has none, they are among its images.
-      wanted: As of `recognise`.
+      images: split to its folder of images; "" is that of all splits.
+      annotations: split to its labels; where a split has none, they are among its images.
+      wanted: as of `recognise`.
 
     Raises:
       ConfigError: images of a split without a place.
@@ -246,9 +246,9 @@ def coco_file(source: SplitSource, split: str, *, output: str) -> str:
     """Returns an annotation file in COCO's format of a split, and says what is not in it.
 
     Args:
-      source: Of the split; its own file if it is in COCO's format already.
-      split: Its name.
-      output: Folder, local or `gs://`; a file is written as `labels/<split>.json`.
+      source: of the split; its own file if it is in COCO's format already.
+      split: its name.
+      output: folder, local or `gs://`; a file is written as `labels/<split>.json`.
     """
     if source.format == COCO_FORMAT:
         return source.annotations

@@ -99,8 +99,8 @@ class _LabelFiles:
     """The text files of a folder, by the image that they belong to.
 
     Args:
-      labels: The folder.
-      apart: It is another one than that of the images.
+      labels: the folder.
+      apart: it is another one than that of the images.
     """
 
     def __init__(self, labels: LabelFolder, *, apart: bool):
@@ -136,7 +136,7 @@ class _LabelFiles:
 def label_places(image: str) -> list[str]:
     """Returns where the labels of an image may be.
 
-    In `labels` instead of its last `images` (in darknet also `JPEGImages`), or beside it.
+    In `labels` instead of its last `images` (in darknet also `JPEGImages`), or next to it.
     """
     path = posixpath.splitext(image)[0] + ".txt"
     if match := _IMAGES.match(path):

@@ -156,9 +156,9 @@ class NamedSplits:
     """The images of the splits that a `data.yaml`, an `obj.data` or bare lists name.
 
     Attributes:
-      images: By split: paths, and what is listed and not there as it is listed. Empty if nothing
+      images: by split: paths, and what is listed and not there as it is listed. Empty if nothing
         names splits, or nothing that is there.
-      note: For people; empty if there is nothing to say.
+      note: for people; empty if there is nothing to say.
 
     Raises:
       DataError: a place is not there though there are images that may be meant, or a list is not

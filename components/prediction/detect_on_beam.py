@@ -88,4 +88,4 @@ def _lines(folder: str, manifest: Mapping[str, Any]) -> Iterator[dict[str, Any]]
         if name.startswith("detections/") and name.endswith(".jsonl"):
             with open_file(f"{folder}/{name}") as file:
                 for line in file:
-                    yield parse_json(line, source=f"{folder}/{name}", remedy=f"delete {folder}")
+                    yield parse_json(line, source=f"{folder}/{name}", fix=f"delete {folder}")

@@ -293,7 +293,7 @@ def read_summary(output: str) -> Any:
     summary = parse_json(
         read_file(output, SUMMARY) or b"{}",
         source=f"{output}/{SUMMARY}",
-        remedy="run the same command again: what is done already is kept",
+        fix="run the same command again: what is done already is kept",
     )
     if not summary:
         raise BeamIOError(f"{output}/{SUMMARY} was not written: the Beam job did not finish")

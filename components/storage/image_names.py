@@ -46,11 +46,11 @@ class NameMatch(NamedTuple):
     """What a name came to.
 
     Attributes:
-      path: Of the file, inside the store; empty if it is not certain or not there.
+      path: of the file, inside the store; empty if it is not certain or not there.
       rank: `EXACT`, `WHOLE` or `PARTIAL`.
       rule: `image_name_differs` of a file found by another spelling, `image_missing` or
         `image_ambiguous` where there is no path; else empty.
-      detail: For the rule.
+      detail: for the rule.
     """
 
     path: str
@@ -138,8 +138,8 @@ def common_folder(path: str, folder: str | None) -> str:
     """Returns the folder, with its slash, that a file is in and another folder is or is in.
 
     Args:
-      path: Of the file.
-      folder: The other one, with its slash; empty for the root, None if there is none yet.
+      path: of the file.
+      folder: the other one, with its slash; empty for the root, None if there is none yet.
     """
     own = path[: path.rfind("/") + 1]
     if folder is None:
@@ -153,14 +153,14 @@ class NameIndex:
     """All paths of a store, in some 80 bytes each, found by the end of a path, loosely spelled.
 
     Attributes:
-      top: The folders that all paths have in common.
+      top: the folders that all paths have in common.
     """
 
     def __init__(self, paths: Iterable[str], *, top: str | None = None):
         """
         Args:
-          paths: Of all files, or of some with `top`.
-          top: The folder that all files have in common, with its slash, as of `common_folder`.
+          paths: of all files, or of some with `top`.
+          top: the folder that all files have in common, with its slash, as of `common_folder`.
         """
         text, ends = bytearray(), array.array("q", [0])
         hashes = {1: array.array("q"), 2: array.array("q")}
@@ -215,8 +215,8 @@ def split_role(path: str, *, top: int = 0) -> str:
     A name that is such a word and no more counts first: `train/test_scene` is of train.
 
     Args:
-      path: Of a file or folder.
-      top: So many folders at its beginning all others share; of them only such names count.
+      path: of a file or folder.
+      top: so many folders at its beginning all others share; of them only such names count.
     """
     parts = path.split("/")
     names = [part.lower().partition(".")[0].rstrip("0123456789") for part in parts]
@@ -231,9 +231,9 @@ def _is_of_another(
     """Whether a file lies in the folder of another split or patch than the row.
 
     Args:
-      dropped: Folders of the row that the file is not in.
-      above: Folders of the file that the row does not name.
-      split, splits: The row's, and all of the conversion.
+      dropped: folders of the row that the file is not in.
+      above: folders of the file that the row does not name.
+      split, splits: the row's, and all of the conversion.
     """
     asked, there, ours = _roles(dropped), _roles(above), _roles([split])
     if not asked & _SPLITS and there & (_roles(splits) - ours) and not there & ours:
@@ -247,8 +247,8 @@ def _says_nothing(dropped: Sequence[str], above: Sequence[str], *, top: Sequence
     """Whether only one of row and file, or none, names a folder that means something.
 
     Args:
-      dropped, above: See `_is_of_another`.
-      top: Folders that all files of the store are in; they mean something to a row that does.
+      dropped, above: see `_is_of_another`.
+      top: folders that all files of the store are in; they mean something to a row that does.
     """
     if all(map(_SAYS_NOTHING.fullmatch, dropped)):
         above = above[len(top) :]
@@ -264,9 +264,9 @@ def match_name(
     it lies in a folder of the row's split.
 
     Args:
-      file_name: As the annotation file has it.
-      names: Of the store.
-      split, splits: The row's, and all of the conversion.
+      file_name: as the annotation file has it.
+      names: of the store.
+      split, splits: the row's, and all of the conversion.
     """
     parts = name_parts(file_name)
     if not parts:

@@ -56,9 +56,9 @@ class Location(NamedTuple):
     """Where an image was found.
 
     Attributes:
-      path: Inside the store, for `read`.
-      size: Bytes.
-      version: Changes when the file changes: its time, or its checksum inside an archive.
+      path: inside the store, for `read`.
+      size: bytes.
+      version: changes when the file changes: its time, or its checksum inside an archive.
     """
 
     path: str
@@ -71,7 +71,7 @@ class Found(NamedTuple):
 
     Attributes:
       location: None if the image is not there, or if it is not certain which file it is.
-      rank, rule, detail: As of `NameMatch`.
+      rank, rule, detail: as of `NameMatch`.
     """
 
     location: Location | None
@@ -84,7 +84,7 @@ class ImageStore(abc.ABC):
     """A place with images; its methods may be called from several threads.
 
     Attributes:
-      place: A folder or a zip archive.
+      place: a folder or a zip archive.
     """
 
     def __init__(self, place: str) -> None:
@@ -96,8 +96,8 @@ class ImageStore(abc.ABC):
         """Finds an image.
 
         Args:
-          file_name: As the annotation file has it.
-          split, splits: The image's, and all of the conversion: their folders are known by them.
+          file_name: as the annotation file has it.
+          split, splits: the image's, and all of the conversion: their folders are known by them.
         """
         if found := self.locate_by_path(file_name):
             return found
@@ -180,9 +180,9 @@ class ListedFolder(ImageFolder):
     """A folder of which it is known what it holds, or what it holds under some names.
 
     Args:
-      root: The folder.
-      files: By their paths inside the folder.
-      top: The folders that all files of the folder have in common, see `NameIndex`.
+      root: the folder.
+      files: by their paths inside the folder.
+      top: the folders that all files of the folder have in common, see `NameIndex`.
     """
 
     def __init__(self, root: str, files: Mapping[str, Location], *, top: str):
@@ -217,7 +217,7 @@ class ImageZip(ImageStore):
         return Location(path, member.file_size, member.CRC) if member else None
 
     def paths(self) -> Iterable[str]:
-        # A Mac puts its own notes on each file beside them.
+        # A Mac puts its own notes on each file next to them.
         return (path for path in self._members if not path.startswith("__MACOSX/"))
 
     def read(self, path: str) -> bytes:

@@ -1,7 +1,7 @@
 """Notes that a worker leaves of work that is done, so that no run does it again.
 
 A note is believed only as it was written: it holds a checksum of itself. One that a disk or a
-person has spoilt is none, and costs that the work is done again.
+person has damaged is none, and costs that the work is done again.
 """
 
 import hashlib
@@ -21,9 +21,9 @@ def write_note(output: str, name: str, content: Mapping[str, Any]) -> None:
     """Writes a note, whole or not at all.
 
     Args:
-      output: Folder.
-      name: Of the note, inside the folder.
-      content: What orjson writes.
+      output: folder.
+      name: of the note, inside the folder.
+      content: what orjson writes.
     """
     write_file(output, name, orjson.dumps({**content, _CHECKSUM: _checksum(content)}))
 
@@ -34,7 +34,7 @@ def read_note(output: str, name: str) -> dict[str, Any]:
     if not text:
         return {}
     try:
-        content = parse_json(text, source=name, remedy="it is written again", kind=dict)
+        content = parse_json(text, source=name, fix="it is written again", kind=dict)
     except DataError:
         return {}
     return content if content.pop(_CHECKSUM, None) == _checksum(content) else {}

@@ -27,8 +27,8 @@ class ShardOwner(beam.DoFn):
     after a kill.
 
     Args:
-      output: Folder.
-      in_bucket: Whether what is read to write a shard is behind a network.
+      output: folder.
+      in_bucket: whether what is read to write a shard is behind a network.
     """
 
     def __init__(self, output: str, *, in_bucket: bool = False):
@@ -51,9 +51,9 @@ class ShardOwner(beam.DoFn):
         """Returns the report of a shard, of a run before this or of `write`.
 
         Args:
-          place: Split, shard, shards.
-          content_key: The digest of all that decides what is in the shard.
-          write: Writes the shard and returns its report; one with a `problem` is not noted.
+          place: split, shard, shards.
+          content_key: the digest of all that decides what is in the shard.
+          write: writes the shard and returns its report; one with a `problem` is not noted.
         """
         note = progress_file(*place)
         report = read_note(self._output, note)
@@ -74,10 +74,10 @@ class ShardOwner(beam.DoFn):
         """Reads in threads and yields in order.
 
         Args:
-          read: Reads an item.
-          items: In their order.
-          most: So many are in memory at a time.
-          size: Bytes of an item; no more than 256 MB are in memory at a time, or one item.
+          read: reads an item.
+          items: in their order.
+          most: so many are in memory at a time.
+          size: bytes of an item; no more than 256 MB are in memory at a time, or one item.
         """
         waiting: collections.deque[tuple[_Item, futures.Future[_Result]]] = collections.deque()
         held = 0
@@ -101,11 +101,11 @@ def Once(  # noqa: N802
     """Calls a function once, with whole PCollections as lists when they are complete.
 
     Args:
-      pbegin: Of the pipeline.
-      function: Called as `function(output, *arguments, name=list)`.
-      output: Folder.
-      *arguments: More values.
-      **lists: By the function's names of the lists; their order is not always the same.
+      pbegin: of the pipeline.
+      function: called as `function(output, *arguments, name=list)`.
+      output: folder.
+      *arguments: more values.
+      **lists: by the function's names of the lists; their order is not always the same.
     """
     sides = {name: beam.pvalue.AsList(collection) for name, collection in lists.items()}
     return pbegin | beam.Create([output]) | beam.Map(function, *arguments, **sides)

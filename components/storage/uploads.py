@@ -33,7 +33,7 @@ class Uploads:
     An upload that fails is raised by a later call or by the end of the block, as it is.
 
     Attributes:
-      operations: How many of Google's class A so far: one for each object, and one for each
+      operations: how many of Google's class A so far: one for each object, and one for each
         thousand objects of a folder that is written to, which is listed. Requests that Google's
         library had to repeat are not in it.
     """

@@ -28,8 +28,8 @@ class ShardBar:
     ):
         """
         Args:
-          output: Folder of the job, with `progress/plan.json` as soon as that is known.
-          waiting, working: What is done before and after the number of shards is known.
+          output: folder of the job, with `progress/plan.json` as soon as that is known.
+          waiting, working: what is done before and after the number of shards is known.
         """
         self._waiting, self._working = waiting, working
         self._output = output.rstrip("/")
@@ -72,7 +72,7 @@ class ShardBar:
         """Nothing while it is not there, or cannot be read: the job says what is wrong with it."""
         text = read_file(self._output, PLAN) or b"{}"
         with contextlib.suppress(DataError):
-            return parse_json(text, source=PLAN, remedy="", kind=dict)
+            return parse_json(text, source=PLAN, fix="", kind=dict)
         return {}
 
     def _show(self, text: str, *, tenth: int) -> None:

@@ -134,15 +134,13 @@ def _memory_warnings(request: Request, stage: str) -> Iterator[str]:
     try:
         found = estimate(run, here, backend=keras_backend())
         if found.memory_bytes > memory:
-            remedy = what_fits(found)
-            if "preset" in remedy:  # Of a machine on Google Cloud.
-                remedy = (
-                    f"a smaller --config.{stage}.batch_size, or a machine with a GPU ({remedy})"
-                )
+            fix = what_fits(found)
+            if "preset" in fix:  # Of a machine on Google Cloud.
+                fix = f"a smaller --config.{stage}.batch_size, or a machine with a GPU ({fix})"
             yield (
                 f"{stage} does not fit this machine: a step takes about "
                 f"{found.memory_bytes / GIB:.1f} GiB of memory, and there are {memory / GIB:.1f}; "
-                f"the system would end it. What fits: {remedy}"
+                f"the system would end it. What fits: {fix}"
             )
     except ConfigError as error:
         yield f"whether {stage} fits this machine's memory is not known: {error}"

@@ -21,10 +21,10 @@ class SettledData:
     """The data of a config, recognised.
 
     Attributes:
-      overrides: As given, with the place of each split instead of the place of all.
-      keys: Of those that were found.
-      notes: Lines for the user.
-      layouts: What was found, by stage.
+      overrides: as given, with the place of each split instead of the place of all.
+      keys: of those that were found.
+      notes: lines for the user.
+      layouts: what was found, by stage.
     """
 
     overrides: list[str]
@@ -61,8 +61,8 @@ def settle_data(name: str, overrides: Sequence[str]) -> SettledData:
     """Recognises the data of the stages whose format is "auto" or a labelling tool's.
 
     Args:
-      name: Of the config.
-      overrides: As given.
+      name: of the config.
+      overrides: as given.
 
     Raises:
       ConfigError: no place is given.

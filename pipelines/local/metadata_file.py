@@ -20,7 +20,7 @@ def check_metadata_file(path: str | os.PathLike[str]) -> None:
     if not place.exists():
         return
     try:
-        # Read-only, or SQLite would make files beside it.
+        # Read-only, or SQLite would make files next to it.
         with contextlib.closing(
             sqlite3.connect(f"{place.resolve().as_uri()}?mode=ro", uri=True)
         ) as database:

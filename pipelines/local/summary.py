@@ -148,7 +148,7 @@ def _evaluation(paths: dict[str, str], request: Request) -> dict[str, Any]:
             "metrics": {name: metrics[name] for name in METRIC_KEYS},
         },
         "blessing": read_json(
-            epath.Path(paths["blessing"]) / DECISION_FILE, remedy="evaluate again", kind=dict
+            epath.Path(paths["blessing"]) / DECISION_FILE, fix="evaluate again", kind=dict
         ),
     }
 

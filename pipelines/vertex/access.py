@@ -19,11 +19,11 @@ class Role:
     Attributes:
       who: "you", who submit, or "account", the jobs' service account.
       on: "project", "bucket" or "account".
-      role: Its name.
-      reason: What for.
-      permissions: What the check asks for; the role grants them, and others may.
-      as_good: Roles that grant as much.
-      dataflow: Only if the conversion runs on Dataflow.
+      role: its name.
+      reason: what for.
+      permissions: what the check asks for; the role grants them, and others may.
+      as_good: roles that grant as much.
+      dataflow: only if the conversion runs on Dataflow.
     """
 
     who: str

@@ -169,7 +169,7 @@ def parameters_of(job_file: Path) -> dict[str, str]:
       ConfigError: the file cannot be read.
     """
     try:
-        job = read_json(job_file, remedy="write it again", kind=dict)
+        job = read_json(job_file, fix="write it again", kind=dict)
         named = job["pipelineSpec"]["root"].get("inputDefinitions", {}).get("parameters", {})
         defaults = job["runtimeConfig"].get("parameters", {})
     except (OSError, ValueError, KeyError) as error:

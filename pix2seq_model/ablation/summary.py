@@ -237,7 +237,7 @@ def _facts(
         "± is the standard deviation over them",
     }
     run_file = trials_dir / results[-1].trial.name / "model" / "run.json"
-    record = read_json(run_file, remedy=f"delete {run_file.parent.parent} to do the trial again")
+    record = read_json(run_file, fix=f"delete {run_file.parent.parent} to do the trial again")
     hardware, packages = record["hardware"], record["packages"]
     facts["Ran on"] = (
         f"{', '.join(hardware['devices'])} of a machine with {hardware['cpu_count']} cores; "

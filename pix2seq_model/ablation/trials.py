@@ -204,11 +204,11 @@ def read_result(folder: epath.Path) -> TrialResult | None:
     path = folder / RESULT_FILE
     if not path.exists():
         return None
-    remedy = "delete it to do the trial again"
+    fix = "delete it to do the trial again"
     try:
-        return TrialResult.from_json(read_json(path, remedy=remedy, kind=dict))
+        return TrialResult.from_json(read_json(path, fix=fix, kind=dict))
     except (KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{path} is damaged ({error!r}); {remedy}") from error
+        raise DataError(f"{path} is damaged ({error!r}); {fix}") from error
 
 
 def write_result(folder: epath.Path, result: TrialResult) -> None:

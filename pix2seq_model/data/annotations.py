@@ -29,11 +29,11 @@ class ImageRow(NamedTuple):
     """A row of `images`.
 
     Attributes:
-      ordinal: Its place in the array, from 0.
-      image_id: The id as text; empty if there is none.
-      file_name: As in the file; in LVIS, whose rows have none, the `coco_url`.
-      height, width: Pixels; 0 where the row has none that can be used.
-      problem: Why the row cannot be used; empty if it can.
+      ordinal: its place in the array, from 0.
+      image_id: the id as text; empty if there is none.
+      file_name: as in the file; in LVIS, whose rows have none, the `coco_url`.
+      height, width: pixels; 0 where the row has none that can be used.
+      problem: why the row cannot be used; empty if it can.
     """
 
     ordinal: int
@@ -48,14 +48,14 @@ class AnnotationRow(NamedTuple):
     """A row of `annotations`.
 
     Attributes:
-      ordinal: Its place in the array, from 0.
-      image_id: As in `ImageRow`.
-      annotation_id: The id as text, or `row 17`.
-      category: The id as text, as `id_text` gives it.
+      ordinal: its place in the array, from 0.
+      image_id: as in `ImageRow`.
+      annotation_id: the id as text, or `row 17`.
+      category: the id as text, as `id_text` gives it.
       bbox: x, y, width, height in pixels; NaN where it is not a number. Empty if it is no box.
-      area: Pixels, or None.
-      flags: See `is_crowd`, `is_fake`, `is_reflected`.
-      problem: Why the row cannot be used; empty if it can.
+      area: pixels, or None.
+      flags: see `is_crowd`, `is_fake`, `is_reflected`.
+      problem: why the row cannot be used; empty if it can.
     """
 
     ordinal: int

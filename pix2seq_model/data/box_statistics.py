@@ -27,8 +27,8 @@ def crowded_images(objects_per_image: Mapping[Any, int], *, max_objects: int) ->
     """Says how many images have more objects than one sequence holds; empty if none has.
 
     Args:
-      objects_per_image: Number of objects to images, as in `to_json`.
-      max_objects: Of a sequence.
+      objects_per_image: number of objects to images, as in `to_json`.
+      max_objects: of a sequence.
     """
     over = {int(n): images for n, images in objects_per_image.items() if int(n) > max_objects}
     if not over:

@@ -30,8 +30,8 @@ class CategoryTable:
     """Categories of a data set.
 
     Attributes:
-      categories: As in the manifest: `{"id", "name"}` and, where it differs, `"source_id"`.
-      by_source: Split to category key of its annotation file to (stored id, name).
+      categories: as in the manifest: `{"id", "name"}` and, where it differs, `"source_id"`.
+      by_source: split to category key of its annotation file to (stored id, name).
     """
 
     categories: tuple[dict[str, Any], ...]
@@ -97,8 +97,8 @@ def merge_categories(
     """Joins the categories of the annotation files of a data set.
 
     Args:
-      files: Split to (path, for messages; the file's `categories` rows).
-      max_id: The highest id that the vocabulary has a token for. Where one is higher, all are
+      files: split to (path, for messages; the file's `categories` rows).
+      max_id: the highest id that the vocabulary has a token for. Where one is higher, all are
         numbered from 1 in their order.
 
     Raises:

@@ -60,11 +60,11 @@ class Defect(NamedTuple):
     """One line of a dead-letter file.
 
     Attributes:
-      rule: A key of `EXPLANATIONS`.
-      image: Image id as text, or `row 17` for a row without one.
-      annotation: Annotation id as text; empty if the defect is the image's.
-      detail: The value that broke the rule.
-      bbox: The box as given, x, y, width, height in pixels; None if the defect is the image's.
+      rule: a key of `EXPLANATIONS`.
+      image: image id as text, or `row 17` for a row without one.
+      annotation: annotation id as text; empty if the defect is the image's.
+      detail: the value that broke the rule.
+      bbox: the box as given, x, y, width, height in pixels; None if the defect is the image's.
     """
 
     rule: str
@@ -107,10 +107,10 @@ class DefectLimits:
     """Past these a conversion fails. Fractions of a split's rows of the kind.
 
     Attributes:
-      max_dropped_images: Of all image rows.
-      max_dropped_annotations: Of all annotation rows. Those of dropped images and those that the
+      max_dropped_images: of all image rows.
+      max_dropped_annotations: of all annotation rows. Those of dropped images and those that the
         user asked to drop do not count.
-      max_by_rule: Rule to fraction, for single rules, kept rows' included.
+      max_by_rule: rule to fraction, for single rules, kept rows' included.
     """
 
     max_dropped_images: float = MAX_DEFECT_FRACTION
@@ -143,7 +143,7 @@ def counts_table(splits: Mapping[str, Mapping[str, Any]]) -> str:
     """Returns a table for people: for each split its rows in, written, and each rule's count.
 
     Args:
-      splits: Split to `SplitInfo.counts`.
+      splits: split to `SplitInfo.counts`.
     """
     lines = []
     for split, counts in splits.items():

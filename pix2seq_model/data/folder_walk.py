@@ -20,7 +20,7 @@ PREDICT_MARKER, MADE_BY = "predict.json", "pix2seq predict"
 # A folder is told by these as well, where that file is gone.
 _RESULTS = ("detections.json", "images.json")
 PICTURE_NAMES = ("pictures", "attention", "videos", "contact_sheet.jpg")
-# What systems and tools leave beside the data, in small letters; so do names that begin with a dot.
+# What systems and tools leave next to the data, in small letters; so do names with a dot first.
 _HIDDEN = ("__macosx", "@eadir", "$recycle.bin", "system volume information", "lost+found")
 
 HIDDEN = "hidden"
@@ -104,7 +104,7 @@ def predict_marker(folder: epath.Path) -> dict[str, Any] | None:
     try:
         if "://" not in os.fspath(path) and regular_status(path) is None:
             return None
-        found = read_json(path, remedy="", kind=dict, surrogates=True)
+        found = read_json(path, fix="", kind=dict, surrogates=True)
     except (OSError, DataError):
         return None
     return found if found.get("made_by") == MADE_BY else None

@@ -61,11 +61,11 @@ class CheckedImage:
     """An image for a record.
 
     Attributes:
-      encoded: The file as it is to be stored.
+      encoded: the file as it is to be stored.
       image_format: `jpeg` or `png`.
-      height, width: Pixels.
+      height, width: pixels.
       changes: (rule, detail) of `defects.CHANGED_IMAGES` that apply.
-      is_turned: Its pixels were turned as EXIF says.
+      is_turned: its pixels were turned as EXIF says.
     """
 
     encoded: bytes
@@ -214,9 +214,9 @@ def _is_to_be_turned(
     """Whether boxes are of the turned image, and a warning if the sizes do not tell.
 
     Args:
-      size: Height and width of the pixels as they are stored.
+      size: height and width of the pixels as they are stored.
       orientation: EXIF's.
-      expected: Height and width of the annotation file, if it gives them.
+      expected: height and width of the annotation file, if it gives them.
 
     Raises:
       ImageDefect: the sizes differ, turned or not.
@@ -249,11 +249,11 @@ def check_image(
     """Checks one image file.
 
     Args:
-      data: The file.
-      file_name: Its name; the suffix is compared with the content.
-      expected_size: Height and width of the annotation file, if it gives them.
-      max_pixels: Larger images are refused before they are decoded.
-      decode: Decode all pixels, to find damage inside; much slower.
+      data: the file.
+      file_name: its name; the suffix is compared with the content.
+      expected_size: height and width of the annotation file, if it gives them.
+      max_pixels: larger images are refused before they are decoded.
+      decode: decode all pixels, to find damage inside; much slower.
 
     Raises:
       ImageDefect: the image cannot be used.
@@ -278,9 +278,9 @@ def plain_image(
     """An image file to be looked at by a model, as a record would hold it.
 
     Args:
-      data: The file.
-      max_pixels: Larger images are refused before they are decoded.
-      apply_exif: Turn it upright as EXIF says. Not for a record's: its boxes are of its pixels.
+      data: the file.
+      max_pixels: larger images are refused before they are decoded.
+      apply_exif: turn it upright as EXIF says. Not for a record's: its boxes are of its pixels.
 
     Raises:
       ImageDefect: the image cannot be used.

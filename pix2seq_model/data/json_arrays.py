@@ -78,15 +78,15 @@ class _Pieces:
     """One array of a file as pieces, each of them whole items.
 
     Attributes:
-      frame: The file's text without the content of its lists and objects, as far as it was read.
-      was_found: Whether the array has begun.
+      frame: the file's text without the content of its lists and objects, as far as it was read.
+      was_found: whether the array has begun.
     """
 
     def __init__(self, file: BinaryIO, array: str | None):
         """
         Args:
-          file: At its start.
-          array: A top-level key; empty if the whole file is a list; None for no array.
+          file: at its start.
+          array: a top-level key; empty if the whole file is a list; None for no array.
         """
         self._file = file
         self.name = array
@@ -264,9 +264,9 @@ def read_array(file: BinaryIO, array: str, *, path: str) -> Iterator[Any]:
     """Yields the items of one top-level array of an open JSON file.
 
     Args:
-      file: At its start.
-      array: A key of the outermost object; empty if the whole file is a list.
-      path: For messages.
+      file: at its start.
+      array: a key of the outermost object; empty if the whole file is a list.
+      path: for messages.
 
     Raises:
       DataError: the file is not JSON, ends too early, or has what no annotation file needs: an item

@@ -119,12 +119,12 @@ def apply_label_rules(
     """Makes the objects of one image's record.
 
     Args:
-      rows: Of this image, in any order.
-      image_id: Orders the objects, together with `seed`.
-      height, width: Of the image, pixels.
-      categories: Category key to (stored id, name).
-      seed: Of the data set.
-      drop_fake, drop_reflected: Drop Objects365's pictures of objects, mirrored objects.
+      rows: of this image, in any order.
+      image_id: orders the objects, together with `seed`.
+      height, width: of the image, pixels.
+      categories: category key to (stored id, name).
+      seed: of the data set.
+      drop_fake, drop_reflected: drop Objects365's pictures of objects, mirrored objects.
 
     Returns:
       The objects in their stored, shuffled order, and a `Defect` for every row that was dropped

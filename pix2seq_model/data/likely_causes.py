@@ -29,8 +29,8 @@ def box_signs(rows: Iterable[AnnotationRow], *, height: int, width: int) -> coll
     """Counts what the boxes of an image, as given, look like.
 
     Args:
-      rows: Of the image; `bbox` may be anything.
-      height, width: Of the image, pixels.
+      rows: of the image; `bbox` may be anything.
+      height, width: of the image, pixels.
 
     Returns:
       How many `BOXES` there are; `FRACTIONS`, which lie between 0 and 1; `CORNERS`, which are
@@ -90,9 +90,9 @@ def likely_causes(
     """Yields a sentence for each mistake of a whole split that its counts show.
 
     Args:
-      counts: As in `SplitInfo.counts`.
-      objects, crowds: Boxes in its records.
-      missing_list: Why the annotation file gave no annotations.
+      counts: as in `SplitInfo.counts`.
+      objects, crowds: boxes in its records.
+      missing_list: why the annotation file gave no annotations.
     """
     images, annotations = counts["images"], counts["annotations"]
     repeats = sum(

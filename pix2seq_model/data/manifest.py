@@ -62,10 +62,10 @@ class SplitInfo:
     """One split.
 
     Attributes:
-      num_examples: Images written.
-      num_objects: Boxes written, crowd boxes included.
-      num_bytes: Size of the shards.
-      shards: In order.
+      num_examples: images written.
+      num_objects: boxes written, crowd boxes included.
+      num_bytes: size of the shards.
+      shards: in order.
       counts: `{"images": {...}, "annotations": {...}}`, each with `rows_in`, `written`,
         `dropped` (rule to count; rows_in = written + the sum of these) and `changed` (rule to
         count of rows that were kept but changed or marked).
@@ -93,12 +93,12 @@ class DatasetInfo:
     """A data set in records.
 
     Attributes:
-      name: Of the data set, for people.
-      seed: That ordered images and objects.
+      name: of the data set, for people.
+      seed: that ordered images and objects.
       categories: `{"id": int, "name": str}` by id; `"source_id"` too where the annotation
         file's own id is another (ids that are text or start at 0 are numbered from 1).
-      splits: By name.
-      schema_version: Of the records.
+      splits: by name.
+      schema_version: of the records.
     """
 
     name: str
@@ -152,18 +152,18 @@ def read_dataset_info(directory: str | os.PathLike[str]) -> DatasetInfo:
       DataError: there is none, or it is not one that this version reads.
     """
     path = epath.Path(directory) / FILE_NAME
-    remedy = "write the records with `python pipelines/convert_dataset.py`"
+    fix = "write the records with `python pipelines/convert_dataset.py`"
     try:
-        content = read_json(path, remedy=remedy, kind=dict)
+        content = read_json(path, fix=fix, kind=dict)
     except FileNotFoundError:
         raise DataError(
-            f"{path} does not exist: the folder holds no finished data set; {remedy}"
+            f"{path} does not exist: the folder holds no finished data set; {fix}"
         ) from None
     try:
         version = content["schema_version"]
         if version != SCHEMA_VERSION:
             raise DataError(
-                f"{path}: schema_version is {version}, this code reads {SCHEMA_VERSION}; {remedy}"
+                f"{path}: schema_version is {version}, this code reads {SCHEMA_VERSION}; {fix}"
             )
         splits = {}
         for name, split in content["splits"].items():
@@ -176,10 +176,10 @@ def read_dataset_info(directory: str | os.PathLike[str]) -> DatasetInfo:
             splits=splits,
         )
         if problem := _problem(info):
-            raise DataError(f"{path} was changed or damaged: {problem}; {remedy}")
+            raise DataError(f"{path} was changed or damaged: {problem}; {fix}")
         return info
     except (KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{path} is not a data set's manifest ({error!r}); {remedy}") from None
+        raise DataError(f"{path} is not a data set's manifest ({error!r}); {fix}") from None
 
 
 def _problem(info: Any) -> str:
@@ -229,7 +229,7 @@ def read_statistics(directory: str | os.PathLike[str]) -> dict[str, Any]:
     """
     path = epath.Path(directory) / STATISTICS_FILE
     try:
-        return read_json(path, remedy="convert the data set again", kind=dict)
+        return read_json(path, fix="convert the data set again", kind=dict)
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error}); convert the data set again") from None
 
@@ -245,9 +245,9 @@ def check_shards(
     """Checks that every shard is there with the size that the manifest says.
 
     Args:
-      directory: Examples folder.
-      info: Its manifest.
-      splits: Names of the splits to check, by default all.
+      directory: examples folder.
+      info: its manifest.
+      splits: names of the splits to check, by default all.
 
     Raises:
       DataError: a shard is missing or of another size, or there is no such split.

@@ -63,11 +63,11 @@ class ObjectRecord:
 
     Attributes:
       box_yxyx: ymin, xmin, ymax, xmax, each 0 to 1.
-      label: Category id.
-      text: Category name.
-      area: In pixels; the segmentation's area where the annotation gives one.
-      is_crowd: The box covers a group; neither trained on nor counted as a miss.
-      annotation_id: The annotation's own id.
+      label: category id.
+      text: category name.
+      area: in pixels; the segmentation's area where the annotation gives one.
+      is_crowd: the box covers a group; neither trained on nor counted as a miss.
+      annotation_id: the annotation's own id.
       is_fake: Objects365: a picture or drawing of the object.
       is_reflected: Objects365: seen in a mirror.
     """
@@ -185,7 +185,7 @@ def parse_example(serialized: Any) -> dict[str, Any]:
     """Parses one serialized example inside a `tf.data` pipeline.
 
     Args:
-      serialized: A scalar string tensor.
+      serialized: a scalar string tensor.
 
     Returns:
       Tensors: `image_encoded`, `image_format`, `image_id`, `filename`, `sha256` scalar strings;

@@ -23,14 +23,14 @@ from pix2seq_model.data.records import labels_of
 from pix2seq_model.data.tfrecord import read_records
 from pix2seq_model.errors import DataError, UnavailableError
 
-_REMEDY = "convert the data set again"
+_FIX = "convert the data set again"
 
 
 class Digests:
     """The checksums of bytes that come one after the other, as a manifest has them.
 
     Args:
-      fast_only: Not the SHA-256, which takes five times as long as reading.
+      fast_only: not the SHA-256, which takes five times as long as reading.
     """
 
     def __init__(self, *, fast_only: bool = False) -> None:
@@ -78,16 +78,16 @@ def checked_records(
                 count += 1
                 yield record
     except FileNotFoundError:
-        raise DataError(f"{path} is missing; {_REMEDY}") from None
+        raise DataError(f"{path} is missing; {_FIX}") from None
     for name, value in digests.values().items():
         if (said := getattr(shard, name)) and said != value:
             raise DataError(
                 f"{path} is not the shard that {FILE_NAME} names: its {name} is {value}, the "
-                f"manifest says {said}; {_REMEDY}"
+                f"manifest says {said}; {_FIX}"
             )
     if count != shard.num_examples:
         raise DataError(
-            f"{path} has {count} records, {FILE_NAME} says {shard.num_examples}; {_REMEDY}"
+            f"{path} has {count} records, {FILE_NAME} says {shard.num_examples}; {_FIX}"
         )
 
 
@@ -122,12 +122,12 @@ def check_shard(
             if not thorough:  # Whoever reads the record will say so, and may know more of it.
                 continue
             raise DataError(
-                f"{path}, record {number}: no example of this schema ({error}); {_REMEDY}"
+                f"{path}, record {number}: no example of this schema ({error}); {_FIX}"
             ) from None
         if unlisted := sorted(set(found) - set(labels)):
             raise DataError(
                 f"{path}, record {number}: the label {unlisted[0]} is none of the categories of "
-                f"{FILE_NAME}; {_REMEDY}"
+                f"{FILE_NAME}; {_FIX}"
             )
 
 
@@ -153,7 +153,7 @@ def folder_problems(
             if damage is not None:
                 for number, record in enumerate(checked_records(path, shard)):
                     if found := damage(record):
-                        return f"{path}, record {number}: {found}; {_REMEDY}"
+                        return f"{path}, record {number}: {found}; {_FIX}"
         except DataError as error:
             return str(error)
         return ""
@@ -241,7 +241,7 @@ def check_stored(directory: str | os.PathLike[str], info: DatasetInfo) -> None:
         if (found := stored.get(path, "")) != shard.crc32c:
             raise DataError(
                 f"{path} is not the shard that {FILE_NAME} names: its crc32c is "
-                f"{found or 'none: it is missing'}, the manifest says {shard.crc32c}; {_REMEDY}"
+                f"{found or 'none: it is missing'}, the manifest says {shard.crc32c}; {_FIX}"
             )
 
 
@@ -262,7 +262,7 @@ def check_counted_labels(directory: str | os.PathLike[str], info: DatasetInfo, s
     if unlisted := sorted(labels - set(info.category_names())):
         raise DataError(
             f"{os.fspath(directory)}: split {split!r} has objects of the label {unlisted[0]}, "
-            f"which is none of the categories of {FILE_NAME}; {_REMEDY}"
+            f"which is none of the categories of {FILE_NAME}; {_FIX}"
         )
 
 

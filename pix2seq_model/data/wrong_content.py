@@ -17,7 +17,7 @@ def describe_content(data: bytes) -> str:
     """Returns words that follow a file's name, for a message.
 
     Args:
-      data: The file, or its beginning.
+      data: the file, or its beginning.
     """
     if not data:
         return "is empty"

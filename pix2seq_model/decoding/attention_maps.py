@@ -88,7 +88,7 @@ def read_attention(folder: epath.PathLike) -> list[ImageAttention]:
     """
     folder = epath.Path(folder)
     try:
-        rows = read_json(folder / _TEXT_FILE, remedy="evaluate again", kind=list)
+        rows = read_json(folder / _TEXT_FILE, fix="evaluate again", kind=list)
         with np.load(io.BytesIO((folder / _MAPS_FILE).read_bytes())) as maps:
             return [_image(row, maps) for row in rows]
     except DataError:  # It says what to do.

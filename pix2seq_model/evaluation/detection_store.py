@@ -15,7 +15,7 @@ from pix2seq_model.errors import DataError
 from pix2seq_model.json_file import MOST_LABEL_BYTES, read_json
 
 _FLUSH_SECONDS = 20.0  # at most so much work is lost
-_REMEDY = "detection is done again from its first image on"
+_FIX = "detection is done again from its first image on"
 
 
 def fingerprint_of(**parts: Any) -> str:
@@ -52,7 +52,7 @@ class DetectionStore:
         image_ids: list[str] = []
         while (path := self._path(len(image_ids))).exists():
             try:
-                part = read_json(path, remedy=_REMEDY, kind=dict, most_bytes=MOST_LABEL_BYTES)
+                part = read_json(path, fix=_FIX, kind=dict, most_bytes=MOST_LABEL_BYTES)
             except DataError as error:
                 print(error, file=sys.stderr, flush=True)
                 break
@@ -61,7 +61,7 @@ class DetectionStore:
             if not (isinstance(new_rows, list) and isinstance(new_ids, list) and new_ids):
                 print(
                     f"{os.fspath(path)} is damaged (it lacks its lists of rows and image_ids); "
-                    f"{_REMEDY}",
+                    f"{_FIX}",
                     file=sys.stderr,
                     flush=True,
                 )

@@ -181,7 +181,7 @@ def _choose_vocabulary(
     needed = CLASS_SHIFT + highest + 1
     classes = "1 class" if number == 1 else f"{number:,} classes"
     if any("source_id" in row for row in scan.categories):
-        classes += ", numbered anew"
+        classes += ", renumbered"
     bins, shift = side, math.ceil(needed / _CLASSES_ROUNDED_TO) * _CLASSES_ROUNDED_TO
     bins_reason = "one bin for each pixel of the network's image"
     shift_reason = f"{classes}, the highest id is {highest}; the rest is room for more"

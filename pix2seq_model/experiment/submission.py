@@ -34,7 +34,7 @@ class Submission:
       overrides: with which `load_config` gives it again.
       notes: lines for the user: what was taken from recipes, what was not.
       choices: what follows from the data, with reasons; empty where nothing is asked of them.
-      warnings: what may be wrong with the data, each with a remedy.
+      warnings: what may be wrong with the data, each with a fix.
       scan: the counts that the choices follow from.
       recognised: settings that were found by looking into a folder.
     """

@@ -68,10 +68,10 @@ def validate_stage(config: ConfigDict, stage: str) -> None:
     _check_sections(config)
     run = training_run(config, stage)
     disable = f", or disable the stage with {stage}.enabled=False"
-    _check_split(config, stage, stage, remedy=disable)
+    _check_split(config, stage, stage, fix=disable)
     if run.settings.evaluate_every_steps:
         switch_off = f", or set {stage}.evaluate_every_steps=0"
-        _check_split(config, stage, "evaluation", remedy=switch_off)
+        _check_split(config, stage, "evaluation", fix=switch_off)
 
 
 def enabled_stages(config: ConfigDict) -> tuple[str, ...]:
@@ -154,11 +154,11 @@ def _taken(kind: type, fields: dict[str, Any]) -> dict[str, Any]:
     return {name: fields.pop(name) for name in names if name in fields}
 
 
-def _check_split(config: ConfigDict, stage: str, section: str, *, remedy: str = "") -> None:
+def _check_split(config: ConfigDict, stage: str, section: str, *, fix: str = "") -> None:
     """Raises ConfigError unless the split that a section names is part of a stage's data."""
     split = config[section].split
     if not config.data[stage].annotations.get(split):
         raise ConfigError(
             f"{section}.split={split!r} names no split: data.{stage}.annotations.{split} is "
-            f"empty. Give the annotation file{remedy}."
+            f"empty. Give the annotation file{fix}."
         )

@@ -66,7 +66,7 @@ def read_metrics(evaluation_dir: epath.PathLike) -> dict[str, Any]:
     """
     path = epath.Path(evaluation_dir) / METRICS_FILE
     try:
-        return json_file.read_json(path, remedy="evaluate again", kind=dict)
+        return json_file.read_json(path, fix="evaluate again", kind=dict)
     except OSError as error:
         raise DataError(f"{path}: no finished evaluation ({error}); evaluate again") from None
 
@@ -217,7 +217,7 @@ def read_json(path: epath.PathLike, *, surrogates: bool = False) -> Any:
     return json_file.parse_json(
         content,
         source=str(path),
-        remedy="export it again",
+        fix="export it again",
         finite=False,
         surrogates=surrogates,
     )

@@ -104,5 +104,5 @@ def read_timing(evaluation_dir: str | os.PathLike) -> Timing | None:
     """None of an evaluation that was not timed, as on Beam, or whose file is damaged."""
     path = epath.Path(evaluation_dir) / TIMING_FILE
     with contextlib.suppress(OSError, TypeError, ValueError):
-        return Timing(**read_json(path, remedy="it is left out", kind=dict))
+        return Timing(**read_json(path, fix="it is left out", kind=dict))
     return None

@@ -114,9 +114,9 @@ def read_model_info(folder: str) -> ModelInfo:
             f"{folder} is not a model folder: it has no {MODEL_FILE}. Give the folder that "
             "training or import_checkpoint wrote."
         )
-    remedy = "write the model folder again"
+    fix = "write the model folder again"
     try:
-        content = read_json(path, remedy=remedy, error=ModelError, kind=dict)
+        content = read_json(path, fix=fix, error=ModelError, kind=dict)
         version = content.pop("format_version")
         if version not in (1, _FORMAT_VERSION):
             raise ModelError(
@@ -130,7 +130,7 @@ def read_model_info(folder: str) -> ModelInfo:
     except ConfigError as error:
         raise ModelError(f"{path}: {error}") from error
     except (KeyError, TypeError, AttributeError) as error:
-        raise ModelError(f"{path} is damaged ({error!r}): {remedy}.") from error
+        raise ModelError(f"{path} is damaged ({error!r}): {fix}.") from error
 
 
 def wait_for_model(folder: str | os.PathLike, *, marker: str, seconds: float = 3600.0) -> ModelInfo:
@@ -232,7 +232,7 @@ def _size_and_time(path: epath.Path) -> tuple[int, float]:
 def _verify(network: Any, expected: str, source: epath.Path) -> None:
     if _weights_digest(network) != expected:
         raise ModelError(
-            f"{source} does not hold the weights that {MODEL_FILE} beside it describes (its "
+            f"{source} does not hold the weights that {MODEL_FILE} next to it describes (its "
             "weights_sha256 is another): one of them was changed or damaged after they were "
             "written. Copy the folder again, or train or import the model again."
         )

@@ -40,7 +40,7 @@ def export_onnx(
       **decoding: other settings than the model folder's, see `decoding.Detector`.
 
     Returns:
-      What was written beside the graphs.
+      What was written next to the graphs.
 
     Raises:
       ModelError: the model folder cannot be used, or the backend is not TensorFlow.

@@ -95,7 +95,7 @@ def read_onnx_info(folder: str | os.PathLike) -> OnnxInfo:
             "with pipelines/export_onnx.py."
         )
     try:
-        content = read_json(path, remedy="export the model again", error=ModelError, kind=dict)
+        content = read_json(path, fix="export the model again", error=ModelError, kind=dict)
         version = content.pop("format_version")
         if version != _FORMAT_VERSION:
             raise ModelError(

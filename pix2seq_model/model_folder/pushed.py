@@ -35,12 +35,12 @@ def pushed_record(version_dir: str | os.PathLike) -> dict[str, Any] | None:
     path = epath.Path(version_dir) / PUSHED_FILE
     if not path.exists():
         return None
-    remedy = "remove that folder and push the model again"
+    fix = "remove that folder and push the model again"
     try:
-        record = read_json(path, remedy=remedy, error=ModelError, kind=dict)
+        record = read_json(path, fix=fix, error=ModelError, kind=dict)
         return {**record, "model_folder": str(record["model_folder"])}
     except KeyError as error:
-        raise ModelError(f"{path} is damaged (it has no {error}); {remedy}") from error
+        raise ModelError(f"{path} is damaged (it has no {error}); {fix}") from error
 
 
 def find_model_folder(place: str | os.PathLike) -> str:

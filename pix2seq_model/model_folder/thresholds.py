@@ -38,9 +38,9 @@ def default_score(model_dir: str | os.PathLike) -> float:
     path = epath.Path(model_dir) / THRESHOLDS_FILE
     if not path.exists():
         return DEFAULT_SCORE
-    remedy = "push the model again, or name a score threshold"
+    fix = "push the model again, or name a score threshold"
     try:
-        overall = read_json(path, remedy=remedy, error=ModelError, kind=dict)["overall"]
+        overall = read_json(path, fix=fix, error=ModelError, kind=dict)["overall"]
         if overall is None:
             return DEFAULT_SCORE
         score = float(overall["threshold"])
@@ -50,7 +50,7 @@ def default_score(model_dir: str | os.PathLike) -> float:
     except ModelError:
         raise
     except (ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{path} is damaged ({error!r}): {remedy}.") from error
+        raise ModelError(f"{path} is damaged ({error!r}): {fix}.") from error
 
 
 def default_score_of(place: str | os.PathLike) -> float:

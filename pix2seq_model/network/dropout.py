@@ -30,7 +30,7 @@ class Dropout(keras.layers.Dropout):
         return ops.where(self.draw_kept(shape), scaled, ops.zeros((), inputs.dtype))
 
     def draw_kept(self, shape: Any) -> Any:
-        """What stays of an array of a shape, bool; draws anew with each call."""
+        """What stays of an array of a shape, bool; draws again with each call."""
         return random_bits(self.seed_generator.next(), [*shape]) >= self._dropped
 
     @property

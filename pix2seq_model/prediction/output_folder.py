@@ -202,7 +202,7 @@ class OutputFolder:
                     yield parse_json(
                         text,
                         source=f"{path}, line {number},",
-                        remedy="run the same command again, with --overwrite",
+                        fix="run the same command again, with --overwrite",
                         kind=dict,
                         surrogates=True,
                     )

@@ -137,7 +137,9 @@ def predict(
         of_all = "" if total is None else f" of {total}"
         done_so_far = f"what was found in {found.num_images}{of_all} images is in"
         if isinstance(error, KeyboardInterrupt):
-            raise KeyboardInterrupt(f"{done_so_far} {where}; the same command begins anew") from None
+            raise KeyboardInterrupt(
+                f"{done_so_far} {where}; the same command starts again from the beginning"
+            ) from None
         if isinstance(error, OSError):
             raise DataError(
                 f"{output.place} cannot be written any more ({error.strerror or error}): "

@@ -76,7 +76,7 @@ class Result:
         )
 
     def without_frame(self) -> "Result":
-        """Of a video's frame: `plot` decodes it anew, and it is not kept in memory until then."""
+        """Of a video's frame: `plot` decodes it again, and it is not kept in memory until then."""
         if self._pixels_again is None:
             return self
         return dataclasses.replace(self, _pixels=self._pixels_again)

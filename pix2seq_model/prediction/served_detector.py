@@ -90,7 +90,7 @@ def _category_names(folder: epath.Path) -> dict[int, str]:
     if not path.exists():
         return {}
     try:
-        categories = read_json(path, remedy="export the model again", error=ModelError, kind=list)
+        categories = read_json(path, fix="export the model again", error=ModelError, kind=list)
         numbers = category_numbers(categories)
         return {numbers[row["id"]]: str(row["name"]) for row in categories}
     except ModelError:

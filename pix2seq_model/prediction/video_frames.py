@@ -47,7 +47,7 @@ class FrameSource(ImageSource):
       number: of the frame in its video, the first is 1.
       seconds: from the first frame to this one.
       image_id: in the results.
-      read_again: decodes the frame anew, where its pixels were not kept; a camera's cannot be.
+      read_again: decodes the frame again, where its pixels were not kept; a camera's cannot be.
     """
 
     video: str = ""

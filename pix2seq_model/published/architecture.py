@@ -21,8 +21,8 @@ def read_published_config(prefix: str) -> dict[str, Any]:
     folder = epath.Path(prefix).parent
     for place in (folder / CONFIG_FILE, folder.parent / CONFIG_FILE):
         if place.exists():
-            remedy = "copy it again from where the checkpoint came from"
-            config = read_json(place, remedy=remedy, error=CheckpointError, kind=dict)
+            fix = "copy it again from where the checkpoint came from"
+            config = read_json(place, fix=fix, error=CheckpointError, kind=dict)
             if not isinstance(config.get("model"), dict):
                 raise CheckpointError(f"{place} has no section 'model'.")
             return config

@@ -77,7 +77,7 @@ def _categories(location: str, place: str) -> tuple[dict[str, Any], ...]:
         rows = read_dataset_info(place).categories
     else:
         try:
-            rows = read_json(path, remedy="give another", most_bytes=MOST_LABEL_BYTES)["categories"]
+            rows = read_json(path, fix="give another", most_bytes=MOST_LABEL_BYTES)["categories"]
         except DataError:  # It says what to do.
             raise
         except (OSError, ValueError, KeyError, TypeError) as error:

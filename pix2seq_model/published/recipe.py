@@ -56,7 +56,7 @@ def read_recipe(place: str) -> dict[str, Any]:
     path = epath.Path(place)
     try:
         files = [file for file in (path / RECIPE_FILE, path / CONFIG_FILE) if file.exists()]
-        content = read_json((files or [path])[0], remedy="copy it again", error=CheckpointError)
+        content = read_json((files or [path])[0], fix="copy it again", error=CheckpointError)
     except CheckpointError:  # It says what to do.
         raise
     except Exception as error:  # Each kind of storage raises its own.

@@ -155,7 +155,7 @@ def defect_examples(
         wanted: dict[str, list[dict[str, Any]]] = collections.defaultdict(list)
         for text in path.read_text().splitlines() if path.exists() else ():
             try:
-                line = parse_json(text, source=os.fspath(path), remedy=_NOT_SHOWN, kind=dict)
+                line = parse_json(text, source=os.fspath(path), fix=_NOT_SHOWN, kind=dict)
             except DataError as error:
                 print(error, file=sys.stderr, flush=True)
                 continue

@@ -198,7 +198,7 @@ def read_histories(model_dir: epath.PathLike) -> dict[str, list[dict[str, float]
         rows = histories[stage] = []
         for line in stages[stage].read_text().splitlines():
             with contextlib.suppress(DataError):
-                rows.append(parse_json(line, source="", remedy="", kind=dict, finite=False))
+                rows.append(parse_json(line, source="", fix="", kind=dict, finite=False))
     return histories
 
 
@@ -211,7 +211,7 @@ def read_settings(model_dir: epath.PathLike, evaluation: Mapping[str, Any]) -> d
     run_file = epath.Path(model_dir) / "run.json"
     run: Any = None
     with contextlib.suppress(OSError, DataError):  # Shown only: the report can do without.
-        run = read_json(run_file, remedy="")
+        run = read_json(run_file, fix="")
     if isinstance(run, Mapping):
         config = run.get("config", {})
         stage = run.get("stage", "")

@@ -59,9 +59,9 @@ class DemoSettings:
     """What to draw.
 
     Attributes:
-      seed: Decides everything; each image's own follows from it, its set and its number.
-      objects365_train, objects365_val, coco_train, coco_val: Number of images.
-      image_size: Short and long side in pixels, about which the images' sizes vary.
+      seed: decides everything; each image's own follows from it, its set and its number.
+      objects365_train, objects365_val, coco_train, coco_val: number of images.
+      image_size: short and long side in pixels, about which the images' sizes vary.
     """
 
     seed: int = 0
@@ -257,15 +257,15 @@ def generate(
     """
     root = Path(output)
     ours = any((root / name).exists() for name in (SETTINGS_FILE, _STARTED_FILE))
-    remedy = "give another --output"
+    fix = "give another --output"
     for name in ("objects365", "coco"):
         if (root / name).exists() and not ours:
-            raise DataError(f"{root / name} is there and is not demonstration data; {remedy}")
+            raise DataError(f"{root / name} is there and is not demonstration data; {fix}")
     try:
         root.mkdir(parents=True, exist_ok=True)
         (root / _STARTED_FILE).write_text(settings.to_json())
     except OSError as error:
-        raise DataError(f"{root} cannot be written ({error.strerror}); {remedy}") from None
+        raise DataError(f"{root} cannot be written ({error.strerror}); {fix}") from None
     (root / SETTINGS_FILE).unlink(missing_ok=True)
     for name in ("objects365", "coco"):
         shutil.rmtree(root / name, ignore_errors=True)

@@ -23,11 +23,11 @@ class DrawnObject:
     """What was drawn.
 
     Attributes:
-      shape: A key of `SHAPES`.
-      box_xyxy: Pixels, inside the image.
-      polygon_xy: Outline, float (n, 2) pixels, inside the image; for a crowd the box's corners.
-      area: Pixels that the outline covers.
-      is_crowd: The box covers a group of objects that have no boxes of their own.
+      shape: a key of `SHAPES`.
+      box_xyxy: pixels, inside the image.
+      polygon_xy: outline, float (n, 2) pixels, inside the image; for a crowd the box's corners.
+      area: pixels that the outline covers.
+      is_crowd: the box covers a group of objects that have no boxes of their own.
     """
 
     shape: str
@@ -164,9 +164,9 @@ def draw_scene(
     """Draws one photograph.
 
     Args:
-      rng: Decides everything.
-      shapes: Keys of `SHAPES` to draw from.
-      nominal_size: Short and long side in pixels; the image's own vary around them.
+      rng: decides everything.
+      shapes: keys of `SHAPES` to draw from.
+      nominal_size: short and long side in pixels; the image's own vary around them.
     """
     height, width = _image_size(nominal_size, rng)
     canvas = _background(height, width, rng)

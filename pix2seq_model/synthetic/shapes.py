@@ -16,10 +16,10 @@ class Shape:
     """A class of objects.
 
     Attributes:
-      outline: A name that `outline_xy` knows.
-      hue: Of the surface, 0 to 1, the middle of its range.
-      surface: A name that `surface` knows.
-      max_turn: Objects are turned by up to this many degrees either way.
+      outline: a name that `outline_xy` knows.
+      hue: of the surface, 0 to 1, the middle of its range.
+      surface: a name that `surface` knows.
+      max_turn: objects are turned by up to this many degrees either way.
     """
 
     outline: str
@@ -59,8 +59,8 @@ def outline_xy(outline: str, *, degrees: float, aspect: float) -> np.ndarray:
 
     Args:
       outline: disc, square, triangle, star or cross.
-      degrees: Turn, clockwise in image coordinates.
-      aspect: Stretch along x before turning.
+      degrees: turn, clockwise in image coordinates.
+      aspect: stretch along x before turning.
 
     Returns:
       float64 (n, 2), x then y, each 0 to 1 with both ends reached.

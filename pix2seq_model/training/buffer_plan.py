@@ -154,7 +154,7 @@ def _sources(
     bytes_of = [size.at(_NOMINAL_BATCH) for size in sizes]
 
     def is_large(value: int, result: int) -> bool:
-        """Whether it is no broadcast beside a result; a byte a number or eight."""
+        """Whether it is no broadcast next to a result; a byte a number or eight."""
         return _WIDEST * max(bytes_of[s] for s in sources[value]) >= bytes_of[result]
 
     for index, operation in enumerate(operations):

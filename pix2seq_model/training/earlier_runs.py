@@ -1,4 +1,4 @@
-"""What an interrupted training left beside the folder of one that starts: said, not used."""
+"""What an interrupted training left next to the folder of one that starts: said, not used."""
 
 import os
 import shlex
@@ -27,7 +27,7 @@ def interrupted_run(
     """A line on the interrupted training that differs least from one that starts; None without.
 
     Args:
-      work_dir: of the one that starts; others of its stage are beside it, `STAGE-*`.
+      work_dir: of the one that starts; others of its stage are next to it, `STAGE-*`.
       identity: its `run_identity`.
       stage: its stage.
     """
@@ -60,7 +60,7 @@ def interrupted_run(
 def _identity(folder: epath.Path) -> dict[str, Any]:
     """Of the run that works in a folder; empty where that cannot be read: it is only for a line."""
     try:
-        return read_json(folder / IDENTITY_FILE, remedy="", kind=dict)
+        return read_json(folder / IDENTITY_FILE, fix="", kind=dict)
     except (OSError, DataError):
         return {}
 

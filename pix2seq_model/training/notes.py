@@ -1,4 +1,4 @@
-"""Notes of a run beside its checkpoints, which a damaged disk or a person may have spoilt."""
+"""Notes of a run next to its checkpoints, which a failing disk or a person may have damaged."""
 
 from collections.abc import Callable
 from typing import Any
@@ -25,7 +25,7 @@ def read_rows(
     if path is None or not path.exists():
         return []
     try:
-        rows = read_json(path, remedy="it is begun again", kind=list)
+        rows = read_json(path, fix="it is begun again", kind=list)
         for row in rows:
             for key in keys:
                 row[key]

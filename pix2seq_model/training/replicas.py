@@ -200,7 +200,7 @@ def cluster_of(environment: Mapping[str, str]) -> Cluster | None:
 
 def _cluster_of_tf_config(text: str) -> Cluster | None:
     try:
-        content = parse_json(text, source="it", remedy="set it anew", kind=dict)
+        content = parse_json(text, source="it", fix="set it again", kind=dict)
         jobs = content.get("cluster", {})
         tasks = {
             (job, index): address

@@ -42,7 +42,7 @@ from pix2seq_model.training.settings import (
 from pix2seq_model.training.tracker import TrackedRun
 
 IDENTITY_FILE = "run_identity.json"
-# Beside it when the training came to its end, early or not.
+# Next to it when the training came to its end, early or not.
 FINISHED_FILE = "finished.json"
 RUN_FILE = "run.json"
 _PACKAGES = (
@@ -124,12 +124,12 @@ def check_same_run(work_dir: str | os.PathLike, identity: dict[str, Any]) -> Non
     if not path.exists():
         write_json(path, identity, indent=1)
         return
-    remedy = (
+    fix = (
         f"it said whose checkpoints {work_dir} holds. If they are this run's, with these settings "
         "and data, remove that file and run the same command again; else give another folder"
     )
     try:
-        before = read_json(path, remedy=remedy, error=CheckpointError, kind=dict)
+        before = read_json(path, fix=fix, error=CheckpointError, kind=dict)
     except CheckpointError:
         if checkpoint_steps(work_dir):
             raise
@@ -180,7 +180,7 @@ def ended_early_by(
 ) -> bool:
     """Whether early stopping by these settings has ended the training of a work folder."""
     try:
-        note = read_json(epath.Path(work_dir) / FINISHED_FILE, remedy="it is left out", kind=dict)
+        note = read_json(epath.Path(work_dir) / FINISHED_FILE, fix="it is left out", kind=dict)
         # Not noted by earlier versions.
         how = measured_as(settings, evaluation)
         is_measured_so = note.get("measured_as", how) == how
@@ -279,6 +279,6 @@ def _git_output(*arguments: str) -> str | None:
 def _read_or_none(path: epath.Path) -> Any:
     """What a base model says of its own training; a trained model is written without it too."""
     try:
-        return read_json(path, remedy="") if path.exists() else None
+        return read_json(path, fix="") if path.exists() else None
     except DataError:
         return None

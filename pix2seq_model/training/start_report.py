@@ -27,7 +27,7 @@ def say_what_runs(
     """Tells how a run computes on this machine; in float32 on a GPU, what bfloat16 would save.
 
     The latter is found by tracing the step, some ten seconds of a processor for each precision the
-    first time, which is nothing beside a training in float32.
+    first time, which is nothing next to a training in float32.
 
     Args:
       run: to be trained.

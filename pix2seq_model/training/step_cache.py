@@ -45,7 +45,7 @@ def step_costs(run: TrainingRun, *, flash_attention: bool, processor: bool) -> S
     how = {"flash_attention": flash_attention, "processor": processor}
     cached = _folder() / f"{_key(run, how)}.json"
     try:
-        return StepCosts.from_json(read_json(cached, remedy="", kind=dict))
+        return StepCosts.from_json(read_json(cached, fix="", kind=dict))
     except (OSError, ValueError, TypeError, KeyError):
         pass
     costs = _traced(run, how)

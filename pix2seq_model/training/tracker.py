@@ -257,9 +257,9 @@ _NOTING = threading.Lock()
 
 
 def _read_runs(path: epath.Path) -> dict[str, _Noted]:
-    """The runs noted; what is damaged of it is left out, and written anew."""
+    """The runs noted; what is damaged of it is left out, and written again."""
     try:
-        values = read_json(path, remedy="it is written anew", kind=dict)
+        values = read_json(path, fix="it is written again", kind=dict)
     except (OSError, DataError):
         return {}
     return {name: noted for name, value in values.items() if (noted := _Noted.of(value))}

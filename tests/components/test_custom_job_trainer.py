@@ -193,11 +193,11 @@ def test_a_job_that_failed_is_tried_again_by_the_next_attempt(state, service, at
     assert len(service.jobs) == 2
 
 
-@pytest.mark.parametrize(("state", "remedy"), [("EXPIRED", "max_days"), ("CANCELLED", "by itself")])
-def test_one_that_ran_out_of_time_or_was_stopped_is_not(state, remedy, service, attempt):
+@pytest.mark.parametrize(("state", "fix"), [("EXPIRED", "max_days"), ("CANCELLED", "by itself")])
+def test_one_that_ran_out_of_time_or_was_stopped_is_not(state, fix, service, attempt):
     service.coming = [getattr(JobState, f"JOB_STATE_{state}")]
     for _ in range(2):
-        with pytest.raises(UserError, match=f"(?s)ended as {state}.*{remedy}"):
+        with pytest.raises(UserError, match=f"(?s)ended as {state}.*{fix}"):
             attempt()
     assert len(service.jobs) == 1
     service.coming = [SUCCEEDED]

@@ -38,7 +38,7 @@ def memory(name: str) -> int:
 
 
 def forget_peak() -> None:
-    """Starts VmHWM anew."""
+    """Resets VmHWM."""
     Path("/proc/self/clear_refs").write_text("5")
 
 

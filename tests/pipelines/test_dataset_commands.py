@@ -167,7 +167,7 @@ def test_check_dataset_tells_most_when_nothing_is_left(tmp_path):
     assert done.stdout.count("is a Git LFS pointer, not the file itself") == 3
     assert "warning: train: 3 of 6 rows of 'images' repeat an image" in done.stdout
     assert f"warning: categories 9, {2**40} are all called 'ring'" in done.stdout
-    assert "2 categories, the highest id is 2\n  numbered anew" in done.stdout
+    assert "2 categories, the highest id is 2\n  renumbered" in done.stdout
     assert "train: nothing is left to learn" in done.stdout
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pix2seq_model.errors import DataError, ModelError
 from pix2seq_model.json_file import MOST_DEPTH, parse_json, read_json
 
-REMEDY = "write it again"
+FIX = "write it again"
 VALUES = st.recursive(
     st.none()
     | st.booleans()
@@ -22,7 +22,7 @@ VALUES = st.recursive(
 
 
 def parse(text, **rules):
-    return parse_json(text, source="x.json", remedy=REMEDY, **rules)
+    return parse_json(text, source="x.json", fix=FIX, **rules)
 
 
 @given(VALUES, st.booleans())
@@ -56,7 +56,7 @@ def test_one_message_for_whatever_is_wrong(text, said):
         DataError, match=rf"^x\.json is damaged or not the JSON that it should be \(.*{said}"
     ) as got:
         parse(text)
-    assert str(got.value).endswith(f"; {REMEDY}")
+    assert str(got.value).endswith(f"; {FIX}")
     assert len(str(got.value)) < 300
 
 
@@ -90,19 +90,19 @@ def test_the_kind_and_the_class_of_the_error():
 def test_files(tmp_path):
     path = tmp_path / "x.json"
     with pytest.raises(FileNotFoundError):
-        read_json(path, remedy=REMEDY)
+        read_json(path, fix=FIX)
     path.write_bytes(b'\xef\xbb\xbf{"a": 1}')
-    assert read_json(path, remedy=REMEDY, kind=dict) == {"a": 1}
+    assert read_json(path, fix=FIX, kind=dict) == {"a": 1}
     with pytest.raises(DataError, match=rf"^{path} is larger than 0 MB; write it again"):
-        read_json(path, remedy=REMEDY, most_bytes=10)
+        read_json(path, fix=FIX, most_bytes=10)
     path.write_text("{")
     with pytest.raises(ModelError, match=rf"^{path} is damaged"):
-        read_json(path, remedy=REMEDY, error=ModelError)
+        read_json(path, fix=FIX, error=ModelError)
 
 
 def test_what_never_ends_is_not_read_to_its_end():
     with pytest.raises(DataError, match="is larger than 1 MB"):
-        read_json(Path("/dev/zero"), remedy=REMEDY, most_bytes=1 << 20)
+        read_json(Path("/dev/zero"), fix=FIX, most_bytes=1 << 20)
 
 
 # What is read there was made in the same process or comes with the code.

@@ -70,8 +70,8 @@ class FlinkCluster:
     """A cluster that runs.
 
     Attributes:
-      beam_arguments: With which a Beam job is run on it.
-      rest_address: Of its job manager.
+      beam_arguments: with which a Beam job is run on it.
+      rest_address: of its job manager.
     """
 
     beam_arguments: Sequence[str]
@@ -147,9 +147,9 @@ def flink_cluster(
     """Runs a cluster.
 
     Args:
-      runner: What `install_flink` found.
-      folder: For the cluster's configuration and logs.
-      num_task_managers: Processes, each with one slot and Python workers of its own.
+      runner: what `install_flink` found.
+      folder: for the cluster's configuration and logs.
+      num_task_managers: processes, each with one slot and Python workers of its own.
 
     Raises:
       RuntimeError: it does not start; says where its logs are.

@@ -9,10 +9,10 @@ class LabelledBox(NamedTuple):
     """An object.
 
     Attributes:
-      label: Name of its class.
+      label: name of its class.
       corners: x1, y1, x2, y2; empty if it has no box.
-      is_crowd: A box around many objects, as `iscrowd` of COCO.
-      problem: Why the object cannot be used; empty if it can.
+      is_crowd: a box around many objects, as `iscrowd` of COCO.
+      problem: why the object cannot be used; empty if it can.
     """
 
     label: str
@@ -25,11 +25,11 @@ class LabelledImage(NamedTuple):
     """An image.
 
     Attributes:
-      file_name: As the labels have it.
-      height, width: Pixels; 0 where the labels do not say it.
-      boxes: Its objects.
-      in_fractions: Corners are fractions of the sides instead of pixels.
-      problem: Why its labels cannot be read; empty if they can.
+      file_name: as the labels have it.
+      height, width: pixels; 0 where the labels do not say it.
+      boxes: its objects.
+      in_fractions: corners are fractions of the sides instead of pixels.
+      problem: why its labels cannot be read; empty if they can.
     """
 
     file_name: str

@@ -23,8 +23,8 @@ def parse_boxes(
     out.
 
     Args:
-      lines: Of the CSV file, its header first.
-      names: Of the classes by their codes (`/m/01yrx`); a code without a name is its own name.
+      lines: of the CSV file, its header first.
+      names: of the classes by their codes (`/m/01yrx`); a code without a name is its own name.
     """
     for position, row in enumerate(csv.DictReader(lines), start=2):
         if row.get("Confidence") in ("0", "0.0"):

@@ -22,9 +22,9 @@ def parse_yolo(text: str, names: Mapping[int, str], *, num_keypoints: int = 0) -
     """Reads the lines of one file.
 
     Args:
-      text: Of the file.
-      names: Of the classes by their number.
-      num_keypoints: Numbers behind each box that belong to its key points.
+      text: of the file.
+      names: of the classes by their number.
+      num_keypoints: numbers behind each box that belong to its key points.
     """
     lines = text.removeprefix("\ufeff").splitlines()
     return [

@@ -51,7 +51,7 @@ def test_lists_of_images(tmp_path):
 
 
 def test_a_bare_list_of_classes(tmp_path):
-    """As LabelImg writes it: text files beside the images, and no splits."""
+    """As LabelImg writes it: text files next to the images, and no splits."""
     for stem in ("one", "two"):
         write_image(tmp_path / f"{stem}.png", stem)
         write_text(tmp_path / f"{stem}.txt", yolo_lines(stem))

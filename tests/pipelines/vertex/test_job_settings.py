@@ -97,7 +97,7 @@ def test_a_step_gets_the_overrides_of_its_own_sections(tmp_path):
     assert json.loads(parameters(job, "EvaluationReport")["settings"]) == {"num_pictures": 24}
 
 
-def test_decoding_settings_export_anew_but_continue_the_same_training(tmp_path):
+def test_decoding_settings_export_again_but_continue_the_same_training(tmp_path):
     jobs = [
         custom_config(written(tmp_path, request(f"evaluation.max_objects={count}")), "Finetune")
         for count in (50, 60)

@@ -42,7 +42,7 @@ def test_text_ids_are_numbered_alike_in_every_file():
     assert table.by_source["val"] == {"dog": (2, "Dog")}
 
 
-def test_ids_that_are_one_number_are_numbered_anew():
+def test_ids_that_are_one_number_are_renumbered():
     table = merge_categories({"train": ("t", rows(("1", "a"), ("01", "b"), ("2", "c")))})
     assert [category["id"] for category in table.categories] == [1, 2, 3]
     assert table.by_source["train"] == {"01": (1, "b"), "1": (2, "a"), "2": (3, "c")}

@@ -94,7 +94,7 @@ def test_results_without_names_go_by_their_ids(truth):
     assert match_images(rows, file, source="found.json").rows == rows
     with pytest.raises(DataError, match="says no file names"):
         match_images(rows, file, source="found.json", match="name")
-    # The list beside the results names them.
+    # The list next to the results names them.
     listed = {"images": [{"id": 1, "file_name": "a.jpg"}]}
     found = match_images([{"image_id": 1}], file, images=listed, source="found.json")
     assert found.rows == [{"image_id": "5"}]

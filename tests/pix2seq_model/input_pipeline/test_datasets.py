@@ -179,7 +179,7 @@ def test_images_rounded_to_bytes(folder, undisturbed):
             np.testing.assert_array_equal(ours, theirs)
 
 
-def test_every_pass_shows_an_image_anew(folder):
+def test_every_pass_shows_an_image_changed_again(folder):
     one_pass = batches(folder, 2, batch_size=NUM_EXAMPLES, augmentation={"flip": True})
     first, second = (sorted(image.sum() for image in batch[0]) for batch in one_pass)
     assert not np.isclose(first, second).any()

@@ -1,5 +1,5 @@
-"""The network's own attention, normalisation, GELU and dropout on both backends, beside the plain
-ones; and layers whose activations are computed again beside those that keep them.
+"""The network's own attention, normalisation, GELU and dropout on both backends, next to the plain
+ones; and layers whose activations are computed again next to those that keep them.
 """
 
 import json

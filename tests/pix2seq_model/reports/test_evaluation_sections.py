@@ -10,7 +10,7 @@ from pix2seq_model.reports import evaluation_sections as sections
 
 
 def _axis(svg):
-    """The numbers beside a chart."""
+    """The numbers next to a chart."""
     return [float(text.replace("−", "-")) for text in re.findall(r">([−\d.]+)</text>", svg)]
 
 

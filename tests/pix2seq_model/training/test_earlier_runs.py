@@ -1,4 +1,4 @@
-"""A training that starts at 0 names the interrupted one beside it, and what continues that."""
+"""A training that starts at 0 names the interrupted one next to it, and what continues that."""
 
 import json
 

@@ -55,7 +55,7 @@ def test_on_a_processor():
 def test_float32_on_a_gpu_hears_what_bfloat16_would_save(monkeypatch):
     *_, saving = said(monkeypatch, run(batch_size=8), L4)
     # Traced: 6 GiB an image without flash attention, 1 with it; 4 images on each of two devices,
-    # beside weights, their two moments and half as much again of 0.5 GiB, and twice the inputs.
+    # next to weights, their two moments and half as much again of 0.5 GiB, and twice the inputs.
     assert "with flash attention, an image keeps 1.07 GB of activations instead of 6.44" in saving
     assert "a device with 4 images 6.2 GB in all instead of 27.7" in saving
 

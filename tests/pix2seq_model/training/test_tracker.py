@@ -149,7 +149,7 @@ def test_a_missing_package_names_its_extra(tmp_path):
     assert tracker.rows == []
 
 
-def test_a_damaged_note_is_written_anew(tmp_path):
+def test_a_damaged_note_is_written_again(tmp_path):
     (tmp_path / TRACKED_RUNS_FILE).write_text("[")
     assert feed(Recorder(), tmp_path, [(1, 5.0)]) == []
     assert noted(tmp_path) == {"recorder": {"run_id": "new", "step": 1}}

@@ -8,13 +8,13 @@ from pix2seq_model.web_demo.kinds import SHOWN_KINDS, require_shown_kind
 
 
 @pytest.mark.parametrize(
-    ("kind", "remedy"),
+    ("kind", "fix"),
     [("checkpoint", "import_checkpoint.py"), ("ONNX", "the model folder that it was exported")],
 )
-def test_each_kind_has_its_own_remedy(kind, remedy):
+def test_each_kind_has_its_own_fix(kind, fix):
     with pytest.raises(ConfigError, match=f"x: the page shows .* of the kind {kind}") as raised:
         require_shown_kind(kind, "x")
-    assert remedy in str(raised.value)
+    assert fix in str(raised.value)
     assert ("import it" in str(raised.value)) == (kind == "checkpoint")
 
 
