@@ -50,6 +50,8 @@ from pix2seq_model.training.settings import ENDING_SETTINGS, evaluations_decide_
 _DECODING = [field.name for field in dataclasses.fields(SamplingSettings)]
 _EXPORT_SETTINGS = [f"evaluation.{name}" for name in (*_DECODING, "seed", "resize")]
 # How a training with evaluations measures: these among them.
+# Packages that measure.
+_MEASURES = ("hotcoco",)
 _MEASURING_SETTINGS = [f"evaluation.{name}" for name in MEASURING_SETTINGS]
 
 # Node ids, the stage each belongs to, and what people read; other nodes only look something up.
@@ -182,7 +184,7 @@ def _training(
             "components.trainer_module", best_by_evaluation=settings.keep_best
         ),
         backend,
-        cache_keys.package_versions("keras"),
+        cache_keys.package_versions("keras", *(_MEASURES if settings.keep_best else ())),
         before.lineage if before else "random weights",
     )
     lineage = run
@@ -193,6 +195,7 @@ def _training(
             cache_keys.settings_digest(request.config, [*ending, *_MEASURING_SETTINGS]),
             request.code_version
             or cache_keys.weights_digest("components.trainer_module", best_by_evaluation=True),
+            cache_keys.package_versions(*_MEASURES),
         )
     custom_config = {
         "config": request.config_name,
@@ -203,7 +206,9 @@ def _training(
         "work_dir": f"{request.pipeline_root}/training/{stage}-{run}",
         # Not read by the trainer: it runs again when they change.
         "settings_digest": cache_keys.settings_digest(request.config, exported),
-        "code_version": code_version_of(request, "components.trainer_module", "keras"),
+        "code_version": code_version_of(
+            request, "components.trainer_module", "keras", *(_MEASURES if is_measured else ())
+        ),
         "backend": backend,
     }
     trainer_class: type[Trainer] = Trainer
@@ -254,7 +259,7 @@ def _evaluation(
                 section="evaluation",
                 given=overrides,
             )
-    version = code_version_of(request, "components.coco_evaluator", "hotcoco", "keras", "pillow")
+    version = code_version_of(request, "components.coco_evaluator", *_MEASURES, "keras", "pillow")
     node = CocoEvaluator(
         examples=examples.outputs["examples"],
         model=trained.model,

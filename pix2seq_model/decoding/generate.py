@@ -151,15 +151,11 @@ def decode_memory(
         )
         token_B = ops.where(finished_B, PADDING, token_B)
         tokens_BL = slice_update(tokens_BL, (0, index), token_B[:, None])
-        # Every token of an object writes to the object's slot; the last one, the class, stays.
-        category_id_B, score_B = likeliest_category(logits_BV, vocabulary)
-        slot = index // TOKENS_PER_OBJECT
         is_class = index % TOKENS_PER_OBJECT == TOKENS_PER_OBJECT - 1
         found_B = ops.logical_and(ops.logical_not(finished_B), is_class)
-        category_ids_BN = slice_update(
-            category_ids_BN, (0, slot), ops.where(found_B, category_id_B, 0)[:, None]
+        category_ids_BN, scores_BN = _write_object(
+            category_ids_BN, scores_BN, index, found_B, likeliest_category(logits_BV, vocabulary)
         )
-        scores_BN = slice_update(scores_BN, (0, slot), ops.where(found_B, score_B, 0.0)[:, None])
         if settings.stop_at_end:
             finished_B = ops.logical_or(finished_B, token_B == PADDING)
         if settings.stop_after_noise:
@@ -186,6 +182,19 @@ def decode_memory(
     )
     result = {"tokens": tokens_BL, "category_ids": category_ids_BN, "scores": scores_BN}
     return {**result, "logits": logits_BLV} if settings.keep_logits else result
+
+
+def _write_object(
+    category_ids_BN: Any, scores_BN: Any, index: Any, found_B: Any, likeliest: tuple[Any, Any]
+) -> tuple[Any, Any]:
+    """Every token of an object writes to the object's slot; the last one, the class, stays."""
+    slot, (category_id_B, score_B) = index // TOKENS_PER_OBJECT, likeliest
+    category_id_B = ops.where(found_B, category_id_B, 0)
+    score_B = ops.where(found_B, score_B, 0.0)
+    return (
+        slice_update(category_ids_BN, (0, slot), category_id_B[:, None]),
+        slice_update(scores_BN, (0, slot), score_B[:, None]),
+    )
 
 
 def likeliest_category(logits_BV: Any, vocabulary: Vocabulary) -> tuple[Any, Any]:

@@ -122,40 +122,53 @@ def evaluate_model(
         )
     check_every_image_once(image_ids, truth)
 
-    result = evaluate_detections(truth.coco, rows)
-    shown, other_ap = rows, {}
-    if not settings.clip_boxes:
-        shown = clipped_detections(rows, truth.coco["images"])
-        other_ap["boxes clipped to the image"] = evaluate_detections(truth.coco, shown).metrics[
-            "AP"
-        ]
+    shown = rows if settings.clip_boxes else clipped_detections(rows, truth.coco["images"])
     if store is None or len(times):
         write_timing(output, _timing(times, settings))
     write_json(output / GROUND_TRUTH_FILE, truth.coco)
     write_json(output / DETECTIONS_FILE, rows)
     attention = attention_of_chosen_images(load_network, truth, detections=shown, settings=settings)
     write_attention(output, attention)
+    metrics = {
+        **_measured(truth, rows, shown),
+        "split": split,
+        "model_sha256": info.weights_sha256,
+        "data_fingerprint": dataset.fingerprint(),
+        "settings": dataclasses.asdict(settings),
+        "facts": _facts(info, dataset, split, settings),
+        "published": _published(info, truth),
+    }
+    write_json(output / METRICS_FILE, metrics)
+    if store is not None:
+        store.clear()
+    return metrics
+
+
+def _measured(
+    truth: SplitTruth, rows: list[dict[str, Any]], shown: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """COCO's numbers of what was found, and the thresholds of what is shown of it."""
+    result = evaluate_detections(truth.coco, rows)
+    other_ap = {}
+    if shown is not rows:
+        clipped = evaluate_detections(truth.coco, shown)
+        other_ap["boxes clipped to the image"] = clipped.metrics["AP"]
+    return {
+        **result.to_json(),
+        "other_AP": other_ap,
+        "score_thresholds": score_thresholds(analyse(truth.coco, shown), truth.category_names),
+    }
+
+
+def _published(info: ModelInfo, truth: SplitTruth) -> list[Any] | None:
+    """What was published of such a network on such data."""
     published = published_ap(
         info.model,
         num_bins=info.vocabulary.num_bins,
         category_ids=truth.category_names,
         num_images=len(truth.image_numbers),
     )
-    metrics = {
-        **result.to_json(),
-        "other_AP": other_ap,
-        "score_thresholds": score_thresholds(analyse(truth.coco, shown), truth.category_names),
-        "split": split,
-        "model_sha256": info.weights_sha256,
-        "data_fingerprint": dataset.fingerprint(),
-        "settings": dataclasses.asdict(settings),
-        "facts": _facts(info, dataset, split, settings),
-        "published": published and list(published),
-    }
-    write_json(output / METRICS_FILE, metrics)
-    if store is not None:
-        store.clear()
-    return metrics
+    return list(published) if published else None
 
 
 def check_every_image_once(image_ids: list[str], truth: SplitTruth) -> None:

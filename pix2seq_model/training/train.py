@@ -111,14 +111,21 @@ def train(
             batch_size=run.settings.batch_size,
             messages_only=not replicas.is_chief,
         )
-        tracked = None
         lock = FolderLock(work_dir)
+        identity, tracked = None, None
         if replicas.is_chief:
             stack.enter_context(lock)
             identity = run_identity(run, data=data, base_model=base_info)
             check_same_run(work_dir, identity)
             tracked = tracked_run(run, identity, work_dir=work_dir)
             make_model_folder(model_dir)
+        loggers = Loggers(
+            run.logging,
+            tracked,
+            logs_dir=epath.Path(logs_dir) / run.stage,
+            work_dir=work_dir,
+            warn=progress.message,
+        )
         job = TrainingJob(
             run=run,
             replicas=replicas,
@@ -130,24 +137,11 @@ def train(
             model_dir=model_dir,
             work_dir=work_dir,
             progress=stack.enter_context(progress),
-            loggers=stack.enter_context(
-                Loggers(
-                    run.logging,
-                    tracked,
-                    logs_dir=epath.Path(logs_dir) / run.stage,
-                    work_dir=work_dir,
-                    warn=progress.message,
-                )
-            ),
+            loggers=stack.enter_context(loggers),
         )
         checkpoints = CheckpointFolder(checkpoints_of(work_dir), keep=run.settings.keep_checkpoints)
-        if replicas.is_chief and not _is_trained(run, work_dir):
-            if not checkpoints.steps() and (
-                earlier := interrupted_run(work_dir, identity, stage=run.stage)
-            ):
-                job.progress.message(earlier)
-            _say_what_is_left_out(job)
-            say_what_runs(run, replicas=replicas, say=job.progress.message)
+        if identity is not None:
+            _say_what_starts(job, checkpoints, identity)
         step = _prepare_step(job, compiled_steps)
         span, record = _continue(job, step.model, checkpoints)
         if replicas.is_chief and stopped_at(record) is None:
@@ -200,6 +194,20 @@ def _join(run: TrainingRun, accelerators: int | None) -> Replicas:
         name=f"{run.stage}.batch_size",
     )
     return replicas
+
+
+def _say_what_starts(
+    job: TrainingJob, checkpoints: CheckpointFolder, identity: dict[str, Any]
+) -> None:
+    """Tells of what an earlier run left, of objects that are left out, and of what runs where."""
+    if _is_trained(job.run, job.work_dir):
+        return
+    if not checkpoints.steps() and (
+        earlier := interrupted_run(job.work_dir, identity, stage=job.run.stage)
+    ):
+        job.progress.message(earlier)
+    _say_what_is_left_out(job)
+    say_what_runs(job.run, replicas=job.replicas, say=job.progress.message)
 
 
 def _say_what_is_left_out(job: TrainingJob) -> None:

@@ -22,15 +22,19 @@ def config(tmp_path_factory):
     return str(tiny_pipeline.write_config(folder / "tiny.py", data))
 
 
-def training(config, *overrides, code_version="1"):
-    """What the trainer of fine-tuning is given: its folder, its key, its overrides."""
-    request = Request(
+def _request(config, overrides, code_version="1"):
+    return Request(
         config=load_config(config, overrides),
         config_name=config,
         overrides=overrides,
         pipeline_root="root",
         code_version=code_version,
     )
+
+
+def training(config, *overrides, code_version="1"):
+    """What the trainer of fine-tuning is given: its folder, its key, its overrides."""
+    request = _request(config, overrides, code_version=code_version)
     nodes = {node.id: node for node in create_pipeline(request).components}
     given = json.loads(nodes["Finetune"].exec_properties["custom_config"])
     return given["work_dir"], given["settings_digest"], given["overrides"]
@@ -61,6 +65,32 @@ def test_how_is_measured_counts_where_it_decides(
     assert (plain[1] == other[1]) == same_model
     # The step is told as far as it reads it.
     assert (measuring in other[2]) == (not same_model)
+
+
+@pytest.mark.parametrize(
+    ("settings", "same_weights", "same_model"),
+    [
+        ((), True, True),
+        ((MEASURED,), True, False),
+        ((MEASURED, "finetune.keep_best=True"), False, False),
+    ],
+)
+def test_what_measures_is_in_the_key_of_what_it_decides(
+    config, settings, same_weights, same_model, monkeypatch
+):
+    def of(version):
+        real = cache_keys._version
+        with monkeypatch.context() as patched:
+            patched.setattr(
+                cache_keys, "_version", lambda name: version if name == "hotcoco" else real(name)
+            )
+            request = _request(config, settings)
+            nodes = {node.id: node for node in create_pipeline(request).components}
+            return json.loads(nodes["Finetune"].exec_properties["custom_config"])
+
+    plain, other = of("1"), of("2")
+    assert (plain["work_dir"] == other["work_dir"]) == same_weights
+    assert (plain["code_version"] == other["code_version"]) == same_model
 
 
 def test_decoding_is_exported_and_decides_no_weight(config):
