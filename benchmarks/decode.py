@@ -28,6 +28,7 @@ from keras import ops
 
 from benchmarks.device import device_name, peak_memory
 from benchmarks.memory_speed import memory_speed
+from configs import own_data
 from pix2seq_model.decoding.generate import decode_images, decode_memory
 from pix2seq_model.decoding.jit import compiled
 from pix2seq_model.decoding.settings import DecodeSettings
@@ -47,6 +48,7 @@ _BYTES = {"float32": 4, "float16": 2}
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--backbone", default="vit_b", choices=PUBLISHED_NAMES)
+    parser.add_argument("--own_data", help="a size of configs/own_data.py instead")
     parser.add_argument("--image_size", type=int, default=640, help="pixels, of both sides")
     parser.add_argument("--batch_size", type=int, default=1)
     parser.add_argument("--max_objects", type=int, default=100)
@@ -63,7 +65,12 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
     """Seconds for a batch, and what follows from them."""
     keras.config.set_dtype_policy(given.precision)
     size = (given.image_size, given.image_size)
-    network = build_model(ModelConfig.published(given.backbone, size), Vocabulary())
+    if given.own_data:
+        config = own_data.get_config(given.own_data)
+        model = ModelConfig(**{**config.model.to_dict(), "image_size": size})
+        network = build_model(model, Vocabulary(**config.vocabulary.to_dict()))
+    else:
+        network = build_model(ModelConfig.published(given.backbone, size), Vocabulary())
     for weight in network.decoder.trainable_weights:
         if weight.name == "kernel":
             weight.assign(_LIVELIER * weight)
@@ -90,7 +97,7 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
         "both": _median_seconds(lambda: both(images), given.repeats),
     }
     result = {
-        "backbone": given.backbone,
+        "network": given.own_data or given.backbone,
         "image_size": given.image_size,
         "batch_size": given.batch_size,
         "tokens": settings.num_tokens,
