@@ -4,9 +4,9 @@
         --output=found
 
 --images takes files, folders, patterns (quoted: 'photos/*.jpg', and 'photos/**/*.jpg' for those in
-the folders below too), zip archives and gs:// addresses;
-video files, and a camera by its number (--images=0, until Ctrl-C), whose frames are images then and
-come back as a video with boxes; --every=5 looks at each fifth of them.
+the folders below too), zip archives and gs:// addresses; video files, and a camera by its number
+(--images=0, until Ctrl-C), whose frames are images then and come back as a video with boxes;
+--every=5 looks at each fifth of them. Hidden files and the pictures of this command are left out.
 --model takes a model folder, a pushed version, a published checkpoint, a SavedModel or an exported
 ONNX folder. Each image is written as soon as it is done; what cannot be read is listed in
 unreadable.json, the rest is done. --score_threshold=0 keeps every detection, as AP needs.

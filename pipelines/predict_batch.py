@@ -6,9 +6,9 @@
         --output=gs://bucket/found --runner=DataflowRunner --project=... --region=... \\
         --temp_location=gs://bucket/tmp
 
---images takes folders, patterns (quoted: 'gs://bucket/2026-*/*.jpg'), zip archives, text files
-with a path on each line (*.txt), image files, and examples folders that convert_dataset wrote, with
---split.
+--images takes folders, patterns (quoted: 'gs://bucket/2026-*/*.jpg', 'photos/**/*.jpg' for those in
+the folders below too), zip archives, text files with a path on each line (*.txt), image files, and
+examples folders that convert_dataset wrote, with --split.
 
 The output folder gets detections/*.jsonl and *.tfrecord, unreadable/*.jsonl with a line for every
 image that could not be read, and predictions.json with the counts, written last. A run that was

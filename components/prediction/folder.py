@@ -14,6 +14,7 @@ from collections.abc import Iterable
 
 from components.storage.files import (
     PLAN,
+    SHARD_NUMBERS,
     SUMMARY,
     TEMPORARY_FILES,
     file_exists,
@@ -29,13 +30,12 @@ from pix2seq_model.json_file import parse_json
 KIND = "detections"
 WORK = "progress/work.jsonl"
 MANIFEST = "predictions.json"
-_SHARD = "-of-".join(["[0-9]" * 5] * 2)
 # All that a run may write but the manifest; a file called otherwise is somebody else's.
 OUR_FILES = (
-    f"detections/detections-{_SHARD}.jsonl",
-    f"detections/detections-{_SHARD}.tfrecord",
-    f"unreadable/unreadable-{_SHARD}.jsonl",
-    f"progress/detections-{_SHARD}.json",
+    f"detections/detections-{SHARD_NUMBERS}.jsonl",
+    f"detections/detections-{SHARD_NUMBERS}.tfrecord",
+    f"unreadable/unreadable-{SHARD_NUMBERS}.jsonl",
+    f"progress/detections-{SHARD_NUMBERS}.json",
     WORK,
     PLAN,
     SUMMARY,
