@@ -96,18 +96,19 @@ def listed_files(
         if last in TELLING_NAMES:
             telling["/".join(folders)][last] = name
     of_results = {folder for folder, found in telling.items() if _told_by(found, read)}
-    passed_over = set[str]()
+    looked_into = {"": True}
+
+    def looks_at(parts: list[str], *, is_folder: bool) -> bool:
+        folder, path = "/".join(parts[:-1]), "/".join(parts)
+        if folder not in looked_into:
+            looked_into[folder] = looks_at(parts[:-1], is_folder=True)
+        if not looked_into[folder] or not rules.concern(path, is_folder=is_folder):
+            return False
+        is_output = bool(output) and f"{place}/{folder}".rstrip("/") == output.rstrip("/")
+        return not rules.leave_out(parts[-1], is_of_results=is_output or folder in of_results)
+
     for name in names:
-        parts = _parts(name)
-        for depth in range(len(parts)):
-            folder, path = "/".join(parts[:depth]), "/".join(parts[: depth + 1])
-            is_output = bool(output) and f"{place}/{folder}".rstrip("/") == output.rstrip("/")
-            if path in passed_over or not rules.concern(path, is_folder=depth < len(parts) - 1):
-                break
-            if rules.leave_out(parts[depth], is_of_results=is_output or folder in of_results):
-                passed_over.add(path)
-                break
-        else:
+        if looks_at(_parts(name), is_folder=False):
             yield name
 
 

@@ -105,10 +105,10 @@ class EndingFilter:
 
     def refuse_pattern(self, pattern: PathPattern) -> DataError:
         """The error for a pattern of which nothing was taken."""
-        return DataError(
-            f"{pattern}: no file is called so (of a folder's files that is FOLDER/*.jpg, with the "
-            f"folders in it FOLDER/**/*.jpg){self._others()}"
-        )
+        why = "write FOLDER/*.jpg, or FOLDER/**/*.jpg for those in the folders below too"
+        if "://" not in pattern.root and not os.path.isdir(pattern.root):
+            why = f"there is no folder {pattern.root}"
+        return DataError(f"{pattern}: no file is called so; {why}{self._others()}")
 
     def _others(self) -> str:
         return f"; {left_out_text(self.left_out)}" if self.left_out.total() else ""
