@@ -3,9 +3,10 @@
     python pipelines/predict.py --model=demo/pipeline/serving_model --images=photos,more.zip \\
         --output=found
 
---images takes files, folders, patterns (quoted: 'photos/*.jpg'), zip archives and gs:// addresses;
-video files, and a camera by its number (--images=0, until Ctrl-C), whose frames are images then and
-come back as a video with boxes; --every=5 looks at each fifth of them.
+--images takes files, folders, patterns (quoted: 'photos/*.jpg', and 'photos/**/*.jpg' for those in
+the folders below too), zip archives and gs:// addresses; video files, and a camera by its number
+(--images=0, until Ctrl-C), whose frames are images then and come back as a video with boxes;
+--every=5 looks at each fifth of them. Hidden files and the pictures of this command are left out.
 --model takes a model folder, a pushed version, a published checkpoint, a SavedModel or an exported
 ONNX folder. Each image is written as soon as it is done; what cannot be read is listed in
 unreadable.json, the rest is done. --score_threshold=0 keeps every detection, as AP needs.
@@ -64,7 +65,7 @@ def main() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     settle_score_threshold()
     endings = EndingFilter(output=FLAGS.output)
-    places, videos = find_videos(FLAGS.images, every=FLAGS.every)
+    places, videos = find_videos(FLAGS.images, every=FLAGS.every, endings=endings)
     sources = find_images(places, endings=endings) if places or not videos else []
     find_model(FLAGS.model, trust=FLAGS.trust)  # Before TensorFlow, which takes seconds.
     precision = FLAGS.precision if FLAGS["precision"].present else ""
@@ -107,10 +108,11 @@ def _described(done: Prediction) -> str:
         looked_at += f" ({done.num_frames:,} of them frames of videos)"
     parts = [looked_at, f"{detections}", f"{done.milliseconds:,.0f} ms an image"]
     if done.num_below:
-        best = "" if done.num_detections else f", the best of them at {done.best_score:.3f}"
-        parts.append(f"{done.num_below:,} below --score_threshold={FLAGS.score_threshold:g}{best}")
-    elif not done.num_detections:
+        parts.append(f"{done.num_below:,} below --score_threshold={FLAGS.score_threshold:g}")
+    if done.best_score is None:
         parts.append("nothing at lower scores either")
+    else:
+        parts.append(f"the best score {done.best_score:.3f}")
     return ", ".join(parts)
 
 

@@ -6,14 +6,15 @@
         --output=gs://bucket/found --runner=DataflowRunner --project=... --region=... \\
         --temp_location=gs://bucket/tmp
 
---images takes folders, patterns (quoted: 'gs://bucket/2026-*/*.jpg'), zip archives, text files
-with a path on each line (*.txt), image files, and examples folders that convert_dataset wrote, with
---split.
+--images takes folders, patterns (quoted: 'gs://bucket/2026-*/*.jpg', 'photos/**/*.jpg' for those in
+the folders below too), zip archives, text files with a path on each line (*.txt), image files, and
+examples folders that convert_dataset wrote, with --split.
 
 The output folder gets detections/*.jsonl and *.tfrecord, unreadable/*.jsonl with a line for every
 image that could not be read, and predictions.json with the counts, written last. A run that was
 interrupted continues with the same command: finished shards stay as they are. Images that were
-missing or could not be read are tried again.
+missing or could not be read are tried again. A folder with files that this command did not write is
+refused; with --overwrite they stay, unless they are called as its own.
 """
 
 import sys
@@ -48,6 +49,7 @@ define_places("images", None, "Folders, patterns, lists, records.", required=Tru
 flags.DEFINE_list("split", [], "Of examples folders, such as val; empty: all.")
 flags.DEFINE_integer("images_per_shard", 500, "Of an output shard.", lower_bound=1)
 flags.DEFINE_integer("max_pixels", MAX_PIXELS, "Larger images are left out.")
+flags.DEFINE_boolean("overwrite", False, "Write among files that this command did not write.")
 
 
 def main(beam_arguments: list[str]) -> None:
@@ -65,7 +67,12 @@ def main(beam_arguments: list[str]) -> None:
     give_freed_memory_back()
     start = time.monotonic()
     with ShardBar(output, waiting="finding images", working="detecting"):
-        done = predict_images(options, output, make_pipeline=lambda: local_pipeline(beam_arguments))
+        done = predict_images(
+            options,
+            output,
+            make_pipeline=lambda: local_pipeline(beam_arguments),
+            overwrite=FLAGS.overwrite,
+        )
     unreadable = sum(done["unreadable"].values())
     print(
         f"{done['images']:,} images in = {done['written']:,} written + {unreadable:,} unreadable; "

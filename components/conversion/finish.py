@@ -11,7 +11,9 @@ from components.conversion.options import ConversionOptions
 from components.conversion.plan_shards import find_categories, place_of, refuse_unreadable
 from components.storage.files import (
     PLAN,
+    SHARD_NUMBERS,
     SUMMARY,
+    TEMPORARY_FILES,
     file_exists,
     progress_file,
     read_file,
@@ -37,7 +39,12 @@ from pix2seq_model.data.shard_check import check_stored
 from pix2seq_model.errors import DataError
 from pix2seq_model.json_file import parse_json
 
-_OUR_FILES = ("Split-*/*", "dead_letter/*", "progress/*")
+_OUR_FILES = (
+    f"Split-*/examples-{SHARD_NUMBERS}.tfrecord",
+    f"dead_letter/*-{SHARD_NUMBERS}.jsonl",
+    f"progress/*-{SHARD_NUMBERS}.json",
+    *TEMPORARY_FILES,
+)
 _EXAMPLES_SHOWN = 3
 _Total = TypeVar("_Total", RowCounts, BoxStatistics)
 

@@ -57,6 +57,7 @@ def detect_on_beam(
         ),
         work_dir,
         make_pipeline=make_pipeline,
+        overwrite=True,  # Nobody else has a reason to write there, and nobody could say so.
     )
     # The job's category ids are those of the model's data, the truth's those of this data; what
     # they have in common is the label.

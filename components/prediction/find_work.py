@@ -17,10 +17,19 @@ from apache_beam.io.filesystem import FileMetadata
 from apache_beam.io.filesystems import FileSystems
 
 from components.prediction.options import PredictionOptions
-from components.storage.files import file_exists, file_metadata, folder_exists, refusing
+from components.storage import bucket
+from components.storage.files import (
+    file_exists,
+    file_metadata,
+    folder_exists,
+    list_store,
+    read_whole,
+    refusing,
+)
 from components.storage.image_store import ImageZip
 from pix2seq_model.data import manifest as dataset_info
-from pix2seq_model.data.folder_walk import HIDDEN, is_hidden
+from pix2seq_model.data.folder_walk import TELLING_NAMES, listed_files
+from pix2seq_model.data.path_pattern import PathPattern, has_wildcards
 from pix2seq_model.errors import DataError
 from pix2seq_model.prediction.image_sources import EndingFilter
 
@@ -38,10 +47,11 @@ def find_work(
 
     Args:
       options: of the prediction.
-      endings: counts what is left out of folders.
+      endings: counts what is left out of folders, patterns and archives.
 
     Raises:
       DataError: a place does not exist, holds no image, or cannot be read.
+      ConfigError: a pattern that cannot be.
     """
     endings = endings or EndingFilter()
     places = [place.rstrip("/") or "/" for place in options.images]
@@ -83,56 +93,112 @@ def _files(place: str, endings: EndingFilter) -> Iterator[list[Any]]:
             "so for tar files"
         )
     file = file_metadata(place)
-    is_here = file is not None or os.path.isdir(place)
-    if any(character in place for character in "*?[") and not is_here:
-        yield from map(_row, _matched(place))
+    if has_wildcards(place) and file is None and not _is_folder_of_that_name(place):
+        yield from _files_of_pattern(PathPattern(place), endings)
     elif folder_exists(place):
         yield from _folder(place, endings)
     elif file is None:
         raise DataError(f"{place}: no such file or folder")
-    elif place.lower().endswith(_ZIP):
-        yield from _zipped(file, endings)
     elif place.lower().endswith(_LIST_SUFFIX):
         yield from _listed(place)
+    else:
+        yield from _file(file, endings)
+
+
+def _is_folder_of_that_name(place: str) -> bool:
+    # Of other stores Beam would list what fits the pattern.
+    return ("://" not in place or bucket.is_in_bucket(place)) and folder_exists(place)
+
+
+def _file(file: FileMetadata, endings: EndingFilter) -> Iterator[list[Any]]:
+    if file.path.lower().endswith(_ZIP):
+        yield from _zipped(file, endings)
     else:
         yield _row(file)
 
 
+def _local_file(path: str, endings: EndingFilter) -> Iterator[list[Any]]:
+    if file := file_metadata(path):
+        yield from _file(file, endings)
+    else:  # A broken link is an image that is missing, not one that does not exist.
+        yield [path, *_UNKNOWN]
+
+
+def _files_of_pattern(pattern: PathPattern, endings: EndingFilter) -> Iterator[list[Any]]:
+    with refusing(f"{pattern} cannot be read"):
+        if "://" in pattern.root:
+            for file in _listed_in_store(pattern, endings):
+                yield from _file(file, endings)
+        else:
+            for path in endings.files_of(pattern):
+                yield from _local_file(path, endings)
+
+
+def _listed_in_store(pattern: PathPattern, endings: EndingFilter) -> list[FileMetadata]:
+    # All below the fixed beginning of the pattern, which Beam's own patterns take to mean others.
+    match = FileSystems.match([f"{pattern.literal}**"])[0]
+    files = {file.path: file for file in match.metadata_list}
+    # Whose folder the root is shows from files that the pattern may not begin like.
+    names = {f"{pattern.start}{name}" for name in TELLING_NAMES} - files.keys()
+    files |= {name: file for name in names if (file := file_metadata(name))}
+    taken = [
+        path
+        for path in _looked_at(sorted(files), pattern.root, endings, pattern=pattern)
+        if endings.takes_of(pattern, path)
+    ]
+    if not taken:
+        raise endings.refuse_pattern(pattern)
+    return [files[path] for path in taken]
+
+
+def _looked_at(
+    paths: list[str], folder: str, endings: EndingFilter, *, pattern: PathPattern | None = None
+) -> Iterator[str]:
+    """Those of the files below a folder of a store that `folder_walk` does not leave out."""
+    start = f"{folder}/"
+    names = listed_files(
+        [path.removeprefix(start) for path in paths],
+        read=lambda name: read_whole(start + name),
+        place=folder,
+        output=endings.output,
+        pattern=pattern,
+        left_out=endings.left_out,
+    )
+    return (start + name for name in names)
+
+
 def _folder(place: str, endings: EndingFilter) -> Iterator[list[Any]]:
-    if "://" in place:
-        for found in _matched(f"{place}/**"):
-            hidden = any(map(is_hidden, found.path[len(place) + 1 :].split("/")[:-1]))
-            endings.left_out[HIDDEN] += hidden
-            if not hidden and endings.takes(found.path):
-                yield _row(found)
-        return
-    # By hand: Beam would read brackets in a folder's name as a pattern.
     with refusing(f"{place} cannot be read"):
-        for path in endings.files_below(place):
-            file = file_metadata(path)
-            # A broken link is an image that is missing, not one that does not exist.
-            yield _row(file) if file else [path, *_UNKNOWN]
+        if "://" not in place:
+            for path in endings.files_below(place):
+                yield from _local_file(path, endings)
+            return
+        files = {file.path: file for file in list_store(place)}
+        for path in _looked_at(sorted(files), place, endings):
+            if endings.takes(posixpath.basename(path)):
+                yield _row(files[path])
 
 
 def _zipped(file: FileMetadata, endings: EndingFilter) -> Iterator[list[Any]]:
     """The images of an archive, as archive/name, with the archive's size and version and path."""
     size_and_version = _row(file)[1:]
     try:
-        names = sorted(ImageZip(file.path).paths())
+        archive = ImageZip(file.path)
     except zipfile.BadZipFile as error:
         raise DataError(
             f"{file.path}: not a zip archive that can be read ({error}); get it again"
         ) from None
-    for name in names:
-        hidden = any(is_hidden(part) for part in name.split("/")[:-1])
-        endings.left_out[HIDDEN] += hidden
-        if not hidden and endings.takes(name):
+
+    def read(name: str) -> bytes:
+        try:
+            return archive.read(name)
+        except zipfile.BadZipFile:
+            return b""
+
+    names = sorted(archive.all_paths())
+    for name in listed_files(names, read=read, place=file.path, left_out=endings.left_out):
+        if endings.takes(posixpath.basename(name)):
             yield [f"{file.path}/{name}", *size_and_version, file.path]
-
-
-def _matched(pattern: str) -> list[FileMetadata]:
-    with refusing(f"{pattern} cannot be read"):
-        return sorted(FileSystems.match([pattern])[0].metadata_list, key=lambda file: file.path)
 
 
 def _listed(place: str) -> Iterator[list[Any]]:

@@ -14,7 +14,7 @@ import apache_beam as beam
 import orjson
 
 from components.prediction.find_work import find_work
-from components.prediction.folder import KIND, MANIFEST, OUR_FILES, WORK
+from components.prediction.folder import KIND, MANIFEST, OUR_FILES, WORK, check_no_others
 from components.prediction.options import PredictionOptions
 from components.prediction.predict_shards import PredictShard
 from components.storage.files import (
@@ -47,12 +47,23 @@ def _write_summary(output: str, reports: list[Any]) -> None:
 
 
 def predict_images(
-    options: PredictionOptions, output: str, *, make_pipeline: Callable[[], beam.Pipeline]
+    options: PredictionOptions,
+    output: str,
+    *,
+    make_pipeline: Callable[[], beam.Pipeline],
+    overwrite: bool = False,
 ) -> dict[str, Any]:
-    """Detects the objects of many images; `output` is a folder, local or `gs://`.
+    """Detects the objects of many images.
 
     A run that was interrupted continues where it was: a shard that was finished for the same
     images, model and options is kept as it is.
+
+    Args:
+      options: what to read, and how.
+      output: folder, local or gs://.
+      make_pipeline: makes the pipeline.
+      overwrite: write among files that a batch prediction did not write; they stay, unless they are
+        called as its own.
 
     Returns:
       What the manifest says.
@@ -60,7 +71,8 @@ def predict_images(
     Raises:
       ModelError: the model folder cannot be used.
       ConfigError: more objects are wanted than the model has positions for.
-      DataError: the images cannot be found, none of them can be read, or `output` not be written.
+      DataError: the images cannot be found, none of them can be read, or `output` not be written,
+        or it holds files of others.
     """
     output = output.rstrip("/")
     check_output_name(output)
@@ -72,6 +84,8 @@ def predict_images(
         resize=options.resize or info.resize,
     )
     _check_decoding(options, info)
+    if not overwrite:
+        check_no_others(output)
     endings = EndingFilter(output=output)
     shards = _prepare(options, output, endings)
     owner = PredictShard(options, output=output, model_identity=info.weights_sha256)
@@ -98,8 +112,10 @@ def _prepare(
     """Removes an old manifest and plan and writes the list of work."""
     places: list[tuple[int, int]] = []
     offset = 0
-    begin_run(output, manifest=MANIFEST)
     with refusing(f"{output} cannot be written; give another output folder"):
+        # First of all, so that a run that is killed leaves a folder that says whose it is.
+        write_file(output, WORK, b"")
+        begin_run(output, manifest=MANIFEST)
         with new_file(output, WORK) as file:
             for work in find_work(options, endings=endings):
                 line = orjson.dumps(work, option=orjson.OPT_APPEND_NEWLINE)

@@ -32,6 +32,8 @@ PLAN = "progress/plan.json"
 SUMMARY = "progress/summary.json"
 _READ_BYTES = 1 << 20
 _TEMPORARY = "progress/tmp-"
+# How names of shards end, as a pattern of Beam's; what is called otherwise is somebody else's.
+SHARD_NUMBERS = "-of-".join(["[0-9]" * 5] * 2)
 # What killed workers leave behind.
 TEMPORARY_FILES = (f"{_TEMPORARY}*",)
 

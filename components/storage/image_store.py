@@ -220,6 +220,10 @@ class ImageZip(ImageStore):
         # A Mac puts its own notes on each file next to them.
         return (path for path in self._members if not path.startswith("__MACOSX/"))
 
+    def all_paths(self) -> Iterable[str]:
+        """The paths of all files, such notes too."""
+        return self._members
+
     def read(self, path: str) -> bytes:
         member = self._members[path]
         is_encrypted, method = member.flag_bits & _ENCRYPTED, member.compress_type

@@ -17,6 +17,7 @@ from pix2seq_model.errors import DataError
 from pix2seq_model.prediction.image_sources import (
     ImageSource,
     find_images,
+    is_pattern,
     read_file,
     unique_name,
 )
@@ -98,11 +99,11 @@ def _sources(image: object, number: int, max_pixels: int) -> Iterator[ImageSourc
 def _of_path(place: str, max_pixels: int) -> Iterator[ImageSource]:
     others, videos = find_videos([place], cameras=False)
     path = epath.Path(place)
-    if others == [place] and not place.lower().endswith(".zip") and not path.is_dir():
+    is_many = place.lower().endswith(".zip") or is_pattern(place) or path.is_dir()
+    if others == [place] and not is_many:
         yield ImageSource(place, place, functools.partial(read_file, path))
     elif others:
-        # Without videos as one pattern: in a bucket each file would be asked for by itself.
-        yield from find_images(others if videos else [place])
+        yield from find_images(others)
     for video in videos:
         yield from video.frames(max_pixels=max_pixels)
 

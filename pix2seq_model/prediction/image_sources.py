@@ -11,13 +11,13 @@ from pathlib import PurePosixPath
 import numpy as np
 from etils import epath
 
-from pix2seq_model.data.folder_walk import HIDDEN, is_hidden, walk_files
+from pix2seq_model.data.folder_walk import HIDDEN, is_hidden, listed_files, walk_files
 from pix2seq_model.data.image_check import SUFFIXES
+from pix2seq_model.data.path_pattern import PathPattern, has_wildcards
 from pix2seq_model.data.regular_file import regular_status
 from pix2seq_model.data.zip_directory import open_zip
 from pix2seq_model.errors import DataError
 
-_WILDCARDS = frozenset("*?[")
 _MAX_FILE_BYTES = 500_000_000  # more is no photograph, and may be an archive made to fill memory
 
 
@@ -62,17 +62,56 @@ class EndingFilter:
         return False
 
     def files_below(self, folder: str) -> Iterator[str]:
-        """The paths of the files in a local folder and the folders in it that it takes."""
+        """The paths of the files in a folder and the folders in it that it takes."""
         for path in walk_files(folder, output=self.output, left_out=self.left_out):
             if self.takes(os.path.basename(path)):
                 yield path
 
+    def files_of(
+        self, pattern: PathPattern, *, also: Callable[[str], bool] = lambda path: False
+    ) -> list[str]:
+        """The paths of the files of a pattern that it takes, by name.
+
+        Args:
+          pattern: local or gs://.
+          also: takes files that are not called as images are.
+
+        Raises:
+          DataError: there is none.
+        """
+        found = []
+        if _is_there(pattern.root):
+            files = walk_files(
+                pattern.root, output=self.output, pattern=pattern, left_out=self.left_out
+            )
+            skip = len(os.path.join(pattern.root, ""))
+            for path in (pattern.start + path[skip:] for path in files):
+                if also(path) or self.takes_of(pattern, path):
+                    found.append(path)
+        if not found:
+            raise self.refuse_pattern(pattern)
+        return sorted(found)
+
+    def takes_of(self, pattern: PathPattern, path: str) -> bool:
+        """Whether it takes a file of a pattern: an ending that the pattern names is meant so."""
+        return pattern.names_an_ending or self.takes(PurePosixPath(path).name)
+
     def refuse(self, place: str) -> DataError:
         """The error for a place where nothing was taken."""
-        others = f"; {left_out_text(self.left_out)}" if self.left_out.total() else ""
         return DataError(
-            f"{place}: no image found; looked for files that end in {', '.join(SUFFIXES)}{others}"
+            f"{place}: no image found; looked for files that end in {', '.join(SUFFIXES)}"
+            f"{self._others()}"
         )
+
+    def refuse_pattern(self, pattern: PathPattern) -> DataError:
+        """The error for a pattern of which nothing was taken."""
+        why = "write FOLDER/*.jpg, or FOLDER/**/*.jpg for those in the folders below too"
+        if "://" not in pattern.root and not os.path.isdir(pattern.root):
+            why = f"there is no folder {pattern.root}"
+        return DataError(f"{pattern}: no file is called so; {why}{self._others()}")
+
+    def _others(self) -> str:
+        return f"; {left_out_text(self.left_out)}" if self.left_out.total() else ""
 
 
 def left_out_text(left_out: Mapping[str, int]) -> str:
@@ -93,12 +132,14 @@ def find_images(
     """All images of some places, by name within each place.
 
     Args:
-      places: files (of any suffix), patterns such as photos/*.jpg (too), folders (with their
-        subfolders, for SUFFIXES), zip archives (also for SUFFIXES), local or gs://.
-      endings: counts what is left out of folders and archives.
+      places: files (of any suffix), patterns such as photos/*.jpg (of any suffix that the pattern
+        names, else for SUFFIXES), folders (with their subfolders, for SUFFIXES), zip archives (also
+        for SUFFIXES), local or gs://.
+      endings: counts what is left out of folders, patterns and archives.
 
     Raises:
       DataError: a place does not exist, an archive is damaged, or there is no image in any place.
+      ConfigError: a pattern that cannot be.
     """
     found: dict[str, ImageSource] = {}
     endings = endings or EndingFilter()
@@ -115,15 +156,22 @@ def _images_of(
     place: epath.Path, endings: EndingFilter
 ) -> Iterator[tuple[str, str, Callable[[], bytes]]]:
     if is_pattern(place):
-        for path in matched_files(place):
-            yield path.name, str(path), functools.partial(read_file, path)
+        for path in map(epath.Path, endings.files_of(PathPattern(os.fspath(place)))):
+            yield from _images_of_file(path, endings)
         return
     if not _exists(place):
         raise DataError(f"{place}: no such file or folder")
     if place.is_dir():
-        for path in _files_below(place, endings):
+        for path in map(epath.Path, endings.files_below(os.fspath(place))):
             yield str(path.relative_to(place)), str(path), functools.partial(read_file, path)
-    elif place.suffix.lower() == ".zip":
+    else:
+        yield from _images_of_file(place, endings)
+
+
+def _images_of_file(
+    place: epath.Path, endings: EndingFilter
+) -> Iterator[tuple[str, str, Callable[[], bytes]]]:
+    if place.suffix.lower() == ".zip":
         yield from _images_of_archive(place, endings)
     else:
         yield place.name, str(place), functools.partial(read_file, place)
@@ -131,18 +179,11 @@ def _images_of(
 
 def is_pattern(place: epath.PathLike) -> bool:
     """Whether a place is a pattern such as photos/*.jpg, and no file of that name."""
-    return bool(_WILDCARDS & set(str(place))) and not _exists(epath.Path(place))
+    return has_wildcards(place) and not _exists(epath.Path(place))
 
 
-def matched_files(pattern: epath.Path) -> list[epath.Path]:
-    """The files of a pattern, whatever their ending; ** stands for any folders below."""
-    parts = pattern.parts
-    fixed = next(n for n, part in enumerate(parts) if _WILDCARDS & set(part))
-    root = epath.Path(*parts[:fixed]) if fixed else epath.Path(".")
-    found = sorted(path for path in root.glob("/".join(parts[fixed:])) if not path.is_dir())
-    if not found:
-        raise DataError(f"{pattern}: no file is called so")
-    return found
+def _is_there(folder: str) -> bool:
+    return os.path.isdir(folder) if _is_here(epath.Path(folder)) else epath.Path(folder).is_dir()
 
 
 def _exists(place: epath.Path) -> bool:
@@ -166,35 +207,32 @@ def read_file(path: epath.Path) -> bytes:
     return path.read_bytes()
 
 
-def _files_below(folder: epath.Path, endings: EndingFilter) -> Iterator[epath.Path]:
-    if _is_here(folder):
-        yield from map(epath.Path, endings.files_below(str(folder)))
-        return
-    # By hand, because epath refuses to search subfolders.
-    for is_folder, entry in sorted((entry.is_dir(), entry) for entry in folder.iterdir()):
-        if is_folder and is_hidden(entry.name):
-            endings.left_out[HIDDEN] += 1
-        elif is_folder:
-            yield from _files_below(entry, endings)
-        elif endings.takes(entry.name):
-            yield entry
-
-
 def _images_of_archive(
     place: epath.Path, endings: EndingFilter
 ) -> Iterator[tuple[str, str, Callable[[], bytes]]]:
     if _is_here(place) and regular_status(place) is None:
         raise DataError(f"{place}: no regular file, so no zip archive")
     archive = open_zip(place.open("rb"), place=str(place))
-    for entry in sorted(archive.infolist(), key=lambda entry: entry.filename):
+    entries = sorted(archive.infolist(), key=lambda entry: entry.filename)
+    entries = [entry for entry in entries if not entry.is_dir()]
+    names = [entry.filename for entry in entries]
+    read_name = functools.partial(_read_member, archive)
+    taken = set(listed_files(names, read=read_name, place=str(place), left_out=endings.left_out))
+    for entry in entries:
         path = PurePosixPath(entry.filename.replace("\\", "/"))
-        hidden = any(p != ".." and is_hidden(p) for p in path.parts[:-1])
-        endings.left_out[HIDDEN] += hidden and not entry.is_dir()
-        if not entry.is_dir() and not hidden and endings.takes(path.name):
+        if entry.filename in taken and endings.takes(path.name):
             # A name from an archive may try to lead out of the folder that it is written to.
             parts = [part for part in path.parts if part not in ("/", "..")]
             read = functools.partial(_read_entry, archive, entry)
             yield str(PurePosixPath(*parts)), f"{place}/{entry.filename}", read
+
+
+def _read_member(archive: zipfile.ZipFile, name: str) -> bytes:
+    """The content of a file; nothing if it cannot be unpacked."""
+    try:
+        return _read_entry(archive, archive.getinfo(name))
+    except ValueError:
+        return b""
 
 
 def _read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:

@@ -14,6 +14,7 @@
 <output>/detections.csv            with the format "csv"
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -25,7 +26,12 @@ from etils import epath
 
 from pix2seq_model.argument_names import argument
 from pix2seq_model.atomic_write import PARTIAL, atomic_path, write_atomically, write_json
-from pix2seq_model.data.folder_walk import MADE_BY, PREDICT_MARKER, predict_marker
+from pix2seq_model.data.folder_walk import (
+    MADE_BY,
+    PREDICT_MARKER,
+    everything_below,
+    predict_marker,
+)
 from pix2seq_model.errors import ConfigError, DataError
 from pix2seq_model.json_file import parse_json
 from pix2seq_model.prediction.results import CSV_COLUMNS
@@ -61,6 +67,7 @@ class OutputFolder:
         self.place = epath.Path(place)
         self._formats, self._overwrite = tuple(formats), overwrite
         self._lines: TextIO | None = None
+        self._closing = contextlib.ExitStack()
 
     def check(self, inputs: Iterable[str] = ()) -> None:
         """Makes the folder, if it can be written and what is in it may be replaced.
@@ -116,7 +123,8 @@ class OutputFolder:
         self._facts = {"made_by": MADE_BY, "formats": list(self._formats), **facts}
         facts = self._facts
         write_json(self.place / PREDICT_MARKER, {**facts, "complete": False}, indent=1)
-        self._lines = (self.place / LINES).open("w")
+        # In a bucket the file is there only inside of `with`.
+        self._lines = self._closing.enter_context((self.place / LINES).open("w"))
 
     def add(self, line: dict[str, Any]) -> None:
         """Writes the line of an image, before its `files`: no file is there that no line names.
@@ -155,8 +163,7 @@ class OutputFolder:
         Raises:
           DataError: a line is damaged; names it. The lists would lack its image.
         """
-        assert self._lines is not None
-        self._lines.close()
+        self._closing.close()
         images, failed = [], []
         with atomic_path(self.place / "detections.json") as local, local.open("w") as file:
             separator = "["
@@ -250,14 +257,12 @@ def _is_below(relative: str) -> bool:
 
 
 def _files_below(folder: epath.Path) -> Iterator[str]:
-    if os.fspath(folder).startswith("gs://"):
-        for path in folder.glob("**/*"):
-            if not path.is_dir():
-                yield str(path.relative_to(folder))
+    if "://" not in os.fspath(folder):
+        yield from everything_below(os.fspath(folder))
         return
-    for root, _, names in os.walk(folder):
+    for root, _, names in folder.walk():
         for name in names:
-            yield PurePosixPath(os.path.relpath(os.path.join(root, name), folder)).as_posix()
+            yield str((root / name).relative_to(folder))
 
 
 def _short(name: str, suffix: str) -> str:

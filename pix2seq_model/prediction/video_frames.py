@@ -18,14 +18,14 @@ from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
-from etils import epath
 
 from pix2seq_model.argument_names import argument_name
+from pix2seq_model.data.path_pattern import PathPattern
 from pix2seq_model.errors import ConfigError, DataError, UserError
 from pix2seq_model.prediction.image_sources import (
+    EndingFilter,
     ImageSource,
     is_pattern,
-    matched_files,
     unique_name,
 )
 
@@ -161,7 +161,11 @@ def is_video(place: str | os.PathLike) -> bool:
 
 
 def find_videos(
-    places: Sequence[str], *, every: int = 1, cameras: bool = True
+    places: Sequence[str],
+    *,
+    every: int = 1,
+    cameras: bool = True,
+    endings: EndingFilter | None = None,
 ) -> tuple[list[str], list[Video]]:
     """Tells videos from other places.
 
@@ -169,14 +173,16 @@ def find_videos(
       places: files, patterns, folders; a number is a camera, unless a file is called so.
       every: of so many frames one is looked at.
       cameras: False takes numbers for names.
+      endings: counts what is left out of patterns.
 
     Returns:
-      The places that are none, and the videos.
+      The places that are none, a local pattern as its files, and the videos.
 
     Raises:
       DataError: a video or camera is not there, or a pattern has no file.
       ConfigError: the package that reads videos is not installed.
     """
+    endings = endings or EndingFilter()
     others: list[str] = []
     found: dict[str, Video] = {}
 
@@ -190,8 +196,10 @@ def find_videos(
     for place in map(os.fspath, places):
         if cameras and place.isascii() and place.isdecimal() and not os.path.exists(place):
             add(f"camera{int(place)}", f"camera {int(place)}", int(place))
-        elif is_pattern(place):
-            files = [os.fspath(path) for path in matched_files(epath.Path(place))]
+        elif "://" in place and not is_video(place):
+            others.append(place)  # As it is: each file of a pattern would be asked for by itself.
+        elif "://" not in place and is_pattern(place):
+            files = endings.files_of(PathPattern(place), also=is_video)
             for file in filter(is_video, files):
                 add(PurePosixPath(file).stem, file)
             others += [file for file in files if not is_video(file)]

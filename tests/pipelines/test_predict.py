@@ -23,6 +23,9 @@ def test_a_folder_of_photos(tmp_path):
         "--end_token_offset=-100",
     )
     assert "1 image, " in done.stdout
+    best = json.loads((tmp_path / "out/predict.json").read_text())["best_score"]
+    assert "2 detections, " in done.stdout
+    assert f", the best score {best:.3f}: " in done.stdout
     assert "1 image could not be read or drawn:" in done.stdout
     assert "000018.jpg: not an image" in done.stdout
     assert "detecting: 2/2 (100%)" in done.stderr

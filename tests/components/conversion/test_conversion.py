@@ -97,7 +97,12 @@ def test_the_number_of_shards_changes_the_files_only(tmp_path):
     source = {"train": SmallDataset().write(tmp_path)}
     convert(tmp_path, source, num_shards={"train": 3})
     three = read_split(tmp_path)
+    others = ("Split-mine/notes.txt", "dead_letter/mine.jsonl", "progress/mine.json")
+    for name in others:
+        (tmp_path / "out" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "out" / name).write_text("mine")
     convert(tmp_path, source, num_shards={"train": 5})
+    assert all((tmp_path / "out" / name).read_text() == "mine" for name in others)
     assert list(read_split(tmp_path)) == list(three)
     files = sorted(path.name for path in (tmp_path / "out/Split-train").iterdir())
     assert files == [f"examples-{i:05d}-of-00005.tfrecord" for i in range(5)]

@@ -6,10 +6,13 @@ import pytest
 
 from components.prediction.find_work import find_work
 from components.prediction.options import PredictionOptions
-from pix2seq_model.data.folder_walk import HIDDEN
+from pix2seq_model.data.folder_walk import HIDDEN, WRITTEN
 from pix2seq_model.errors import ConfigError, DataError
-from pix2seq_model.prediction.image_sources import EndingFilter
+from pix2seq_model.prediction.image_sources import EndingFilter, left_out_text
+from tests.fixtures import photo_tree
 from tests.fixtures.evaluated_model import write_examples
+from tests.fixtures.object_store import ObjectStore
+from tests.fixtures.served_bucket import served_bucket
 
 
 def work(*images, **fields):
@@ -77,7 +80,7 @@ def test_what_is_not_there_is_refused(tmp_path):
     for place, message in (
         (tmp_path / "none", "no such file or folder"),
         (tmp_path / "empty", "no image found"),
-        (tmp_path / "*.jpg", "no image found"),
+        (tmp_path / "*.jpg", "no file is called so"),
         (tmp_path / "more.tar", "is an archive: unpack it first"),
         (tmp_path / "more.zip", "no such file or folder"),
         (tmp_path / "list.txt", "line 1: not text"),
@@ -100,8 +103,55 @@ def test_the_images_of_an_archive(tmp_path):
     (shard,) = list(find_work(options, endings=endings))
     assert paths([shard]) == [[f"{place}/b.jpg", f"{place}/deep/a.png"]]
     assert {row[3] for row in shard["files"]} == {str(place)}
-    # What macOS adds is not even listed.
-    assert +endings.left_out == {".md": 1, HIDDEN: 1}
+    assert +endings.left_out == {".md": 1, HIDDEN: 2}
     place.write_bytes(b"no archive")
     with pytest.raises(DataError, match=r"more\.ZIP: not a zip archive that can be read"):
         work(place)
+
+
+@pytest.fixture(params=["here", "gs://", "objects://"])
+def tree(request, tmp_path, monkeypatch):
+    """One folder, of this machine and in two kinds of stores."""
+    if request.param == "here":
+        yield str(photo_tree.write_tree(tmp_path / "photos"))
+    elif request.param == "gs://":
+        with served_bucket(monkeypatch) as store:
+            for name, content in photo_tree.FILES.items():
+                store.put(f"data/photos/{name}", content)
+            yield "gs://data/photos"
+    else:
+        place = f"objects://{tmp_path.name}/photos"
+        for name, content in photo_tree.FILES.items():
+            with ObjectStore(None).create(f"{place}/{name}") as file:
+                file.write(content)
+        yield place
+
+
+def found_in(place, folder):
+    endings = EndingFilter(output=f"{folder}/found")
+    options = PredictionOptions(model_dir="model", images=(place,))
+    shards = paths(find_work(options, endings=endings))
+    return [p.removeprefix(f"{folder}/") for shard in shards for p in shard], +endings.left_out
+
+
+def test_the_same_is_left_out_everywhere(tree):
+    found, left_out = found_in(tree, tree)
+    assert sorted(found) == photo_tree.IMAGES
+    assert left_out == photo_tree.LEFT_OUT
+    for pattern, (images, left_out) in photo_tree.PATTERNS.items():
+        if images:
+            assert found_in(f"{tree}/{pattern}", tree) == (images, left_out), pattern
+            continue
+        with pytest.raises(DataError, match=f"no file is called so.*{left_out_text(left_out)}"):
+            found_in(f"{tree}/{pattern}", tree)
+
+
+def test_an_archive_of_results(tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        for name, content in photo_tree.FILES.items():
+            archive.writestr(name, content)
+    for place in (tmp_path / "x.zip", tmp_path / "*.zip"):
+        found, left_out = found_in(str(place), tmp_path)
+        expected = sorted([*photo_tree.IMAGES, "found/pictures/g.jpg.jpg"])
+        assert found == [f"x.zip/{name}" for name in expected]
+        assert left_out == photo_tree.LEFT_OUT | {WRITTEN: 3}

@@ -62,7 +62,7 @@ def photos(tmp_path):
     return folder
 
 
-def run(model_dir, output, *images, **fields):
+def run(model_dir, output, *images, overwrite=False, **fields):
     fields = {"images_per_shard": 4, "batch_size": 2, "score_threshold": 0.0, **fields}
     options = PredictionOptions(
         model_dir=str(model_dir), images=tuple(map(str, images)), decoding=DECODING, **fields
@@ -71,6 +71,7 @@ def run(model_dir, output, *images, **fields):
         options,
         str(output),
         make_pipeline=lambda: beam.Pipeline(options=PipelineOptions(["--runner=FnApiRunner"])),
+        overwrite=overwrite,
     )
 
 
@@ -207,6 +208,29 @@ def test_an_image_that_cannot_be_read_now_ends_the_job(model_dir, photos, tmp_pa
         "image_missing",
         "image_not_decodable",
     }
+
+
+def test_files_of_others_are_not_touched(model_dir, photos, tmp_path):
+    output = tmp_path / "out"
+    others = ("detections/mine.json", "predictions.json", "unreadable/x.jsonl", "progress/a")
+    for name in others:
+        (output / name).parent.mkdir(parents=True, exist_ok=True)
+        (output / name).write_text("mine")
+    before = content(output)
+    with pytest.raises(DataError, match=r"holds 4 files that this command did not write \(detect"):
+        run(model_dir, output, photos / "0.jpg")
+    assert content(output) == before
+    (output / "predictions.json").unlink()
+    assert run(model_dir, output, photos / "0.jpg", overwrite=True)["written"] == 1
+    after = content(output)
+    assert {name for name in before if name in after} == {*others}
+    assert after["detections/mine.json"] == b"mine"
+    # What the command wrote itself is no reason to refuse, the others still are.
+    with pytest.raises(DataError, match="holds 3 files that"):
+        run(model_dir, output, photos / "0.jpg")
+    for name in set(others) - {"predictions.json"}:
+        (output / name).unlink()
+    assert run(model_dir, output, photos / "0.jpg")["written"] == 1
 
 
 def test_other_images_and_other_settings_are_done_again(model_dir, photos, tmp_path, loaded):

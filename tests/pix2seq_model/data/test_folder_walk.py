@@ -106,3 +106,28 @@ def test_archives_alike(tmp_path):
     found = find_images([tmp_path / "x.zip"], endings=endings)
     assert [source.name for source in found] == ["a.jpg"]
     assert +endings.left_out == {folder_walk.HIDDEN: 3}
+
+
+def test_what_an_archive_may_list():
+    listed = {
+        "../x/../a.jpg": b"",
+        "/b.jpg": b"",
+        "./c.jpg": b"",
+        "c.jpg": b"",
+        "out/predict.json": b'{"made_by": "pix2seq predict"}',
+        "out\\pictures\\a.jpg": b"",
+        "out/pictures/b.jpg": b"",
+        "torn/predict.json": b"",
+        "torn/pictures/d.jpg": b"",
+        "..": b"",
+        ".hid/a.jpg": b"",
+        ".hid/b.jpg": b"",
+    }
+    left_out = collections.Counter()
+    names = [*listed, "c.jpg"]
+    found = list(
+        folder_walk.listed_files(names, read=listed.__getitem__, place="a.zip", left_out=left_out)
+    )
+    gone = {"out\\pictures\\a.jpg", "out/pictures/b.jpg", ".hid/a.jpg", ".hid/b.jpg"}
+    assert found == [name for name in names if name not in gone]
+    assert left_out == {folder_walk.WRITTEN: 1, folder_walk.HIDDEN: 1}

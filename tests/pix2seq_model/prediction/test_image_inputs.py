@@ -3,7 +3,12 @@
 import numpy as np
 import pytest
 
+from pix2seq_model.data.folder_walk import HIDDEN
 from pix2seq_model.prediction.image_inputs import image_inputs
+from pix2seq_model.prediction.image_sources import EndingFilter
+from pix2seq_model.prediction.video_frames import find_videos
+from tests.fixtures import photo_tree
+from tests.fixtures.epath_bucket import epath_bucket
 from tests.fixtures.videos import write_video
 
 
@@ -35,6 +40,29 @@ def test_a_pattern_may_have_images_and_videos(tmp_path):
     assert names == ["b.jpg", "a_000001", "a_000002"]
     assert [source.name for source in image_inputs(f"{tmp_path}/*.jpg")] == ["b.jpg"]
     assert len(list(image_inputs(f"{tmp_path}/*.mp4"))) == 2
+
+
+def test_a_pattern_of_the_folders_below_and_of_a_bucket(tmp_path, monkeypatch):
+    photo_tree.write_tree(tmp_path / "photos")
+    monkeypatch.chdir(tmp_path)
+    with epath_bucket(monkeypatch, tmp_path):
+        for place in ("photos", "gs://photos"):
+            found = [source.location for source in image_inputs(f"{place}/**/*.jpg")]
+            names = ["a.jpg", "deep/er/a.jpg", "found/pictures/g.jpg.jpg", "mine/pictures/f.jpg"]
+            assert found == [f"{place}/{name}" for name in [*names, "old/e.jpg"]]
+            assert len(list(image_inputs(place))) == 6
+            (single,) = image_inputs(f"{place}/notes.md")
+            assert single.read() == b"text"
+
+
+def test_what_is_left_out_of_a_pattern_with_videos_is_counted(tmp_path):
+    for name in ("a.mp4", ".b.mp4", "c.jpg", "notes.md"):
+        (tmp_path / name).write_bytes(b"")
+    endings = EndingFilter()
+    others, videos = find_videos([f"{tmp_path}/*"], endings=endings)
+    assert others == [f"{tmp_path}/c.jpg"]
+    assert [video.location for video in videos] == [f"{tmp_path}/a.mp4"]
+    assert endings.left_out == {HIDDEN: 1, ".md": 1}
 
 
 def test_larger_videos_than_allowed_are_not_decoded(tmp_path):

@@ -5,8 +5,12 @@ import zipfile
 
 import pytest
 
+from pix2seq_model.data.folder_walk import HIDDEN, WRITTEN
 from pix2seq_model.errors import DataError
 from pix2seq_model.prediction.image_sources import EndingFilter, find_images, left_out_text
+from pix2seq_model.prediction.video_frames import find_videos
+from tests.fixtures import photo_tree
+from tests.fixtures.epath_bucket import epath_bucket
 
 
 def test_a_folder_is_searched_to_the_bottom_for_images_only(tmp_path):
@@ -132,3 +136,81 @@ def test_odd_entries_of_an_archive_are_unreadable_alone(tmp_path):
     assert whole.read() == b"whole.jpg"
     with pytest.raises(ValueError, match="cannot be unpacked"):
         packed.read()
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory):
+    return photo_tree.write_tree(tmp_path_factory.mktemp("bucket") / "photos")
+
+
+@pytest.fixture(params=["here", "gs://"])
+def place(request, tree, monkeypatch):
+    """One folder, of this machine and in a bucket."""
+    with epath_bucket(monkeypatch, tree.parent.parent):
+        bucket = f"gs://{tree.parent.name}/photos"
+        yield bucket if request.param == "gs://" else str(tree)
+
+
+def found_in(place, folder, output):
+    """What the command finds: paths in the folder, and what it says was left out."""
+    endings = EndingFilter(output=output)
+    places, _ = find_videos([place], endings=endings)
+    found = [source.location for source in find_images(places, endings=endings)]
+    return [path.removeprefix(f"{folder}/") for path in found], +endings.left_out
+
+
+def test_a_folder_in_a_bucket_and_here(place):
+    found, left_out = found_in(place, place, f"{place}/found")
+    assert sorted(found) == photo_tree.IMAGES
+    assert left_out == photo_tree.LEFT_OUT
+
+
+@pytest.mark.parametrize("pattern", photo_tree.PATTERNS)
+def test_a_pattern_in_a_bucket_and_here(place, pattern):
+    images, left_out = photo_tree.PATTERNS[pattern]
+    if images:
+        assert found_in(f"{place}/{pattern}", place, f"{place}/found") == (images, left_out)
+        return
+    with pytest.raises(DataError, match=f"no file is called so.*{left_out_text(left_out)}"):
+        found_in(f"{place}/{pattern}", place, f"{place}/found")
+
+
+def test_a_pattern_looks_into_no_other_folders_of_a_bucket(tree, monkeypatch):
+    with epath_bucket(monkeypatch, tree.parent.parent) as asked:
+        place = f"gs://{tree.parent.name}/photos"
+        (found,) = find_images([f"{place}/*.jpg"])
+        assert found.read() == b"a"
+    assert asked.count("listdir") == 1
+
+
+def test_an_archive_of_results(tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        for name, content in photo_tree.FILES.items():
+            archive.writestr(f"in/{name}", content)
+        archive.writestr("in\\old\\pictures\\b.jpg.jpg", "drawn, packed by another system")
+    endings = EndingFilter()
+    found = [source.name for source in find_images([tmp_path / "x.zip"], endings=endings)]
+    # That `found` is the output of the present run cannot be seen in an archive.
+    expected = sorted([*photo_tree.IMAGES, "found/pictures/g.jpg.jpg"])
+    assert found == [f"in/{name}" for name in expected]
+    assert +endings.left_out == photo_tree.LEFT_OUT | {WRITTEN: 3}
+
+
+def test_archives_by_a_pattern(tmp_path):
+    for name in ("a.zip", "b.zip"):
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            archive.writestr(f"{name}.jpg", b"x")
+            archive.writestr(".x.jpg", b"x")
+    endings = EndingFilter()
+    found = find_images([f"{tmp_path}/*.zip"], endings=endings)
+    assert [source.name for source in found] == ["a.zip.jpg", "b.zip.jpg"]
+    assert +endings.left_out == {HIDDEN: 2}
+
+
+def test_a_pattern_of_the_folder_we_are_in(tmp_path, monkeypatch):
+    (tmp_path / "a.jpg").write_bytes(b"x")
+    monkeypatch.chdir(tmp_path)
+    assert [source.location for source in find_images(["*.jpg"])] == ["a.jpg"]
+    assert [source.location for source in find_images(["**"])] == ["a.jpg"]
+    with pytest.raises(DataError, match=r"none/\*\.jpg: no file is called so; .* no folder none"):
+        find_images(["none/*.jpg"])

@@ -7,6 +7,7 @@ from etils import epath
 
 from pix2seq_model.errors import ConfigError, DataError
 from pix2seq_model.prediction.output_folder import OutputFolder
+from tests.fixtures.epath_bucket import epath_bucket
 
 LINE = {
     "id": 3,
@@ -130,6 +131,28 @@ def test_what_is_to_be_read_is_not_removed(tmp_path, overwrite):
         with pytest.raises(DataError, match=rf"{place} was written by an earlier run to {folder}"):
             output.check(["camera 0", str(tmp_path / "none.jpg"), str(place)])
     output.check(["image 1", str(tmp_path / "gone.jpg")])
+
+
+def test_a_link_to_a_folder_is_somebody_elses(tmp_path):
+    folder = tmp_path / "out"
+    _run(folder)
+    (tmp_path / "elsewhere").mkdir()
+    (folder / "more").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(DataError, match=r"holds 1 files .*\(more\)"):
+        OutputFolder(folder).check()
+    _run(folder, overwrite=True)
+    assert (folder / "more").is_symlink()
+
+
+def test_a_folder_in_a_bucket(tmp_path, monkeypatch):
+    with epath_bucket(monkeypatch, tmp_path):
+        for _ in range(2):
+            _run("gs://data/out")
+        assert len((tmp_path / "data/out/results.jsonl").read_text().splitlines()) == 2
+        assert json.loads((tmp_path / "data/out/detections.json").read_text())
+        (tmp_path / "data/out/pictures/mine.txt").write_text("")
+        with pytest.raises(DataError, match=r"holds 1 files .*\(pictures/mine\.txt\)"):
+            OutputFolder("gs://data/out").check()
 
 
 def test_a_file_of_a_bucket_that_is_to_be_read_is_not_removed(tmp_path):
