@@ -2,7 +2,7 @@
 
 A shard of work is one JSON object: {"files": [[path, size, version], ...]}, with the path of the
 archive behind the version of a file in one, or, for a shard of an examples folder,
-{"records": path, "shard": as in the manifest}.
+{"records": path, "shard": as in the manifest, "labels": ids of the manifest's categories}.
 """
 
 import dataclasses
@@ -21,6 +21,7 @@ from components.storage.files import file_exists, file_metadata, folder_exists, 
 from components.storage.image_store import ImageZip
 from pix2seq_model.data import manifest as dataset_info
 from pix2seq_model.data.folder_walk import HIDDEN, is_hidden
+from pix2seq_model.data.shard_check import check_counted_labels
 from pix2seq_model.errors import DataError
 from pix2seq_model.prediction.image_sources import EndingFilter
 
@@ -41,7 +42,8 @@ def find_work(
       endings: counts what is left out of folders.
 
     Raises:
-      DataError: a place does not exist, holds no image, or cannot be read.
+      DataError: a place does not exist, holds no image, cannot be read, or is an examples folder
+        that is not what its manifest says.
     """
     endings = endings or EndingFilter()
     places = [place.rstrip("/") or "/" for place in options.images]
@@ -69,11 +71,13 @@ def _some_files(place: str, endings: EndingFilter) -> Iterator[list[Any]]:
 
 def _record_shards(folder: str, splits: Iterable[str]) -> Iterator[dict[str, Any]]:
     info = dataset_info.read_dataset_info(folder)
+    labels = sorted(info.category_names())
     for split in splits or sorted(info.splits):
         shards = info.split(split).shards
         dataset_info.check_shards(folder, info, splits=[split])
+        check_counted_labels(folder, info, split)
         for path, shard in zip(info.shard_paths(folder, split), shards, strict=True):
-            yield {"records": path, "shard": dataclasses.asdict(shard)}
+            yield {"records": path, "shard": dataclasses.asdict(shard), "labels": labels}
 
 
 def _files(place: str, endings: EndingFilter) -> Iterator[list[Any]]:
