@@ -17,7 +17,13 @@ from apache_beam.io.filesystem import FileMetadata
 from apache_beam.io.filesystems import FileSystems
 
 from components.prediction.options import PredictionOptions
-from components.storage.files import file_exists, file_metadata, folder_exists, refusing
+from components.storage.files import (
+    file_exists,
+    file_metadata,
+    folder_exists,
+    open_unpacked,
+    refusing,
+)
 from components.storage.image_store import ImageZip
 from pix2seq_model.data import manifest as dataset_info
 from pix2seq_model.data.folder_walk import HIDDEN, is_hidden
@@ -142,7 +148,7 @@ def _matched(pattern: str) -> list[FileMetadata]:
 def _listed(place: str) -> Iterator[list[Any]]:
     """The paths in a text file; those that are not absolute start at the file's own folder."""
     root = posixpath.dirname(place if "://" in place else os.path.abspath(place))
-    with FileSystems.open(place) as file:
+    with open_unpacked(place) as file:
         for number, line in enumerate(file, start=1):
             try:
                 path = line.decode().strip()

@@ -22,6 +22,7 @@ from pix2seq_model.data.manifest import FILE_NAME, DatasetInfo, ShardInfo, read_
 from pix2seq_model.data.records import labels_of
 from pix2seq_model.data.tfrecord import read_records
 from pix2seq_model.errors import DataError, UnavailableError
+from pix2seq_model.regular_file import irregular_kind
 
 _FIX = "convert the data set again"
 
@@ -49,6 +50,8 @@ class Digests:
 
 
 def _open(path: str) -> BinaryIO:
+    if kind := irregular_kind(path):
+        raise DataError(f"{path} {kind}; {_FIX}")
     return epath.Path(path).open("rb")
 
 

@@ -32,6 +32,7 @@ from etils import epath
 
 from pix2seq_model.atomic_write import PARTIAL, atomic_path
 from pix2seq_model.errors import CheckpointError
+from pix2seq_model.regular_file import irregular_kind
 from pix2seq_model.training.training_model import TrainingModel
 
 _FORMAT = 1
@@ -255,6 +256,8 @@ def _read(path: epath.Path) -> TrainingState:
         if place.startswith("gs://"):
             place = stack.enter_context(tempfile.NamedTemporaryFile(suffix=".npz")).name
             _copy_from_bucket(path, place)
+        elif kind := irregular_kind(place):
+            raise _DamagedError(kind)
         file = stack.enter_context(open(place, "rb"))
         try:
             return _parse(file)

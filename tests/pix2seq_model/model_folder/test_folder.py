@@ -11,9 +11,11 @@ from pix2seq_model.model_folder.folder import (
     WEIGHTS_FILE,
     ModelInfo,
     load_model_folder,
+    load_weights,
     read_model_info,
     save_model_folder,
 )
+from tests.fixtures.pipes import named_pipe
 from tests.fixtures.tiny_config import VOCABULARY
 from tests.fixtures.tiny_model import CONFIG, network
 
@@ -93,6 +95,17 @@ def test_a_changed_weight_is_refused(tmp_path):
     for precision in ("float32", "bfloat16"):
         with pytest.raises(ModelError, match=r"weights\.h5 does not hold .*weights_sha256.*again"):
             load_model_folder(tmp_path, precision=precision)
+
+
+def test_weights_that_are_no_file_are_refused(tmp_path):
+    model = network()
+    save_model_folder(tmp_path, model, info=INFO)
+    (tmp_path / WEIGHTS_FILE).unlink()
+    with (
+        named_pipe(tmp_path / WEIGHTS_FILE),
+        pytest.raises(ModelError, match=r"weights\.h5 is a named pipe.* copy it again"),
+    ):
+        load_weights(model, str(tmp_path))
 
 
 @pytest.mark.parametrize("digest", ["", "0" * 64])

@@ -14,6 +14,7 @@ import tensorflow as tf
 from pix2seq_model.errors import CheckpointError
 from pix2seq_model.training import checkpoint
 from pix2seq_model.training.checkpoint import CheckpointFolder, TrainingState, put_state, take_state
+from tests.fixtures.pipes import named_pipe
 
 
 def _model(width=4):
@@ -191,6 +192,15 @@ def test_one_of_a_newer_version_is_not_taken_for_damaged(tmp_path, monkeypatch):
     with pytest.raises(CheckpointError, match=r"step-000000001\.npz is of format 2, .* reads 1"):
         folder.restore(warn=pytest.fail)
     assert folder.steps() == [1]
+
+
+def test_a_pipe_in_place_of_a_checkpoint_is_set_aside(tmp_path):
+    folder = CheckpointFolder(tmp_path)
+    folder.save(_state(1))
+    warnings = []
+    with named_pipe(tmp_path / "step-000000002.npz"):
+        assert folder.restore(warn=warnings.append).step == 1
+    assert "is a named pipe" in warnings[0]
 
 
 def test_what_a_killed_process_left_is_ignored_and_removed(tmp_path):
