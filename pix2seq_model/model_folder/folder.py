@@ -210,7 +210,13 @@ def load_weights(network: Any, folder: str) -> None:
     state = (os.fspath(source), *_size_and_time(source), expected)
     with tempfile.TemporaryDirectory() as scratch:
         local = Path(scratch) / WEIGHTS_FILE
-        source.copy(local)
+        try:
+            source.copy(local)
+        except OSError as error:
+            raise ModelError(
+                f"{source} cannot be copied to the temporary folder {scratch} ({error}): free some "
+                "space there if it is full, or name another folder in TMPDIR."
+            ) from error
         try:
             _rename_layers(local)
             network.load_weights(local)
