@@ -152,8 +152,9 @@ def _take_version(
             try:
                 _rename(hidden, target / str(version))
                 return record
-            except (OSError, tf.errors.OpError):
-                if not (target / str(version)).exists():
+            except OSError:
+                # In a bucket some files have had their new name.
+                if _is_in_bucket(target) or not (target / str(version)).exists():
                     raise
         version += 1  # Another push took this number in the meantime.
     raise ModelError(f"{target}: {_ATTEMPTS} other pushes took every version; push again.")
@@ -177,11 +178,12 @@ def _hidden_folder(target: epath.Path, version: int) -> Iterator[epath.Path]:
 def _remove_abandoned(target: epath.Path) -> None:
     """Removes what interrupted pushes have left."""
     for path in target.iterdir():
-        if (name := _PARTIAL.fullmatch(path.name)) and _is_abandoned(path, name):
+        if name := _PARTIAL.fullmatch(path.name):
             try:
-                path.rmtree()
-            except FileNotFoundError:  # Another push removes it too.
-                pass
+                if _is_abandoned(path, name):
+                    path.rmtree()
+            except (FileNotFoundError, tf.errors.NotFoundError):
+                pass  # Another push has removed it too, or was making it and is done.
             except (OSError, tf.errors.OpError) as error:  # It holds up no push.
                 print(f"{path}, left by an interrupted push, cannot be removed: {error}")
 
@@ -189,10 +191,11 @@ def _remove_abandoned(target: epath.Path) -> None:
 def _is_abandoned(path: epath.Path, name: re.Match[str]) -> bool:
     if path.name in _in_the_making:
         return False
-    if "://" not in os.fspath(path) and name["host"] in (platform.node(), None):
+    in_bucket = _is_in_bucket(path)
+    if not in_bucket and name["host"] == platform.node():
         return not _lives(int(name["process"]))
     changes = [file.stat().mtime for file in _files_in(path)]
-    if "://" not in os.fspath(path):  # A bucket has no folders.
+    if not in_bucket:  # Which has no folders.
         changes.append(path.stat().mtime)
     return time.time() - max(changes, default=0.0) > _ABANDONED_AFTER_S
 
@@ -211,15 +214,34 @@ def _files_in(folder: epath.Path) -> list[epath.Path]:
     return [epath.Path(place) / name for place, _, names in folder.walk() for name in names]
 
 
+def _is_in_bucket(path: epath.Path) -> bool:
+    return os.fspath(path).startswith("gs://")
+
+
 def _rename(hidden: epath.Path, version: epath.Path) -> None:
-    if not os.fspath(hidden).startswith("gs://"):
+    if _is_in_bucket(hidden):
+        _rename_files(hidden, version)
+    else:
         hidden.rename(version)
-        return
+
+
+def _rename_files(hidden: epath.Path, version: epath.Path) -> None:
+    """File by file; if one cannot be renamed, nothing is left of those before it."""
     files = _files_in(hidden)
     last = (MODEL_FILE, GRAPH_FILE, PUSHED_FILE)
-    for file in sorted(files, key=lambda file: last.index(file.name) if file.name in last else -1):
-        file.rename(version / file.relative_to(hidden))
-    hidden.rmtree()
+    files.sort(key=lambda file: last.index(file.name) if file.name in last else -1)
+    renamed = []
+    try:
+        for file in files:
+            renamed.append(version / file.relative_to(hidden))
+            file.rename(renamed[-1])
+    except BaseException:
+        for file in renamed:
+            with contextlib.suppress(Exception):
+                file.unlink()
+        raise
+    with contextlib.suppress(Exception):  # The version is whole.
+        hidden.rmtree()
 
 
 @component

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import tensorflow as tf
+from etils import epath
 from tfx.types import standard_artifacts
 
 from components import model_pusher
@@ -212,8 +213,8 @@ def test_the_next_push_removes_what_interrupted_ones_left(tmp_path):
     ended.wait()
     gone = [
         _left(served, host=here, process=ended.pid),
-        # As earlier versions of the project named them.
-        _left(served, host="", process=ended.pid),
+        # As earlier versions of the project named them: of whichever machine.
+        _left(served, host="", process=ended.pid, hours=25),
         # A container that is started again has its processes' numbers again.
         _left(served, host=here, process=os.getpid()),
         _left(served, host="-another-machine", process=os.getpid(), hours=25),
@@ -221,6 +222,7 @@ def test_the_next_push_removes_what_interrupted_ones_left(tmp_path):
     kept = [
         _left(served, host=here, process=os.getppid()),
         _left(served, host="-another-machine", process=ended.pid, hours=1),
+        _left(served, host="", process=os.getppid()),
     ]
     assert not push_model(write_model(tmp_path / "model"), str(served))["already_there"]
     assert not any(map(Path.exists, gone))
@@ -266,3 +268,26 @@ def test_a_full_destination_is_named_and_keeps_nothing(tmp_path, monkeypatch, fu
     assert not list(served.iterdir())
     monkeypatch.undo()
     assert not push_model(model, str(served))["already_there"]
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_a_version_of_which_a_file_cannot_be_renamed_is_none(tmp_path, monkeypatch, number):
+    """As in a bucket, where each file is renamed by itself."""
+    hidden, version = tmp_path / "hidden", tmp_path / "1"
+    for folder in (hidden, version):
+        (folder / "variables").mkdir(parents=True)
+    for name in ("model.json", "saved_model.pb", "pushed.json", "variables/variables.index"):
+        (hidden / name).write_text(name)
+    rename, order = epath.Path.rename, []
+
+    def one_is_refused(self, target):
+        if len(order) == number:
+            raise tf.errors.UnavailableError(None, None, "the bucket does not answer")
+        order.append(self.name)
+        return rename(self, target)
+
+    monkeypatch.setattr(type(epath.Path("/x")), "rename", one_is_refused)
+    with pytest.raises(tf.errors.UnavailableError):
+        model_pusher._rename_files(epath.Path(hidden), epath.Path(version))
+    assert order == ["variables.index", "model.json", "saved_model.pb"][:number]
+    assert not [path for path in version.rglob("*") if path.is_file()]
