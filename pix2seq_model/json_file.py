@@ -101,7 +101,7 @@ class _UnusableError(Exception):
 
 
 def _read(file: BinaryIO, source: str, fix: str, most_bytes: int, error: type[UserError]) -> bytes:
-    # A device has no size, and no end either.
+    # It may have no size that could be asked for, and no end either.
     text = file.read(most_bytes + 1)
     if len(text) > most_bytes:
         raise error(f"{source} is larger than {most_bytes >> 20} MB; {fix}")
