@@ -15,12 +15,19 @@ others, and the model that is the newest version already stays where it is.
 Vertex AI's Model Registry can keep what was pushed to a bucket, and an endpoint serve it.
 """
 
+import contextlib
+import errno
 import hashlib
 import json
 import os
+import platform
+import re
+import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
+import tensorflow as tf
 from etils import epath
 from tfx.components.util import model_utils
 from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
@@ -44,6 +51,12 @@ from pix2seq_model.model_folder.pushed import (
 from pix2seq_model.model_folder.thresholds import write_thresholds
 
 _ATTEMPTS = 100
+# A copy in the making: which version, on which machine, by which process. Earlier ones name none.
+_PARTIAL = re.compile(r"\.\d+(?:-(?P<host>.+))?-(?P<process>\d{1,9})\.partial")
+# No push takes so long: by then one of another machine, of which nothing can be known, is gone.
+_ABANDONED_AFTER_S = 24 * 3600.0
+# The copies that this process is making. After a restart another one may have its number.
+_in_the_making: set[str] = set()
 
 
 def push_model(model_folder: str, destination: str) -> dict[str, Any]:
@@ -71,15 +84,17 @@ def push_model(model_folder: str, destination: str) -> dict[str, Any]:
     target = epath.Path(destination)
     try:
         target.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(target)
         for number in versions(target)[-1:]:
             newest = _record_or_none(target / str(number))
             if newest.get("model_digest") == digest:
                 return {**newest, "path": os.fspath(target / str(number)), "already_there": True}
         return {**_push(serving, target, digest, model_folder), "already_there": False}
-    except OSError as error:
+    except (OSError, tf.errors.OpError) as error:
+        said = error.message if isinstance(error, tf.errors.OpError) else error
         raise ModelError(
-            f"push.destination {destination} cannot be written ({error}): give a folder that can, "
-            "with --config.push.destination=…"
+            f"push.destination {destination} cannot be written ({said}): free some space there if "
+            "it is full, or give another folder, with --config.push.destination=…"
         ) from error
 
 
@@ -110,41 +125,123 @@ def _push(
     now = datetime.now(UTC)
     stamp = int(now.strftime("%Y%m%d%H%M%S%f")[:-3])
     version = max([stamp, *(number + 1 for number in versions(target))])
-    hidden = target / f".{version}-{os.getpid()}.partial"
-    io_utils.copy_dir(os.fspath(serving), os.fspath(hidden))
-    for path in epath.Path(model_folder).iterdir():
-        if path.name != SERVING_FOLDER and not path.name.startswith("."):
-            copy = io_utils.copy_dir if path.is_dir() else io_utils.copy_file
-            copy(os.fspath(path), os.fspath(hidden / path.name))
+    with _hidden_folder(target, version) as hidden:
+        io_utils.copy_dir(os.fspath(serving), os.fspath(hidden))
+        for path in epath.Path(model_folder).iterdir():
+            if path.name != SERVING_FOLDER and not path.name.startswith("."):
+                copy = io_utils.copy_dir if path.is_dir() else io_utils.copy_file
+                copy(os.fspath(path), os.fspath(hidden / path.name))
+        return _take_version(
+            hidden,
+            target,
+            version=version,
+            model_digest=digest,
+            model_folder=model_folder,
+            pushed_at=now.isoformat(timespec="milliseconds"),
+        )
+
+
+def _take_version(
+    hidden: epath.Path, target: epath.Path, *, version: int, **said: str
+) -> dict[str, Any]:
+    """Renames a finished copy to the first version from `version` on that is free."""
     for _ in range(_ATTEMPTS):
-        record = {
-            "version": version,
-            "path": os.fspath(target / str(version)),
-            "model_digest": digest,
-            "model_folder": model_folder,
-            "pushed_at": now.isoformat(timespec="milliseconds"),
-        }
+        record = {"version": version, "path": os.fspath(target / str(version)), **said}
         write_json(hidden / PUSHED_FILE, record, indent=1)
         if not (target / str(version)).exists():
             try:
                 _rename(hidden, target / str(version))
                 return record
             except OSError:
-                if not (target / str(version)).exists():
+                # In a bucket some files have had their new name.
+                if _is_in_bucket(target) or not (target / str(version)).exists():
                     raise
         version += 1  # Another push took this number in the meantime.
     raise ModelError(f"{target}: {_ATTEMPTS} other pushes took every version; push again.")
 
 
+@contextlib.contextmanager
+def _hidden_folder(target: epath.Path, version: int) -> Iterator[epath.Path]:
+    """A name for a copy in the making; nothing is left of it if the block raises."""
+    hidden = target / f".{version}-{platform.node()}-{os.getpid()}.partial"
+    _in_the_making.add(hidden.name)
+    try:
+        yield hidden
+    except BaseException:
+        with contextlib.suppress(Exception):
+            hidden.rmtree()
+        raise
+    finally:
+        _in_the_making.discard(hidden.name)
+
+
+def _remove_abandoned(target: epath.Path) -> None:
+    """Removes what interrupted pushes have left."""
+    for path in target.iterdir():
+        if name := _PARTIAL.fullmatch(path.name):
+            try:
+                if _is_abandoned(path, name):
+                    path.rmtree()
+            except (FileNotFoundError, tf.errors.NotFoundError):
+                pass  # Another push has removed it too, or was making it and is done.
+            except (OSError, tf.errors.OpError) as error:  # It holds up no push.
+                print(f"{path}, left by an interrupted push, cannot be removed: {error}")
+
+
+def _is_abandoned(path: epath.Path, name: re.Match[str]) -> bool:
+    if path.name in _in_the_making:
+        return False
+    in_bucket = _is_in_bucket(path)
+    if not in_bucket and name["host"] == platform.node():
+        return not _lives(int(name["process"]))
+    changes = [file.stat().mtime for file in _files_in(path)]
+    if not in_bucket:  # Which has no folders.
+        changes.append(path.stat().mtime)
+    return time.time() - max(changes, default=0.0) > _ABANDONED_AFTER_S
+
+
+def _lives(process: int) -> bool:
+    if process == os.getpid():
+        return False
+    try:
+        os.kill(process, 0)
+    except OSError as error:
+        return error.errno == errno.EPERM
+    return True
+
+
+def _files_in(folder: epath.Path) -> list[epath.Path]:
+    return [epath.Path(place) / name for place, _, names in folder.walk() for name in names]
+
+
+def _is_in_bucket(path: epath.Path) -> bool:
+    return os.fspath(path).startswith("gs://")
+
+
 def _rename(hidden: epath.Path, version: epath.Path) -> None:
-    if not os.fspath(hidden).startswith("gs://"):
+    if _is_in_bucket(hidden):
+        _rename_files(hidden, version)
+    else:
         hidden.rename(version)
-        return
-    files = [folder / name for folder, _, names in hidden.walk() for name in names]
+
+
+def _rename_files(hidden: epath.Path, version: epath.Path) -> None:
+    """File by file; if one cannot be renamed, nothing is left of those before it."""
+    files = _files_in(hidden)
     last = (MODEL_FILE, GRAPH_FILE, PUSHED_FILE)
-    for file in sorted(files, key=lambda file: last.index(file.name) if file.name in last else -1):
-        file.rename(version / file.relative_to(hidden))
-    hidden.rmtree()
+    files.sort(key=lambda file: last.index(file.name) if file.name in last else -1)
+    renamed = []
+    try:
+        for file in files:
+            renamed.append(version / file.relative_to(hidden))
+            file.rename(renamed[-1])
+    except BaseException:
+        for file in renamed:
+            with contextlib.suppress(Exception):
+                file.unlink()
+        raise
+    with contextlib.suppress(Exception):  # The version is whole.
+        hidden.rmtree()
 
 
 @component

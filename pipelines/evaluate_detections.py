@@ -36,6 +36,7 @@ from pix2seq_model.metrics.coco_metrics import (
     metrics_table,
 )
 from pix2seq_model.prediction.output_folder import is_of_predict
+from pix2seq_model.regular_file import irregular_kind
 from pix2seq_model.reports.evaluation_report import REPORT_FILE, ReportInput, render_report
 
 FLAGS = flags.FLAGS
@@ -114,6 +115,8 @@ def read_image_ids(words: list[str], numbers: Mapping[str, int]) -> list[int] | 
     if len(words) == 1 and words[0] not in numbers and not words[0].strip().isdecimal():
         source = words[0]
         try:
+            if kind := irregular_kind(source):
+                raise DataError(f"--image_ids={source} {kind}; name a file")
             words = epath.Path(words[0]).read_text().split()
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(f"--image_ids={source}: neither an id nor a file ({error})") from None

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO, Protocol
 
 from pix2seq_model.errors import DataError, UserError
+from pix2seq_model.regular_file import irregular_kind
 
 # Files of this project are nested six deep, a model's record three more for each of its stages.
 MOST_DEPTH = 100
@@ -48,11 +49,14 @@ def read_json(path: Openable, *, fix: str, most_bytes: int = MOST_BYTES, **rules
 
     Raises:
       OSError: the file is not there or cannot be read, which is no damage.
-      UserError: of the class `error`; names the file, the line or field, and the fix.
+      UserError: of the class `error`; names the file, the line or field, and the fix. A folder, a
+        pipe or a device is none.
     """
-    source = os.fspath(path)
+    source, error = os.fspath(path), rules.get("error", DataError)
+    if kind := irregular_kind(source):
+        raise error(f"{source} {kind}; {fix}")
     with path.open("rb") as file:
-        text = _read(file, source, fix, most_bytes, rules.get("error", DataError))
+        text = _read(file, source, fix, most_bytes, error)
     return parse_json(text, source=source, fix=fix, **rules)
 
 
@@ -97,7 +101,7 @@ class _UnusableError(Exception):
 
 
 def _read(file: BinaryIO, source: str, fix: str, most_bytes: int, error: type[UserError]) -> bytes:
-    # A device has no size, and no end either.
+    # It may have no size that could be asked for, and no end either.
     text = file.read(most_bytes + 1)
     if len(text) > most_bytes:
         raise error(f"{source} is larger than {most_bytes >> 20} MB; {fix}")

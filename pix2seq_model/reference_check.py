@@ -29,6 +29,7 @@ from pix2seq_model.decoding.generate import generate
 from pix2seq_model.errors import CheckpointError, UserError
 from pix2seq_model.json_file import read_json
 from pix2seq_model.published.checkpoint import PublishedModel, load_published_checkpoint
+from pix2seq_model.regular_file import irregular_kind
 from pix2seq_model.tokens.detections import boxes_from_tokens
 from pix2seq_model.tokens.sequences import build_sequences
 from pix2seq_model.tokens.vocabulary import TOKENS_PER_OBJECT
@@ -220,6 +221,8 @@ def main(arguments: list[str] | None = None) -> int:
 def _read(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     try:
         config = read_json(folder / "config.json", fix="copy it again", kind=dict)
+        if kind := irregular_kind(folder / "golden.npz"):
+            raise ValueError(f"golden.npz {kind}")
         with np.load(folder / "golden.npz", allow_pickle=False) as archive:
             golden = {name: archive[name] for name in archive.files}
     except (OSError, ValueError) as error:

@@ -2,9 +2,6 @@
 
 import dataclasses
 import itertools
-import os
-
-from apache_beam.io.filesystems import FileSystems
 
 from components.conversion.options import ConversionOptions, SplitSource
 from components.labels.layout import coco_file
@@ -13,14 +10,15 @@ from components.storage.files import (
     check_output_name,
     file_exists,
     folder_exists,
+    open_unpacked,
     refusing,
 )
 from components.storage.image_store import open_store
 from pix2seq_model.data import manifest as dataset_info
 from pix2seq_model.data.annotations import check_start, parse_image_row
 from pix2seq_model.data.json_arrays import read_array
-from pix2seq_model.data.regular_file import regular_status
 from pix2seq_model.errors import DataError
+from pix2seq_model.regular_file import irregular_kind
 
 _IMAGES_TRIED = 40
 _TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
@@ -30,13 +28,10 @@ def _check_annotations(split: str, path: str) -> None:
     if not file_exists(path):
         raise DataError(f"annotation file of split {split!r} does not exist: {path}")
     with refusing(f"{path} cannot be read; if it is damaged, download or export it again"):
-        if "://" not in path and not os.path.isdir(path) and regular_status(path) is None:
-            raise DataError(f"{path} is a pipe or a device: give a file, of split {split!r}")
-        try:
-            with FileSystems.open(path) as file:
-                start = file.read(64)
-        except IsADirectoryError:
-            raise DataError(f"{path} is a folder; give the JSON file of split {split!r}") from None
+        if kind := irregular_kind(path):
+            raise DataError(f"{path} {kind}; give the JSON file of split {split!r}")
+        with open_unpacked(path) as file:
+            start = file.read(64)
     check_start(start, path=path)
 
 
@@ -54,7 +49,7 @@ def _check_images(split: str, options: ConversionOptions) -> None:
     unreadable = refusing(
         f"{source.annotations} cannot be read; if it is damaged, download or export it again"
     )
-    with unreadable, FileSystems.open(source.annotations) as file:
+    with unreadable, open_unpacked(source.annotations) as file:
         rows = read_array(file, "images", path=source.annotations)
         first = [parse_image_row(raw, 0) for raw in itertools.islice(rows, _IMAGES_TRIED)]
     names = [row.file_name for row in first if not row.problem]

@@ -8,12 +8,12 @@ from typing import Any
 import apache_beam as beam
 from apache_beam import pvalue
 from apache_beam.io.filesystem import BeamIOError
-from apache_beam.io.filesystems import FileSystems
 
 from components.conversion.batches import NUM_BUCKETS, BatchPacker, image_hash, owner, pack, part_of
 from components.conversion.collection import collect_only_new_objects
 from components.conversion.list_images import name_key
 from components.conversion.options import ConversionOptions
+from components.storage.files import open_unpacked
 from pix2seq_model.data.annotations import (
     no_rows_problem,
     parse_image_row,
@@ -54,10 +54,10 @@ def read_reported(
             report["rows"] = ordinal + 1
 
     try:
-        with FileSystems.open(path) as file:
+        with open_unpacked(path) as file:
             yield from take(numbered(read_array(file, array, path=path)))
         if not report["rows"]:
-            with FileSystems.open(path) as file:
+            with open_unpacked(path) as file:
                 why = no_rows_problem(top_level_keys(file, path=path), array, path=path)
             # Images without any object can be converted; a person is told.
             report["problem" if array != "annotations" else "warning"] = why

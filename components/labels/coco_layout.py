@@ -3,10 +3,8 @@
 import itertools
 import posixpath
 
-from apache_beam.io.filesystems import FileSystems
-
 from components.labels.label_folder import LabelFolder
-from components.storage.files import refusing
+from components.storage.files import open_unpacked, refusing
 from pix2seq_model.data.annotations import parse_image_row
 from pix2seq_model.data.json_arrays import read_array, top_level_keys
 from pix2seq_model.errors import DataError
@@ -40,7 +38,7 @@ def _is_coco(folder: LabelFolder, path: str) -> bool:
         if all(f'"{word}"'.encode() in start for word in words):
             return True
     whole = f"{folder.root}/{path}"
-    with FileSystems.open(whole) as file:
+    with open_unpacked(whole) as file:
         try:
             return len(_LISTS & set(top_level_keys(file, path=whole))) >= 2
         except DataError:
@@ -104,7 +102,7 @@ def folder_of_images(labels: LabelFolder, path: str, images: LabelFolder, split:
 
 
 def _first_names(path: str) -> list[str]:
-    with refusing(f"{path} cannot be read"), FileSystems.open(path) as file:
+    with refusing(f"{path} cannot be read"), open_unpacked(path) as file:
         rows = itertools.islice(read_array(file, "images", path=path), _NAMES_TRIED)
         parsed = [parse_image_row(raw, 0) for raw in rows]
     return [row.file_name for row in parsed if not row.problem]

@@ -5,8 +5,6 @@ import dataclasses
 import posixpath
 from collections.abc import Iterator, Mapping
 
-from apache_beam.io.filesystems import FileSystems
-
 from components.conversion.options import SplitSource
 from components.labels.coco_file import write_coco_file
 from components.labels.coco_layout import COCO_FILES, coco_files, files_by_split, folder_of_images
@@ -16,7 +14,7 @@ from components.labels.table_labels import LabelStudioLabels, OpenImagesLabels
 from components.labels.voc_labels import VocLabels
 from components.labels.yolo_labels import YoloLabels
 from components.labels.yolo_layout import has_labels
-from components.storage.files import file_exists, file_metadata
+from components.storage.files import file_exists, file_metadata, open_unpacked
 from components.storage.image_names import split_role
 from components.storage.image_store import open_store
 from pix2seq_model.data.annotations import parse_image_row
@@ -237,7 +235,7 @@ def labelled_images(source: SplitSource, split: str) -> Iterator[str]:
     if source.format != COCO_FORMAT:
         yield from (image.file_name for image in open_labels(source).read(split))
         return
-    with FileSystems.open(source.annotations) as file:
+    with open_unpacked(source.annotations) as file:
         for raw in read_array(file, "images", path=source.annotations):
             yield parse_image_row(raw, 0).file_name
 

@@ -2,7 +2,7 @@
 
 A shard of work is one JSON object: {"files": [[path, size, version], ...]}, with the path of the
 archive behind the version of a file in one, or, for a shard of an examples folder,
-{"records": path, "shard": as in the manifest}.
+{"records": path, "shard": as in the manifest, "labels": ids of the manifest's categories}.
 """
 
 import dataclasses
@@ -23,6 +23,7 @@ from components.storage.files import (
     file_metadata,
     folder_exists,
     list_store,
+    open_unpacked,
     read_whole,
     refusing,
 )
@@ -30,6 +31,7 @@ from components.storage.image_store import ImageZip
 from pix2seq_model.data import manifest as dataset_info
 from pix2seq_model.data.folder_walk import TELLING_NAMES, listed_files
 from pix2seq_model.data.path_pattern import PathPattern, has_wildcards
+from pix2seq_model.data.shard_check import check_counted_labels
 from pix2seq_model.errors import DataError
 from pix2seq_model.prediction.image_sources import EndingFilter
 
@@ -50,7 +52,8 @@ def find_work(
       endings: counts what is left out of folders, patterns and archives.
 
     Raises:
-      DataError: a place does not exist, holds no image, or cannot be read.
+      DataError: a place does not exist, holds no image, cannot be read, or is an examples folder
+        that is not what its manifest says.
       ConfigError: a pattern that cannot be.
     """
     endings = endings or EndingFilter()
@@ -79,11 +82,13 @@ def _some_files(place: str, endings: EndingFilter) -> Iterator[list[Any]]:
 
 def _record_shards(folder: str, splits: Iterable[str]) -> Iterator[dict[str, Any]]:
     info = dataset_info.read_dataset_info(folder)
+    labels = sorted(info.category_names())
     for split in splits or sorted(info.splits):
         shards = info.split(split).shards
         dataset_info.check_shards(folder, info, splits=[split])
+        check_counted_labels(folder, info, split)
         for path, shard in zip(info.shard_paths(folder, split), shards, strict=True):
-            yield {"records": path, "shard": dataclasses.asdict(shard)}
+            yield {"records": path, "shard": dataclasses.asdict(shard), "labels": labels}
 
 
 def _files(place: str, endings: EndingFilter) -> Iterator[list[Any]]:
@@ -204,7 +209,7 @@ def _zipped(file: FileMetadata, endings: EndingFilter) -> Iterator[list[Any]]:
 def _listed(place: str) -> Iterator[list[Any]]:
     """The paths in a text file; those that are not absolute start at the file's own folder."""
     root = posixpath.dirname(place if "://" in place else os.path.abspath(place))
-    with FileSystems.open(place) as file:
+    with open_unpacked(place) as file:
         for number, line in enumerate(file, start=1):
             try:
                 path = line.decode().strip()

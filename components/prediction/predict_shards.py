@@ -32,7 +32,7 @@ from components.storage.shards import ShardOwner
 from pix2seq_model.data.image_check import ImageDefect
 from pix2seq_model.data.manifest import ShardInfo
 from pix2seq_model.data.records import decode_example
-from pix2seq_model.data.shard_check import checked_records
+from pix2seq_model.data.shard_check import check_labels, checked_records
 from pix2seq_model.data.tfrecord import frame_record
 from pix2seq_model.errors import DataError, ModelError
 from pix2seq_model.prediction.detection_records import ImageDetections, encode_detections, json_line
@@ -183,8 +183,12 @@ def _images(work: dict[str, Any]) -> Iterator[_Image]:
             yield _Image(path, "", functools.partial(read_with_retries, store, name))
         return
     shard = ShardInfo(**work["shard"])
-    for record in checked_records(work["records"], shard, open_file=open_file):
+    # As training and evaluation: records of other categories are not those of this data set.
+    labels = frozenset(work["labels"])
+    for number, record in enumerate(checked_records(work["records"], shard, open_file=open_file)):
         example = decode_example(record)
+        name = f"{work['records']}, record {number}"
+        check_labels(example["labels"].tolist(), labels, record=name)
         read = functools.partial(bytes, example["image_encoded"])
         yield _Image(example["filename"], example["image_id"], read)
 

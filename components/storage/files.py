@@ -23,10 +23,10 @@ from google.api_core.exceptions import NotFound
 
 from components.storage import bucket
 from pix2seq_model.data.folder_walk import walk_files
-from pix2seq_model.data.regular_file import regular_status
 from pix2seq_model.data.shard_check import Digests
 from pix2seq_model.errors import DataError, UnavailableError, UserError
 from pix2seq_model.json_file import parse_json
+from pix2seq_model.regular_file import irregular_kind, regular_status
 
 PLAN = "progress/plan.json"
 SUMMARY = "progress/summary.json"
@@ -131,6 +131,18 @@ def open_file(path: str) -> BinaryIO:
             raise FileNotFoundError(f"{path}: no such file, or no regular one")
         return open(path, "rb")
     return FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
+
+
+def open_unpacked(path: str) -> BinaryIO:
+    """Opens a file; what is packed by gzip or bzip2, by its name, is unpacked.
+
+    Raises:
+      DataError: it is a folder, a pipe or a device.
+      OSError: it cannot be opened.
+    """
+    if kind := irregular_kind(path):
+        raise DataError(f"{path} {kind}; name a file")
+    return FileSystems.open(path)
 
 
 def read_whole(path: str) -> bytes:

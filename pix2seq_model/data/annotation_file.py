@@ -33,6 +33,7 @@ from pix2seq_model.data.categories import (
 from pix2seq_model.data.defects import DefectLimits, RowCounts, counts_table, exceeded_limits
 from pix2seq_model.data.json_arrays import read_array, top_level_keys
 from pix2seq_model.errors import DataError
+from pix2seq_model.regular_file import irregular_kind
 
 _PACKED: dict[bytes, Callable[[Any], Any]] = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open}
 _START_BYTES = 64
@@ -271,6 +272,8 @@ def _damage_named(path: str) -> Iterator[None]:
 def _opened(path: str) -> Iterator[BinaryIO]:
     """Opens a file, unpacked; says in words why it cannot be read."""
     try:
+        if kind := irregular_kind(path):
+            raise DataError(f"{path}: {kind}; name the JSON file")
         # In a bucket this gives the file to `with` alone.
         with epath.Path(path).open("rb") as file:
             unpack = _PACKED.get(file.read(2))
@@ -278,7 +281,5 @@ def _opened(path: str) -> Iterator[BinaryIO]:
             yield io.BufferedReader(unpack(file)) if unpack else file
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
-    except IsADirectoryError:
-        raise DataError(f"{path}: is a folder; name the JSON file in it") from None
     except PermissionError:
         raise DataError(f"{path}: this user may not read it") from None

@@ -13,9 +13,9 @@ from typing import Any
 from etils import epath
 
 from pix2seq_model.data.path_pattern import PathPattern
-from pix2seq_model.data.regular_file import regular_status
 from pix2seq_model.errors import DataError
 from pix2seq_model.json_file import parse_json, read_json
+from pix2seq_model.regular_file import regular_status
 
 # What `predict` writes first, and so into the folder of a run that was killed, too.
 PREDICT_MARKER, MADE_BY = "predict.json", "pix2seq predict"

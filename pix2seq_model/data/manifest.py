@@ -14,6 +14,8 @@ import dataclasses
 import hashlib
 import json
 import os
+import posixpath
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -26,6 +28,8 @@ from pix2seq_model.json_file import read_json
 
 FILE_NAME = "dataset_info.json"
 STATISTICS_FILE = "statistics.json"
+# Of 64 bits in a record.
+_MAX_LABEL = (1 << 63) - 1
 
 
 def shard_file(split: str, shard: int, num_shards: int) -> str:
@@ -161,7 +165,7 @@ def read_dataset_info(directory: str | os.PathLike[str]) -> DatasetInfo:
         ) from None
     try:
         version = content["schema_version"]
-        if version != SCHEMA_VERSION:
+        if type(version) is not int or version != SCHEMA_VERSION:  # true is 1 as well.
             raise DataError(
                 f"{path}: schema_version is {version}, this code reads {SCHEMA_VERSION}; {fix}"
             )
@@ -184,36 +188,81 @@ def read_dataset_info(directory: str | os.PathLike[str]) -> DatasetInfo:
 
 def _problem(info: Any) -> str:
     """What no conversion writes into a manifest; "" if all is well."""
-    if not (isinstance(info.name, str) and isinstance(info.seed, int)):
+    if not isinstance(info.name, str) or type(info.seed) is not int:
         return f"its name {info.name!r} or seed {info.seed!r} is of a wrong type"
-    ids = [category["id"] for category in info.categories]
-    if any(not _is_count(id_) for id_ in ids) or len(set(ids)) < len(ids):
-        return "the ids of its categories are not different whole numbers"
-    if any(not isinstance(category["name"], str) for category in info.categories):
-        return "the name of a category is not text"
+    if problem := _problem_of_categories(info.categories):
+        return problem
+    if wrong := [name for name in info.splits if not name.isidentifier()]:
+        return f"splits: {wrong[0]!r} is no plain word such as 'train'"
     files = [shard.file for split in info.splits.values() for shard in split.shards]
     for file in files:
         if not isinstance(file, str) or "\0" in file:
             return f"{file!r} is no name of a shard"
-        if file.startswith("/") or "://" in file or ".." in file.split("/"):
+        if file.startswith("/") or "://" in file or ".." in re.split(r"[/\\]", file):
             return f"the shard {file!r} does not lie in its folder"
+        # One file by two names would be read twice.
+        if not file or "\\" in file or file != posixpath.normpath(file) or file == ".":
+            return f"{file!r} is no plain name of a shard"
     if twice := [file for file, count in collections.Counter(files).items() if count > 1]:
         return f"it names the shard {twice[0]} twice"
-    for name, split in info.splits.items():
-        for shard in split.shards:
-            if not all(map(_is_count, (shard.num_examples, shard.num_bytes))):
-                return f"the numbers of {shard.file} are no counts"
-            if not (isinstance(shard.sha256, str) and isinstance(shard.crc32c, str)):
-                return f"a checksum of {shard.file} is not text"
-        for field in ("num_examples", "num_bytes"):
-            said, total = (
-                getattr(split, field),
-                sum(getattr(shard, field) for shard in split.shards),
-            )
-            if said != total:
-                return f"{field} of split {name!r} is {said!r}, its shards hold {total}"
-        if not (_is_count(split.num_objects) and isinstance(split.counts, dict)):
-            return f"num_objects or counts of split {name!r} are none"
+    problems = (_problem_of_split(name, split) for name, split in info.splits.items())
+    return next(filter(None, problems), "")
+
+
+def _problem_of_categories(categories: tuple[Any, ...]) -> str:
+    if not categories:
+        return "categories: there are none"
+    ids = [category["id"] for category in categories]
+    if any(not _is_count(id_) for id_ in ids) or len(set(ids)) < len(ids):
+        return "the ids of its categories are not different whole numbers"
+    if not 1 <= min(ids) <= max(ids) <= _MAX_LABEL:
+        return f"an id of its categories is not from 1 to {_MAX_LABEL}, as labels are"
+    for category in categories:
+        # Two may have one name: annotation files with such are taken as they are.
+        if not isinstance(category["name"], str):
+            return "the name of a category is not text"
+        if not isinstance(category.get("source_id", ""), str):
+            return f"source_id of the category {category['id']} is not text"
+    return ""
+
+
+def _problem_of_split(name: str, split: Any) -> str:
+    for shard in split.shards:
+        if not all(map(_is_count, (shard.num_examples, shard.num_bytes))):
+            return f"the numbers of {shard.file} are no counts"
+        if not (isinstance(shard.sha256, str) and isinstance(shard.crc32c, str)):
+            return f"a checksum of {shard.file} is not text"
+        if not shard.sha256:
+            return f"sha256 of {shard.file} is empty"
+    for field in ("num_examples", "num_bytes"):
+        said, total = getattr(split, field), sum(getattr(shard, field) for shard in split.shards)
+        if said != total or not _is_count(said):
+            return f"{field} of split {name!r} is {said!r}, its shards hold {total}"
+    if not (_is_count(split.num_objects) and isinstance(split.counts, dict)):
+        return f"num_objects or counts of split {name!r} are none"
+    for kind in split.counts.keys() & {"images", "annotations"}:
+        if problem := _problem_of_counts(split.counts[kind]):
+            return f"counts.{kind} of split {name!r}: {problem}"
+    return ""
+
+
+def _problem_of_counts(rows: Any) -> str:
+    """Of one kind of row; what another program has not counted is left out."""
+    if not isinstance(rows, dict):
+        return f"{rows!r} is no object"
+    for field in rows.keys() & {"rows_in", "written"}:
+        if not _is_count(rows[field]):
+            return f"{field} is {rows[field]!r}, no count"
+    for field in rows.keys() & {"dropped", "changed"}:
+        rules = rows[field]
+        if not (isinstance(rules, dict) and all(map(_is_count, rules.values()))):
+            return f"{field} is {rules!r}, not a count for each rule"
+        if rules and "rows_in" not in rows:
+            return f"{field} has rules, and there is no rows_in"
+    if rows.keys() >= {"rows_in", "written", "dropped"}:
+        total = rows["written"] + sum(rows["dropped"].values())
+        if rows["rows_in"] != total:
+            return f"rows_in is {rows['rows_in']}, written and dropped are {total}"
     return ""
 
 

@@ -11,7 +11,7 @@ import concurrent.futures
 import hashlib
 import os
 import threading
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any, BinaryIO
 
 import google_crc32c
@@ -22,6 +22,7 @@ from pix2seq_model.data.manifest import FILE_NAME, DatasetInfo, ShardInfo, read_
 from pix2seq_model.data.records import labels_of
 from pix2seq_model.data.tfrecord import read_records
 from pix2seq_model.errors import DataError, UnavailableError
+from pix2seq_model.regular_file import irregular_kind
 
 _FIX = "convert the data set again"
 
@@ -49,6 +50,8 @@ class Digests:
 
 
 def _open(path: str) -> BinaryIO:
+    if kind := irregular_kind(path):
+        raise DataError(f"{path} {kind}; {_FIX}")
     return epath.Path(path).open("rb")
 
 
@@ -124,11 +127,24 @@ def check_shard(
             raise DataError(
                 f"{path}, record {number}: no example of this schema ({error}); {_FIX}"
             ) from None
-        if unlisted := sorted(set(found) - set(labels)):
-            raise DataError(
-                f"{path}, record {number}: the label {unlisted[0]} is none of the categories of "
-                f"{FILE_NAME}; {_FIX}"
-            )
+        check_labels(found, labels, record=f"{path}, record {number}")
+
+
+def check_labels(found: Iterable[int], labels: Collection[int], *, record: str) -> None:
+    """Compares the labels of a record's objects with the ids of the manifest's categories.
+
+    Args:
+      found: of the record.
+      labels: of the manifest.
+      record: what to call it.
+
+    Raises:
+      DataError: there is another one.
+    """
+    if unlisted := sorted(set(found) - set(labels)):
+        raise DataError(
+            f"{record}: the label {unlisted[0]} is none of the categories of {FILE_NAME}; {_FIX}"
+        )
 
 
 def folder_problems(

@@ -17,6 +17,7 @@ from etils import epath
 
 from pix2seq_model import json_file
 from pix2seq_model.errors import DataError
+from pix2seq_model.regular_file import irregular_kind
 
 METRICS_FILE = "metrics.json"
 _GZIP = b"\x1f\x8b"
@@ -199,6 +200,8 @@ def read_json(path: epath.PathLike, *, surrogates: bool = False) -> Any:
     path = epath.Path(path)
     most = json_file.MOST_LABEL_BYTES
     try:
+        if kind := irregular_kind(path):
+            raise DataError(f"{path}: {kind}; name the JSON file")
         with path.open("rb") as file:
             content = file.read(most + 1)
         if content.startswith(_GZIP):
@@ -206,8 +209,6 @@ def read_json(path: epath.PathLike, *, surrogates: bool = False) -> Any:
                 content = packed.read(most + 1)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
-    except IsADirectoryError:
-        raise DataError(f"{path}: is a folder; name the JSON file in it") from None
     except PermissionError:
         raise DataError(f"{path}: this user may not read it") from None
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:

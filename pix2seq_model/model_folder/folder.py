@@ -27,6 +27,7 @@ from pix2seq_model.atomic_write import atomic_path, write_json
 from pix2seq_model.errors import ConfigError, ModelError
 from pix2seq_model.json_file import read_json
 from pix2seq_model.network.config import ModelConfig
+from pix2seq_model.regular_file import irregular_kind
 from pix2seq_model.tokens.vocabulary import Vocabulary
 
 MODEL_FILE = "model.json"
@@ -204,10 +205,18 @@ def load_weights(network: Any, folder: str) -> None:
     source = epath.Path(folder) / WEIGHTS_FILE
     if not source.exists():
         raise ModelError(f"{source} is missing: the model folder is incomplete.")
+    if kind := irregular_kind(source):
+        raise ModelError(f"{source} {kind}: the model folder is damaged; copy it again.")
     state = (os.fspath(source), *_size_and_time(source), expected)
     with tempfile.TemporaryDirectory() as scratch:
         local = Path(scratch) / WEIGHTS_FILE
-        source.copy(local)
+        try:
+            source.copy(local)
+        except OSError as error:
+            raise ModelError(
+                f"{source} cannot be copied to the temporary folder {scratch} ({error}): free some "
+                "space there if it is full, or name another folder in TMPDIR."
+            ) from error
         try:
             _rename_layers(local)
             network.load_weights(local)

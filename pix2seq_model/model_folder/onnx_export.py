@@ -1,5 +1,6 @@
 """Writes a model folder's model for ONNX Runtime, see `onnx_folder` for what is written."""
 
+import contextlib
 import dataclasses
 import os
 import tempfile
@@ -82,21 +83,22 @@ def _write_graphs(
     graphs: Mapping[str, onnx.ModelProto], folder: epath.Path, *, quantised: tuple[str, ...]
 ) -> dict[str, dict[str, str]]:
     """Returns the file names, as `OnnxInfo.graphs`."""
-    # Whoever reads must not take new graphs with an old description.
-    (folder / ONNX_FILE).unlink(missing_ok=True)
     names = {"float32": {name: f"{name}.onnx" for name in graphs}}
     if quantised:
         small = {name: f"{name}_int8.onnx" for name in quantised}
         names["int8"] = {**names["float32"], **small}
-    with tempfile.TemporaryDirectory() as scratch:
+    # All are whole next to their names before the first takes its name.
+    with tempfile.TemporaryDirectory() as scratch, contextlib.ExitStack() as copies:
         for name, graph in graphs.items():
             plain = Path(scratch) / f"{name}.onnx"
             _save(graph, plain)
-            _copy(plain, folder / names["float32"][name])
+            _copy(plain, copies.enter_context(atomic_path(folder / names["float32"][name])))
             if name in quantised:
                 small_file = Path(scratch) / f"{name}_int8.onnx"
                 quantise(plain, small_file)
-                _copy(small_file, folder / names["int8"][name])
+                _copy(small_file, copies.enter_context(atomic_path(folder / names["int8"][name])))
+        # Whoever reads must not take new graphs with an old description.
+        (folder / ONNX_FILE).unlink(missing_ok=True)
     return names
 
 
@@ -125,6 +127,5 @@ def _save(graph: onnx.ModelProto, path: Path) -> None:
         raise ModelError(f"The network is too large for one ONNX file: {error}") from None
 
 
-def _copy(local: Path, target: epath.Path) -> None:
-    with atomic_path(target) as path:
-        epath.Path(local).copy(path, overwrite=True)
+def _copy(source: Path, target: Path) -> None:
+    epath.Path(source).copy(target, overwrite=True)

@@ -6,6 +6,7 @@ TensorFlow Serving refuses such graphs on CPUs unless it is told otherwise, has 
 at all (tensorflow/serving issue 2214), and every new size of a batch would be compiled again.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -13,7 +14,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import keras
@@ -21,15 +22,16 @@ import numpy as np
 import tensorflow as tf
 from etils import epath
 
+from pix2seq_model.atomic_write import PARTIAL
 from pix2seq_model.boxes import box_yxyx_is_valid
 from pix2seq_model.data.categories import category_numbers
 from pix2seq_model.decoding.generate import decode_images
 from pix2seq_model.decoding.sampling import draw_uniform
 from pix2seq_model.decoding.settings import DecodeSettings
-from pix2seq_model.errors import ModelError
+from pix2seq_model.errors import ModelError, UserError
 from pix2seq_model.input_pipeline.preprocessing import preprocess_images
 from pix2seq_model.model_folder.folder import load_model_folder
-from pix2seq_model.model_folder.pushed import EXPORT_FILE
+from pix2seq_model.model_folder.pushed import EXPORT_FILE, GRAPH_FILE
 from pix2seq_model.network.slice_update import without_xla
 from pix2seq_model.tokens.detections import boxes_from_tokens, boxes_in_original
 
@@ -40,6 +42,8 @@ _CODE = (
     *("input_pipeline/preprocessing.py", "input_pipeline/settings.py"),
     "model_folder/saved_model.py",
 )
+# Of a disk; others are errors in a graph.
+_REFUSALS = (tf.errors.ResourceExhaustedError, tf.errors.PermissionDeniedError)
 SERVED_FILES, SERVED_IMAGES = "serving_default", "serving_images"  # The signatures.
 
 
@@ -103,14 +107,14 @@ def export_saved_model(
 
     Args:
       network: a Pix2Seq.
-      folder: where to; local or gs://. What is there is replaced.
+      folder: where to; local or gs://. What is there is replaced once the new one is whole.
       categories: {"id", "name"} of the data set.
       settings: of decoding.
       seed: of the sampled tokens; the same image gives the same objects.
       resize: one of `input_pipeline.settings.RESIZES`.
 
     Raises:
-      ModelError: the backend is not TensorFlow.
+      ModelError: the backend is not TensorFlow; or a disk is full: nothing is half-written.
     """
     if keras.backend.backend() != "tensorflow":
         raise ModelError(
@@ -121,7 +125,7 @@ def export_saved_model(
         network, categories=categories, settings=settings, seed=seed, resize=resize
     )
     target = epath.Path(folder)
-    with tempfile.TemporaryDirectory() as scratch:
+    with _refusals_named(folder), tempfile.TemporaryDirectory() as scratch:
         local = Path(scratch) / "model"
         signatures = {SERVED_FILES: module.detect_files, SERVED_IMAGES: module.detect_images}
         tf.saved_model.save(module, os.fspath(local), signatures=signatures)
@@ -229,17 +233,64 @@ class _ServedModel(tf.Module):
         }
 
 
+@contextlib.contextmanager
+def _refusals_named(folder: str | os.PathLike) -> Iterator[None]:
+    """Says what to do where a disk is full or refuses, TensorFlow's errors of it included."""
+    try:
+        yield
+    except (OSError, *_REFUSALS) as error:
+        said = error.message if isinstance(error, tf.errors.OpError) else error
+        raise ModelError(
+            f"The SavedModel {folder} cannot be written ({said}): if its disk or that of the "
+            "temporary folder (TMPDIR) is full, free some space and run the same command again"
+        ) from error
+
+
 def _replace_folder(source: Path, target: epath.Path) -> None:
-    """Copies a folder; TensorFlow Serving looks for saved_model.pb, which is copied last."""
-    if target.exists():
-        target.rmtree()
-    files = [path for path in source.rglob("*") if path.is_file()]
-    for path in sorted(files, key=lambda path: path.name == "saved_model.pb"):
-        copy = target / path.relative_to(source).as_posix()
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        epath.Path(path).copy(copy)
+    """Copies a folder next to `target`, and puts it there when it is whole.
+
+    A bucket renames file by file. TensorFlow Serving looks for saved_model.pb, which is the last.
+    """
+    fresh, old = (target.parent / f"{PARTIAL}{kind}-{target.name}" for kind in ("new", "old"))
+    if old.exists() and not target.exists():  # Killed between two names.
+        old.rename(target)
+    for left in (fresh, old):
+        if left.exists():
+            left.rmtree()
+    names = [path.relative_to(source).as_posix() for path in source.rglob("*") if path.is_file()]
+    names.sort(key=lambda name: name.endswith(GRAPH_FILE))
+    try:
+        for name in names:
+            (fresh / name).parent.mkdir(parents=True, exist_ok=True)
+            epath.Path(source / name).copy(fresh / name)
+        if os.fspath(target).startswith("gs://"):
+            if target.exists():
+                target.rmtree()
+            for name in names:
+                (fresh / name).rename(target / name)
+        else:
+            _exchange(fresh, target, old)
+    finally:
+        with contextlib.suppress(Exception):
+            fresh.rmtree()
+
+
+def _exchange(fresh: epath.Path, target: epath.Path, old: epath.Path) -> None:
+    if not target.exists():
+        fresh.rename(target)
+        return
+    target.rename(old)
+    try:
+        fresh.rename(target)
+    except BaseException:
+        old.rename(target)
+        raise
+    old.rmtree()
 
 
 if __name__ == "__main__":
     _model_dir, _folder, _settings, _seed = json.loads(sys.argv[1])
-    export_model_folder(_model_dir, _folder, settings=DecodeSettings(**_settings), seed=_seed)
+    try:
+        export_model_folder(_model_dir, _folder, settings=DecodeSettings(**_settings), seed=_seed)
+    except UserError as error:
+        sys.exit(str(error))

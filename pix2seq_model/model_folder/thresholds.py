@@ -6,6 +6,7 @@ is made of: an evaluation on more images changes it and not the model.
 
 import math
 import os
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -32,8 +33,7 @@ def default_score(model_dir: str | os.PathLike) -> float:
     Args:
       model_dir: a pushed version, or any model folder, which has no thresholds.
 
-    Raises:
-      ModelError: the file of the thresholds is damaged.
+    A damaged file of thresholds holds up nobody: it is said, and the default is taken.
     """
     path = epath.Path(model_dir) / THRESHOLDS_FILE
     if not path.exists():
@@ -47,10 +47,14 @@ def default_score(model_dir: str | os.PathLike) -> float:
         if not 0 <= score <= 1 or math.isnan(score):
             raise ValueError(f"threshold {score}")
         return score
-    except ModelError:
-        raise
-    except (ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{path} is damaged ({error!r}): {fix}.") from error
+    except ModelError as error:
+        problem = str(error)
+    except OSError as error:
+        problem = f"{path} cannot be read ({error}); {fix}"
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
+        problem = f"{path} is damaged ({error!r}); {fix}"
+    print(f"warning: {problem}; {DEFAULT_SCORE} is taken", file=sys.stderr, flush=True)
+    return DEFAULT_SCORE
 
 
 def default_score_of(place: str | os.PathLike) -> float:

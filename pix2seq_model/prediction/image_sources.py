@@ -14,9 +14,9 @@ from etils import epath
 from pix2seq_model.data.folder_walk import HIDDEN, is_hidden, listed_files, walk_files
 from pix2seq_model.data.image_check import SUFFIXES
 from pix2seq_model.data.path_pattern import PathPattern, has_wildcards
-from pix2seq_model.data.regular_file import regular_status
 from pix2seq_model.data.zip_directory import open_zip
 from pix2seq_model.errors import DataError
+from pix2seq_model.regular_file import regular_status
 
 _MAX_FILE_BYTES = 500_000_000  # more is no photograph, and may be an archive made to fill memory
 

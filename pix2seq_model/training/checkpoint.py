@@ -16,13 +16,14 @@ import dataclasses
 import errno
 import io
 import json
+import math
 import os
 import re
 import tempfile
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -32,6 +33,7 @@ from etils import epath
 
 from pix2seq_model.atomic_write import PARTIAL, atomic_path
 from pix2seq_model.errors import CheckpointError
+from pix2seq_model.regular_file import irregular_kind
 from pix2seq_model.training.training_model import TrainingModel
 
 _FORMAT = 1
@@ -44,6 +46,13 @@ _DAMAGE: tuple[type[Exception], ...] = (
     *(zipfile.BadZipFile, zlib.error, ValueError, KeyError, EOFError, IndexError, TypeError),
     *(NotImplementedError, RuntimeError, SyntaxError, tokenize.TokenError),
 )
+
+
+# Of the versions of an array's header that NumPy writes for plain types.
+_HEADERS: dict[tuple[int, int], Callable[[IO[bytes]], tuple[tuple[int, ...], bool, np.dtype]]] = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
 
 
 class _DamagedError(Exception):
@@ -255,9 +264,11 @@ def _read(path: epath.Path) -> TrainingState:
         if place.startswith("gs://"):
             place = stack.enter_context(tempfile.NamedTemporaryFile(suffix=".npz")).name
             _copy_from_bucket(path, place)
+        elif kind := irregular_kind(place):
+            raise _DamagedError(kind)
         file = stack.enter_context(open(place, "rb"))
         try:
-            return _parse(file)
+            return _parse(file, name=path.name)
         except OSError as error:
             # A damaged directory of the zip file sends the reader to places before its beginning.
             if error.errno not in (None, errno.EINVAL):
@@ -283,22 +294,55 @@ def _copy_from_bucket(path: epath.Path, place: str) -> None:
         raise kind(f"{type(error).__name__}: {error}") from error
 
 
-def _parse(file: IO[bytes]) -> TrainingState:
+def _parse(file: IO[bytes], *, name: str) -> TrainingState:
+    """
+    Args:
+      file: of a checkpoint.
+      name: of the file, which says its step.
+    """
     with zipfile.ZipFile(file) as arrays:
-
-        def array(name: str) -> np.ndarray:
-            # Whole, and so with its checksum, before anything is believed of its shape.
-            content = io.BytesIO(arrays.read(f"{name}.npy"))
-            return np.lib.format.read_array(content, allow_pickle=False)
-
-        meta = json.loads(array(_META).tobytes())
-        if meta["format"] != _FORMAT:
+        meta = json.loads(_array(arrays, _META).tobytes())
+        if type(meta["format"]) is int and meta["format"] != _FORMAT:
             raise CheckpointError(
                 f"is of format {meta['format']}, this version of the project reads {_FORMAT}: "
                 "continue with the version that wrote it, or train in another work folder."
             )
+        if problem := _problem(meta, step=_NAME.fullmatch(name), names=arrays.namelist()):
+            raise ValueError(f"{_META}: {problem}")
         groups = {
-            name: [array(f"{name}/{i}") for i in range(count)]
+            name: [_array(arrays, f"{name}/{i}") for i in range(count)]
             for name, count in meta["variables"].items()
         }
         return TrainingState(step=meta["step"], groups=groups, record=meta["record"])
+
+
+def _problem(meta: Mapping[str, Any], *, step: re.Match[str] | None, names: list[str]) -> str:
+    """What no checkpoint says of itself; "" if all is well."""
+    if type(meta["format"]) is not int:
+        return f"format {meta['format']!r} is no number"
+    if type(meta["step"]) is not int or (step and meta["step"] != int(step[1])):
+        return f"step {meta['step']!r} is not that of the file's name"
+    if not isinstance(meta["record"], dict):
+        return f"record is {meta['record']!r:.40}, no object"
+    counts = meta["variables"]
+    if not isinstance(counts, dict) or any(type(n) is not int or n < 0 for n in counts.values()):
+        return f"variables is {counts!r:.80}, not a count for each group"
+    # Before a place for each is made.
+    if sum(counts.values()) != len(names) - 1:
+        return f"variables is {counts!r:.80}, and the file holds {len(names) - 1} arrays"
+    return ""
+
+
+def _array(arrays: zipfile.ZipFile, name: str) -> np.ndarray:
+    """An array, read whole, and so with its checksum, before anything is believed of its shape."""
+    entry = arrays.getinfo(f"{name}.npy")
+    if entry.compress_type != zipfile.ZIP_STORED:  # A few bytes may be packed gigabytes.
+        raise ValueError(f"{entry.filename} is packed")
+    content = io.BytesIO(arrays.read(entry))
+    shape, _, dtype = _HEADERS[np.lib.format.read_magic(content)](content)
+    # An array is made by its header, before its values are looked for.
+    said, found = math.prod(shape) * dtype.itemsize, entry.file_size - content.tell()
+    if said != found or min(shape, default=0) < 0 or not dtype.itemsize:
+        raise ValueError(f"{entry.filename} is of shape {shape}, and has {found} bytes")
+    content.seek(0)
+    return np.lib.format.read_array(content, allow_pickle=False)

@@ -17,6 +17,7 @@ from pix2seq_model.errors import ConfigError, UserError
 from pix2seq_model.model_folder.folder import MODEL_FILE
 from tests.cloud.vertex_executor.custom_jobs import fits
 
+CATEGORIES = ({"id": 1, "name": "a"},)
 RUNNING, SUCCEEDED, FAILED = (
     getattr(JobState, f"JOB_STATE_{name}") for name in ("RUNNING", "SUCCEEDED", "FAILED")
 )
@@ -109,7 +110,7 @@ def attempt(tmp_path):
         properties = {"custom_config": json.dumps(config), "overrides": ""}
         examples = standard_artifacts.Examples()
         examples.uri = str(tmp_path / run / name / "examples")
-        info = DatasetInfo(name=records, seed=0, categories=(), splits={})
+        info = DatasetInfo(name=records, seed=0, categories=CATEGORIES, splits={})
         write_dataset_info(examples.uri, info)
         custom_job_trainer.Executor(context).Do({"examples": [examples]}, outputs, properties)
 

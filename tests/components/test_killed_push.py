@@ -50,6 +50,7 @@ def test_killed_before_every_file_operation(tmp_path):
         assert len(versions(served)) == 1, number
         # A server takes every folder whose name is a number: all of them are whole.
         assert find_pushed_version(served) == again["path"]
+        assert not list(served.glob("*.partial")), number
     assert status == 0
     print(f"killed before each of {number - 1} operations")
     assert number > len(whole)

@@ -1,11 +1,18 @@
 """Versions, identity and half-made copies; the executor with TFX's artifacts."""
 
+import errno
 import json
+import os
+import platform
 import re
 import shutil
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
+import tensorflow as tf
+from etils import epath
 from tfx.types import standard_artifacts
 
 from components import model_pusher
@@ -187,3 +194,100 @@ def test_a_damaged_record_of_the_newest_version_holds_up_no_push(tmp_path, capsy
     said = capsys.readouterr().out
     assert f"{first['path']}/pushed.json" in said
     assert "pushed as a new version" in said
+
+
+def _left(served: Path, *, host: str, process: int, hours: float = 0.0) -> Path:
+    """What an interrupted push leaves, `hours` old."""
+    folder = served / f".20260314150926535{host}-{process}.partial"
+    (folder / "variables").mkdir(parents=True)
+    file = folder / "variables" / "variables.index"
+    file.write_text("half")
+    for path in (file, folder):
+        os.utime(path, (time.time() - hours * 3600,) * 2)
+    return folder
+
+
+def test_the_next_push_removes_what_interrupted_ones_left(tmp_path):
+    served, here = tmp_path / "served", f"-{platform.node()}"
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    gone = [
+        _left(served, host=here, process=ended.pid),
+        # As earlier versions of the project named them: of whichever machine.
+        _left(served, host="", process=ended.pid, hours=25),
+        # A container that is started again has its processes' numbers again.
+        _left(served, host=here, process=os.getpid()),
+        _left(served, host="-another-machine", process=os.getpid(), hours=25),
+    ]
+    kept = [
+        _left(served, host=here, process=os.getppid()),
+        _left(served, host="-another-machine", process=ended.pid, hours=1),
+        _left(served, host="", process=os.getppid()),
+    ]
+    assert not push_model(write_model(tmp_path / "model"), str(served))["already_there"]
+    assert not any(map(Path.exists, gone))
+    assert all(map(Path.exists, kept))
+
+
+def test_a_push_beside_another_of_this_process_leaves_its_copy(tmp_path, monkeypatch):
+    served = tmp_path / "served"
+    copy_file = model_pusher.io_utils.copy_file
+
+    def copy_while_another_pushes(source, target):
+        monkeypatch.undo()
+        push_model(write_model(tmp_path / "other", "b"), str(served))
+        copy_file(source, target)
+
+    monkeypatch.setattr(model_pusher.io_utils, "copy_file", copy_while_another_pushes)
+    record = push_model(write_model(tmp_path / "model"), str(served))
+    assert Path(record["path"], "model.json").exists()
+    assert len(list(served.iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    "full",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        tf.errors.ResourceExhaustedError(None, None, "variables.index; No space left on device"),
+    ],
+)
+@pytest.mark.parametrize("copied_first", [False, True])
+def test_a_full_destination_is_named_and_keeps_nothing(tmp_path, monkeypatch, full, copied_first):
+    model, served = write_model(tmp_path / "model"), tmp_path / "served"
+    # TensorFlow's copy has an error of its own, as the write of a small file has Python's.
+    copy_dir = model_pusher.io_utils.copy_dir
+
+    def refuse(source, target):
+        if copied_first:
+            copy_dir(source, target)
+        raise full
+
+    monkeypatch.setattr(model_pusher.io_utils, "copy_dir", refuse)
+    with pytest.raises(ModelError, match=r"push\.destination .*/served .*No space.*free some"):
+        push_model(model, str(served))
+    assert not list(served.iterdir())
+    monkeypatch.undo()
+    assert not push_model(model, str(served))["already_there"]
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_a_version_of_which_a_file_cannot_be_renamed_is_none(tmp_path, monkeypatch, number):
+    """As in a bucket, where each file is renamed by itself."""
+    hidden, version = tmp_path / "hidden", tmp_path / "1"
+    for folder in (hidden, version):
+        (folder / "variables").mkdir(parents=True)
+    for name in ("model.json", "saved_model.pb", "pushed.json", "variables/variables.index"):
+        (hidden / name).write_text(name)
+    rename, order = epath.Path.rename, []
+
+    def one_is_refused(self, target):
+        if len(order) == number:
+            raise tf.errors.UnavailableError(None, None, "the bucket does not answer")
+        order.append(self.name)
+        return rename(self, target)
+
+    monkeypatch.setattr(type(epath.Path("/x")), "rename", one_is_refused)
+    with pytest.raises(tf.errors.UnavailableError):
+        model_pusher._rename_files(epath.Path(hidden), epath.Path(version))
+    assert order == ["variables.index", "model.json", "saved_model.pb"][:number]
+    assert not [path for path in version.rglob("*") if path.is_file()]

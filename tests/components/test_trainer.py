@@ -13,6 +13,7 @@ from pix2seq_model.data.manifest import DatasetInfo, ShardInfo, SplitInfo, write
 from pix2seq_model.model_folder.folder import MODEL_FILE
 from tests.fixtures.tiny_config import VOCABULARY, model_config
 
+CATEGORIES = ({"id": 1, "name": "a"},)
 CONFIG = {"config": "configs/demo.py", "overrides": ["seed=1"], "work_dir": "/w/finetune-1"}
 MODEL_INFO = {
     "format_version": 1,
@@ -66,7 +67,7 @@ def work_dir(tmp_path):
             inputs[key] = [artifact]
         shard = ShardInfo(file="Split-train/0", num_examples=1, num_bytes=1, sha256=records)
         split = SplitInfo(num_examples=1, num_objects=1, num_bytes=1, shards=(shard,), counts={})
-        info = DatasetInfo(name="n", seed=0, categories=(), splits={"train": split})
+        info = DatasetInfo(name="n", seed=0, categories=CATEGORIES, splits={"train": split})
         write_dataset_info(inputs["examples"][0].uri, info)
         if weights is None:
             del inputs["base_model"]

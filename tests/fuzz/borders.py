@@ -20,6 +20,7 @@ from PIL import Image
 
 from components.conversion.unpack_archives import _unpack
 from pix2seq_model.data.annotation_file import read_annotation_file
+from pix2seq_model.data.categories import category_numbers
 from pix2seq_model.data.image_check import ImageDefect, check_image, plain_image, upright_size
 from pix2seq_model.data.manifest import (
     FILE_NAME,
@@ -29,6 +30,7 @@ from pix2seq_model.data.manifest import (
     check_shards,
     read_dataset_info,
 )
+from pix2seq_model.data.shard_check import check_counted_labels
 from pix2seq_model.errors import CheckpointError, UserError
 from pix2seq_model.prediction.image_sources import find_images
 from tests.fixtures.small_dataset import SmallDataset
@@ -140,7 +142,9 @@ def _read_tar(data: bytes, folder: Path) -> None:
 
 def _manifests() -> list[bytes]:
     shard = ShardInfo(file="Split-train/x", num_examples=3, num_bytes=7, sha256="0" * 64)
-    split = SplitInfo(num_examples=3, num_objects=4, num_bytes=7, shards=(shard,), counts={})
+    images = {"rows_in": 5, "written": 3, "dropped": {"image_missing": 2}, "changed": {}}
+    counts = {"images": images, "annotations": {**images, "changed": {"box_clipped": 1}}}
+    split = SplitInfo(num_examples=3, num_objects=3, num_bytes=7, shards=(shard,), counts=counts)
     categories = ({"id": 1, "name": "ring"}, {"id": 2, "name": "box", "source_id": "b"})
     info = DatasetInfo(name="x", seed=0, categories=categories, splits={"train": split})
     return [info.to_json().encode()]
@@ -150,7 +154,13 @@ def _read_manifest(data: bytes, folder: Path) -> None:
     (folder / FILE_NAME).write_bytes(data)
     info = read_dataset_info(folder)
     info.category_names()
+    category_numbers(info.categories)
     info.fingerprint()
+    for name, split in info.splits.items():
+        for kind, _, _, _ in split.applied_rules():
+            assert split.counts[kind]["rows_in"] >= 0
+        info.shard_paths(folder, name)
+        check_counted_labels(folder, info, name)
     check_shards(folder, info)
 
 
@@ -183,11 +193,13 @@ BORDERS = {
     ),
     "zip": Border(_zips, _read_zip, (b"PK\x03\x04", b"PK\x06\x06", b"a.jpg", b"\x63\x00")),
     "tar": Border(_tars, _read_tar, (b"ustar\x0000", b"L", b"x", b"\x1f\x8b\x08")),
-    "manifest": Border(_manifests, _read_manifest, (b'"shards": ', b'"schema_version": 1')),
+    "manifest": Border(
+        _manifests, _read_manifest, (b'"counts": 5', b'"dropped": ["a"]', b'"schema_version": 1')
+    ),
     "checkpoint": Border(
         lambda: [_checkpoint()],
         _read_checkpoint,
-        (b"\x93NUMPY", b"'shape': (2, 3)", b"PK\x03\x04"),
+        (b"\x93NUMPY", b"'shape': (2, 3)", b"'shape': (10000000000000,)", b"PK\x03\x04"),
         (CheckpointError,),
     ),
     "http": Border(http_requests, answer, (b"Content-Length: ", b"Transfer-Encoding: chunked\r\n")),

@@ -100,9 +100,21 @@ def test_files(tmp_path):
         read_json(path, fix=FIX, error=ModelError)
 
 
+class _Endless:
+    """A file of another store; one on this machine is refused before it is opened."""
+
+    def open(self, mode):
+        return open("/dev/zero", mode)
+
+    def __fspath__(self):
+        return "gs://bucket/endless.json"
+
+
 def test_what_never_ends_is_not_read_to_its_end():
     with pytest.raises(DataError, match="is larger than 1 MB"):
-        read_json(Path("/dev/zero"), fix=FIX, most_bytes=1 << 20)
+        read_json(_Endless(), fix=FIX, most_bytes=1 << 20)
+    with pytest.raises(DataError, match="/dev/zero is a device, not a file; write it again"):
+        read_json(Path("/dev/zero"), fix=FIX)
 
 
 # What is read there was made in the same process or comes with the code.

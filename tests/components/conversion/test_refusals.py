@@ -105,7 +105,7 @@ def test_broken_json_in_the_middle(tmp_path):
             "none of the first 4 images.*image_missing: pictures/100.jpg; there is 100.png",
         ),
         ({"images": "{tmp}/bad.zip"}, "not a zip archive"),
-        ({"annotations": "/dev/zero"}, "/dev/zero is a pipe or a device"),
+        ({"annotations": "/dev/zero"}, "/dev/zero is a device, not a file"),
         ({"images": "{tmp}/x.tar.gz"}, "unpack_archives.py"),
         ({"annotations": "{tmp}/list.json"}, r"list.json begins with b'\[\]'"),
         ({"annotations": "{tmp}/empty.json"}, "empty.json is empty"),

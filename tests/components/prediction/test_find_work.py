@@ -1,9 +1,11 @@
 """Images are found in every form that a person names them in, in one order, in shards."""
 
+import json
 import zipfile
 
 import pytest
 
+from components.prediction import predict_shards
 from components.prediction.find_work import find_work
 from components.prediction.options import PredictionOptions
 from pix2seq_model.data.folder_walk import HIDDEN, WRITTEN
@@ -72,6 +74,47 @@ def test_a_shard_of_records_is_a_shard(photos, tmp_path):
     assert len(work(records, splits=("val",))) == 2
     with pytest.raises(DataError, match="train"):
         work(records, splits=("train",))
+
+
+def _relabel(records):
+    path = records / "dataset_info.json"
+    manifest = json.loads(path.read_text())
+    manifest["categories"] = [row for row in manifest["categories"] if row["id"] != 3]
+    path.write_text(json.dumps(manifest))
+
+
+def _relabel_counted(records):
+    """In a bucket the counts are compared: there no record is looked at."""
+    _relabel(records)
+    counted = {"val": {"images_with_class": {"2": 2, "3": 3}}}
+    (records / "statistics.json").write_text(json.dumps(counted))
+
+
+def _alter(records):
+    path = records / "Split-val/examples-00000-of-00002.tfrecord"
+    content = path.read_bytes()
+    path.write_bytes(content[:-20] + b"x" + content[-19:])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (_relabel, "record 0: the label 3 is none of the categories of dataset_info.json"),
+        (_relabel_counted, "objects of the label 3, which is none of the categories"),
+        (_alter, "00000-of-00002.tfrecord"),
+    ],
+)
+def test_records_that_are_not_what_the_manifest_says_are_refused(tmp_path, change, message):
+    """As training and evaluation refuse them: tests/pix2seq_model/data/test_shard_check.py."""
+
+    def read():
+        return [image.image for shard in work(records) for image in predict_shards._images(shard)]
+
+    records = write_examples(tmp_path / "records")
+    assert len(read()) == 5
+    change(records)
+    with pytest.raises(DataError, match=message):
+        read()
 
 
 def test_what_is_not_there_is_refused(tmp_path):

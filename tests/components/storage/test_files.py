@@ -1,4 +1,5 @@
 import errno
+import gzip
 import io
 import os
 from pathlib import Path
@@ -6,8 +7,9 @@ from pathlib import Path
 import pytest
 from apache_beam.io.filesystems import FileSystems
 
-from components.storage.files import write_file
-from pix2seq_model.errors import UnavailableError
+from components.storage.files import open_unpacked, write_file
+from pix2seq_model.errors import DataError, UnavailableError
+from tests.fixtures.pipes import named_pipe
 
 
 @pytest.mark.parametrize("fails", ["write", "close", "rename"])
@@ -41,3 +43,22 @@ def test_a_full_disk_is_named_and_nothing_is_left(tmp_path, monkeypatch, fails):
         write_file(str(tmp_path), "progress/x.json", b"after")
     assert [path.name for path in (tmp_path / "progress").iterdir()] == ["x.json"]
     assert (tmp_path / "progress/x.json").read_bytes() == b"before"
+
+
+def test_what_is_no_file_is_refused(tmp_path):
+    for path, said in ((tmp_path, "is a folder"), ("/dev/null", "is a device, not a file")):
+        with pytest.raises(DataError, match=said):
+            open_unpacked(str(path))
+    with named_pipe(tmp_path / "x.json") as pipe, pytest.raises(DataError, match="named pipe"):
+        open_unpacked(str(pipe)).read()
+    (tmp_path / "x.json.gz").write_bytes(gzip.compress(b"[]"))
+    with open_unpacked(str(tmp_path / "x.json.gz")) as file:
+        assert file.read() == b"[]"
+
+
+def test_every_file_of_a_user_is_opened_by_it():
+    """Beam's own opening waits for a pipe."""
+    root = Path(__file__).parents[3]
+    files = [path for room in ("components", "pipelines") for path in (root / room).rglob("*.py")]
+    opening = [path.relative_to(root) for path in files if "FileSystems.open(" in path.read_text()]
+    assert opening == [Path("components/storage/files.py")]

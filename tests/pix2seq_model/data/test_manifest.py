@@ -61,6 +61,7 @@ def test_folder_without_manifest(tmp_path):
         ("{", "is damaged .*line 1, column 2.*; write the records with"),
         ("[]", "it holds a list, not an object"),
         (json.dumps({**json.loads(INFO.to_json()), "schema_version": 99}), "is 99.*reads 1"),
+        (json.dumps({**json.loads(INFO.to_json()), "schema_version": True}), "is True.*reads 1"),
         (json.dumps({"schema_version": 1}), "not a data set's manifest"),
     ],
 )
@@ -79,6 +80,27 @@ def _split(**values):
 def _shard(**values):
     shard = dataclasses.replace(INFO.split("train").shards[0], **values)
     return _split(shards=(shard,))
+
+
+def _twice(other):
+    """One file by two names."""
+    first = dataclasses.replace(INFO.split("train").shards[0], file="Split-train/x")
+    shards = (first, dataclasses.replace(first, file=other))
+    return _split(shards=shards, num_examples=4, num_bytes=8)
+
+
+def _counts(images):
+    return _split(counts={"images": images})
+
+
+def test_two_categories_of_one_name_and_counts_in_part_are_taken(tmp_path):
+    """Annotation files have the first; other programs write the second."""
+    info = dataclasses.replace(
+        INFO, categories=({"id": 1, "name": "a"}, {"id": 9223372036854775807, "name": "a"})
+    )
+    write_dataset_info(tmp_path, info)
+    assert read_dataset_info(tmp_path) == info
+    assert info.split("train").applied_rules() == []
 
 
 @pytest.mark.parametrize(
@@ -101,6 +123,32 @@ def _shard(**values):
         ({"categories": [{"id": "2", "name": "a"}]}, "different whole numbers"),
         ({"categories": [{"id": 2, "name": None}]}, "name of a category is not text"),
         ({"seed": "3"}, "of a wrong type"),
+        ({"seed": True}, "of a wrong type"),
+        ({"splits": {"../x": _split()["splits"]["train"]}}, r"splits: '../x' is no plain word"),
+        (_shard(file=""), "'' is no plain name"),
+        (_shard(file="."), "'.' is no plain name"),
+        (_shard(file="..\\x"), "does not lie in its folder"),
+        (_shard(file="a\\x"), "is no plain name"),
+        (_twice("Split-train/./x"), "'Split-train/./x' is no plain name"),
+        (_twice("Split-train//x"), "'Split-train//x' is no plain name"),
+        (_twice("Split-train/y/../x"), "does not lie in its folder"),
+        (_shard(sha256=""), "sha256 of .* is empty"),
+        ({"categories": []}, "categories: there are none"),
+        ({"categories": [{"id": 0, "name": "a"}]}, "is not from 1 to 9223372036854775807"),
+        ({"categories": [{"id": 10**30, "name": "a"}]}, "is not from 1 to 9223372036854775807"),
+        ({"categories": [{"id": True, "name": "a"}]}, "different whole numbers"),
+        ({"categories": [{"id": 1, "name": "a", "source_id": 5}]}, "source_id of the category 1"),
+        (_counts(5), "counts.images of split 'train': 5 is no object"),
+        (_counts({"dropped": ["a"]}), "dropped is .*, not a count for each rule"),
+        (_counts({"changed": {"a": "2"}}), "changed is .*, not a count for each rule"),
+        (_counts({"dropped": {"a": True}, "rows_in": 1}), "not a count for each rule"),
+        (_counts({"dropped": {"a": 1}}), "dropped has rules, and there is no rows_in"),
+        (_counts({"rows_in": "2"}), "rows_in is '2', no count"),
+        (_counts({"rows_in": 2, "written": -1}), "written is -1, no count"),
+        (
+            _counts({"rows_in": 3, "written": 2, "dropped": {}}),
+            "rows_in is 3, written and dropped are 2",
+        ),
     ],
 )
 def test_a_changed_manifest_is_refused(tmp_path, changes, message):

@@ -1,8 +1,10 @@
+import errno
 import json
 
 import h5py
 import numpy as np
 import pytest
+from etils import epath
 
 from pix2seq_model.errors import ModelError
 from pix2seq_model.model_folder import folder
@@ -11,9 +13,11 @@ from pix2seq_model.model_folder.folder import (
     WEIGHTS_FILE,
     ModelInfo,
     load_model_folder,
+    load_weights,
     read_model_info,
     save_model_folder,
 )
+from tests.fixtures.pipes import named_pipe
 from tests.fixtures.tiny_config import VOCABULARY
 from tests.fixtures.tiny_model import CONFIG, network
 
@@ -93,6 +97,31 @@ def test_a_changed_weight_is_refused(tmp_path):
     for precision in ("float32", "bfloat16"):
         with pytest.raises(ModelError, match=r"weights\.h5 does not hold .*weights_sha256.*again"):
             load_model_folder(tmp_path, precision=precision)
+
+
+def test_a_full_temporary_folder_is_named(tmp_path, monkeypatch):
+    model = network()
+    save_model_folder(tmp_path, model, info=INFO)
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as refused:
+        refused.setattr(type(epath.Path(tmp_path)), "copy", full)
+        with pytest.raises(ModelError, match=r"weights\.h5 cannot be copied .*No space.*TMPDIR"):
+            load_weights(model, str(tmp_path))
+    load_weights(model, str(tmp_path))
+
+
+def test_weights_that_are_no_file_are_refused(tmp_path):
+    model = network()
+    save_model_folder(tmp_path, model, info=INFO)
+    (tmp_path / WEIGHTS_FILE).unlink()
+    with (
+        named_pipe(tmp_path / WEIGHTS_FILE),
+        pytest.raises(ModelError, match=r"weights\.h5 is a named pipe.* copy it again"),
+    ):
+        load_weights(model, str(tmp_path))
 
 
 @pytest.mark.parametrize("digest", ["", "0" * 64])

@@ -1,5 +1,6 @@
 """An exported model finds what the network finds, without Keras and TensorFlow."""
 
+import errno
 import io
 import json
 import re
@@ -11,11 +12,13 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from etils import epath
 from PIL import Image
 
 from pix2seq_model.api import load
 from pix2seq_model.decoding.settings import DecodeSettings
 from pix2seq_model.errors import ConfigError, ModelError
+from pix2seq_model.model_folder import onnx_export
 from pix2seq_model.model_folder.onnx_export import export_onnx
 from pix2seq_model.model_folder.onnx_graphs import convert_network
 from pix2seq_model.network import blocked_attention
@@ -210,6 +213,39 @@ def test_what_cannot_be_run_is_refused(folder, tmp_path):
         )
     with pytest.raises(ModelError, match=r"decoder_step\.onnx cannot be loaded"):
         OnnxDetector(tmp_path)
+
+
+class _Graph:
+    def __init__(self, content):
+        self._content = content
+
+    def SerializeToString(self):  # noqa: N802
+        return self._content
+
+
+def test_an_export_that_fails_leaves_the_old_one(tmp_path, monkeypatch):
+    def export(content):
+        graphs = {name: _Graph(content) for name in onnx_export.GRAPHS}
+        onnx_export._write_graphs(graphs, epath.Path(tmp_path), quantised=())
+
+    def files():
+        return {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def copy_one(source, target):
+        if source.stem == onnx_export.GRAPHS[1]:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        copy(source, target)
+
+    export(b"old")
+    (tmp_path / "onnx.json").write_text("{}")
+    before, copy = files(), onnx_export._copy
+    monkeypatch.setattr(onnx_export, "_copy", copy_one)
+    with pytest.raises(OSError, match="No space"):
+        export(b"new")
+    assert files() == before
+    monkeypatch.undo()
+    export(b"new")
+    assert files() == {f"{name}.onnx": b"new" for name in onnx_export.GRAPHS}
 
 
 def test_more_objects_than_positions_are_refused(folder, tmp_path):

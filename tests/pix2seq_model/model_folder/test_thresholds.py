@@ -1,8 +1,9 @@
 """The score that a model's own file names."""
 
+import re
+
 import pytest
 
-from pix2seq_model.errors import ModelError
 from pix2seq_model.model_folder.thresholds import (
     DEFAULT_SCORE,
     THRESHOLDS_FILE,
@@ -19,8 +20,21 @@ def test_a_pushed_version_names_its_score(tmp_path):
     assert default_score(tmp_path) == DEFAULT_SCORE
 
 
-@pytest.mark.parametrize("content", ["{", "{}", '{"overall": {"threshold": 7}}', "[1]"])
-def test_a_damaged_file_is_named(tmp_path, content):
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("{", "{}", "[1]", '{"overall": {"threshold": 7}}', '{"overall": {"threshold": "x"}}'),
+        *('{"overall": {"threshold": NaN}}', '{"overall": {"threshold": 1' + "0" * 400 + "}}"),
+    ],
+)
+def test_a_damaged_file_is_named_and_holds_up_nobody(tmp_path, capsys, content):
     (tmp_path / THRESHOLDS_FILE).write_text(content)
-    with pytest.raises(ModelError, match=rf"{THRESHOLDS_FILE} is damaged"):
-        default_score(tmp_path)
+    assert default_score(tmp_path) == DEFAULT_SCORE
+    said = capsys.readouterr().err
+    assert re.match(rf"warning: .*{THRESHOLDS_FILE} is damaged .*push the model again", said)
+
+
+def test_a_folder_in_its_place_holds_up_nobody(tmp_path, capsys):
+    (tmp_path / THRESHOLDS_FILE).mkdir()
+    assert default_score(tmp_path) == DEFAULT_SCORE
+    assert "is a folder" in capsys.readouterr().err

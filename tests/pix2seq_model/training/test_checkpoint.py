@@ -2,7 +2,10 @@
 
 import builtins
 import errno
+import io
+import json
 import os
+import re
 import stat
 import zipfile
 
@@ -14,6 +17,7 @@ import tensorflow as tf
 from pix2seq_model.errors import CheckpointError
 from pix2seq_model.training import checkpoint
 from pix2seq_model.training.checkpoint import CheckpointFolder, TrainingState, put_state, take_state
+from tests.fixtures.pipes import named_pipe
 
 
 def _model(width=4):
@@ -146,6 +150,81 @@ def test_half_a_file_falls_back_to_the_one_before(tmp_path, fraction):
     assert "damaged" in warnings[0]
 
 
+def _forge(path, name, change, *, compression=zipfile.ZIP_STORED):
+    """Changes the content of one array of a whole file, its checksum included."""
+    with zipfile.ZipFile(path) as file:
+        content = {entry: file.read(entry) for entry in file.namelist()}
+    content[f"{name}.npy"] = change(content[f"{name}.npy"])
+    with zipfile.ZipFile(path, "w", compression) as file:
+        for entry, data in content.items():
+            file.writestr(entry, data)
+
+
+def _array(shape):
+    """An array's header that says a shape, and its real values."""
+
+    def change(content):
+        file = io.BytesIO()
+        header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        return file.getvalue() + content[-8:]
+
+    return change
+
+
+def _meta(**values):
+    def change(content):
+        said = json.loads(np.load(io.BytesIO(content)).tobytes())
+        text = json.dumps({**said, **values}).encode()
+        file = io.BytesIO()
+        np.save(file, np.frombuffer(text, np.uint8))
+        return file.getvalue()
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "said"),
+    [
+        ("model/0", _array((10**13,)), r"shape \(10000000000000,\), and has 8 bytes"),
+        ("model/0", _array((2**62, 4)), "and has 8 bytes"),
+        ("model/0", _array((-1, -2)), "and has 8 bytes"),
+        ("model/0", _array((1,)), "and has 8 bytes"),
+        ("checkpoint.json", _meta(step="x"), "step 'x' is not that of the file's name"),
+        ("checkpoint.json", _meta(step=True), "step True is not"),
+        ("checkpoint.json", _meta(step=7), "step 7 is not"),
+        ("checkpoint.json", _meta(record=5), "record is 5, no object"),
+        ("checkpoint.json", _meta(variables={"model": -1}), "not a count for each group"),
+        ("checkpoint.json", _meta(variables={"model": True}), "not a count for each group"),
+        ("checkpoint.json", _meta(variables=[1]), "not a count for each group"),
+        ("checkpoint.json", _meta(variables={"model": 1}), "the file holds 2 arrays"),
+        ("checkpoint.json", _meta(variables={"model": 10**13}), "the file holds 2 arrays"),
+        ("checkpoint.json", _meta(format="x"), "format 'x' is no number"),
+    ],
+)
+def test_a_forged_one_is_set_aside(tmp_path, name, change, said):
+    folder = CheckpointFolder(tmp_path)
+    folder.save(_state(1))
+    path = folder.save(_state(2))
+    _forge(path, name, lambda content: content)
+    assert folder.restore(warn=pytest.fail).step == 2
+    _forge(path, name, change)
+    warnings = []
+    assert folder.restore(warn=warnings.append).step == 1
+    (warning,) = warnings
+    assert re.search(said, warning)
+    assert not path.exists()
+
+
+def test_one_that_is_packed_is_set_aside(tmp_path):
+    folder = CheckpointFolder(tmp_path)
+    path = folder.save(_state(2))
+    _forge(path, "model/0", lambda content: content, compression=zipfile.ZIP_DEFLATED)
+    warnings = []
+    assert folder.restore(warn=warnings.append) is None
+    assert "is packed" in warnings[0]
+
+
 def test_after_damage_to_all_of_them_progress_is_saved_again(tmp_path):
     folder = CheckpointFolder(tmp_path, keep=2)
     for step in (700, 800):
@@ -191,6 +270,15 @@ def test_one_of_a_newer_version_is_not_taken_for_damaged(tmp_path, monkeypatch):
     with pytest.raises(CheckpointError, match=r"step-000000001\.npz is of format 2, .* reads 1"):
         folder.restore(warn=pytest.fail)
     assert folder.steps() == [1]
+
+
+def test_a_pipe_in_place_of_a_checkpoint_is_set_aside(tmp_path):
+    folder = CheckpointFolder(tmp_path)
+    folder.save(_state(1))
+    warnings = []
+    with named_pipe(tmp_path / "step-000000002.npz"):
+        assert folder.restore(warn=warnings.append).step == 1
+    assert "is a named pipe" in warnings[0]
 
 
 def test_what_a_killed_process_left_is_ignored_and_removed(tmp_path):
