@@ -27,7 +27,7 @@ from pathlib import Path
 from absl import flags
 
 from pipelines import cache_keys
-from pipelines.cli.before_a_run import before_a_run
+from pipelines.cli.before_a_run import before_a_run, check_buckets_of
 from pipelines.cli.command_line import flag_values, local_beam_args, run_command, split_overrides
 from pipelines.cli.config_flag import config_given
 from pipelines.cli.machine import settle_on_machine
@@ -47,14 +47,16 @@ _WRITTEN_AGAIN = (
 )
 
 flags.DEFINE_enum("orchestrator", "local", ["local", "vertex"], "run here, or write a Vertex job")
-define_place("pipeline_root", "", "folder of all outputs; empty: runs/<name of the config>")
+define_place(
+    "pipeline_root", "", "folder of all outputs; empty: runs/<name of the config>", asked=False
+)
 flags.DEFINE_list("stages", [], f"which to run, of {','.join(STAGES)}; empty: all")
 flags.DEFINE_boolean("cache", True, "take finished stages from earlier runs")
 flags.DEFINE_string("code_version", "", "names the version of the code; empty: its digest")
 flags.DEFINE_string("data_version", "", "names the version of data in a bucket")
 flags.DEFINE_boolean("verbose", False, "show what TensorFlow, TFX and Beam say")
 flags.DEFINE_string("image", "", "vertex: container image of all steps")
-define_place("job_file", "", "vertex: where to write the job; empty: <name>.json here")
+define_place("job_file", "", "vertex: where to write the job; empty: <name>.json here", asked=False)
 flags.DEFINE_boolean("submit", False, "vertex: check the project and submit the job")
 flags.DEFINE_boolean("preflight", True, "vertex: check the project before submitting")
 flags.DEFINE_boolean("follow", True, "vertex: after submitting, show the run until it ends")
@@ -117,6 +119,7 @@ def _run_here(request: Request) -> int:
 
 def _run_stages(request: Request) -> None:
     started = time.monotonic()
+    check_buckets_of(request)
     for stage in request.converted:  # What is missing is said now, not after the imports.
         cache_keys.source_digest(request.config.data[stage], f"data.{stage}")
     for stage in request.training_stages:

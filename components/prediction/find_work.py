@@ -23,6 +23,7 @@ from pix2seq_model.data import manifest as dataset_info
 from pix2seq_model.data.folder_walk import HIDDEN, is_hidden
 from pix2seq_model.errors import DataError
 from pix2seq_model.prediction.image_sources import EndingFilter
+from pix2seq_model.store_access import check_reachable
 
 _LIST_SUFFIX = ".txt"
 _ARCHIVES = (".tar", ".tar.gz", ".tgz")
@@ -138,6 +139,7 @@ def _matched(pattern: str) -> list[FileMetadata]:
 def _listed(place: str) -> Iterator[list[Any]]:
     """The paths in a text file; those that are not absolute start at the file's own folder."""
     root = posixpath.dirname(place if "://" in place else os.path.abspath(place))
+    is_asked = False
     with FileSystems.open(place) as file:
         for number, line in enumerate(file, start=1):
             try:
@@ -147,6 +149,9 @@ def _listed(place: str) -> Iterator[list[Any]]:
                     f"{place}, line {number}: not text; a list holds one path on each line"
                 ) from None
             if path:
+                if not is_asked and path.startswith("gs://"):
+                    check_reachable(path)
+                    is_asked = True
                 is_whole = "://" in path or path.startswith("/")
                 yield [path if is_whole else f"{root}/{path}", *_UNKNOWN]
 

@@ -15,8 +15,10 @@ from pix2seq_model.data.settings import AUTO, LABEL_FORMATS
 from pix2seq_model.errors import ConfigError, DataError
 from pix2seq_model.experiment.data_warnings import check_boxes, class_warnings, setting_warnings
 from pix2seq_model.experiment.estimate import GIB, estimate
+from pix2seq_model.experiment.loading import places_of
 from pix2seq_model.experiment.machines import Machine
 from pix2seq_model.experiment.validation import training_run, vocabulary
+from pix2seq_model.store_access import check_reachable
 
 # Annotation files of more bytes would take minutes to look through.
 _MAX_SCANNED_BYTES = 1_500_000_000
@@ -25,7 +27,22 @@ _MAX_FETCHED_BYTES = 500_000_000
 # Of a pixel of a batch, several times what the largest network keeps: what stays below half of the
 # memory so counted is not traced, which takes ten seconds.
 _BYTES_OF_A_PIXEL = 64_000
+_STAGE_OF = {"evaluation": "evaluate", "push": "push"}
 _NVIDIA, _TPU = Path("/proc/driver/nvidia/gpus"), Path("/dev/accel0")
+
+
+def check_buckets_of(request: Request) -> None:
+    """Refuses places in buckets that a run on this machine needs, where there is no network.
+
+    Raises:
+      UnavailableError: see `check_reachable`; names the setting.
+    """
+    trained = [stage for stage in request.training_stages if stage in request.needed]
+    ends = [name for name in ("evaluation", "push") if _STAGE_OF[name] in request.needed]
+    sections = (*(f"data.{stage}" for stage in request.converted), *trained, *ends)
+    for key, place in places_of(request.config).items():
+        if key.startswith(tuple(f"{section}." for section in sections)):
+            check_reachable(place, key)
 
 
 def before_a_run(request: Request) -> Iterator[str]:

@@ -19,6 +19,7 @@ from pipelines.cli import guard
 from pipelines.cli.keras_setup import settle_keras
 from pipelines.cli.no_secrets import blot_out, refuse_in_arguments
 from pipelines.cli.outside_errors import outside_error
+from pipelines.cli.place_flags import check_buckets
 from pipelines.cli.quiet import quiet_libraries
 from pix2seq_model.argument_names import called_as_flags
 from pix2seq_model.errors import ConfigError, UserError
@@ -213,6 +214,7 @@ def run_command(
         if more and not takes_more:
             raise ConfigError(f"there is no flag {more[0]}")
         settle_keras()
+        check_buckets(_our_flags())
         # A command with that flag has a log, which the libraries write to.
         has_log = "verbose" in flags.FLAGS
         quiet = contextlib.nullcontext() if has_log else quiet_libraries()

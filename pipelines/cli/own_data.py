@@ -10,6 +10,7 @@ from pix2seq_model.errors import ConfigError
 from pix2seq_model.experiment.loading import read_config
 from pix2seq_model.experiment.own_data import STAGE as SCANNED_STAGE
 from pix2seq_model.experiment.submission import Submission, load_for_submission
+from pix2seq_model.store_access import check_reachable
 from pix2seq_model.training.settings import STAGES
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ def settle_data(name: str, overrides: Sequence[str]) -> SettledData:
     Raises:
       ConfigError: no place is given.
       DataError: a place is not there, or nobody can tell what is in it.
+      UnavailableError: a place is in a bucket, and there is no network.
     """
     config = read_config(name, overrides)
     settled, notes, layouts = list(overrides), [], {}
@@ -83,6 +85,9 @@ def settle_data(name: str, overrides: Sequence[str]) -> SettledData:
                 f"data.{stage}.images.{ALL_SPLITS} is missing: give the folder of your data set, "
                 f"--config.data.{stage}.images.{ALL_SPLITS}=FOLDER, or one for each split"
             )
+        for kind, given in (("images", images), ("annotations", annotations)):
+            for split, place in given.items():
+                check_reachable(place, f"data.{stage}.{kind}.{split or ALL_SPLITS}")
         from components.labels.layout import recognise_splits  # Imports Beam: takes a second.
 
         wanted = source.format if source.format != AUTO else ""

@@ -74,13 +74,17 @@ def read_config(name: str, overrides: Sequence[str] = ()) -> ConfigDict:
 
 def _read_places(config: ConfigDict) -> None:
     """Puts every place in a config as the project reads places, "~" being the home folder."""
-    keys = [key for key in _keys(config) if key in _PLACES or key.startswith(_PLACES_BY_SPLIT)]
-    for key in keys:
+    for key, given in places_of(config).items():
         *parents, field = key.split(".")
-        section = functools.reduce(operator.getitem, parents, config)
-        given = section[field]
-        if isinstance(given, str) and (place := read_place(given, key)) != given:
-            section[field] = place
+        if (place := read_place(given, key)) != given:
+            functools.reduce(operator.getitem, parents, config)[field] = place
+
+
+def places_of(config: ConfigDict) -> dict[str, str]:
+    """The values of a config's settings that name a place, by setting."""
+    keys = (key for key in _keys(config) if key in _PLACES or key.startswith(_PLACES_BY_SPLIT))
+    found = {key: functools.reduce(operator.getitem, key.split("."), config) for key in keys}
+    return {key: place for key, place in found.items() if isinstance(place, str)}
 
 
 def override_section(

@@ -22,6 +22,7 @@ from pix2seq_model.experiment.validation import (
     own_data_settings,
     vocabulary,
 )
+from pix2seq_model.store_access import check_reachable
 from pix2seq_model.tokens.vocabulary import CLASS_SHIFT, Vocabulary
 
 
@@ -172,6 +173,8 @@ def _scan(
     if "vocabulary.coord_shift" in given:
         limit = config.vocabulary.coord_shift - CLASS_SHIFT - 1
     unwanted = {"drop_fake": source.drop_fake, "drop_reflected": source.drop_reflected}
+    for split, place in files.items():
+        check_reachable(place, f"data.{STAGE}.annotations.{split}")
     try:
         scan = scan_dataset(files, max_category_id=limit, **unwanted)
     except DataError as error:  # Its message begins with the file.
