@@ -38,6 +38,7 @@ from pipelines.local.run_log import run_log
 from pipelines.local.stage_errors import StageError
 from pipelines.request import STAGES, Request, parse_stages, portable_config_name
 from pix2seq_model.errors import ConfigError
+from pix2seq_model.store_access import check_reachable
 from pix2seq_model.terminal import make_console
 
 FLAGS = flags.FLAGS
@@ -211,6 +212,7 @@ def _submit(request: Request, job_file: Path, parameters: dict[str, str]) -> int
     from pipelines.vertex.pinned_job import pinned_job
     from pipelines.vertex.preflight import preflight
 
+    check_reachable(request.pipeline_root, "--pipeline_root")
     findings = []
     if FLAGS.preflight:
         print("Checking the project, the bucket, the image, quotas and roles ...", flush=True)

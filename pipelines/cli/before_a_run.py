@@ -6,6 +6,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from ml_collections import ConfigDict
+
 from pipelines.keras_backend import keras_backend
 from pipelines.request import Request
 from pipelines.vertex.fit import what_fits
@@ -61,8 +63,8 @@ def before_a_run(request: Request) -> Iterator[str]:
 
 def _data_warnings(request: Request, stage: str) -> Iterator[str]:
     config, source = request.config, request.config.data[stage]
-    if config.own_data.scan or source.format in (AUTO, *LABEL_FORMATS):
-        return  # Scanned when the config was loaded, or in no file that could be.
+    if config.own_data.scan or source.format == AUTO:
+        return  # Scanned when the config was loaded, or not recognised yet.
     wanted = {config[stage].split: "learn"}
     if stage == request.training_stages[-1] and "evaluate" in request.needed:
         wanted.setdefault(config.evaluation.split, "measure")
@@ -72,7 +74,7 @@ def _data_warnings(request: Request, stage: str) -> Iterator[str]:
     unwanted = {name: source[name] for name in ("drop_fake", "drop_reflected")}
     with tempfile.TemporaryDirectory() as scratch:
         try:
-            here = {split: _on_this_machine(file, scratch) for split, file in files.items()}
+            here = {split: _coco_file(source, split, scratch) for split in files}
         except _NotLookedAtError as error:
             # What training leaves out is said when it starts, from the counts of the records.
             yield f"the annotations are not looked at before the run: {error}"
@@ -91,6 +93,26 @@ def _data_warnings(request: Request, stage: str) -> Iterator[str]:
 
 class _NotLookedAtError(Exception):
     """Why annotations are not looked at."""
+
+
+def _coco_file(source: ConfigDict, split: str, scratch: str) -> str:
+    """The annotation file of a split, or the labels of a labelling tool as one, on this machine.
+
+    Raises:
+      DataError: the labels cannot be read.
+      _NotLookedAtError: as `_on_this_machine`.
+    """
+    images, annotations = source.images[split], source.annotations[split]
+    if source.format not in LABEL_FORMATS:
+        return _on_this_machine(annotations, scratch)
+    if "://" in images or "://" in annotations:
+        raise _NotLookedAtError(f"the labels in {annotations} are many files in a bucket")
+    from components.conversion.options import SplitSource
+    from components.labels.layout import coco_file
+
+    labels = SplitSource(images=images, annotations=annotations, format=source.format)
+    # What is left out of the file is said when the data are converted.
+    return coco_file(labels, split, output=scratch, say=lambda _: None)
 
 
 def _on_this_machine(file: str, scratch: str) -> str:

@@ -43,19 +43,31 @@ def load_submission(name: str, overrides: Sequence[str]) -> Submission:
     """
     settled = settle_data(name, overrides)
     with tempfile.TemporaryDirectory() as scratch:
-        found = settled.layouts.get(SCANNED_STAGE)
-        files: dict[str, str] = {}
-        if found and read_config(name, settled.overrides).own_data.scan:
-            from components.labels.layout import coco_file
-
-            files = {
-                split: coco_file(source, split, output=scratch)
-                for split, source in found.splits.items()
-            }
         submission = load_for_submission(
-            name, settled.overrides, annotation_files=files, recognised=settled.keys
+            name,
+            settled.overrides,
+            annotation_files=_annotation_files(name, settled, scratch),
+            recognised=settled.keys,
         )
     return dataclasses.replace(submission, notes=(*settled.notes, *submission.notes))
+
+
+def _annotation_files(name: str, settled: SettledData, folder: str) -> dict[str, dict[str, str]]:
+    """Annotation files in COCO's format, by stage and split, where something is counted in them."""
+    files = {}
+    config = read_config(name, settled.overrides)
+    for stage, layout in settled.layouts.items():
+        is_scanned = stage == SCANNED_STAGE and config.own_data.scan
+        if not is_scanned and not config[stage].epochs:
+            continue
+        from components.labels.layout import coco_file
+
+        files[stage] = {
+            split: coco_file(source, split, output=f"{folder}/{stage}")
+            for split, source in layout.splits.items()
+            if is_scanned or split == config[stage].split
+        }
+    return files
 
 
 def settle_data(name: str, overrides: Sequence[str]) -> SettledData:

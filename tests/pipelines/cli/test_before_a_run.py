@@ -10,6 +10,7 @@ from pipelines.request import Request, parse_stages
 from pix2seq_model.errors import DataError
 from pix2seq_model.experiment import estimate as estimates
 from pix2seq_model.experiment import load_config
+from tests.fixtures.label_exports import write_yolo
 from tests.fixtures.served_bucket import served_bucket
 from tests.fixtures.step_costs import traced
 
@@ -92,6 +93,34 @@ def test_what_does_not_suit_the_data(tmp_path, train, val, overrides, message):
     annotations(tmp_path / "train.json", **train)
     annotations(tmp_path / "val.json", **val)
     assert any(message in text for text in said(tmp_path, *overrides))
+
+
+def said_of_yolo(root):
+    # As `settle_data` puts them.
+    kinds = [(kind, s) for kind in ("images", "annotations") for s in ("train", "val")]
+    places = [f"data.finetune.{kind}.{split}={root}" for kind, split in kinds]
+    return said(root, "data.finetune.format=yolo", *places)
+
+
+def test_labels_of_a_tool_are_looked_at_too(tmp_path):
+    root = write_yolo(tmp_path)
+    assert said_of_yolo(root) == []
+    labels = {
+        path.stem: path for split in ("train", "valid") for path in root.glob(f"{split}/labels/*")
+    }
+    labels["two"].write_text("")  # The only dog of train.
+    labels["four"].write_text("1 0.5 0.5 0.2 0.2\n")
+    assert said_of_yolo(root)[0].startswith(
+        "finetune: class dog: boxes in val, but none in train: not to be learned"
+    )
+    labels["one"].write_text("")
+    with pytest.raises(DataError, match=r"^data\.finetune\.annotations\.train=.*: no box to learn"):
+        said_of_yolo(root)
+
+
+def test_labels_of_a_tool_in_a_bucket_are_left_to_the_conversion(tmp_path):
+    (text,) = said(tmp_path, "data.finetune.format=yolo", place="gs://data/set")
+    assert "not looked at before the run: the labels in gs://data/set/train.json" in text
 
 
 @pytest.fixture
