@@ -28,7 +28,13 @@ from absl import flags
 
 from pipelines import cache_keys
 from pipelines.cli.before_a_run import before_a_run, check_buckets_of
-from pipelines.cli.command_line import flag_values, local_beam_args, run_command, split_overrides
+from pipelines.cli.command_line import (
+    flag_values,
+    interrupted_as,
+    local_beam_args,
+    run_command,
+    split_overrides,
+)
 from pipelines.cli.config_flag import config_given
 from pipelines.cli.machine import settle_on_machine
 from pipelines.cli.no_secrets import refuse_in_config
@@ -176,7 +182,8 @@ def _only_run_in(root: Path) -> Iterator[None]:
 def _run_on_vertex(request: Request) -> int:
     from pipelines.vertex import job as vertex_job
 
-    with run_log(Path(f"runs/{request.config.name}/logs"), verbose=FLAGS.verbose):
+    log = run_log(Path(f"runs/{request.config.name}/logs"), verbose=FLAGS.verbose)
+    with log, interrupted_as("nothing was submitted"):
         request = vertex_job.on_cloud(request, image=FLAGS.image)
         path = Path(FLAGS.job_file or f"{request.pipeline_name}.json").absolute()
         if FLAGS.compile:
@@ -229,20 +236,26 @@ def _submit(request: Request, job_file: Path, parameters: dict[str, str]) -> int
     job_file = pinned_job(
         job_file, project=request.target.project, say=print, in_place=FLAGS.compile
     )
-    if FLAGS.schedule:
-        plan = vertex_submit.schedule(request, job_file, parameters, cron=FLAGS.schedule)
-        print(f"Scheduled: {plan.resource_name}, {FLAGS.schedule}")
-        return 0
-    job = vertex_submit.submit(request, job_file, parameters)
-    print(f"Submitted: {vertex_submit.console_link(job, request)}", flush=True)
-    if not FLAGS.follow:
-        return 0
-    return vertex_submit.follow(
-        job,
-        make_console(),
-        cancel=lambda: vertex_submit.cancel(job, request),
-        started=lambda: children(job, request),
-    )
+    with interrupted_as(
+        f"it may have been submitted: look at {vertex_submit.runs_link(request)} before you submit "
+        "it again"
+    ):
+        if FLAGS.schedule:
+            plan = vertex_submit.schedule(request, job_file, parameters, cron=FLAGS.schedule)
+            print(f"Scheduled: {plan.resource_name}, {FLAGS.schedule}")
+            return 0
+        job = vertex_submit.submit(request, job_file, parameters)
+    link = vertex_submit.console_link(job, request)
+    with interrupted_as(f"the run continues, and nothing follows it here any more: {link}"):
+        print(f"Submitted: {link}", flush=True)
+        if not FLAGS.follow:
+            return 0
+        return vertex_submit.follow(
+            job,
+            make_console(),
+            cancel=lambda: vertex_submit.cancel(job, request),
+            started=lambda: children(job, request),
+        )
 
 
 if __name__ == "__main__":
