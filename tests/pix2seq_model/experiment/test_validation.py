@@ -38,6 +38,8 @@ REFUSED = [
     ("data.finetune.images", {"a b": "x"}, "a plain word"),
     ("data.finetune.num_shards", {"train": -1}, "num_shards.train=-1 must be at least 0"),
     ("data.finetune.num_shards", {"train": 100_000}, "at most 99999"),
+    ("data.finetune.num_shards", {"trian": 4}, "did you mean num_shards.train"),
+    ("data.finetune.num_shards", {"test": 4}, "num_shards.test=4: there is no split 'test'"),
     ("data.finetune.max_defect_fraction", 1.5, "at most 1"),
     ("data.finetune.drop_fake", "no", "true or false"),
     ("data.finetune.check_pixels", "no", "true or false"),
