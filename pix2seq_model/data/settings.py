@@ -72,11 +72,15 @@ class DataSettings:
                 raise ConfigError(f"{have}.{split} is given but {lack}.{split} is not: give both.")
 
     def _check_num_shards(self) -> None:
-        given = {s for part in (self.images, self.annotations) for s, place in part.items() if place}
+        given = {
+            s for part in (self.images, self.annotations) for s, place in part.items() if place
+        }
         for split, count in self.num_shards.items():
             check_range(f"num_shards.{split}", count, 0, MAX_SHARDS)
             # Until they are recognised, nobody knows the splits in the place of all.
             if count and split not in given and ALL_SPLITS not in given:
                 near = difflib.get_close_matches(split, given, n=1)
-                hint = f"; did you mean num_shards.{near[0]}?" if near else ": give it, or 0 shards."
+                hint = (
+                    f"; did you mean num_shards.{near[0]}?" if near else ": give it, or 0 shards."
+                )
                 raise ConfigError(f"num_shards.{split}={count}: there is no split {split!r}{hint}")

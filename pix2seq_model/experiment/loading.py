@@ -30,7 +30,9 @@ _OPEN_SECTIONS: dict[str, type] = {
     **{f"data.{stage}.{field}": str for stage in STAGES for field in ("images", "annotations")},
     **{f"data.{stage}.num_shards": int for stage in STAGES},
 }
+_MLFLOW_STORE = "logging.mlflow_tracking_uri"
 _PLACES = (
+    _MLFLOW_STORE,
     *(f"{stage}.{field}" for stage in STAGES for field in ("start_from", "recipe")),
     *("evaluation.ground_truth", "push.destination", "ablation.draw_into"),
 )
@@ -75,6 +77,8 @@ def read_config(name: str, overrides: Sequence[str] = ()) -> ConfigDict:
 def _read_places(config: ConfigDict) -> None:
     """Puts every place in a config as the project reads places, "~" being the home folder."""
     for key, given in places_of(config).items():
+        if key == _MLFLOW_STORE and "://" in given:
+            continue  # MLflow knows addresses of more kinds.
         *parents, field = key.split(".")
         if (place := read_place(given, key)) != given:
             functools.reduce(operator.getitem, parents, config)[field] = place

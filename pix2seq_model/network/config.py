@@ -28,6 +28,8 @@ _PUBLISHED = {
     "vit_l": _architecture("vit", encoder=(24, 1024, 4096, 16), decoder=(8, 512, 2048, 16)),
 }
 PUBLISHED_NAMES = tuple(_PUBLISHED)
+# Channels of the narrowest convolutions, before the multiplier.
+RESNET_WIDTH = 64
 DROP_RATES = ("drop_path", "drop_units", "drop_attention")
 
 
@@ -107,6 +109,11 @@ class ModelConfig:
         if self.backbone == "vit" and min(self.image_size) < self.patch_size:
             raise ConfigError(
                 f"image_size={self.image_size} is smaller than model.patch_size={self.patch_size}."
+            )
+        if self.backbone == "resnet" and int(RESNET_WIDTH * self.resnet_width_multiplier) < 1:
+            raise ConfigError(
+                f"model.resnet_width_multiplier={self.resnet_width_multiplier} leaves no channel "
+                f"of the narrowest convolution's {RESNET_WIDTH}: give at least {1 / RESNET_WIDTH}."
             )
 
     @property

@@ -28,6 +28,7 @@ REFUSED = [
     ("model.resnet_depth", 34, "none of 50, 101"),
     ("model.resnet_variant", "c3", "none of"),
     ("model.resnet_width_multiplier", 0.0, "above 0"),
+    ("model.resnet_width_multiplier", 0.001, "narrowest convolution's 64: give at least 0.015625"),
     ("model.dim_encoder", 129, "must be even"),
     ("model.drop_path", 1.0, "below 1"),
     ("model.drop_units", float("nan"), "a finite number"),
