@@ -11,7 +11,7 @@ import keras
 from keras import ops
 
 from pix2seq_model.network.checkpointing import NONE
-from pix2seq_model.network.config import RESNET_WIDTH, ModelConfig
+from pix2seq_model.network.config import RESNET_KERNEL, RESNET_WIDTH, ModelConfig
 from pix2seq_model.network.dense import Conv2D
 from pix2seq_model.network.normalization import BatchNorm
 from pix2seq_model.network.remat import run_layer
@@ -126,7 +126,7 @@ class ResNetStem(keras.layers.Layer):
         super().__init__(name="stem")
         variant, width_multiplier = config.resnet_variant, config.resnet_width_multiplier
         channels = int(RESNET_WIDTH * width_multiplier)
-        self.first = ConvolutionNorm(channels, 7, stride=2, seeds=seeds, name="first")
+        self.first = ConvolutionNorm(channels, RESNET_KERNEL, stride=2, seeds=seeds, name="first")
         self.pool = keras.layers.MaxPooling2D(3, strides=2, padding="same", name="pool")
         self.blocks = []
         for group, num_blocks in enumerate(_BLOCKS[config.resnet_depth]):

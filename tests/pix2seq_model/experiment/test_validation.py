@@ -67,6 +67,7 @@ REFUSED = [
     ("finetune.split", "test", "data.finetune.annotations.test is empty"),
     ("finetune.image_size", (64,), "2 values"),
     ("finetune.image_size", (64, 0), "at least 1"),
+    ("finetune.image_size", (64, 6), "give at least 7 pixels"),
     ("finetune.image_size", (64.0, 64.0), "a whole number"),
     ("finetune.batch_size", 0, "at least 1"),
     ("finetune.steps", 0, "at least 1"),
