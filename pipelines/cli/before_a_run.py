@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
+from pipelines.cli.local_gpus import local_gpus
 from pipelines.keras_backend import keras_backend
 from pipelines.request import Request
 from pipelines.vertex.fit import what_fits
@@ -16,7 +17,7 @@ from pix2seq_model.data.pixel_budget import machine_memory
 from pix2seq_model.data.settings import AUTO, LABEL_FORMATS
 from pix2seq_model.errors import ConfigError, DataError
 from pix2seq_model.experiment.data_warnings import check_boxes, class_warnings, setting_warnings
-from pix2seq_model.experiment.estimate import GIB, estimate
+from pix2seq_model.experiment.estimate import GIB, Estimate, estimate
 from pix2seq_model.experiment.loading import places_of
 from pix2seq_model.experiment.machines import Machine
 from pix2seq_model.experiment.validation import training_run, vocabulary
@@ -152,37 +153,69 @@ def _check_size(file: str, size: int, *, most: int) -> None:
 
 
 def _memory_warnings(request: Request, stage: str) -> Iterator[str]:
-    """Of a stage whose step takes more memory than this machine has, where it has no accelerator.
+    """Of a stage whose step takes more memory than this machine, or each of its GPUs, has.
 
-    The step of another machine's kind would have to be known by name; there the estimate is a
-    command of its own.
+    Of a TPU, and of a GPU whose driver does not say, the memory is not known here.
     """
-    run, memory = training_run(request.config, stage), machine_memory()
+    if (here := _this_machine()) is None:
+        return
+    run = training_run(request.config, stage)
     height, width = run.model.image_size
     pixels = height * width * run.settings.images_per_batch
-    if has_accelerator() or pixels * _BYTES_OF_A_PIXEL < memory / 2:
+    if pixels * _BYTES_OF_A_PIXEL < here.devices * here.memory_gib * GIB / 2:
         return
-    here = Machine(
-        name="this machine",
-        machine_type="this machine",
-        memory_gib=memory / GIB,
-        peak_tflops={"mixed_bfloat16": 1.0, "float32": 1.0},
-        host_cores=os.cpu_count() or 1,
-    )
     print(f"Estimating the memory of {stage} (the first time that takes a minute) ...", flush=True)
     try:
         found = estimate(run, here, backend=keras_backend())
-        if found.memory_bytes > memory:
-            fix = what_fits(found)
-            if "preset" in fix:  # Of a machine on Google Cloud.
-                fix = f"a smaller --config.{stage}.batch_size, or a machine with a GPU ({fix})"
-            yield (
-                f"{stage} does not fit this machine: a step takes about "
-                f"{found.memory_bytes / GIB:.1f} GiB of memory, and there are {memory / GIB:.1f}; "
-                f"the system would end it. What fits: {fix}"
-            )
     except ConfigError as error:
         yield f"whether {stage} fits this machine's memory is not known: {error}"
+        return
+    needed = f"a step takes about {found.memory_bytes / GIB:.1f} GiB of memory"
+    if here.accelerator_count and found.memory_bytes > found.usable_bytes:
+        yield (
+            f"{stage} does not fit {here.name}: {needed} of a GPU, which has "
+            f"{here.memory_gib:.1f}, {found.usable_bytes / GIB:.1f} of them to use; training would "
+            f"end for lack of it. What fits: {_what_fits_here(found, stage, 'a larger GPU')}"
+        )
+    elif not here.accelerator_count and found.memory_bytes > here.memory_gib * GIB:
+        yield (
+            f"{stage} does not fit this machine: {needed}, and there are {here.memory_gib:.1f}; "
+            f"the system would end it. What fits: "
+            f"{_what_fits_here(found, stage, 'a machine with a GPU')}"
+        )
+
+
+def _what_fits_here(found: Estimate, stage: str, larger: str) -> str:
+    fix = what_fits(found)
+    # Of a machine on Google Cloud.
+    in_the_cloud = f"a smaller --config.{stage}.batch_size, or {larger} ({fix})"
+    return in_the_cloud if "preset" in fix else fix
+
+
+def _this_machine() -> Machine | None:
+    """What a step has here; None where that is not known."""
+    gpus = local_gpus() if has_accelerator() else ()
+    if has_accelerator() and not gpus:
+        return None
+    peak = {"mixed_bfloat16": 1.0, "float32": 1.0}
+    cores = os.cpu_count() or 1
+    if not gpus:
+        return Machine(
+            name="this machine",
+            machine_type="this machine",
+            memory_gib=machine_memory() / GIB,
+            peak_tflops=peak,
+            host_cores=cores,
+        )
+    return Machine(
+        name="this machine's GPU" if len(gpus) == 1 else f"this machine's {len(gpus)} GPUs",
+        machine_type="this machine",
+        accelerator_type=f"NVIDIA {gpus[0].name}",
+        accelerator_count=len(gpus),
+        memory_gib=min(gpu.memory_bytes for gpu in gpus) / GIB,
+        peak_tflops=peak,
+        host_cores=cores,
+    )
 
 
 def has_accelerator() -> bool:

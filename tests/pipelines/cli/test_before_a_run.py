@@ -6,6 +6,7 @@ import pytest
 
 from components.storage.files import write_file
 from pipelines.cli import before_a_run as checks
+from pipelines.cli.local_gpus import Gpu
 from pipelines.request import Request, parse_stages
 from pix2seq_model.errors import DataError
 from pix2seq_model.experiment import estimate as estimates
@@ -190,5 +191,22 @@ def test_a_network_that_this_machine_has_no_memory_for(tmp_path, monkeypatch):
     (text,) = said(tmp_path, *large)
     assert "finetune does not fit this machine: a step takes about " in text
     assert "there are 16.0; the system would end it. What fits: --config.finetune." in text
+
+
+def test_a_network_that_a_gpu_has_no_memory_for(tmp_path, monkeypatch):
+    for split in ("train", "val"):
+        annotations(tmp_path / f"{split}.json", ids=(1,))
+    monkeypatch.setattr(estimates, "step_costs", traced)
     monkeypatch.setattr(checks, "has_accelerator", lambda: True)
-    assert said(tmp_path, *large) == []
+    monkeypatch.setattr(checks, "machine_memory", lambda: 4 * GIB)  # Not what a step is kept in.
+    large = ("finetune.image_size=640", "model.max_seq_len=32")
+    small, usual = Gpu("NVIDIA L4", 24 * GIB), Gpu("NVIDIA H200", 900 * GIB)
+    for gpus, is_said in (((small,), True), ((usual,), False), ((usual, small), True), ((), False)):
+        monkeypatch.setattr(checks, "local_gpus", lambda gpus=gpus: gpus)
+        texts = said(tmp_path, *large)
+        assert len(texts) == is_said
+        if is_said:
+            whose = "this machine's GPU" if len(gpus) == 1 else "this machine's 2 GPUs"
+            assert texts[0].startswith(f"finetune does not fit {whose}: a step takes about ")
+            assert "which has 24.0, 22.1 of them to use" in texts[0]
+            assert "What fits: --config.finetune." in texts[0]
