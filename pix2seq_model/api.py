@@ -260,7 +260,7 @@ def find_model(
       UnavailableError: it is in a bucket that cannot be reached.
     """
     folder = epath.Path(place)
-    check_reachable(os.fspath(place))
+    check_reachable(place)
     if is_checkpoint(place):
         return "checkpoint", place
     if not folder.is_dir():

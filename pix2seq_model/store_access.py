@@ -22,7 +22,7 @@ _HOST = "storage.googleapis.com"
 _CONNECT_S, _WAIT_S = 10.0, 20.0
 
 
-def check_reachable(place: str, name: str = "") -> None:
+def check_reachable(place: str | os.PathLike, name: str = "") -> None:
     """Refuses a place in a bucket where the store cannot be reached; other places pass.
 
     Nothing is asked of the bucket itself, so neither a login nor a permission is needed. What was
@@ -35,6 +35,7 @@ def check_reachable(place: str, name: str = "") -> None:
     Raises:
       UnavailableError: there is no connection within some 20 seconds.
     """
+    place = os.fspath(place)
     if not place.startswith(_SCHEME):
         return
     emulator = _with_scheme(os.environ.get("STORAGE_EMULATOR_HOST", ""))

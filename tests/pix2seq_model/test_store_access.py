@@ -3,6 +3,7 @@
 import contextlib
 import socket
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -45,6 +46,7 @@ def proxy(answer):
 def test_nothing_is_asked_of_local_places(monkeypatch):
     monkeypatch.setattr(store_access, "_open", None)
     check_reachable("photos")
+    check_reachable(Path("photos"))
     check_reachable("")
 
 
