@@ -41,7 +41,8 @@ ONLY_SHOW = (
     *(f"pix2seq_model.training.{name}_tracker" for name in ("mlflow", "wandb")),
     *("pix2seq_model.training.start_report", "pix2seq_model.network.attention_kind"),
     "pix2seq_model.training.earlier_runs",
-    *("pix2seq_model.folder_lock", "pix2seq_model.bucket_file", "components.storage.watch"),
+    *("pix2seq_model.folder_lock", "pix2seq_model.bucket_file", "pix2seq_model.store_access"),
+    "components.storage.watch",
 )
 # What does not decide the weights of a training: how their quality is measured, how the training is
 # logged and saved, how they are exported, and how a config is read (its values count by

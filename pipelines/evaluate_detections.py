@@ -23,7 +23,7 @@ from absl import flags
 from etils import epath
 
 from pipelines.cli.command_line import flag_values, run_command
-from pipelines.cli.place_flags import define_place
+from pipelines.cli.place_flags import define_place, define_places
 from pix2seq_model.atomic_write import write_atomically, write_json
 from pix2seq_model.data.annotation_file import read_annotation_file
 from pix2seq_model.data.matched_images import MATCHES, match_images
@@ -44,7 +44,7 @@ FLAGS = flags.FLAGS
 define_place("ground_truth", None, "Annotation file in COCO's format.", required=True)
 define_place("detections", None, "COCO results file.", required=True)
 define_place("output", None, "Folder to write.", required=True)
-flags.DEFINE_list("image_ids", [], "Only these images: ids, or one file with an id on each line.")
+define_places("image_ids", [], "Only these images: ids, or one file with an id on each line.")
 flags.DEFINE_enum("engine", "hotcoco", ENGINES, "What computes the numbers.")
 flags.DEFINE_enum("match", "auto", MATCHES, "How an image is known: by its file name or its id.")
 define_place("images", "", "Folder of the images, for pictures in the report.")

@@ -38,7 +38,9 @@ from pix2seq_model.training.settings import STAGES
 
 FLAGS = flags.FLAGS
 
-define_place("output", "", "Folder of all results, here; empty: runs/<name of the config>.")
+define_place(
+    "output", "", "Folder of all results, here; empty: runs/<name of the config>.", asked=False
+)
 
 
 def main(arguments: list[str]) -> None:

@@ -27,8 +27,14 @@ from pathlib import Path
 from absl import flags
 
 from pipelines import cache_keys
-from pipelines.cli.before_a_run import before_a_run
-from pipelines.cli.command_line import flag_values, local_beam_args, run_command, split_overrides
+from pipelines.cli.before_a_run import before_a_run, check_buckets_of
+from pipelines.cli.command_line import (
+    flag_values,
+    interrupted_as,
+    local_beam_args,
+    run_command,
+    split_overrides,
+)
 from pipelines.cli.config_flag import config_given
 from pipelines.cli.machine import settle_on_machine
 from pipelines.cli.no_secrets import refuse_in_config
@@ -38,6 +44,7 @@ from pipelines.local.run_log import run_log
 from pipelines.local.stage_errors import StageError
 from pipelines.request import STAGES, Request, parse_stages, portable_config_name
 from pix2seq_model.errors import ConfigError
+from pix2seq_model.store_access import check_reachable
 from pix2seq_model.terminal import make_console
 
 FLAGS = flags.FLAGS
@@ -47,14 +54,16 @@ _WRITTEN_AGAIN = (
 )
 
 flags.DEFINE_enum("orchestrator", "local", ["local", "vertex"], "run here, or write a Vertex job")
-define_place("pipeline_root", "", "folder of all outputs; empty: runs/<name of the config>")
+define_place(
+    "pipeline_root", "", "folder of all outputs; empty: runs/<name of the config>", asked=False
+)
 flags.DEFINE_list("stages", [], f"which to run, of {','.join(STAGES)}; empty: all")
 flags.DEFINE_boolean("cache", True, "take finished stages from earlier runs")
 flags.DEFINE_string("code_version", "", "names the version of the code; empty: its digest")
 flags.DEFINE_string("data_version", "", "names the version of data in a bucket")
 flags.DEFINE_boolean("verbose", False, "show what TensorFlow, TFX and Beam say")
 flags.DEFINE_string("image", "", "vertex: container image of all steps")
-define_place("job_file", "", "vertex: where to write the job; empty: <name>.json here")
+define_place("job_file", "", "vertex: where to write the job; empty: <name>.json here", asked=False)
 flags.DEFINE_boolean("submit", False, "vertex: check the project and submit the job")
 flags.DEFINE_boolean("preflight", True, "vertex: check the project before submitting")
 flags.DEFINE_boolean("follow", True, "vertex: after submitting, show the run until it ends")
@@ -117,6 +126,7 @@ def _run_here(request: Request) -> int:
 
 def _run_stages(request: Request) -> None:
     started = time.monotonic()
+    check_buckets_of(request)
     for stage in request.converted:  # What is missing is said now, not after the imports.
         cache_keys.source_digest(request.config.data[stage], f"data.{stage}")
     for stage in request.training_stages:
@@ -172,7 +182,8 @@ def _only_run_in(root: Path) -> Iterator[None]:
 def _run_on_vertex(request: Request) -> int:
     from pipelines.vertex import job as vertex_job
 
-    with run_log(Path(f"runs/{request.config.name}/logs"), verbose=FLAGS.verbose):
+    log = run_log(Path(f"runs/{request.config.name}/logs"), verbose=FLAGS.verbose)
+    with log, interrupted_as("nothing was submitted"):
         request = vertex_job.on_cloud(request, image=FLAGS.image)
         path = Path(FLAGS.job_file or f"{request.pipeline_name}.json").absolute()
         if FLAGS.compile:
@@ -208,6 +219,7 @@ def _submit(request: Request, job_file: Path, parameters: dict[str, str]) -> int
     from pipelines.vertex.pinned_job import pinned_job
     from pipelines.vertex.preflight import preflight
 
+    check_reachable(request.pipeline_root, "--pipeline_root")
     findings = []
     if FLAGS.preflight:
         print("Checking the project, the bucket, the image, quotas and roles ...", flush=True)
@@ -224,20 +236,26 @@ def _submit(request: Request, job_file: Path, parameters: dict[str, str]) -> int
     job_file = pinned_job(
         job_file, project=request.target.project, say=print, in_place=FLAGS.compile
     )
-    if FLAGS.schedule:
-        plan = vertex_submit.schedule(request, job_file, parameters, cron=FLAGS.schedule)
-        print(f"Scheduled: {plan.resource_name}, {FLAGS.schedule}")
-        return 0
-    job = vertex_submit.submit(request, job_file, parameters)
-    print(f"Submitted: {vertex_submit.console_link(job, request)}", flush=True)
-    if not FLAGS.follow:
-        return 0
-    return vertex_submit.follow(
-        job,
-        make_console(),
-        cancel=lambda: vertex_submit.cancel(job, request),
-        started=lambda: children(job, request),
-    )
+    with interrupted_as(
+        f"it may have been submitted: look at {vertex_submit.runs_link(request)} before you submit "
+        "it again"
+    ):
+        if FLAGS.schedule:
+            plan = vertex_submit.schedule(request, job_file, parameters, cron=FLAGS.schedule)
+            print(f"Scheduled: {plan.resource_name}, {FLAGS.schedule}")
+            return 0
+        job = vertex_submit.submit(request, job_file, parameters)
+    link = vertex_submit.console_link(job, request)
+    with interrupted_as(f"the run continues, and nothing follows it here any more: {link}"):
+        print(f"Submitted: {link}", flush=True)
+        if not FLAGS.follow:
+            return 0
+        return vertex_submit.follow(
+            job,
+            make_console(),
+            cancel=lambda: vertex_submit.cancel(job, request),
+            started=lambda: children(job, request),
+        )
 
 
 if __name__ == "__main__":

@@ -39,6 +39,7 @@ from pix2seq_model.prediction.results import Result, Results
 from pix2seq_model.prediction.tiling import TiledModel
 from pix2seq_model.prediction.video_frames import FrameSource
 from pix2seq_model.published.locations import is_checkpoint
+from pix2seq_model.store_access import check_reachable
 
 _PACKAGES = {
     **dict.fromkeys(("tensorflow", "keras", "h5py", "rich"), "predict"),
@@ -256,8 +257,10 @@ def find_model(
 
     Raises:
       ModelError: there is no model, or it is not trusted.
+      UnavailableError: it is in a bucket that cannot be reached.
     """
     folder = epath.Path(place)
+    check_reachable(place)
     if is_checkpoint(place):
         return "checkpoint", place
     if not folder.is_dir():

@@ -3,7 +3,7 @@
 import collections
 import dataclasses
 import posixpath
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from components.conversion.options import SplitSource
 from components.labels.coco_file import write_coco_file
@@ -240,13 +240,16 @@ def labelled_images(source: SplitSource, split: str) -> Iterator[str]:
             yield parse_image_row(raw, 0).file_name
 
 
-def coco_file(source: SplitSource, split: str, *, output: str) -> str:
+def coco_file(
+    source: SplitSource, split: str, *, output: str, say: Callable[[str], object] = print
+) -> str:
     """Returns an annotation file in COCO's format of a split, and says what is not in it.
 
     Args:
       source: of the split; its own file if it is in COCO's format already.
       split: its name.
       output: folder, local or `gs://`; a file is written as `labels/<split>.json`.
+      say: is given lines on what is not in the file.
     """
     if source.format == COCO_FORMAT:
         return source.annotations
@@ -254,7 +257,7 @@ def coco_file(source: SplitSource, split: str, *, output: str) -> str:
     store = open_store(source.images)
     path = write_coco_file(labels, split, store=store, output=output, name=name)
     for reason, number in labels.left_out.items():
-        print(f"{split}: {number:,} {reason}")
+        say(f"{split}: {number:,} {reason}")
     return path
 
 

@@ -34,6 +34,7 @@ from pix2seq_model.data.path_pattern import PathPattern, has_wildcards
 from pix2seq_model.data.shard_check import check_counted_labels
 from pix2seq_model.errors import DataError
 from pix2seq_model.prediction.image_sources import EndingFilter
+from pix2seq_model.store_access import check_reachable
 
 _LIST_SUFFIX = ".txt"
 _ARCHIVES = (".tar", ".tar.gz", ".tgz")
@@ -209,6 +210,7 @@ def _zipped(file: FileMetadata, endings: EndingFilter) -> Iterator[list[Any]]:
 def _listed(place: str) -> Iterator[list[Any]]:
     """The paths in a text file; those that are not absolute start at the file's own folder."""
     root = posixpath.dirname(place if "://" in place else os.path.abspath(place))
+    is_asked = False
     with open_unpacked(place) as file:
         for number, line in enumerate(file, start=1):
             try:
@@ -218,6 +220,9 @@ def _listed(place: str) -> Iterator[list[Any]]:
                     f"{place}, line {number}: not text; a list holds one path on each line"
                 ) from None
             if path:
+                if not is_asked and path.startswith("gs://"):
+                    check_reachable(path)
+                    is_asked = True
                 is_whole = "://" in path or path.startswith("/")
                 yield [path if is_whole else f"{root}/{path}", *_UNKNOWN]
 

@@ -6,6 +6,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from ml_collections import ConfigDict
+
+from pipelines.cli.local_gpus import local_gpus
 from pipelines.keras_backend import keras_backend
 from pipelines.request import Request
 from pipelines.vertex.fit import what_fits
@@ -14,9 +17,11 @@ from pix2seq_model.data.pixel_budget import machine_memory
 from pix2seq_model.data.settings import AUTO, LABEL_FORMATS
 from pix2seq_model.errors import ConfigError, DataError
 from pix2seq_model.experiment.data_warnings import check_boxes, class_warnings, setting_warnings
-from pix2seq_model.experiment.estimate import GIB, estimate
+from pix2seq_model.experiment.estimate import GIB, Estimate, estimate
+from pix2seq_model.experiment.loading import places_of
 from pix2seq_model.experiment.machines import Machine
 from pix2seq_model.experiment.validation import training_run, vocabulary
+from pix2seq_model.store_access import check_reachable
 
 # Annotation files of more bytes would take minutes to look through.
 _MAX_SCANNED_BYTES = 1_500_000_000
@@ -25,7 +30,22 @@ _MAX_FETCHED_BYTES = 500_000_000
 # Of a pixel of a batch, several times what the largest network keeps: what stays below half of the
 # memory so counted is not traced, which takes ten seconds.
 _BYTES_OF_A_PIXEL = 64_000
+_STAGE_OF = {"evaluation": "evaluate", "push": "push"}
 _NVIDIA, _TPU = Path("/proc/driver/nvidia/gpus"), Path("/dev/accel0")
+
+
+def check_buckets_of(request: Request) -> None:
+    """Refuses places in buckets that a run on this machine needs, where there is no network.
+
+    Raises:
+      UnavailableError: see `check_reachable`; names the setting.
+    """
+    trained = [stage for stage in request.training_stages if stage in request.needed]
+    ends = [name for name in ("evaluation", "push") if _STAGE_OF[name] in request.needed]
+    sections = (*(f"data.{stage}" for stage in request.converted), *trained, *ends)
+    for key, place in places_of(request.config).items():
+        if key.startswith(tuple(f"{section}." for section in sections)):
+            check_reachable(place, key)
 
 
 def before_a_run(request: Request) -> Iterator[str]:
@@ -44,8 +64,8 @@ def before_a_run(request: Request) -> Iterator[str]:
 
 def _data_warnings(request: Request, stage: str) -> Iterator[str]:
     config, source = request.config, request.config.data[stage]
-    if config.own_data.scan or source.format in (AUTO, *LABEL_FORMATS):
-        return  # Scanned when the config was loaded, or in no file that could be.
+    if config.own_data.scan or source.format == AUTO:
+        return  # Scanned when the config was loaded, or not recognised yet.
     wanted = {config[stage].split: "learn"}
     if stage == request.training_stages[-1] and "evaluate" in request.needed:
         wanted.setdefault(config.evaluation.split, "measure")
@@ -55,7 +75,7 @@ def _data_warnings(request: Request, stage: str) -> Iterator[str]:
     unwanted = {name: source[name] for name in ("drop_fake", "drop_reflected")}
     with tempfile.TemporaryDirectory() as scratch:
         try:
-            here = {split: _on_this_machine(file, scratch) for split, file in files.items()}
+            here = {split: _coco_file(source, split, scratch) for split in files}
         except _NotLookedAtError as error:
             # What training leaves out is said when it starts, from the counts of the records.
             yield f"the annotations are not looked at before the run: {error}"
@@ -74,6 +94,26 @@ def _data_warnings(request: Request, stage: str) -> Iterator[str]:
 
 class _NotLookedAtError(Exception):
     """Why annotations are not looked at."""
+
+
+def _coco_file(source: ConfigDict, split: str, scratch: str) -> str:
+    """The annotation file of a split, or the labels of a labelling tool as one, on this machine.
+
+    Raises:
+      DataError: the labels cannot be read.
+      _NotLookedAtError: as `_on_this_machine`.
+    """
+    images, annotations = source.images[split], source.annotations[split]
+    if source.format not in LABEL_FORMATS:
+        return _on_this_machine(annotations, scratch)
+    if "://" in images or "://" in annotations:
+        raise _NotLookedAtError(f"the labels in {annotations} are many files in a bucket")
+    from components.conversion.options import SplitSource
+    from components.labels.layout import coco_file
+
+    labels = SplitSource(images=images, annotations=annotations, format=source.format)
+    # What is left out of the file is said when the data are converted.
+    return coco_file(labels, split, output=scratch, say=lambda _: None)
 
 
 def _on_this_machine(file: str, scratch: str) -> str:
@@ -113,37 +153,69 @@ def _check_size(file: str, size: int, *, most: int) -> None:
 
 
 def _memory_warnings(request: Request, stage: str) -> Iterator[str]:
-    """Of a stage whose step takes more memory than this machine has, where it has no accelerator.
+    """Of a stage whose step takes more memory than this machine, or each of its GPUs, has.
 
-    The step of another machine's kind would have to be known by name; there the estimate is a
-    command of its own.
+    Of a TPU, and of a GPU whose driver does not say, the memory is not known here.
     """
-    run, memory = training_run(request.config, stage), machine_memory()
+    if (here := _this_machine()) is None:
+        return
+    run = training_run(request.config, stage)
     height, width = run.model.image_size
     pixels = height * width * run.settings.images_per_batch
-    if has_accelerator() or pixels * _BYTES_OF_A_PIXEL < memory / 2:
+    if pixels * _BYTES_OF_A_PIXEL < here.devices * here.memory_gib * GIB / 2:
         return
-    here = Machine(
-        name="this machine",
-        machine_type="this machine",
-        memory_gib=memory / GIB,
-        peak_tflops={"mixed_bfloat16": 1.0, "float32": 1.0},
-        host_cores=os.cpu_count() or 1,
-    )
     print(f"Estimating the memory of {stage} (the first time that takes a minute) ...", flush=True)
     try:
         found = estimate(run, here, backend=keras_backend())
-        if found.memory_bytes > memory:
-            fix = what_fits(found)
-            if "preset" in fix:  # Of a machine on Google Cloud.
-                fix = f"a smaller --config.{stage}.batch_size, or a machine with a GPU ({fix})"
-            yield (
-                f"{stage} does not fit this machine: a step takes about "
-                f"{found.memory_bytes / GIB:.1f} GiB of memory, and there are {memory / GIB:.1f}; "
-                f"the system would end it. What fits: {fix}"
-            )
     except ConfigError as error:
         yield f"whether {stage} fits this machine's memory is not known: {error}"
+        return
+    needed = f"a step takes about {found.memory_bytes / GIB:.1f} GiB of memory"
+    if here.accelerator_count and found.memory_bytes > found.usable_bytes:
+        yield (
+            f"{stage} does not fit {here.name}: {needed} of a GPU, which has "
+            f"{here.memory_gib:.1f}, {found.usable_bytes / GIB:.1f} of them to use; training would "
+            f"end for lack of it. What fits: {_what_fits_here(found, stage, 'a larger GPU')}"
+        )
+    elif not here.accelerator_count and found.memory_bytes > here.memory_gib * GIB:
+        yield (
+            f"{stage} does not fit this machine: {needed}, and there are {here.memory_gib:.1f}; "
+            f"the system would end it. What fits: "
+            f"{_what_fits_here(found, stage, 'a machine with a GPU')}"
+        )
+
+
+def _what_fits_here(found: Estimate, stage: str, larger: str) -> str:
+    fix = what_fits(found)
+    # Of a machine on Google Cloud.
+    in_the_cloud = f"a smaller --config.{stage}.batch_size, or {larger} ({fix})"
+    return in_the_cloud if "preset" in fix else fix
+
+
+def _this_machine() -> Machine | None:
+    """What a step has here; None where that is not known."""
+    gpus = local_gpus() if has_accelerator() else ()
+    if has_accelerator() and not gpus:
+        return None
+    peak = {"mixed_bfloat16": 1.0, "float32": 1.0}
+    cores = os.cpu_count() or 1
+    if not gpus:
+        return Machine(
+            name="this machine",
+            machine_type="this machine",
+            memory_gib=machine_memory() / GIB,
+            peak_tflops=peak,
+            host_cores=cores,
+        )
+    return Machine(
+        name="this machine's GPU" if len(gpus) == 1 else f"this machine's {len(gpus)} GPUs",
+        machine_type="this machine",
+        accelerator_type=f"NVIDIA {gpus[0].name}",
+        accelerator_count=len(gpus),
+        memory_gib=min(gpu.memory_bytes for gpu in gpus) / GIB,
+        peak_tflops=peak,
+        host_cores=cores,
+    )
 
 
 def has_accelerator() -> bool:

@@ -10,7 +10,7 @@ import functools
 import io
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from absl import flags
@@ -19,6 +19,7 @@ from pipelines.cli import guard
 from pipelines.cli.keras_setup import settle_keras
 from pipelines.cli.no_secrets import blot_out, refuse_in_arguments
 from pipelines.cli.outside_errors import outside_error
+from pipelines.cli.place_flags import check_buckets
 from pipelines.cli.quiet import quiet_libraries
 from pix2seq_model.argument_names import called_as_flags
 from pix2seq_model.errors import ConfigError, UserError
@@ -184,6 +185,15 @@ def _print_help(document: str | None, *, takes_more: bool) -> None:
         print(f"  --{name}: {flag.help}{default}")
 
 
+@contextlib.contextmanager
+def interrupted_as(message: str) -> Iterator[None]:
+    """Ctrl-C in the block ends the command with this message of what was done and what was not."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        raise KeyboardInterrupt(str(stop) or message) from None
+
+
 def run_command(
     main: Callable[..., int | None], *, takes_more: bool = True, continues: bool = False
 ) -> None:
@@ -196,7 +206,8 @@ def run_command(
       main: returns the exit status; None is 0.
       takes_more: `main` gets the arguments that are no flags of ours, for Beam or as
         --config.x=value. A command that takes none refuses them.
-      continues: the same command goes on where an interrupted one was.
+      continues: the same command goes on where an interrupted one was, unless `interrupted_as`
+        says something else.
     """
     for stream in (sys.stdout, sys.stderr):  # What a terminal has no letters for is a "?".
         if isinstance(stream, io.TextIOWrapper):
@@ -213,6 +224,7 @@ def run_command(
         if more and not takes_more:
             raise ConfigError(f"there is no flag {more[0]}")
         settle_keras()
+        check_buckets(_our_flags())
         # A command with that flag has a log, which the libraries write to.
         has_log = "verbose" in flags.FLAGS
         quiet = contextlib.nullcontext() if has_log else quiet_libraries()

@@ -29,6 +29,14 @@ _NETWORK = (
     *("ConnectionError", "ConnectTimeout", "ReadTimeout", "TransportError", "RetryError"),
     *("ServiceUnavailable", "NameResolutionError", "MaxRetryError", "gaierror"),
 )
+# TensorFlow's file system says it in errors of its own, with the words of libcurl.
+_OF_TENSORFLOW = (
+    *("FailedPreconditionError", "UnavailableError", "AbortedError", "DeadlineExceededError"),
+    *("InternalError", "UnknownError"),
+)
+_NO_ANSWER = re.compile(
+    r"libcurl|Could not resolve|Couldn't resolve|Failed to connect|Error executing an HTTP request"
+)
 _LOGIN = ("DefaultCredentialsError", "RefreshError", "Unauthorized", "Unauthenticated")
 _REFUSED = ("Forbidden", "PermissionDenied")
 _FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
@@ -51,7 +59,7 @@ def outside_error(error: BaseException) -> str | None:
             )
         if kind in _REFUSED:
             return f"Google Cloud refuses it ({_short(link)}): ask for the role, or name another"
-        if kind in _NETWORK:
+        if kind in _NETWORK or (kind in _OF_TENSORFLOW and _NO_ANSWER.search(str(link))):
             return (
                 f"the network cannot be reached ({_short(link)}): connect, or copy what lies at "
                 "gs:// here and name the copy"

@@ -10,6 +10,7 @@ from pix2seq_model.errors import ConfigError
 from pix2seq_model.experiment.loading import read_config
 from pix2seq_model.experiment.own_data import STAGE as SCANNED_STAGE
 from pix2seq_model.experiment.submission import Submission, load_for_submission
+from pix2seq_model.store_access import check_reachable
 from pix2seq_model.training.settings import STAGES
 
 if TYPE_CHECKING:
@@ -42,19 +43,31 @@ def load_submission(name: str, overrides: Sequence[str]) -> Submission:
     """
     settled = settle_data(name, overrides)
     with tempfile.TemporaryDirectory() as scratch:
-        found = settled.layouts.get(SCANNED_STAGE)
-        files: dict[str, str] = {}
-        if found and read_config(name, settled.overrides).own_data.scan:
-            from components.labels.layout import coco_file
-
-            files = {
-                split: coco_file(source, split, output=scratch)
-                for split, source in found.splits.items()
-            }
         submission = load_for_submission(
-            name, settled.overrides, annotation_files=files, recognised=settled.keys
+            name,
+            settled.overrides,
+            annotation_files=_annotation_files(name, settled, scratch),
+            recognised=settled.keys,
         )
     return dataclasses.replace(submission, notes=(*settled.notes, *submission.notes))
+
+
+def _annotation_files(name: str, settled: SettledData, folder: str) -> dict[str, dict[str, str]]:
+    """Annotation files in COCO's format, by stage and split, where something is counted in them."""
+    files = {}
+    config = read_config(name, settled.overrides)
+    for stage, layout in settled.layouts.items():
+        is_scanned = stage == SCANNED_STAGE and config.own_data.scan
+        if not is_scanned and not config[stage].epochs:
+            continue
+        from components.labels.layout import coco_file
+
+        files[stage] = {
+            split: coco_file(source, split, output=f"{folder}/{stage}")
+            for split, source in layout.splits.items()
+            if is_scanned or split == config[stage].split
+        }
+    return files
 
 
 def settle_data(name: str, overrides: Sequence[str]) -> SettledData:
@@ -67,6 +80,7 @@ def settle_data(name: str, overrides: Sequence[str]) -> SettledData:
     Raises:
       ConfigError: no place is given.
       DataError: a place is not there, or nobody can tell what is in it.
+      UnavailableError: a place is in a bucket, and there is no network.
     """
     config = read_config(name, overrides)
     settled, notes, layouts = list(overrides), [], {}
@@ -83,6 +97,9 @@ def settle_data(name: str, overrides: Sequence[str]) -> SettledData:
                 f"data.{stage}.images.{ALL_SPLITS} is missing: give the folder of your data set, "
                 f"--config.data.{stage}.images.{ALL_SPLITS}=FOLDER, or one for each split"
             )
+        for kind, given in (("images", images), ("annotations", annotations)):
+            for split, place in given.items():
+                check_reachable(place, f"data.{stage}.{kind}.{split or ALL_SPLITS}")
         from components.labels.layout import recognise_splits  # Imports Beam: takes a second.
 
         wanted = source.format if source.format != AUTO else ""

@@ -1,6 +1,7 @@
 """Keeps what libraries write straight to the terminal, from C++, off it."""
 
 import contextlib
+import logging
 import os
 import sys
 import tempfile
@@ -10,6 +11,8 @@ from pix2seq_model.errors import UserError
 from pix2seq_model.terminal import printable_stream
 
 _SHOWN_BYTES = 4000
+# They warn of each attempt that fails, some with its traceback; what comes of it is the error.
+_TALKATIVE = ("apache_beam", "google.auth", "google.api_core", "urllib3")
 
 
 @contextlib.contextmanager
@@ -19,6 +22,25 @@ def quiet_libraries() -> Iterator[None]:
     Of TensorFlow and CUDA no environment variable keeps the first lines back. What was held back
     is shown if the block ends with an error that is not explained.
     """
+    with _errors_only(), _held_back():
+        yield
+
+
+@contextlib.contextmanager
+def _errors_only() -> Iterator[None]:
+    loggers = [logging.getLogger(name) for name in _TALKATIVE]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(max(logger.level, logging.ERROR))
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+@contextlib.contextmanager
+def _held_back() -> Iterator[None]:
     terminal, is_descriptor = sys.stderr, _descriptor_of(sys.stderr) == 2
     terminal.flush()
     with tempfile.TemporaryFile() as held_back, os.fdopen(os.dup(2), "wb", 0) as shown:

@@ -110,6 +110,14 @@ def console_link(job: Any, request: Request) -> str:
     )
 
 
+def runs_link(request: Request) -> str:
+    """Where a browser shows all runs and schedules of the project."""
+    return (
+        "https://console.cloud.google.com/vertex-ai/pipelines/runs"
+        f"?project={request.target.project}"
+    )
+
+
 def follow(
     job: Any,
     console: Console,
@@ -119,7 +127,7 @@ def follow(
 ) -> int:
     """Shows the run's steps until it ends, and links to the jobs that it starts.
 
-    On Ctrl-C asks whether to cancel it.
+    On Ctrl-C asks whether to cancel it; where nobody answers, it is not cancelled.
 
     Args:
       job: as `submit` returns it.
@@ -134,15 +142,17 @@ def follow(
     try:
         _watch(job, console, started)
     except KeyboardInterrupt:
-        if input("Cancel the run in the cloud? [y/N] ").strip().lower() not in ("y", "yes"):
+        if not _is_wanted("Cancel the run in the cloud? [y/N] "):
             console.print("The run continues; nothing follows it here any more.")
             return 0
-        cancel()
-        console.print("Cancelling ...")
+        said = "It may not have been told to stop, and continue"
         try:
+            cancel()
+            said = "It was told to stop"
+            console.print("Cancelling ...")
             _watch(job, console, tuple)
         except KeyboardInterrupt:
-            console.print("It was told to stop; nothing follows it here any more.")
+            console.print(f"{said}; nothing follows it here any more.")
             return 130
     state = _name(job.state)
     for task in job.task_details:
@@ -150,6 +160,15 @@ def follow(
             console.print(f"{task.task_name} failed: {task.error.message}", markup=False)
     console.print("Cancelled." if state == "CANCELLED" else f"The run ended: {state}")
     return {"SUCCEEDED": 0, "CANCELLED": 130}.get(state, 1)
+
+
+def _is_wanted(question: str) -> bool:
+    """Whether a person says yes; another Ctrl-C, or no terminal to answer at, is none."""
+    try:
+        return input(question).strip().lower() in ("y", "yes")
+    except (KeyboardInterrupt, EOFError):
+        print()  # The question's line has no end yet.
+        return False
 
 
 def cancel(job: Any, request: Request) -> None:

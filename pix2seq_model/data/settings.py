@@ -1,6 +1,7 @@
 """Where a data set is and what of it is used. Needs no TensorFlow."""
 
 import dataclasses
+import difflib
 from collections.abc import Mapping
 from typing import Any
 
@@ -59,6 +60,7 @@ class DataSettings:
 
     def __post_init__(self) -> None:
         check_settings(self)
+        self._check_num_shards()
         for split in sorted({*self.images, *self.annotations, *self.num_shards}):
             if not split.isidentifier():
                 raise ConfigError(f"images.{split}: a split's name is a plain word such as 'test'.")
@@ -68,4 +70,17 @@ class DataSettings:
             if given[0] != given[1]:
                 have, lack = ("images", "annotations") if given[0] else ("annotations", "images")
                 raise ConfigError(f"{have}.{split} is given but {lack}.{split} is not: give both.")
-            check_range(f"num_shards.{split}", self.num_shards.get(split, 0), 0, MAX_SHARDS)
+
+    def _check_num_shards(self) -> None:
+        given = {
+            s for part in (self.images, self.annotations) for s, place in part.items() if place
+        }
+        for split, count in self.num_shards.items():
+            check_range(f"num_shards.{split}", count, 0, MAX_SHARDS)
+            # Until they are recognised, nobody knows the splits in the place of all.
+            if count and split not in given and ALL_SPLITS not in given:
+                near = difflib.get_close_matches(split, given, n=1)
+                hint = (
+                    f"; did you mean num_shards.{near[0]}?" if near else ": give it, or 0 shards."
+                )
+                raise ConfigError(f"num_shards.{split}={count}: there is no split {split!r}{hint}")

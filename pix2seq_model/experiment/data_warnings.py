@@ -6,6 +6,7 @@ from ml_collections import ConfigDict
 
 from pix2seq_model.data.box_statistics import crowded_images
 from pix2seq_model.data.dataset_scan import DatasetScan, SplitScan
+from pix2seq_model.data.settings import LABEL_FORMATS
 from pix2seq_model.errors import DataError
 
 # More passes over the images than any recipe takes: usually steps that are meant for other data.
@@ -31,7 +32,8 @@ def setting_warnings(config: ConfigDict, stage: str, scan: DatasetScan) -> Itera
             if text := crowded_images(counts, max_objects=limit):
                 yield f"{split}: {key}={limit}: {text}"
     numbered = [row for row in scan.categories if "source_id" in row]
-    if numbered:
+    # A labelling tool counts from 0, or knows its classes by name alone.
+    if numbered and config.data[stage].format not in LABEL_FORMATS:
         example = numbered[0]
         yield (
             f"the class ids do not fit vocabulary.coord_shift={config.vocabulary.coord_shift}: the "

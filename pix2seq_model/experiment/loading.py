@@ -30,7 +30,9 @@ _OPEN_SECTIONS: dict[str, type] = {
     **{f"data.{stage}.{field}": str for stage in STAGES for field in ("images", "annotations")},
     **{f"data.{stage}.num_shards": int for stage in STAGES},
 }
+_MLFLOW_STORE = "logging.mlflow_tracking_uri"
 _PLACES = (
+    _MLFLOW_STORE,
     *(f"{stage}.{field}" for stage in STAGES for field in ("start_from", "recipe")),
     *("evaluation.ground_truth", "push.destination", "ablation.draw_into"),
 )
@@ -74,13 +76,19 @@ def read_config(name: str, overrides: Sequence[str] = ()) -> ConfigDict:
 
 def _read_places(config: ConfigDict) -> None:
     """Puts every place in a config as the project reads places, "~" being the home folder."""
-    keys = [key for key in _keys(config) if key in _PLACES or key.startswith(_PLACES_BY_SPLIT)]
-    for key in keys:
+    for key, given in places_of(config).items():
+        if key == _MLFLOW_STORE and "://" in given:
+            continue  # MLflow knows addresses of more kinds.
         *parents, field = key.split(".")
-        section = functools.reduce(operator.getitem, parents, config)
-        given = section[field]
-        if isinstance(given, str) and (place := read_place(given, key)) != given:
-            section[field] = place
+        if (place := read_place(given, key)) != given:
+            functools.reduce(operator.getitem, parents, config)[field] = place
+
+
+def places_of(config: ConfigDict) -> dict[str, str]:
+    """The values of a config's settings that name a place, by setting."""
+    keys = (key for key in _keys(config) if key in _PLACES or key.startswith(_PLACES_BY_SPLIT))
+    found = {key: functools.reduce(operator.getitem, key.split("."), config) for key in keys}
+    return {key: place for key, place in found.items() if isinstance(place, str)}
 
 
 def override_section(

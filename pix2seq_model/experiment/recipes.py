@@ -39,6 +39,7 @@ def load_with_recipes(
     Raises:
       ConfigError: as `load_config`; or no published checkpoint is of a stage's architecture.
       CheckpointError: a recipe cannot be read, or has what this project has not.
+      UnavailableError: it is in a bucket that cannot be reached.
     """
     config = read_config(name, [*below, *overrides])
     given = {override.partition("=")[0] for override in overrides}

@@ -4,6 +4,7 @@ from pix2seq_model.errors import UserError
 from pix2seq_model.model_folder.folder import read_model_info
 from pix2seq_model.network.config import ModelConfig
 from pix2seq_model.published.locations import PUBLISHED_CHECKPOINTS, is_checkpoint
+from pix2seq_model.store_access import check_reachable
 from pix2seq_model.tokens.vocabulary import Vocabulary
 
 
@@ -22,6 +23,7 @@ def read_start(place: str, setting: str) -> tuple[ModelConfig, Vocabulary]:
     for (name, _, side), published in PUBLISHED_CHECKPOINTS.items():
         if place.rstrip("/") == published:
             return ModelConfig.published(name, (side, side)), Vocabulary()
+    check_reachable(place, setting)
     try:
         if not is_checkpoint(place):
             info = read_model_info(place)

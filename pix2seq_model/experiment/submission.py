@@ -22,6 +22,7 @@ from pix2seq_model.experiment.validation import (
     own_data_settings,
     vocabulary,
 )
+from pix2seq_model.store_access import check_reachable
 from pix2seq_model.tokens.vocabulary import CLASS_SHIFT, Vocabulary
 
 
@@ -67,7 +68,7 @@ def load_for_submission(
     name: str,
     overrides: Sequence[str],
     *,
-    annotation_files: Mapping[str, str] | None = None,
+    annotation_files: Mapping[str, Mapping[str, str]] | None = None,
     recognised: Collection[str] = (),
 ) -> Submission:
     """Loads a config as `load_config` does, with its recipes and what a scan of its data settles.
@@ -77,7 +78,7 @@ def load_for_submission(
     Args:
       name: of the config.
       overrides: of the user.
-      annotation_files: by split, in COCO's format, where the data are in another one.
+      annotation_files: by stage and split, in COCO's format, where the data are in another one.
       recognised: those of the overrides that were found by looking into a folder.
 
     Raises:
@@ -86,17 +87,18 @@ def load_for_submission(
       CheckpointError, ModelError: a recipe or a model to start from cannot be used.
     """
     config = read_config(name, overrides)
+    files = annotation_files or {}
     scan, choices, warnings = None, [], []
     if "own_data" in config and config.own_data.scan:
         given = {override.partition("=")[0] for override in overrides}
-        scan = _scan(config, given, annotation_files)
+        scan = _scan(config, given, files.get(STAGE))
         place = config[STAGE].start_from
         start = read_start(place, f"{STAGE}.start_from") if place else None
         choices = choose_settings(config, scan, given=given, start=start)
         warnings = [*_warnings(config, scan, choices)]
     settled = [f"{choice.key}={choice.value}" for choice in choices if choice.source == SCAN]
     config, all_overrides, notes = load_with_recipes(name, overrides, below=settled)
-    counted = [*_steps_of_epochs(config, overrides, settled, annotation_files)]
+    counted = [*_steps_of_epochs(config, overrides, settled, files)]
     if counted:
         all_overrides += [override for override, _ in counted]
         notes += [note for _, note in counted]
@@ -118,7 +120,7 @@ def _steps_of_epochs(
     config: ConfigDict,
     given: Sequence[str],
     settled: Sequence[str],
-    annotation_files: Mapping[str, str] | None,
+    annotation_files: Mapping[str, Mapping[str, str]],
 ) -> Iterator[tuple[str, str]]:
     """Overrides of the steps of stages whose length is given in epochs, each with a note."""
     given_keys = {override.partition("=")[0] for override in given}
@@ -132,7 +134,7 @@ def _steps_of_epochs(
                 raise ConfigError(f"{key} and {stage}.epochs are two lengths: give one of them.")
             yield f"{stage}.epochs=0", f"{key}={settings.steps}, given by you; not {stage}.epochs"
             continue
-        files = (stage == STAGE and annotation_files) or config.data[stage].annotations
+        files = annotation_files.get(stage) or config.data[stage].annotations
         place = files[settings.split]
         limit = vocabulary(config).max_category_id
         try:
@@ -172,6 +174,8 @@ def _scan(
     if "vocabulary.coord_shift" in given:
         limit = config.vocabulary.coord_shift - CLASS_SHIFT - 1
     unwanted = {"drop_fake": source.drop_fake, "drop_reflected": source.drop_reflected}
+    for split, place in files.items():
+        check_reachable(place, f"data.{STAGE}.annotations.{split}")
     try:
         scan = scan_dataset(files, max_category_id=limit, **unwanted)
     except DataError as error:  # Its message begins with the file.

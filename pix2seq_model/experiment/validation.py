@@ -92,7 +92,11 @@ def vocabulary(config: ConfigDict) -> Vocabulary:
 def model_config(config: ConfigDict, stage: str) -> ModelConfig:
     """The architecture at the image size of one stage."""
     fields = {"image_size": config[stage].image_size, **config.model.to_dict()}
-    return build_settings(ModelConfig, fields, "model")
+    try:
+        return build_settings(ModelConfig, fields, "model")
+    except ConfigError as error:  # That of the sizes alone is a setting of the stage.
+        prefix = f"{stage}." if str(error).startswith("image_size=") else ""
+        raise ConfigError(f"{prefix}{error}") from None
 
 
 def stage_settings(config: ConfigDict, stage: str) -> StageSettings:

@@ -28,6 +28,10 @@ _PUBLISHED = {
     "vit_l": _architecture("vit", encoder=(24, 1024, 4096, 16), decoder=(8, 512, 2048, 16)),
 }
 PUBLISHED_NAMES = tuple(_PUBLISHED)
+# Channels of the narrowest convolutions, before the multiplier.
+RESNET_WIDTH = 64
+# Side in pixels of the first convolution.
+RESNET_KERNEL = 7
 DROP_RATES = ("drop_path", "drop_units", "drop_attention")
 
 
@@ -107,6 +111,16 @@ class ModelConfig:
         if self.backbone == "vit" and min(self.image_size) < self.patch_size:
             raise ConfigError(
                 f"image_size={self.image_size} is smaller than model.patch_size={self.patch_size}."
+            )
+        if self.backbone == "resnet" and min(self.image_size) < RESNET_KERNEL:
+            raise ConfigError(
+                f"image_size={self.image_size} is smaller than the first convolution of "
+                f"model.backbone=resnet: give at least {RESNET_KERNEL} pixels."
+            )
+        if self.backbone == "resnet" and int(RESNET_WIDTH * self.resnet_width_multiplier) < 1:
+            raise ConfigError(
+                f"model.resnet_width_multiplier={self.resnet_width_multiplier} leaves no channel "
+                f"of the narrowest convolution's {RESNET_WIDTH}: give at least {1 / RESNET_WIDTH}."
             )
 
     @property

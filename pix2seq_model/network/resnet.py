@@ -11,7 +11,7 @@ import keras
 from keras import ops
 
 from pix2seq_model.network.checkpointing import NONE
-from pix2seq_model.network.config import ModelConfig
+from pix2seq_model.network.config import RESNET_KERNEL, RESNET_WIDTH, ModelConfig
 from pix2seq_model.network.dense import Conv2D
 from pix2seq_model.network.normalization import BatchNorm
 from pix2seq_model.network.remat import run_layer
@@ -125,8 +125,8 @@ class ResNetStem(keras.layers.Layer):
     def __init__(self, config: ModelConfig, *, seeds: random.Random):
         super().__init__(name="stem")
         variant, width_multiplier = config.resnet_variant, config.resnet_width_multiplier
-        channels = int(64 * width_multiplier)
-        self.first = ConvolutionNorm(channels, 7, stride=2, seeds=seeds, name="first")
+        channels = int(RESNET_WIDTH * width_multiplier)
+        self.first = ConvolutionNorm(channels, RESNET_KERNEL, stride=2, seeds=seeds, name="first")
         self.pool = keras.layers.MaxPooling2D(3, strides=2, padding="same", name="pool")
         self.blocks = []
         for group, num_blocks in enumerate(_BLOCKS[config.resnet_depth]):
@@ -135,7 +135,7 @@ class ResNetStem(keras.layers.Layer):
             dilated = variant == "dc5" and group == 3
             self.blocks += [
                 Bottleneck(
-                    64 * 2**group * width_multiplier,
+                    RESNET_WIDTH * 2**group * width_multiplier,
                     stride=2 if block == 0 and group > 0 and not dilated else 1,
                     dilation=2 if block > 0 and dilated else 1,
                     project=block == 0,

@@ -11,6 +11,7 @@ from etils import epath
 from pix2seq_model.errors import CheckpointError
 from pix2seq_model.json_file import read_json
 from pix2seq_model.published.locations import CONFIG_FILE, RECIPE_FILE
+from pix2seq_model.store_access import check_reachable
 
 # Of `config.json`, what concerns the training.
 SECTIONS = ("dataset", "task", "optimization", "train")
@@ -52,7 +53,9 @@ def read_recipe(place: str) -> dict[str, Any]:
 
     Raises:
       CheckpointError: there is no such file, or it cannot be read, or holds no recipe.
+      UnavailableError: it is in a bucket that cannot be reached.
     """
+    check_reachable(place)
     path = epath.Path(place)
     try:
         files = [file for file in (path / RECIPE_FILE, path / CONFIG_FILE) if file.exists()]

@@ -56,9 +56,11 @@ def test_a_packed_file_with_text_for_ids(tmp_path):
 
 
 def test_some_images_only(tmp_path):
-    (tmp_path / "ids.txt").write_text("42\n73\n74\n")
     flags = (f"--ground_truth={TRUTH}", f"--detections={DETECTIONS}", f"--output={tmp_path}")
-    run_command("evaluate_detections", *flags, f"--image_ids={tmp_path / 'ids.txt'}")
+    # Read as every place is: the home folder, and a comma that belongs to the name.
+    (tmp_path / "a,b.txt").write_text("42\n73\n74\n")
+    home = {"HOME": str(tmp_path)}
+    run_command("evaluate_detections", *flags, "--image_ids=~/a,b.txt", environment=home)
     from_file = json.loads((tmp_path / "metrics.json").read_text())
     assert from_file["num_images"] == 3
     run_command("evaluate_detections", *flags, "--image_ids=74,42,73")

@@ -9,6 +9,7 @@ import json
 
 import pytest
 
+from tests.fixtures.closed_port import unused_port
 from tests.fixtures.commands import run_command
 from tests.fixtures.records import jpeg
 
@@ -35,6 +36,13 @@ def places(tmp_path_factory):
     (root / "strange/saved_model.pb").write_bytes(b"")
     (root / "closed").write_text("a file, no folder")
     return root
+
+
+@pytest.fixture(scope="module")
+def closed_proxy():
+    """A proxy that takes no connection, so that no bucket is reached on any machine."""
+    with unused_port() as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 PREDICT = ("predict", "--model={root}/model", "--images={root}/photos", "--output={root}/out")
@@ -127,6 +135,44 @@ def test_one_message_with_culprit_and_remedy(places, arguments, message):
     assert len(lines) == 1
     assert message.format(root=places) in done.stderr.partition("error: ")[2]
     assert not done.has_tensorflow  # It takes many seconds to import.
+
+
+UNREACHABLE = [
+    (("predict", "--model=gs://bucket/model", *PREDICT[2:]), "--model=gs://bucket/model"),
+    ((*PREDICT, "--images=gs://bucket/photos"), "--images=gs://bucket/photos"),
+    (("predict_batch", "--model=gs://bucket/model", *BATCH[2:]), "--model=gs://bucket/model"),
+    (
+        ("check_dataset", "--images=train=gs://bucket/x,val={root}/photos"),
+        "--images=gs://bucket/x",
+    ),
+    (
+        (*EVALUATE[:2], "--output=gs://bucket/out", "--detections={root}/list.json"),
+        "--output=gs://bucket/out",
+    ),
+    (("demo_server", "--model=gs://bucket/model"), "--model=gs://bucket/model"),
+    (
+        ("show_config", "--config=configs/demo.py", "--config.finetune.recipe=gs://bucket/run"),
+        "gs://bucket/run",
+    ),
+    (
+        (
+            *("run_pipeline", "--config=configs/demo.py", "--pipeline_root={root}/run"),
+            *("--config.data.finetune.images.train=gs://bucket/x", "--nocache"),
+        ),
+        "data.finetune.images.train=gs://bucket/x",
+    ),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), UNREACHABLE)
+def test_a_bucket_that_cannot_be_reached(places, closed_proxy, arguments, message):
+    command, *flags = (argument.format(root=places) for argument in arguments)
+    done = run_command(command, *flags, status=2, environment={"https_proxy": closed_proxy})
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1
+    assert f"{message}: no connection to storage.googleapis.com through the proxy" in lines[0]
+    assert "copy what lies there to this machine" in lines[0]
+    assert not done.has_tensorflow
 
 
 def test_forty_of_them():

@@ -63,14 +63,22 @@ def test_places_of_a_config(home):
             "data.finetune.annotations.val=~/val.json",
             "finetune.start_from=~/model",
             "push.destination=~/pushed",
+            "logging.mlflow_tracking_uri=~/ml",
         ],
     )
     assert config.data.finetune.images.train == f"{home}/photos"
     assert config.evaluation.ground_truth == f"{home}/val.json"
     assert config.finetune.start_from == f"{home}/model"
     assert config.push.destination == f"{home}/pushed"
+    assert config.logging.mlflow_tracking_uri == f"{home}/ml"
     with pytest.raises(ConfigError, match=r"finetune.start_from=s3://x/y: addresses s3://"):
         load_config("configs/demo.py", ["finetune.start_from=s3://x/y"])
+
+
+@pytest.mark.parametrize("address", ["http://ml.example:5000", "sqlite:///ml.db", "databricks"])
+def test_addresses_that_mlflow_reads_stay(address):
+    given = [f"logging.mlflow_tracking_uri={address}"]
+    assert load_config("configs/demo.py", given).logging.mlflow_tracking_uri == address
 
 
 @pytest.mark.parametrize("text", ["photos,", ",photos", "a,,b", ","])

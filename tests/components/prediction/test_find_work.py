@@ -51,7 +51,9 @@ def test_files_with_other_endings_are_counted(photos):
     assert endings.left_out == {".heic": 1, ".md": 1}
 
 
-def test_patterns_files_and_lists(photos, tmp_path):
+def test_patterns_files_and_lists(photos, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr("components.prediction.find_work.check_reachable", asked.append)
     plain = tmp_path / "plain"
     plain.mkdir()
     for name in ("b.jpg", "a.jpg", "c.png"):
@@ -63,6 +65,8 @@ def test_patterns_files_and_lists(photos, tmp_path):
     assert paths(listed) == [[f"{tmp_path}/plain/b.jpg", "/else/where.jpg", "gs://bucket/x.jpg"]]
     # The files in a list are not looked at until they are read.
     assert listed[0]["files"][0][1:] == [-1, -1]
+    # Only whether there is a network: else each image would be waited for.
+    assert asked == ["gs://bucket/x.jpg"]
 
 
 def test_a_shard_of_records_is_a_shard(photos, tmp_path):

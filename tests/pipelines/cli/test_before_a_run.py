@@ -6,10 +6,12 @@ import pytest
 
 from components.storage.files import write_file
 from pipelines.cli import before_a_run as checks
+from pipelines.cli.local_gpus import Gpu
 from pipelines.request import Request, parse_stages
 from pix2seq_model.errors import DataError
 from pix2seq_model.experiment import estimate as estimates
 from pix2seq_model.experiment import load_config
+from tests.fixtures.label_exports import write_yolo
 from tests.fixtures.served_bucket import served_bucket
 from tests.fixtures.step_costs import traced
 
@@ -94,6 +96,34 @@ def test_what_does_not_suit_the_data(tmp_path, train, val, overrides, message):
     assert any(message in text for text in said(tmp_path, *overrides))
 
 
+def said_of_yolo(root):
+    # As `settle_data` puts them.
+    kinds = [(kind, s) for kind in ("images", "annotations") for s in ("train", "val")]
+    places = [f"data.finetune.{kind}.{split}={root}" for kind, split in kinds]
+    return said(root, "data.finetune.format=yolo", *places)
+
+
+def test_labels_of_a_tool_are_looked_at_too(tmp_path):
+    root = write_yolo(tmp_path)
+    assert said_of_yolo(root) == []
+    labels = {
+        path.stem: path for split in ("train", "valid") for path in root.glob(f"{split}/labels/*")
+    }
+    labels["two"].write_text("")  # The only dog of train.
+    labels["four"].write_text("1 0.5 0.5 0.2 0.2\n")
+    assert said_of_yolo(root)[0].startswith(
+        "finetune: class dog: boxes in val, but none in train: not to be learned"
+    )
+    labels["one"].write_text("")
+    with pytest.raises(DataError, match=r"^data\.finetune\.annotations\.train=.*: no box to learn"):
+        said_of_yolo(root)
+
+
+def test_labels_of_a_tool_in_a_bucket_are_left_to_the_conversion(tmp_path):
+    (text,) = said(tmp_path, "data.finetune.format=yolo", place="gs://data/set")
+    assert "not looked at before the run: the labels in gs://data/set/train.json" in text
+
+
 @pytest.fixture
 def bucket(monkeypatch, tmp_path):
     """A bucket with annotations; those of train have a class more than val has boxes of."""
@@ -161,5 +191,22 @@ def test_a_network_that_this_machine_has_no_memory_for(tmp_path, monkeypatch):
     (text,) = said(tmp_path, *large)
     assert "finetune does not fit this machine: a step takes about " in text
     assert "there are 16.0; the system would end it. What fits: --config.finetune." in text
+
+
+def test_a_network_that_a_gpu_has_no_memory_for(tmp_path, monkeypatch):
+    for split in ("train", "val"):
+        annotations(tmp_path / f"{split}.json", ids=(1,))
+    monkeypatch.setattr(estimates, "step_costs", traced)
     monkeypatch.setattr(checks, "has_accelerator", lambda: True)
-    assert said(tmp_path, *large) == []
+    monkeypatch.setattr(checks, "machine_memory", lambda: 4 * GIB)  # Not what a step is kept in.
+    large = ("finetune.image_size=640", "model.max_seq_len=32")
+    small, usual = Gpu("NVIDIA L4", 24 * GIB), Gpu("NVIDIA H200", 900 * GIB)
+    for gpus, is_said in (((small,), True), ((usual,), False), ((usual, small), True), ((), False)):
+        monkeypatch.setattr(checks, "local_gpus", lambda gpus=gpus: gpus)
+        texts = said(tmp_path, *large)
+        assert len(texts) == is_said
+        if is_said:
+            whose = "this machine's GPU" if len(gpus) == 1 else "this machine's 2 GPUs"
+            assert texts[0].startswith(f"finetune does not fit {whose}: a step takes about ")
+            assert "which has 24.0, 22.1 of them to use" in texts[0]
+            assert "What fits: --config.finetune." in texts[0]

@@ -4,7 +4,7 @@ import pytest
 from absl import flags
 
 from pipelines.cli import command_line
-from pipelines.cli.command_line import local_beam_args, parse_known
+from pipelines.cli.command_line import interrupted_as, local_beam_args, parse_known
 from pix2seq_model.errors import ConfigError
 from tests.fixtures.commands import run_program
 
@@ -134,3 +134,15 @@ def test_a_defect_of_ours_keeps_its_traceback(tmp_path):
     done = run_program(tmp_path / "command.py", "--what=defect")
     assert done.status == 1
     assert "Traceback" in done.stderr
+
+
+def test_what_an_interruption_says():
+    def interrupted(*said):
+        with interrupted_as("nothing was sent"):
+            raise KeyboardInterrupt(*said)
+
+    with pytest.raises(KeyboardInterrupt, match="nothing was sent"):
+        interrupted()
+    # Who is nearer to it knows better.
+    with pytest.raises(KeyboardInterrupt, match="half was sent"):
+        interrupted("half was sent")

@@ -2,6 +2,7 @@
 
 import errno
 import io
+import logging
 import os
 import subprocess
 import sys
@@ -17,6 +18,10 @@ from pipelines.cli.quiet import quiet_libraries
 from pix2seq_model.errors import ConfigError
 
 PROJECT = Path(__file__).parents[3]
+
+
+class FailedPreconditionError(Exception):
+    """Called as TensorFlow's."""
 
 
 def caused(error, cause):
@@ -47,6 +52,10 @@ def caused(error, cause):
             RuntimeError("{{node x}} /logs/events; No space left on device\nmore"),
             "a disk is full ({{node x}} /logs/events; No space left on device); free some space",
         ),
+        (
+            FailedPreconditionError("Error executing an HTTP request: libcurl code 6 meaning 'x'"),
+            "the network cannot be reached (FailedPreconditionError: Error executing",
+        ),
         (RuntimeError("database or disk is full"), "a disk is full (database or disk is full)"),
     ],
 )
@@ -60,6 +69,8 @@ def test_what_happened_and_what_to_do(error, message):
         RuntimeError("ours"),
         ModuleNotFoundError("No module named 'components.x'", name="components.x"),
         OSError("no number"),
+        FailedPreconditionError("a variable is not initialized"),
+        RuntimeError("libcurl is mentioned"),
         KeyError("x"),
     ],
 )
@@ -97,6 +108,15 @@ def test_libraries_are_quiet_and_messages_are_not(capfd):
     with pytest.raises(RuntimeError):
         dies()
     assert "why it died" in capfd.readouterr().err
+
+
+def test_libraries_do_not_tell_of_each_attempt(caplog):
+    with quiet_libraries():
+        logging.getLogger("apache_beam.io.gcp.gcsio").warning("attempt 1 of 5 failed")
+        logging.getLogger("google.auth.compute_engine").warning("no metadata server")
+        logging.getLogger("apache_beam.runners").error("it failed")
+    logging.getLogger("apache_beam").warning("said outside")
+    assert [record.getMessage() for record in caplog.records] == ["it failed", "said outside"]
 
 
 def test_a_terminal_that_is_not_utf_8():

@@ -2,10 +2,10 @@
 
 import pytest
 
-from pipelines.cli.own_data import settle_data
+from pipelines.cli.own_data import load_submission, settle_data
 from pix2seq_model.errors import ConfigError, DataError
 from pix2seq_model.experiment.loading import load_config
-from tests.fixtures.label_exports import write_roboflow_coco, write_voc
+from tests.fixtures.label_exports import write_roboflow_coco, write_voc, write_yolo
 
 CONFIG = "configs/coco_sample.py"
 AUTO = "data.finetune.format=auto"
@@ -29,6 +29,14 @@ def test_a_format_of_a_labelling_tool(tmp_path):
     data = load_config(CONFIG, found.overrides).data.finetune
     assert data.format == "voc"
     assert data.annotations.train == data.images.train == str(root)
+
+
+@pytest.mark.parametrize("write", [write_voc, write_yolo])
+def test_a_length_in_epochs_is_counted_in_labels_of_a_tool(tmp_path, write):
+    given = [f"data.finetune.images.all={write(tmp_path)}", AUTO, "finetune.warmup_steps=0"]
+    submission = load_submission(CONFIG, [*given, "finetune.batch_size=1", "finetune.epochs=5"])
+    assert submission.config.finetune.steps == 10
+    assert "finetune.steps=10: 5 epochs of 2 images, 1 a step" in submission.notes
 
 
 def test_other_configs_stay_as_they_are():

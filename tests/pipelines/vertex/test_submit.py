@@ -390,6 +390,25 @@ def test_ctrl_c_asks_before_it_cancels(answer, cancelled):
     assert ("Cancelled." if cancelled else "The run continues") in text
 
 
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, EOFError])
+def test_no_answer_cancels_nothing(kind):
+    def nobody(_):
+        raise kind
+
+    run = Run("RUNNING")
+    status, text = follow(run, ask=nobody, sleep=interrupt_once())
+    assert (run.cancelled, status) == (False, 0)
+    assert "The run continues; nothing follows it here any more." in text
+
+
+def test_ctrl_c_while_it_is_cancelled():
+    run = Run("RUNNING")
+    run.cancel = interrupt = mock.Mock(side_effect=KeyboardInterrupt)
+    status, text = follow(run, ask=lambda _: "y", sleep=interrupt_once())
+    assert (interrupt.call_count, status) == (1, 130)
+    assert "It may not have been told to stop, and continue" in text
+
+
 def test_ctrl_c_twice_does_not_wait_for_the_end():
     def interrupt(_):
         raise KeyboardInterrupt
