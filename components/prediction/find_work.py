@@ -18,14 +18,13 @@ from apache_beam.io.filesystems import FileSystems
 
 from components.prediction.options import PredictionOptions
 from components.storage.files import file_exists, file_metadata, folder_exists, refusing
-from components.storage.image_store import ImageZip
+from components.storage.image_store import TAR_SUFFIXES, ImageZip
 from pix2seq_model.data import manifest as dataset_info
 from pix2seq_model.data.folder_walk import HIDDEN, is_hidden
 from pix2seq_model.errors import DataError
 from pix2seq_model.prediction.image_sources import EndingFilter
 
 _LIST_SUFFIX = ".txt"
-_ARCHIVES = (".tar", ".tar.gz", ".tgz")
 _ZIP = ".zip"
 # Size and version of a file in a list, which is not looked at until it is read.
 _UNKNOWN = [-1, -1]
@@ -77,7 +76,7 @@ def _record_shards(folder: str, splits: Iterable[str]) -> Iterator[dict[str, Any
 
 
 def _files(place: str, endings: EndingFilter) -> Iterator[list[Any]]:
-    if place.lower().endswith(_ARCHIVES):
+    if place.lower().endswith(TAR_SUFFIXES):
         raise DataError(
             f"{place} is an archive: unpack it first; `python pipelines/unpack_archives.py` does "
             "so for tar files"

@@ -56,10 +56,10 @@ def read_rgb(encoded: bytes, *, source: str = "image") -> Image.Image:
         raise DataError(f"{source}: not an image that can be read ({error})") from None
 
 
-def class_color(class_id: int) -> Color:
+def class_color(category_id: int) -> Color:
     """A colour of the class's own, the same in every picture; neighbours in id differ in hue."""
-    hue = (class_id * _GOLDEN_RATIO) % 1.0
-    value = (0.95, 0.78, 0.88)[class_id % 3]
+    hue = (category_id * _GOLDEN_RATIO) % 1.0
+    value = (0.95, 0.78, 0.88)[category_id % 3]
     red, green, blue = (round(255 * c) for c in colorsys.hsv_to_rgb(hue, 0.78, value))
     return red, green, blue
 
@@ -197,10 +197,10 @@ def _fitted(picture: Image.Image, side: int) -> Image.Image:
     return picture.resize((width, height), Image.Resampling.LANCZOS)
 
 
-def _name(names: Mapping[int, str], class_id: int) -> str:
+def _name(names: Mapping[int, str], category_id: int) -> str:
     """Of a class; its id where no font can draw the name."""
-    name = names.get(class_id, "").strip()
-    return name if name and is_drawable(name) else f"class {class_id}"
+    name = names.get(category_id, "").strip()
+    return name if name and is_drawable(name) else f"class {category_id}"
 
 
 def _corners(box_xywh: Sequence[float], scale: float, size: tuple[int, int]) -> Corners:

@@ -29,7 +29,7 @@ _TOTAL = 130_000_000
 # To be resized it needs more than the budget, and so is alone. TensorFlow keeps what it freed for
 # the next image of this size, while Pillow decodes that.
 _RESIZED = (30 + 20) * _SIDE**2
-_SPARE = 100_000_000
+_SPARE = 150_000_000
 _SMALL_SIDE, _ATTACK_SIDE = 100, 13_000
 _SETTINGS = {"top_p": 1.0, "end_token_offset": -100.0}
 
@@ -107,7 +107,8 @@ def _predict_batches(folder: Path, side: int) -> dict:
 
 
 def _upload(folder: Path, side: int) -> list[int]:
-    from pix2seq_model.web_demo.app import Limits, make_app
+    from pix2seq_model.web_demo.app import make_app
+    from pix2seq_model.web_demo.limits import Limits
     from pix2seq_model.web_demo.model import AttentiveModel
 
     app = make_app(AttentiveModel(folder.parent / "model", **_SETTINGS), Limits(), is_local=True)
