@@ -48,6 +48,7 @@ from pix2seq_model.input_pipeline.record_stream import num_processors
 from pix2seq_model.input_pipeline.settings import IMAGE_DTYPES, Augmentation
 from pix2seq_model.tokens.settings import SequenceSettings
 from pix2seq_model.tokens.vocabulary import Vocabulary
+from tests.fixtures.records import write_dataset_info
 
 _NUM_SHARDS = 8
 _ROUNDS = 3
@@ -218,7 +219,7 @@ def write_records(folder: Path, coco: Path, split: str, num_images: int) -> int:
         categories=tuple({"id": c["id"], "name": c["name"]} for c in annotations["categories"]),
         splits={"train": split_info},
     )
-    dataset_info.write_dataset_info(folder, info)
+    write_dataset_info(folder, info)
     return num_bytes
 
 

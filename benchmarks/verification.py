@@ -35,6 +35,7 @@ from pix2seq_model.input_pipeline.datasets import training_dataset
 from pix2seq_model.input_pipeline.settings import Augmentation
 from pix2seq_model.tokens.settings import SequenceSettings
 from pix2seq_model.tokens.vocabulary import Vocabulary
+from tests.fixtures.records import forget_checked_shards
 
 _BATCH_SIZE = 25
 
@@ -101,7 +102,7 @@ def _ratio(seconds: dict[str, list[float]]) -> float:
 
 def _epoch(folder: Path, num_images: int, size: int, *, check: bool) -> tuple[float, float]:
     """Wall and CPU seconds of one pass in a process that has not seen the shards yet."""
-    shard_check.forget()
+    forget_checked_shards()
     unchecked = mock.patch.object(record_stream, "check_shard_once", return_value=None)
     dataset = training_dataset(
         folder,

@@ -3,7 +3,6 @@
 The training runs in the step; `custom_job_trainer` starts a job of its own on Vertex AI instead.
 """
 
-import hashlib
 import json
 from typing import Any
 
@@ -16,6 +15,7 @@ from tfx.proto import trainer_pb2
 from tfx.types import standard_artifacts, standard_component_specs
 from tfx.utils import json_utils
 
+from components.digest import digest_of
 from components.remembered_failure import remembered
 from components.specs import Artifacts, parameters
 from pix2seq_model.data.manifest import read_dataset_info
@@ -57,7 +57,7 @@ def with_overrides(exec_properties: dict[str, Any]) -> dict[str, Any]:
     config = json.loads(exec_properties["custom_config"])
     config["overrides"] = [*config["overrides"], *given, *places]
     if given:
-        config["work_dir"] = f"{config['work_dir']}-{_digest(given)}"
+        config["work_dir"] = f"{config['work_dir']}-{digest_of(*given)}"
     changed = {"custom_config": json.dumps(config), "overrides": "", "given": ""}
     return {**exec_properties, **changed}
 
@@ -75,12 +75,8 @@ def with_inputs(exec_properties: dict[str, Any], input_dict: Artifacts) -> dict[
         info = read_model_info(model.uri)
         found.append(info.weights_sha256 or repr(info))
     config = json.loads(exec_properties["custom_config"])
-    config["work_dir"] = f"{config['work_dir']}-{_digest(found)}"
+    config["work_dir"] = f"{config['work_dir']}-{digest_of(*found)}"
     return {**exec_properties, "custom_config": json.dumps(config)}
-
-
-def _digest(parts: list[str]) -> str:
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
 class Trainer(base_component.BaseComponent):

@@ -23,7 +23,6 @@ from pix2seq_model.training.settings import LoggingSettings, StageSettings
 
 # Images of the training splits, from which steps per epoch follow.
 COCO_TRAIN_IMAGES = 118_287
-OBJECTS365_TRAIN_IMAGES = 1_742_289
 
 
 def get_config() -> ConfigDict:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
+from components.digest import digest_of
 from pipelines.keras_backend import keras_backend
 from pix2seq_model.data.settings import ALL_SPLITS, LABEL_FORMATS
 from pix2seq_model.errors import DataError
@@ -198,11 +199,6 @@ def package_versions(*names: str) -> str:
         # TensorFlow reads the images on any backend.
         names = (*names, "numpy", "tensorflow", *_PACKAGES_OF_BACKEND.get(keras_backend(), ()))
     return ", ".join(f"{name} {_version(name)}" for name in sorted(set(names)))
-
-
-def digest_of(*parts: str) -> str:
-    """Digest of several texts."""
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
 def _version(package: str) -> str:

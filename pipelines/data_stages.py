@@ -9,6 +9,7 @@ from tfx.orchestration.data_types import RuntimeParameter
 
 from components.data_report import DataReport
 from components.data_version import DataVersion
+from components.digest import digest_of
 from components.example_gen import ExampleGen
 from pipelines import cache_keys
 from pipelines.request import Request
@@ -39,13 +40,13 @@ def examples_of(request: Request, stage: str) -> tuple[list[base_node.BaseNode],
     if request.cloud is None:
         fingerprint = data_digest(request, stage)
         settings = cache_keys.settings_digest(config, ["seed"])
-        lineage = cache_keys.digest_of(fingerprint, code_version, settings)
+        lineage = digest_of(fingerprint, code_version, settings)
     else:
         # Whatever decides what a record holds besides the data, whose version goes behind it:
         # neither the image nor the workers, so that records are found by a run with others.
         kept = {n: value for n, value in source.items() if n not in _NOT_IN_RECORDS}
         decided = json.dumps([kept, name, config.seed], sort_keys=True)
-        lineage = cache_keys.digest_of(decided, code_version)
+        lineage = digest_of(decided, code_version)
     node = ExampleGen(
         source=source,
         section=section,

@@ -27,6 +27,7 @@ from pix2seq_model.api import find_model
 from pix2seq_model.errors import ConfigError
 from pix2seq_model.model_folder.thresholds import default_score_of
 from pix2seq_model.web_demo.kinds import SHOWN_KINDS, require_shown_kind
+from pix2seq_model.web_demo.limits import Limits
 
 FLAGS = flags.FLAGS
 
@@ -35,9 +36,13 @@ flags.DEFINE_integer("port", 8000, "Port; 0: a free one.", 0, 65_535)
 flags.DEFINE_boolean(
     "trust", False, "Run a SavedModel that is not in this project's layout: its graph is a program."
 )
-flags.DEFINE_float("max_megabytes", 20, "Of an uploaded file.", lower_bound=0.001)
-flags.DEFINE_integer("max_pixels", 50_000_000, "Of an image.", lower_bound=1)
-flags.DEFINE_float("upload_seconds", 60, "In which a file must arrive.", lower_bound=1)
+flags.DEFINE_float(
+    "max_megabytes", Limits.max_bytes / 1_000_000, "Of an uploaded file.", lower_bound=0.001
+)
+flags.DEFINE_integer("max_pixels", Limits.max_pixels, "Of an image.", lower_bound=1)
+flags.DEFINE_float(
+    "upload_seconds", Limits.upload_seconds, "In which a file must arrive.", lower_bound=1
+)
 
 
 def main() -> None:
@@ -46,7 +51,6 @@ def main() -> None:
     require_shown_kind(kind, place)
     threshold = default_score_of(FLAGS.model)
     # TensorFlow: not before the flags are right.
-    from pix2seq_model.web_demo.app import Limits
     from pix2seq_model.web_demo.model import open_demo_model
     from pix2seq_model.web_demo.server import DemoServer
 

@@ -40,12 +40,14 @@ from pipelines.cli.place_flags import define_place
 from pix2seq_model.atomic_write import write_json
 from pix2seq_model.data.defects import counts_table
 from pix2seq_model.data.settings import AUTO, COCO_FORMAT, LABEL_FORMATS, MAX_PIXELS
+from pix2seq_model.decoding.settings import BATCH_SIZE
 from pix2seq_model.errors import ConfigError
 from pix2seq_model.evaluation.settings import EvaluationSettings
 from pix2seq_model.metrics.coco_metrics import metrics_table
 from pix2seq_model.model_folder.folder import ModelInfo, read_model_info
 from pix2seq_model.model_folder.pushed import find_model_folder
 from pix2seq_model.published.locations import is_checkpoint
+from pix2seq_model.reports.settings import NUM_PICTURES
 
 FLAGS = flags.FLAGS
 _MARKER = "evaluate.json"
@@ -57,9 +59,9 @@ flags.DEFINE_string("split", "", "Which one of several, or what to call the only
 flags.DEFINE_enum(
     "dataset", AUTO, [AUTO, COCO_FORMAT, *LABEL_FORMATS], "Format of the labels; auto: recognised."
 )
-flags.DEFINE_integer("batch_size", 8, "Images decoded together.", lower_bound=1)
+flags.DEFINE_integer("batch_size", BATCH_SIZE, "Images decoded together.", lower_bound=1)
 flags.DEFINE_enum("precision", "float32", ["float32", "bfloat16"], "Of the network.")
-flags.DEFINE_integer("num_pictures", 24, "Pictures in the report.", lower_bound=0)
+flags.DEFINE_integer("num_pictures", NUM_PICTURES, "Pictures in the report.", lower_bound=0)
 flags.DEFINE_integer("max_pixels", MAX_PIXELS, "Larger images are left out.", lower_bound=1)
 
 

@@ -37,7 +37,8 @@ from pix2seq_model.metrics.coco_metrics import (
 )
 from pix2seq_model.prediction.output_folder import is_of_predict
 from pix2seq_model.regular_file import irregular_kind
-from pix2seq_model.reports.evaluation_report import REPORT_FILE, ReportInput, render_report
+from pix2seq_model.reports.evaluation_report import ReportInput, render_report
+from pix2seq_model.reports.settings import NUM_PICTURES, REPORT_FILE
 
 FLAGS = flags.FLAGS
 
@@ -48,7 +49,7 @@ define_places("image_ids", [], "Only these images: ids, or one file with an id o
 flags.DEFINE_enum("engine", "hotcoco", ENGINES, "What computes the numbers.")
 flags.DEFINE_enum("match", "auto", MATCHES, "How an image is known: by its file name or its id.")
 define_place("images", "", "Folder of the images, for pictures in the report.")
-flags.DEFINE_integer("num_pictures", 24, "Pictures in the report.", lower_bound=0)
+flags.DEFINE_integer("num_pictures", NUM_PICTURES, "Pictures in the report.", lower_bound=0)
 
 
 def main() -> None:

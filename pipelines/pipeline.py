@@ -31,6 +31,7 @@ from tfx.types import standard_artifacts
 
 from components.checkpoint_importer import CheckpointImporter
 from components.coco_evaluator import REPORT_SETTINGS, CocoEvaluator
+from components.digest import digest_of
 from components.evaluation_report import EvaluationReport
 from components.example_gen import ExampleGen
 from components.model_pusher import ModelPusher
@@ -150,7 +151,7 @@ def _imported(request: Request, stage: str) -> tuple[list[base_node.BaseNode], _
         node = CheckpointImporter(
             checkpoint=place, fingerprint=version or digest, code_version=code_version
         ).with_id(f"{stage.capitalize()}Checkpoint")
-        lineage = cache_keys.digest_of(digest, code_version)
+        lineage = digest_of(digest, code_version)
         return [*versions, node], _Trained(model=node.outputs["model"], lineage=lineage)
     node = Importer(
         source_uri=place,
@@ -172,7 +173,7 @@ def _training(
     exported = [*sections, *(_MEASURING_SETTINGS if is_measured else _EXPORT_SETTINGS)]
     # The backends' random numbers differ, so a run cannot change from one to the other.
     backend = keras_backend()
-    run = cache_keys.digest_of(
+    run = digest_of(
         cache_keys.settings_digest(
             request.config,
             [*sections, *(_MEASURING_SETTINGS if settings.keep_best else ())],
@@ -190,7 +191,7 @@ def _training(
     lineage = run
     if evaluations_decide_weights(settings):  # When it ends, too, which is not the run's.
         ending = [f"{stage}.{name}" for name in ENDING_SETTINGS]
-        lineage = cache_keys.digest_of(
+        lineage = digest_of(
             run,
             cache_keys.settings_digest(request.config, [*ending, *_MEASURING_SETTINGS]),
             request.code_version

@@ -28,7 +28,7 @@ from pipelines.cli.config_flag import config_given
 from pipelines.cli.own_data import settle_data
 from pipelines.cli.place_flags import define_place
 from pix2seq_model.ablation.trials import ablation_settings, plan_trials, stages_of
-from pix2seq_model.atomic_write import write_atomically
+from pix2seq_model.atomic_write import write_json
 from pix2seq_model.data.manifest import FILE_NAME as MANIFEST
 from pix2seq_model.errors import ConfigError
 from pix2seq_model.experiment.recipes import load_with_recipes
@@ -113,7 +113,7 @@ def convert_once(config: ConfigDict, stage: str, folder: Path, beam_arguments: l
         str(folder),
         make_pipeline=lambda: local_pipeline(beam_arguments),
     )
-    write_atomically(note, json.dumps(source))
+    write_json(note, source)
     return folder
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from tfx.orchestration.data_types import RuntimeParameter
 
+from components.digest import digest_of
 from pipelines import cache_keys
 from pipelines.keras_backend import keras_backend
 from pipelines.request import Request
@@ -27,7 +28,7 @@ def data_digest(request: Request, stage: str) -> str:
     if request.cloud is not None:
         return settings
     source = cache_keys.source_digest(config.data[stage], section)
-    return cache_keys.digest_of(source, settings, request.data_version)
+    return digest_of(source, settings, request.data_version)
 
 
 def code_version_of(

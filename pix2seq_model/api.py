@@ -23,6 +23,7 @@ from etils import epath
 from pix2seq_model.argument_names import argument, argument_name
 from pix2seq_model.atomic_write import write_json
 from pix2seq_model.data.settings import MAX_PIXELS
+from pix2seq_model.decoding.settings import BATCH_SIZE
 from pix2seq_model.errors import ConfigError, DataError, ModelError
 from pix2seq_model.model_folder.folder import MODEL_FILE, read_model_info
 from pix2seq_model.model_folder.onnx_folder import ONNX_FILE
@@ -173,7 +174,7 @@ class Model:
 def load(
     place: str | os.PathLike,
     *,
-    batch_size: int = 8,
+    batch_size: int = BATCH_SIZE,
     precision: str = "",
     trust: bool = False,
     categories: str | Mapping[int, str] = "",

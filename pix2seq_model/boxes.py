@@ -1,7 +1,8 @@
 """Boxes: area, validity, clipping, flips, changes of frame and of format.
 
 Every function is pure and takes boxes of shape (..., 4), any leading axes, with the format in its
-name: `yxyx` is (ymin, xmin, ymax, xmax), `xywh`, as in COCO's files, (xmin, ymin, width, height).
+name: `yxyx` is (ymin, xmin, ymax, xmax), `xyxy` is (xmin, ymin, xmax, ymax), `xywh`, as in COCO's
+files, is (xmin, ymin, width, height).
 `xp` is the array module that does the arithmetic: `numpy`, `keras.ops` or `tensorflow`.
 """
 
@@ -32,6 +33,12 @@ def box_xywh_to_yxyx(boxes: Any, *, xp: Any = np) -> Any:
     """The edges, in the same units, of boxes in COCO's format."""
     x, y, width, height = _split(boxes)
     return xp.stack([y, x, y + height, x + width], axis=-1)
+
+
+def box_xyxy_to_xywh(boxes: Any, *, xp: Any = np) -> Any:
+    """COCO's format of boxes of (xmin, ymin, xmax, ymax) in the same units."""
+    xmin, ymin, xmax, ymax = _split(boxes)
+    return xp.stack([xmin, ymin, xmax - xmin, ymax - ymin], axis=-1)
 
 
 def clip_box_yxyx(boxes: Any, *, xp: Any = np) -> Any:

@@ -13,7 +13,7 @@ from components.storage.files import (
     open_unpacked,
     refusing,
 )
-from components.storage.image_store import open_store
+from components.storage.image_store import TAR_SUFFIXES, open_store
 from pix2seq_model.data import manifest as dataset_info
 from pix2seq_model.data.annotations import check_start, parse_image_row
 from pix2seq_model.data.json_arrays import read_array
@@ -21,7 +21,6 @@ from pix2seq_model.errors import DataError
 from pix2seq_model.regular_file import irregular_kind
 
 _IMAGES_TRIED = 40
-_TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
 
 
 def _check_annotations(split: str, path: str) -> None:
@@ -39,7 +38,7 @@ def _check_images(split: str, options: ConversionOptions) -> None:
     source = options.splits[split]
     if not file_exists(source.images) and not folder_exists(source.images):
         raise DataError(f"folder of images of split {split!r} does not exist: {source.images}")
-    if source.images.endswith(_TAR_SUFFIXES):
+    if source.images.endswith(TAR_SUFFIXES):
         raise DataError(
             f"{source.images} is a tar archive, which cannot be read in place; unpack it with "
             "`python pipelines/unpack_archives.py`"

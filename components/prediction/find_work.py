@@ -27,7 +27,7 @@ from components.storage.files import (
     read_whole,
     refusing,
 )
-from components.storage.image_store import ImageZip
+from components.storage.image_store import TAR_SUFFIXES, ImageZip
 from pix2seq_model.data import manifest as dataset_info
 from pix2seq_model.data.folder_walk import TELLING_NAMES, listed_files
 from pix2seq_model.data.path_pattern import PathPattern, has_wildcards
@@ -37,7 +37,6 @@ from pix2seq_model.prediction.image_sources import EndingFilter
 from pix2seq_model.store_access import check_reachable
 
 _LIST_SUFFIX = ".txt"
-_ARCHIVES = (".tar", ".tar.gz", ".tgz")
 _ZIP = ".zip"
 # Size and version of a file in a list, which is not looked at until it is read.
 _UNKNOWN = [-1, -1]
@@ -93,7 +92,7 @@ def _record_shards(folder: str, splits: Iterable[str]) -> Iterator[dict[str, Any
 
 
 def _files(place: str, endings: EndingFilter) -> Iterator[list[Any]]:
-    if place.lower().endswith(_ARCHIVES):
+    if place.lower().endswith(TAR_SUFFIXES):
         raise DataError(
             f"{place} is an archive: unpack it first; `python pipelines/unpack_archives.py` does "
             "so for tar files"

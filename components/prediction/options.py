@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pix2seq_model.data.settings import MAX_PIXELS
+from pix2seq_model.decoding.settings import BATCH_SIZE
 from pix2seq_model.errors import ConfigError
 from pix2seq_model.input_pipeline.settings import RESIZES
 from pix2seq_model.model_folder.thresholds import DEFAULT_SCORE
@@ -36,7 +37,7 @@ class PredictionOptions:
     images: tuple[str, ...]
     splits: tuple[str, ...] = ()
     images_per_shard: int = setting(500, at_least=1)
-    batch_size: int = setting(8, at_least=1)
+    batch_size: int = setting(BATCH_SIZE, at_least=1)
     score_threshold: float = DEFAULT_SCORE
     max_pixels: int = setting(MAX_PIXELS, at_least=1)
     precision: str = "float32"

@@ -28,6 +28,8 @@ from components.storage.image_names import EXACT, PARTIAL, NameIndex, match_name
 from pix2seq_model.data.zip_directory import open_zip
 from pix2seq_model.errors import UnavailableError
 
+# Archives that cannot be read in place.
+TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
 _PASSING_ERRORS = (OSError, GoogleAPIError, DataCorruption)
 _ATTEMPTS = 4
 _PATCH = re.compile(r"(?:^|/)(patch\d+)/")

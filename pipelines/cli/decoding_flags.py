@@ -10,6 +10,7 @@ from absl import flags
 
 from pipelines.cli.command_line import flag_values
 from pipelines.cli.place_flags import define_place
+from pix2seq_model.decoding.settings import BATCH_SIZE
 from pix2seq_model.model_folder.thresholds import DEFAULT_SCORE, default_score_of
 
 define_place("model", None, "Model folder, or a pushed version.", required=True)
@@ -67,7 +68,7 @@ def define_detection_flags() -> None:
     """The flags of commands that write what they find in images."""
     define_place("output", None, "Folder to write.", required=True)
     flags.DEFINE_float("score_threshold", DEFAULT_SCORE, _SCORE_HELP, 0.0, 1.0)
-    flags.DEFINE_integer("batch_size", 8, "Images decoded together.", lower_bound=1)
+    flags.DEFINE_integer("batch_size", BATCH_SIZE, "Images decoded together.", lower_bound=1)
     flags.DEFINE_enum(
         "precision",
         "float32",

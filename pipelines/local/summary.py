@@ -25,9 +25,9 @@ from pix2seq_model.metrics.coco_files import read_metrics
 from pix2seq_model.metrics.coco_metrics import METRIC_KEYS
 from pix2seq_model.model_folder.pushed import pushed_record
 from pix2seq_model.reports.data_report import FILE_NAME as DATA_REPORT_FILE
+from pix2seq_model.reports.settings import REPORT_FILE
 
 SUMMARY_FILE = "summary.json"
-REPORT_FILE = "report.html"
 
 
 def summarize(request: Request, runs: Sequence[NodeRun], *, seconds: float) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from pix2seq_model.data.categories import (
     id_text,
     is_plain_number,
     merge_categories,
+    names_by_id,
 )
 from pix2seq_model.data.defects import DefectLimits, RowCounts, counts_table, exceeded_limits
 from pix2seq_model.data.json_arrays import read_array, top_level_keys
@@ -65,7 +66,7 @@ class AnnotationFile:
     @property
     def category_names(self) -> dict[str, str]:
         """Names by the file's id as text."""
-        names = {row["id"]: row["name"] for row in self.coco["categories"]}
+        names = names_by_id(self.coco["categories"])
         return {key: names[number] for key, number in self.category_numbers.items()}
 
     def defects(self) -> str:

@@ -143,6 +143,11 @@ def category_numbers(categories: Sequence[Mapping[str, Any]]) -> dict[int, int]:
     return {label: label for label in own}
 
 
+def names_by_id(categories: Sequence[Mapping[str, Any]]) -> dict[int, str]:
+    """The names of categories by their ids."""
+    return {category["id"]: category["name"] for category in categories}
+
+
 def is_plain_number(text: str) -> bool:
     """Whether an id is a whole number from 0 on, written plainly, of at most 64 bits."""
     # An integer of the served model has 64 bits, of which one is the sign.

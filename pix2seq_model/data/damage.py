@@ -6,12 +6,16 @@ tf.data's messages name an operation, not a file. So the reader of the batches r
 
 import concurrent.futures
 import contextlib
+import io
 import os
 from collections.abc import Callable, Iterator
 
 import tensorflow as tf
+from PIL import Image
 
+from pix2seq_model.data.image_check import decoded_bytes
 from pix2seq_model.data.manifest import ShardInfo, read_dataset_info
+from pix2seq_model.data.pixel_budget import pixel_budget
 from pix2seq_model.data.records import decode_example
 from pix2seq_model.data.shard_check import checked_records, known_problem
 from pix2seq_model.errors import DataError
@@ -79,6 +83,16 @@ def _damage_of_shard(path: str, shard: ShardInfo) -> str | None:
     return None
 
 
+@contextlib.contextmanager
+def _pixels_of(encoded: bytes) -> Iterator[None]:
+    """Room for an image; none for one whose header says no size, which cannot be decoded either."""
+    size = 0
+    with contextlib.suppress(Exception), Image.open(io.BytesIO(encoded)) as image:
+        size = decoded_bytes(image)
+    with pixel_budget().hold(size):
+        yield
+
+
 def damage_of_record(serialized: bytes) -> str | None:
     """What is wrong with a record, which image it is of included; None if all is well."""
     try:
@@ -87,7 +101,10 @@ def damage_of_record(serialized: bytes) -> str | None:
         return f"no example of this schema ({type(error).__name__}: {error})"
     name = f"image {example['image_id']} ({example['filename']})"
     try:
-        image = tf.io.decode_image(example["image_encoded"], channels=3, expand_animations=False)
+        with _pixels_of(example["image_encoded"]):
+            image = tf.io.decode_image(
+                example["image_encoded"], channels=3, expand_animations=False
+            )
     except tf.errors.InvalidArgumentError:
         return (
             f"{name} cannot be decoded, though its header is whole; a conversion with "

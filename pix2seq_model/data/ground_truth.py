@@ -7,7 +7,7 @@ from typing import Any
 from etils import epath
 
 from pix2seq_model.boxes import box_yxyx_to_xywh
-from pix2seq_model.data.categories import category_numbers, is_plain_number
+from pix2seq_model.data.categories import category_numbers, is_plain_number, names_by_id
 from pix2seq_model.data.manifest import read_dataset_info
 from pix2seq_model.data.records import decode_example
 from pix2seq_model.data.shard_check import checked_records
@@ -41,7 +41,7 @@ class SplitTruth:
     @property
     def category_names(self) -> dict[int, str]:
         """Names by id in `coco`."""
-        return {row["id"]: row["name"] for row in self.coco["categories"]}
+        return names_by_id(self.coco["categories"])
 
 
 def read_split_truth(examples_dir: epath.PathLike, split: str) -> SplitTruth:
@@ -53,14 +53,14 @@ def read_split_truth(examples_dir: epath.PathLike, split: str) -> SplitTruth:
         categories, or the number of images is not the manifest's.
     """
     info = read_dataset_info(examples_dir)
-    labels = category_numbers(info.categories)
+    category_ids = category_numbers(info.categories)
     records: dict[str, dict[str, Any]] = {}
     for path, shard in zip(info.shard_paths(examples_dir, split), info.split(split).shards):
         for record in map(decode_example, checked_records(path, shard)):
             image_id = record["image_id"]
             if image_id in records:
                 raise DataError(f"{path}: image {image_id!r} occurs twice in split {split!r}")
-            unknown = sorted(set(record["labels"].tolist()) - set(labels))
+            unknown = sorted(set(record["labels"].tolist()) - set(category_ids))
             if unknown:
                 raise DataError(
                     f"{path}: image {image_id!r} has the label {unknown[0]}, which is none of the "
@@ -87,26 +87,26 @@ def read_split_truth(examples_dir: epath.PathLike, split: str) -> SplitTruth:
         image = {"id": image_numbers[image_id], "file_name": record["filename"]}
         images.append({**image, "height": int(height), "width": int(width)})
         boxes = box_yxyx_to_xywh(record["boxes"].astype(float)) * [width, height, width, height]
-        for box, label, area, crowd in zip(
+        for box, category_id, area, crowd in zip(
             boxes.tolist(), record["labels"], record["area"], record["is_crowd"]
         ):
             annotations.append(
                 {
                     "id": len(annotations) + 1,
                     "image_id": image_numbers[image_id],
-                    "category_id": labels[int(label)],
+                    "category_id": category_ids[int(category_id)],
                     "bbox": [round(value, _PIXEL_DIGITS) for value in box],
                     "area": round(float(area), _PIXEL_DIGITS),
                     "iscrowd": int(crowd),
                 }
             )
-    categories = [{"id": labels[row["id"]], "name": row["name"]} for row in info.categories]
+    categories = [{"id": category_ids[row["id"]], "name": row["name"]} for row in info.categories]
     return SplitTruth(
         examples_dir,
         split,
         coco={"images": images, "annotations": annotations, "categories": categories},
         image_numbers=image_numbers,
-        category_numbers=labels,
+        category_numbers=category_ids,
     )
 
 

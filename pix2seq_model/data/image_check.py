@@ -290,6 +290,12 @@ def plain_image(
         return _checked(image, data, turn=apply_exif and _orientation(image) != _UPRIGHT)
 
 
+def decoded_bytes(image: Image.Image) -> int:
+    """What `image` takes of memory at most, while it is decoded and made plain RGB."""
+    per_pixel = _SCALED_BYTES if image.mode.startswith(("I", "F")) else _DECODED_BYTES
+    return image.size[0] * image.size[1] * per_pixel
+
+
 @contextlib.contextmanager
 def pixels_held(size: int) -> Iterator[None]:
     """`size` bytes of the process's budget; raises ImageDefect if no image may have as many."""
@@ -312,12 +318,13 @@ def upright_pixels(image: Image.Image) -> np.ndarray:
       uint8 (height, width, 3), RGB, turned as the image's EXIF says.
 
     Raises:
-      ImageDefect: it cannot be decoded.
+      ImageDefect: it cannot be decoded, or this machine has not the memory for it.
     """
     try:
-        turned = ImageOps.exif_transpose(image)
-        scaled = turned.mode.startswith(("I", "F"))
-        return np.array(_as_rgb(_grey_of_own_range(turned)[0] if scaled else turned))
+        with pixels_held(decoded_bytes(image)):
+            turned = ImageOps.exif_transpose(image)
+            scaled = turned.mode.startswith(("I", "F"))
+            return np.array(_as_rgb(_grey_of_own_range(turned)[0] if scaled else turned))
     except ImageDefect:
         raise
     except Exception as error:  # Pillow raises OSError, SyntaxError, struct.error, ...
@@ -329,9 +336,7 @@ def _checked(
 ) -> CheckedImage:
     sideways = turn and _orientation(image) in _SIDEWAYS
     is_decoded = decode or turn or _lacks_end(data, image) or not _is_plain(image, data)
-    per_pixel = _SCALED_BYTES if image.mode.startswith(("I", "F")) else _DECODED_BYTES
-    size = image.size[0] * image.size[1] * per_pixel if is_decoded else 0
-    with pixel_budget().hold(size):
+    with pixel_budget().hold(decoded_bytes(image) if is_decoded else 0):
         if is_decoded:
             _decode(image)
         width, height = reversed(image.size) if sideways else image.size

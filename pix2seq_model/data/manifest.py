@@ -21,7 +21,7 @@ from typing import Any
 
 from etils import epath
 
-from pix2seq_model.atomic_write import write_atomically
+from pix2seq_model.data.categories import names_by_id
 from pix2seq_model.data.records import SCHEMA_VERSION
 from pix2seq_model.errors import DataError
 from pix2seq_model.json_file import read_json
@@ -125,7 +125,7 @@ class DatasetInfo:
         return hashlib.sha256(self.to_json().encode()).hexdigest()
 
     def category_names(self) -> dict[int, str]:
-        return {category["id"]: category["name"] for category in self.categories}
+        return names_by_id(self.categories)
 
     def split(self, name: str) -> SplitInfo:
         """Returns a split.
@@ -281,11 +281,6 @@ def read_statistics(directory: str | os.PathLike[str]) -> dict[str, Any]:
         return read_json(path, fix="convert the data set again", kind=dict)
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error}); convert the data set again") from None
-
-
-def write_dataset_info(directory: str | os.PathLike[str], info: DatasetInfo) -> None:
-    """Writes the manifest: under a temporary name, then renamed, so that it is whole or absent."""
-    write_atomically(epath.Path(directory) / FILE_NAME, info.to_json() + "\n")
 
 
 def check_shards(

@@ -2,14 +2,19 @@
 
 A file of some kilobytes may hold a hundred million pixels, and several are decoded at a time: by a
 conversion, by prediction, by the page. Each asks here for what it needs and waits until that is
-free; an image that needs more than the budget is decoded alone, and one that the machine cannot
-hold is refused before it is.
+free; an image that needs more than the budget is decoded alone, by one process of the machine, and
+one that the machine cannot hold is refused before it is.
 """
 
 import contextlib
+import ctypes
+import fcntl
 import functools
 import os
+import stat
+import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +24,11 @@ from pix2seq_model.errors import UnavailableError
 _SHARE_OF_CORE = 0.5
 # Of the machine's, for one image that is decoded alone.
 _MOST_OF_MACHINE = 0.8
+# Whoever decodes an image alone is done sooner; one that was stopped must not hold up the others.
+_MOST_WAIT, _LOOKS_AGAIN = 600.0, 0.05
+# From here on what was held goes back to the system before somebody else has it: glibc keeps some
+# 60 MB of what is freed in each thread, and eight threads had eight times the budget.
+_RETURNED_BYTES = 32_000_000
 _CGROUPS = Path("/sys/fs/cgroup")
 _OWN_CGROUP = Path("/proc/self/cgroup")
 
@@ -29,11 +39,15 @@ class PixelBudget:
     Args:
       total: bytes in use at a time, by more than one.
       most: bytes that one may have, alone.
+      alone_file: see `alone_on_machine`, of the processes that share this machine; None: of no
+        other.
     """
 
-    def __init__(self, *, total: int, most: int) -> None:
+    def __init__(self, *, total: int, most: int, alone_file: Path | None = None) -> None:
         self.total, self.most = total, most
+        self._alone_file = alone_file
         self._held = 0
+        self._of_thread = threading.local()
         self._turn = threading.Lock()
         self._changed = threading.Condition()
 
@@ -41,27 +55,47 @@ class PixelBudget:
     def hold(self, size: int) -> Iterator[None]:
         """Waits until `size` bytes are free, or nothing else is in use, and has them in the block.
 
+        A thread that has some already gets more at once: what it waited for might wait for it.
+
         Raises:
           UnavailableError: it is more than one may have.
         """
         if not size:  # Waits for nobody.
             yield
             return
-        if size > self.most:
+        own = getattr(self._of_thread, "held", 0)
+        if own + size > self.most:
             raise UnavailableError(
-                f"it takes {size / 1e9:.1f} GB of memory to decode, more than this machine has for "
-                "it; use one with more memory, or lower max_pixels"
+                f"it takes {(own + size) / 1e9:.1f} GB of memory to decode, more than "
+                "this machine has for it; use one with more memory, or lower max_pixels"
             )
-        # Whoever asks for much is not overtaken for ever by those who ask for little.
-        with self._turn, self._changed:
-            self._changed.wait_for(lambda: not self._held or self._held + size <= self.total)
-            self._held += size
+        if own:
+            with self._changed:
+                self._held += size
+        else:
+            # Whoever asks for much is not overtaken for ever by those who ask for little.
+            with self._turn, self._changed:
+                self._changed.wait_for(lambda: not self._held or self._held + size <= self.total)
+                self._held += size
+        self._of_thread.held = own + size
         try:
-            yield
+            with contextlib.ExitStack() as stack:
+                if own <= self.total < own + size and self._alone_file is not None:
+                    stack.enter_context(alone_on_machine(self._alone_file))
+                yield
         finally:
+            self._of_thread.held = own
+            if size >= _RETURNED_BYTES:
+                _return_memory()
             with self._changed:
                 self._held -= size
                 self._changed.notify_all()
+
+
+def _return_memory() -> None:
+    """Gives the system what was freed, in every thread; other C libraries do so by themselves."""
+    with contextlib.suppress(AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 @functools.cache
@@ -70,7 +104,53 @@ def pixel_budget() -> PixelBudget:
     memory = machine_memory()
     cores = len(os.sched_getaffinity(0))
     total, most = int(memory / cores * _SHARE_OF_CORE), int(memory * _MOST_OF_MACHINE)
-    return PixelBudget(total=total, most=most)
+    alone_file = None
+    with contextlib.suppress(OSError):  # No folder for temporary files can be written.
+        alone_file = Path(tempfile.gettempdir()) / f"pix2seq_large_image_{os.getuid()}.lock"
+    return PixelBudget(total=total, most=most, alone_file=alone_file)
+
+
+@contextlib.contextmanager
+def alone_on_machine(path: Path, *, most_wait: float = _MOST_WAIT) -> Iterator[None]:
+    """Waits until no other process of this user is in such a block, as far as that can be known.
+
+    The kernel lets go of the file when its holder ends, however it does. Where the file cannot be
+    made, or another user has made it, nobody waits.
+
+    Args:
+      path: file in a folder that the processes share; made if it is not there, and left.
+      most_wait: seconds, after which the block begins all the same.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    try:
+        file = os.open(path, flags, 0o600)
+    except OSError:
+        yield
+        return
+    try:
+        found = os.fstat(file)
+        if stat.S_ISREG(found.st_mode) and found.st_uid == os.getuid():
+            _lock(file, time.monotonic() + most_wait)
+        yield
+    finally:
+        # Not by closing alone: a process that was forked meanwhile has the file open too.
+        with contextlib.suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_UN)
+        os.close(file)
+
+
+def _lock(file: int, deadline: float) -> None:
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                return
+            time.sleep(_LOOKS_AGAIN)
+        except OSError:  # A file system without locks.
+            return
+        else:
+            return
 
 
 def machine_memory(*, cgroups: Path = _CGROUPS, own: Path = _OWN_CGROUP) -> int:

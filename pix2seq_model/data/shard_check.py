@@ -282,12 +282,6 @@ def check_counted_labels(directory: str | os.PathLike[str], info: DatasetInfo, s
         )
 
 
-def forget() -> None:
-    """Makes `check_shard_once` read every shard again."""
-    with _lock:
-        _remembered.clear()
-
-
 def known_problem(paths: Collection[str]) -> str:
     """What `check_shard_once` last found wrong with one of these shards; "" if nothing."""
     with _lock:

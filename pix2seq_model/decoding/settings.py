@@ -6,6 +6,9 @@ from typing import Any
 from pix2seq_model.setting_checks import check_settings, setting
 from pix2seq_model.tokens.vocabulary import TOKENS_PER_OBJECT
 
+# Images decoded together where a person's own are looked at.
+BATCH_SIZE = 8
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SamplingSettings:

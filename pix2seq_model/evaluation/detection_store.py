@@ -10,7 +10,7 @@ from typing import Any
 
 from etils import epath
 
-from pix2seq_model.atomic_write import write_atomically
+from pix2seq_model.atomic_write import write_json
 from pix2seq_model.errors import DataError
 from pix2seq_model.json_file import MOST_LABEL_BYTES, read_json
 
@@ -85,7 +85,7 @@ class DetectionStore:
             return
         self._folder.mkdir(parents=True, exist_ok=True)
         part = {"image_ids": self._image_ids, "rows": self._rows}
-        write_atomically(self._path(self._stored), json.dumps(part))
+        write_json(self._path(self._stored), part)
         self._stored += len(self._image_ids)
         self._rows, self._image_ids = [], []
 

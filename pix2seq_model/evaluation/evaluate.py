@@ -229,7 +229,7 @@ def _timing(times: BatchTimes, settings: EvaluationSettings) -> Timing | None:
 
 
 def with_categories_by_name(truth: SplitTruth, info: ModelInfo, *, model_dir: str) -> SplitTruth:
-    """The truth with the model's labels for its categories, found by their names.
+    """The truth with the model's category ids for its categories, found by their names.
 
     Raises:
       DataError: model and data have no name in common, or several categories one name.
@@ -241,17 +241,17 @@ def with_categories_by_name(truth: SplitTruth, info: ModelInfo, *, model_dir: st
                 f"{truth.examples_dir}: categories {numbers[name.strip()]} and {number} are both "
                 f"called {name!r}: give each a name of its own"
             )
-    labels = {
-        label: numbers[name.strip()]
-        for label, name in info.category_names.items()
+    category_ids = {
+        category_id: numbers[name.strip()]
+        for category_id, name in info.category_names.items()
         if name.strip() in numbers
     }
-    if not labels:
+    if not category_ids:
         raise DataError(
             f"the model {model_dir} knows {_some(info.category_names.values())}, the data "
             f"{truth.examples_dir} have {_some(truth.category_names.values())}: no name is in both"
         )
-    return dataclasses.replace(truth, category_numbers=labels)
+    return dataclasses.replace(truth, category_numbers=category_ids)
 
 
 def _some(names: Iterable[str]) -> str:

@@ -8,6 +8,7 @@ from pix2seq_model.decoding.settings import SamplingSettings
 from pix2seq_model.errors import ConfigError
 from pix2seq_model.input_pipeline.settings import RESIZES
 from pix2seq_model.metrics.coco_metrics import METRIC_KEYS
+from pix2seq_model.reports.settings import NUM_PICTURES
 from pix2seq_model.setting_checks import (
     MAX_SEED,
     check_one_of,
@@ -48,7 +49,7 @@ class EvaluationSettings(SamplingSettings):
     resize: str = setting("antialias", one_of=RESIZES)
     clip_boxes: bool = True
     ground_truth: str = ""
-    num_pictures: int = setting(24, at_least=0)
+    num_pictures: int = setting(NUM_PICTURES, at_least=0)
     num_attention_pictures: int = setting(2, at_least=0)
 
     def __post_init__(self) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from ml_collections import ConfigDict
 
 from pix2seq_model.data.box_statistics import crowded_images
+from pix2seq_model.data.categories import names_by_id
 from pix2seq_model.data.dataset_scan import DatasetScan, SplitScan
 from pix2seq_model.data.settings import LABEL_FORMATS
 from pix2seq_model.errors import DataError
@@ -73,7 +74,7 @@ def class_warnings(scan: DatasetScan, split: str) -> Iterator[str]:
     """
     train = scan.splits[split]
     others = {name: counts for name, counts in scan.splits.items() if name != split}
-    names = {row["id"]: row["name"] for row in scan.categories}
+    names = names_by_id(scan.categories)
     absent = {number: name for number, name in names.items() if not train.classes[number]}
     for other, counts in others.items():
         if unlearned := [name for number, name in absent.items() if counts.classes[number]]:

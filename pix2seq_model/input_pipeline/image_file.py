@@ -15,7 +15,7 @@ from pix2seq_model.data.image_check import ImageDefect, pixels_held, plain_image
 from pix2seq_model.input_pipeline.preprocessing import decode_image, preprocess_image
 
 # At most, while an image is decoded, made floats and resized.
-_BYTES_PER_PIXEL = 28
+BYTES_PER_PIXEL = 30
 _NOT_DECODED = "damaged behind its header: it cannot be decoded"
 
 
@@ -64,17 +64,18 @@ def prepare_image(
       ImageDefect: a rule of `defects.DROPPED_IMAGES`, with the reason in words.
     """
     checked = plain_image(encoded, **limits)
-    size = checked.height * checked.width * _BYTES_PER_PIXEL
+    size = checked.height * checked.width * BYTES_PER_PIXEL
     with pixels_held(size), tf.device("CPU"):
         try:
             pixels = decode_image(checked.encoded)
         except (tf.errors.InvalidArgumentError, tf.errors.ResourceExhaustedError):
             raise ImageDefect("image_not_decodable", _NOT_DECODED) from None
-    prepared = prepare_pixels(pixels.numpy(), image_size=image_size, resize=resize)
+        prepared = preprocess_image(pixels, image_size, resize=resize)
+        kept = pixels.numpy() if keep_pixels else np.empty((0, 0, 3), np.uint8)
+        del pixels  # Before another image gets its place.
     return dataclasses.replace(
-        prepared,
+        _prepared(prepared, kept),
         is_turned=checked.is_turned,
-        pixels=prepared.pixels if keep_pixels else np.empty((0, 0, 3), np.uint8),
         plain=checked.encoded if keep_pixels and checked.encoded is not encoded else None,
     )
 
@@ -88,12 +89,21 @@ def prepare_pixels(
       pixels: uint8 (height, width, 3), RGB, upright.
       image_size: height and width in pixels of the network's input.
       resize: one of `settings.RESIZES`.
+
+    Raises:
+      ImageDefect: this machine has not the memory for it.
     """
-    with tf.device("CPU"):
+    size = pixels.shape[0] * pixels.shape[1] * BYTES_PER_PIXEL
+    with pixels_held(size), tf.device("CPU"):
         prepared = preprocess_image(tf.constant(pixels), image_size, resize=resize)
+    return _prepared(prepared, pixels)
+
+
+def _prepared(prepared: dict[str, tf.Tensor], pixels: np.ndarray) -> PreparedImage:
+    height, width = prepared["source_size"].numpy().tolist()
     return PreparedImage(
-        height=pixels.shape[0],
-        width=pixels.shape[1],
+        height=height,
+        width=width,
         image=prepared["image"].numpy(),
         content_size=prepared["content_size"].numpy(),
         key=int(prepared["image_key"]),

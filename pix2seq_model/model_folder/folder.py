@@ -24,6 +24,7 @@ import numpy as np
 from etils import epath
 
 from pix2seq_model.atomic_write import atomic_path, write_json
+from pix2seq_model.data.categories import names_by_id
 from pix2seq_model.errors import ConfigError, ModelError
 from pix2seq_model.json_file import read_json
 from pix2seq_model.network.config import ModelConfig
@@ -70,7 +71,7 @@ class ModelInfo:
 
     @property
     def category_names(self) -> dict[int, str]:
-        return {category["id"]: category["name"] for category in self.categories}
+        return names_by_id(self.categories)
 
     def decoding_with(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """`decoding` with the given values; by default as many objects as in training."""

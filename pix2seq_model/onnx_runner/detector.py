@@ -16,7 +16,7 @@ import onnxruntime
 
 from pix2seq_model.argument_names import argument
 from pix2seq_model.data.categories import category_numbers
-from pix2seq_model.decoding.settings import DecodeSettings
+from pix2seq_model.decoding.settings import BATCH_SIZE, DecodeSettings
 from pix2seq_model.errors import ConfigError, ModelError
 from pix2seq_model.model_folder.onnx_folder import IMAGES, OnnxInfo, read_onnx_info
 from pix2seq_model.onnx_runner.decoder import StepRunner, decode
@@ -42,7 +42,7 @@ class OnnxDetector:
         self,
         folder: str | os.PathLike,
         *,
-        batch_size: int = 8,
+        batch_size: int = BATCH_SIZE,
         precision: str = "float32",
         num_threads: int = 0,
         clip_boxes: bool = True,

@@ -72,7 +72,7 @@ def _prepared(checked: CheckedImage, *, image_size: tuple[int, int], resize: str
         pixels = np.asarray(Image.open(io.BytesIO(checked.encoded)).convert("RGB"))
     except Exception as error:  # Pillow raises OSError, SyntaxError, struct.error, ...
         raise ImageDefect("image_not_decodable", f"cannot be decoded: {error}") from None
-    prepared = prepare_pixels(pixels, image_size=image_size, resize=resize)
+    prepared = _resized(pixels, image_size=image_size, resize=resize)
     return dataclasses.replace(prepared, is_turned=checked.is_turned)
 
 
@@ -80,6 +80,11 @@ def prepare_pixels(
     pixels: np.ndarray, *, image_size: tuple[int, int], resize: str
 ) -> PreparedImage:
     """Prepares an image, uint8 (height, width, 3); see `prepare_image`."""
+    with pixels_held(pixels.shape[0] * pixels.shape[1] * _BYTES_PER_PIXEL):
+        return _resized(pixels, image_size=image_size, resize=resize)
+
+
+def _resized(pixels: np.ndarray, *, image_size: tuple[int, int], resize: str) -> PreparedImage:
     content_size = fitting_size((pixels.shape[0], pixels.shape[1]), image_size, resize=resize)
     values = pixels.astype(np.float32) * np.float32(1 / 255)
     for axis, size in enumerate(content_size):

@@ -27,7 +27,7 @@ class ImageDetector:
       detector: what it decodes with.
       decoding: its settings: fields of `DecodeSettings`, and seed.
       resize: how images are prepared for it.
-      category_numbers: category ids of the annotation file by the model's class ids.
+      category_numbers: category ids of the annotation file by those of the model's tokens.
       category_names: names by the annotation file's category ids.
     """
 
@@ -58,8 +58,8 @@ class ImageDetector:
         self.resize = resize or self.info.resize
         self.category_numbers = category_numbers(self.info.categories)
         self.category_names = {
-            self.category_numbers[class_id]: name
-            for class_id, name in self.info.category_names.items()
+            self.category_numbers[category_id]: name
+            for category_id, name in self.info.category_names.items()
         }
         self.batch_size = batch_size
         self.decoding = self.info.decoding_with(decoding)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from pix2seq_model.boxes import box_xywh_to_yxyx
+from pix2seq_model.boxes import box_xywh_to_yxyx, box_xyxy_to_xywh
 from pix2seq_model.data.image_check import ImageDefect
 from pix2seq_model.errors import DataError
 from pix2seq_model.reports.drawing import detection_boxes, draw_boxes
@@ -101,16 +101,17 @@ class Result:
 
     def to_coco(self, *, image_id: int = 1) -> list[dict[str, Any]]:
         """Rows of a COCO results file: image_id, file_name, category_id, bbox xywh, score."""
+        boxes_N4 = box_xyxy_to_xywh(self.boxes_xyxy.astype(float))
         return [
             {
                 "image_id": image_id,
                 "file_name": self.source,
                 "category_id": category_id,
-                "bbox": [xmin, ymin, xmax - xmin, ymax - ymin],
+                "bbox": box,
                 "score": score,
             }
-            for category_id, (xmin, ymin, xmax, ymax), score in zip(
-                self.category_ids.tolist(), self.boxes_xyxy.tolist(), self.scores.tolist()
+            for category_id, box, score in zip(
+                self.category_ids.tolist(), boxes_N4.tolist(), self.scores.tolist()
             )
         ]
 
@@ -123,10 +124,12 @@ class Result:
         classes = {category_id: n for n, category_id in enumerate(sorted(self._categories))}
         lines = []
         parts_N4 = self.boxes_xyxy / np.tile([max(self.width, 1), max(self.height, 1)], 2)
-        for category_id, box, score in zip(self.category_ids, parts_N4.tolist(), self.scores):
-            xmin, ymin, xmax, ymax = box
-            middle_and_size = ((xmin + xmax) / 2, (ymin + ymax) / 2, xmax - xmin, ymax - ymin)
-            numbers = " ".join(f"{value:.6f}" for value in (*middle_and_size, score))
+        middles_N2 = (parts_N4[:, :2] + parts_N4[:, 2:]) / 2
+        sizes_N2 = box_xyxy_to_xywh(parts_N4)[:, 2:]
+        for category_id, middle, size, score in zip(
+            self.category_ids, middles_N2.tolist(), sizes_N2.tolist(), self.scores
+        ):
+            numbers = " ".join(f"{value:.6f}" for value in (*middle, *size, score))
             lines.append(f"{classes[int(category_id)]} {numbers}\n")
         return "".join(lines)
 

@@ -10,8 +10,14 @@ from etils import epath
 
 from pix2seq_model.boxes import box_yxyx_to_xywh
 from pix2seq_model.data.categories import category_numbers
+from pix2seq_model.data.image_check import pixels_held
 from pix2seq_model.errors import ModelError
-from pix2seq_model.input_pipeline.image_file import PreparedImage, prepare_image, prepare_pixels
+from pix2seq_model.input_pipeline.image_file import (
+    BYTES_PER_PIXEL,
+    PreparedImage,
+    prepare_image,
+    prepare_pixels,
+)
 from pix2seq_model.json_file import read_json
 from pix2seq_model.model_folder.saved_model import CATEGORIES_FILE, SERVED_IMAGES
 
@@ -70,7 +76,9 @@ class ServedDetector:
         return [self._detect_one(image) for image in images]
 
     def _detect_one(self, image: PreparedImage) -> list[dict[str, Any]]:
-        answer = self._detect(images=tf.constant(image.pixels[None]))
+        # The graph resizes the image itself.
+        with pixels_held(image.height * image.width * BYTES_PER_PIXEL):
+            answer = self._detect(images=tf.constant(image.pixels[None]))
         found = {name: value.numpy()[0] for name, value in answer.items()}
         num = found["num_detections"]
         scale = [image.height, image.width, image.height, image.width]

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from pix2seq_model.argument_names import argument_name
+from pix2seq_model.data.image_check import ImageDefect, pixels_held
 from pix2seq_model.data.path_pattern import PathPattern
 from pix2seq_model.errors import ConfigError, DataError, UserError
 from pix2seq_model.prediction.image_sources import (
@@ -33,6 +34,8 @@ VIDEO_SUFFIXES = (
     *(".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".wmv", ".flv"),
     *(".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".3gp", ".ogv"),
 )
+# At most, while a frame becomes RGB and is turned.
+_BYTES_PER_PIXEL = 12
 _DEFAULT_RATE = Fraction(25)  # of what does not say how many frames a second it has
 # How FFmpeg reaches a camera by its number, by `sys.platform`: what to open, and with which format.
 _CAMERAS = {"linux": ("/dev/video{}", "v4l2"), "darwin": ("{}", "avfoundation")}
@@ -330,10 +333,17 @@ def frame_pixels(frame: Any) -> np.ndarray:
     """uint8 (height, width, 3), RGB, turned upright as the video says: phones film on their side.
 
     FFmpeg's angle is the one to turn by against the clock.
+
+    Raises:
+      ValueError: this machine has not the memory for it.
     """
-    pixels = frame.to_ndarray(format="rgb24")
-    quarters = round(getattr(frame, "rotation", 0) / 90) % 4
-    return np.ascontiguousarray(np.rot90(pixels, quarters)) if quarters else pixels
+    try:
+        with pixels_held(frame.width * frame.height * _BYTES_PER_PIXEL):
+            pixels = frame.to_ndarray(format="rgb24")
+            quarters = round(getattr(frame, "rotation", 0) / 90) % 4
+            return np.ascontiguousarray(np.rot90(pixels, quarters)) if quarters else pixels
+    except ImageDefect as defect:
+        raise ValueError(defect.detail) from None
 
 
 def reason_of(error: Exception) -> str:

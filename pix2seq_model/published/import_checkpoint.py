@@ -16,6 +16,7 @@ from pix2seq_model.published.checkpoint import PublishedModel, load_published_ch
 from pix2seq_model.published.coco_categories import COCO_CATEGORIES
 from pix2seq_model.published.locations import PUBLISHED_CHECKPOINTS, RECIPE_FILE
 from pix2seq_model.published.recipe import SECTIONS
+from pix2seq_model.tokens.vocabulary import TOKENS_PER_OBJECT
 
 REPORT_FILE = "import.json"
 _PUBLISHED_OBJECTS = 100
@@ -57,7 +58,7 @@ def import_checkpoint(
         model=network.model_config,
         vocabulary=network.vocabulary,
         categories=known,
-        max_objects=min(_PUBLISHED_OBJECTS, network.model_config.max_seq_len // 5),
+        max_objects=min(_PUBLISHED_OBJECTS, network.model_config.max_seq_len // TOKENS_PER_OBJECT),
         source=f"imported from {loaded.prefix}",
     )
     report = {"checkpoint": loaded.prefix, **dataclasses.asdict(loaded.report)}

@@ -4,6 +4,7 @@ import numpy as np
 from matplotlib import colormaps
 from PIL import Image
 
+from pix2seq_model.boxes import box_yxyx_to_xywh
 from pix2seq_model.decoding.attention_maps import TOKEN_NAMES, ImageAttention, ObjectAttention
 from pix2seq_model.reports import drawing
 
@@ -26,15 +27,14 @@ def object_pictures(
     width, height = (max(1, round(side * scale)) for side in photograph.size)
     grey = photograph.resize((width, height), Image.Resampling.LANCZOS).convert("L")
     dark_HW1 = np.asarray(grey, np.float32)[..., None] * _PHOTOGRAPH_SHARE
-    ymin, xmin, ymax, xmax = seen.box_yxyx
-    box = (xmin * width, ymin * height, (xmax - xmin) * width, (ymax - ymin) * height)
+    box = box_yxyx_to_xywh(np.array(seen.box_yxyx)) * [width, height, width, height]
     pictures = []
     for map_YX in seen.maps:
         light_HW1 = _stretched(map_YX, image, (width, height))[..., None]
         colors_HW3 = 255 * _COLORS(light_HW1[..., 0])[..., :3]
         mixed_HW3 = dark_HW1 * (1 - light_HW1) + (colors_HW3 + dark_HW1) * light_HW1
         picture = Image.fromarray(np.clip(mixed_HW3, 0, 255).astype(np.uint8))
-        outline = drawing.LabelledBox(box, "", (255, 255, 255))
+        outline = drawing.LabelledBox(tuple(box.tolist()), "", (255, 255, 255))
         pictures.append(drawing.draw_boxes(picture, [outline]))
     return pictures
 

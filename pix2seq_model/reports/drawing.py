@@ -13,10 +13,14 @@ from typing import Any
 
 from PIL import Image, ImageDraw
 
+from pix2seq_model.data.image_check import ImageDefect, decoded_bytes, pixels_held
+from pix2seq_model.data.pixel_budget import pixel_budget
 from pix2seq_model.errors import DataError
 from pix2seq_model.reports.fonts import Font, font_for, is_drawable
 
 _GOLDEN_RATIO = 0.618033988749895
+# Of a pixel, at most, while a picture is copied and scaled, and while it becomes a file.
+_DRAWN_BYTES, _WRITTEN_BYTES = 12, 16
 _PAPER = (246, 246, 244)
 _INK = (38, 38, 36)
 
@@ -41,19 +45,21 @@ def read_rgb(encoded: bytes, *, source: str = "image") -> Image.Image:
     annotations and TensorFlow's decoder do not apply it either.
 
     Raises:
-      DataError: the bytes are no image that Pillow can decode.
+      DataError: the bytes are no image that Pillow can decode, or this machine has not the memory.
     """
     try:
-        with Image.open(io.BytesIO(encoded)) as image:
+        with Image.open(io.BytesIO(encoded)) as image, pixels_held(decoded_bytes(image)):
             return image.convert("RGB")
+    except ImageDefect as defect:
+        raise DataError(f"{source}: {defect.detail}") from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise DataError(f"{source}: not an image that can be read ({error})") from None
 
 
-def class_color(class_id: int) -> Color:
+def class_color(category_id: int) -> Color:
     """A colour of the class's own, the same in every picture; neighbours in id differ in hue."""
-    hue = (class_id * _GOLDEN_RATIO) % 1.0
-    value = (0.95, 0.78, 0.88)[class_id % 3]
+    hue = (category_id * _GOLDEN_RATIO) % 1.0
+    value = (0.95, 0.78, 0.88)[category_id % 3]
     red, green, blue = (round(255 * c) for c in colorsys.hsv_to_rgb(hue, 0.78, value))
     return red, green, blue
 
@@ -105,10 +111,14 @@ def draw_boxes(
       boxes: drawn in this order, so the last is on top; tags are over all outlines.
       longer_side: shrink or grow to this many pixels before drawing; None keeps the size.
       font_size: of the tags, in pixels; by the size of the picture if None.
+
+    Raises:
+      UnavailableError: this machine has not the memory for it.
     """
     longer_side = longer_side or max(image.size)
     scale = longer_side / max(image.size)
-    picture = (image.copy() if scale == 1.0 else _fitted(image, longer_side)).convert("RGB")
+    with pixel_budget().hold(image.width * image.height * _DRAWN_BYTES):
+        picture = (image.copy() if scale == 1.0 else _fitted(image, longer_side)).convert("RGB")
     draw = ImageDraw.Draw(picture)
     line = max(1, round(min(picture.size) / 180))
     crowded = len(boxes) > 15  # smaller tags hide less of the picture
@@ -169,7 +179,9 @@ def contact_sheet(
 def jpeg_bytes(picture: Image.Image, *, quality: int = 85) -> bytes:
     """The picture as a JPEG file."""
     buffer = io.BytesIO()
-    picture.convert("RGB").save(buffer, "JPEG", quality=quality, optimize=True, progressive=True)
+    options = {"quality": quality, "optimize": True, "progressive": True}
+    with pixel_budget().hold(picture.width * picture.height * _WRITTEN_BYTES):
+        picture.convert("RGB").save(buffer, "JPEG", **options)
     return buffer.getvalue()
 
 
@@ -185,10 +197,10 @@ def _fitted(picture: Image.Image, side: int) -> Image.Image:
     return picture.resize((width, height), Image.Resampling.LANCZOS)
 
 
-def _name(names: Mapping[int, str], class_id: int) -> str:
+def _name(names: Mapping[int, str], category_id: int) -> str:
     """Of a class; its id where no font can draw the name."""
-    name = names.get(class_id, "").strip()
-    return name if name and is_drawable(name) else f"class {class_id}"
+    name = names.get(category_id, "").strip()
+    return name if name and is_drawable(name) else f"class {category_id}"
 
 
 def _corners(box_xywh: Sequence[float], scale: float, size: tuple[int, int]) -> Corners:

@@ -38,8 +38,7 @@ from pix2seq_model.reports import evaluation_sections as sections
 from pix2seq_model.reports.attention_pictures import object_pictures
 from pix2seq_model.reports.gallery import choose_galleries
 from pix2seq_model.reports.html import render_page
-
-REPORT_FILE = "report.html"
+from pix2seq_model.reports.settings import NUM_PICTURES, REPORT_FILE
 
 ImageReader = Callable[[Iterable[int]], Mapping[int, bytes]]
 
@@ -87,7 +86,7 @@ class ReportInput:
     histories: Mapping[str, Sequence[Mapping[str, float]]] = dataclasses.field(default_factory=dict)
     dataset: DatasetInfo | None = None
     read_images: ImageReader | None = None
-    num_pictures: int = 24
+    num_pictures: int = NUM_PICTURES
     attention: Sequence[ImageAttention] = ()
     timing: Timing | None = None
 

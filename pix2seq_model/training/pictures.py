@@ -3,6 +3,7 @@
 import numpy as np
 from PIL import Image
 
+from pix2seq_model.boxes import box_yxyx_to_xywh
 from pix2seq_model.reports.drawing import LabelledBox, class_color, contact_sheet, draw_boxes
 from pix2seq_model.tokens.detections import boxes_from_tokens
 from pix2seq_model.tokens.vocabulary import CLASS_SHIFT, NOISE_CLASS, Vocabulary
@@ -54,9 +55,9 @@ def training_pictures(
 
 
 def _drawn(box_yxyx: np.ndarray, token: int, names: dict[int, str]) -> LabelledBox:
-    ymin, xmin, ymax, xmax = box_yxyx.tolist()
-    box = (xmin, ymin, xmax - xmin, ymax - ymin)
+    x, y, width, height = box_yxyx_to_xywh(box_yxyx.astype(float)).tolist()
+    box = (x, y, width, height)
     if token == NOISE_CLASS:
         return LabelledBox(box, "", _NOISE_COLOR, dashed=True)
-    class_id = int(token) - CLASS_SHIFT
-    return LabelledBox(box, names.get(class_id, str(class_id)), class_color(class_id))
+    category_id = int(token) - CLASS_SHIFT
+    return LabelledBox(box, names.get(category_id, str(category_id)), class_color(category_id))

@@ -30,6 +30,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pix2seq_model.data.image_check import ImageDefect
+from pix2seq_model.web_demo.limits import Limits
 from pix2seq_model.web_demo.uploads import RefusedError, Uploads
 
 _FILES = {
@@ -61,21 +62,6 @@ class Model(Protocol):
     threshold: float
 
     def explain(self, encoded: bytes, *, max_pixels: int) -> dict[str, Any]: ...
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Limits:
-    """Of one upload.
-
-    Attributes:
-      max_bytes: of the file.
-      max_pixels: of the image.
-      upload_seconds: in which the file must arrive.
-    """
-
-    max_bytes: int = 20_000_000
-    max_pixels: int = 50_000_000
-    upload_seconds: float = 60.0
 
 
 def make_app(model: Model, limits: Limits, *, is_local: bool) -> Starlette:

@@ -1,6 +1,7 @@
 """What the web page asks of a model: the objects of one image, and where it looked for each."""
 
 import base64
+import dataclasses
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -66,6 +67,8 @@ class AttentiveModel:
         """
         model = self._model
         image = model.prepare(encoded, max_pixels=max_pixels)
+        # Many may wait for the model here.
+        image = dataclasses.replace(image, pixels=np.empty((0, 0, 3), np.uint8))
         with model.lock:
             found = model.detector.generate(image.image[None], np.array([image.key]))
             maps = self._maps(image, found["tokens"])

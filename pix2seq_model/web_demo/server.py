@@ -6,8 +6,9 @@ import threading
 
 import uvicorn
 
-from pix2seq_model.web_demo.app import Limits, Model, make_app
+from pix2seq_model.web_demo.app import Model, make_app
 from pix2seq_model.web_demo.connections import Room, limited_connections
+from pix2seq_model.web_demo.limits import Limits
 
 _CONNECTIONS = 64
 _BACKLOG = 1024

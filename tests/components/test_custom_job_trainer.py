@@ -12,10 +12,11 @@ from tfx.types import standard_artifacts
 
 from components import custom_job_trainer
 from components.trainer import Executor as Training
-from pix2seq_model.data.manifest import DatasetInfo, write_dataset_info
+from pix2seq_model.data.manifest import DatasetInfo
 from pix2seq_model.errors import ConfigError, UserError
 from pix2seq_model.model_folder.folder import MODEL_FILE
 from tests.cloud.vertex_executor.custom_jobs import fits
+from tests.fixtures.records import write_dataset_info
 
 CATEGORIES = ({"id": 1, "name": "a"},)
 RUNNING, SUCCEEDED, FAILED = (

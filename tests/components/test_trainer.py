@@ -9,8 +9,9 @@ from tfx.components.trainer import executor as tfx_executor
 from tfx.types.standard_artifacts import Examples, Model
 
 from components.trainer import Executor, with_inputs, with_overrides
-from pix2seq_model.data.manifest import DatasetInfo, ShardInfo, SplitInfo, write_dataset_info
+from pix2seq_model.data.manifest import DatasetInfo, ShardInfo, SplitInfo
 from pix2seq_model.model_folder.folder import MODEL_FILE
+from tests.fixtures.records import write_dataset_info
 from tests.fixtures.tiny_config import VOCABULARY, model_config
 
 CATEGORIES = ({"id": 1, "name": "a"},)

@@ -8,8 +8,9 @@ import uvicorn
 from PIL import Image
 from uvicorn.server import ServerState
 
-from pix2seq_model.web_demo.app import Limits, make_app
+from pix2seq_model.web_demo.app import make_app
 from pix2seq_model.web_demo.connections import Room, limited_connections
+from pix2seq_model.web_demo.limits import Limits
 from tests.fixtures.known_model import KnownModel
 
 _STATUSES = {200, 400, 403, 404, 405, 408, 411, 413, 415, 431}

@@ -28,7 +28,9 @@ def test_cocos_format():
 
 @given(box_lists)
 def test_cocos_format_and_back(some_boxes):
-    back = boxes.box_xywh_to_yxyx(boxes.box_yxyx_to_xywh(some_boxes))
+    xywh = boxes.box_yxyx_to_xywh(some_boxes)
+    np.testing.assert_array_equal(boxes.box_xyxy_to_xywh(some_boxes[..., [1, 0, 3, 2]]), xywh)
+    back = boxes.box_xywh_to_yxyx(xywh)
     np.testing.assert_array_equal(back, some_boxes)
 
 

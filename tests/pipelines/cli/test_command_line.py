@@ -1,12 +1,14 @@
 """The commands' flags: ours, Beam's, misspelled ones, and how a command ends."""
 
+import ast
+
 import pytest
 from absl import flags
 
 from pipelines.cli import command_line
 from pipelines.cli.command_line import interrupted_as, local_beam_args, parse_known
 from pix2seq_model.errors import ConfigError
-from tests.fixtures.commands import run_program
+from tests.fixtures.commands import PIPELINES, run_program
 
 
 @pytest.fixture(autouse=True)
@@ -146,3 +148,29 @@ def test_what_an_interruption_says():
     # Who is nearer to it knows better.
     with pytest.raises(KeyboardInterrupt, match="half was sent"):
         interrupted("half was sent")
+
+
+_SHARED_DEFAULTS = ("batch_size", "num_pictures", "max_pixels", "max_megabytes", "upload_seconds")
+
+
+def shared_defaults(source: str) -> dict[str, ast.expr]:
+    """The default of each such flag that a module defines."""
+    calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+    return {
+        call.args[0].value: call.args[1]
+        for call in calls
+        if ast.unparse(call.func).startswith("flags.DEFINE_")
+        and isinstance(call.args[0], ast.Constant)
+        and call.args[0].value in _SHARED_DEFAULTS
+    }
+
+
+def test_a_default_of_a_dataclass_is_not_written_again_as_a_flags():
+    found = set()
+    for path in PIPELINES.rglob("*.py"):
+        for name, default in shared_defaults(path.read_text()).items():
+            assert not isinstance(default, ast.Constant), f"--{name} in {path}"
+            found.add(name)
+    assert found == set(_SHARED_DEFAULTS)
+    planted = shared_defaults('flags.DEFINE_integer("batch_size", 8, "")')
+    assert isinstance(planted["batch_size"], ast.Constant)

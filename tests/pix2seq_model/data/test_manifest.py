@@ -11,9 +11,9 @@ from pix2seq_model.data.manifest import (
     SplitInfo,
     check_shards,
     read_dataset_info,
-    write_dataset_info,
 )
 from pix2seq_model.errors import DataError
+from tests.fixtures.records import write_dataset_info
 
 SHARD = "Split-train/examples-00000-of-00001.tfrecord"
 INFO = DatasetInfo(

@@ -13,7 +13,6 @@ from pix2seq_model.data.manifest import (
     ShardInfo,
     SplitInfo,
     read_dataset_info,
-    write_dataset_info,
 )
 from pix2seq_model.data.shard_check import (
     Digests,
@@ -24,7 +23,12 @@ from pix2seq_model.data.shard_check import (
 )
 from pix2seq_model.errors import DataError, UnavailableError
 from pix2seq_model.input_pipeline.record_stream import training_stream
-from tests.fixtures.records import example, write_examples
+from tests.fixtures.records import (
+    example,
+    forget_checked_shards,
+    write_dataset_info,
+    write_examples,
+)
 
 BOX = (0.1, 0.1, 0.8, 0.8)
 LABELS = (1, 3, 7)
@@ -172,7 +176,7 @@ def test_in_a_bucket_the_store_is_asked_instead(folder, monkeypatch):
     monkeypatch.setattr(shard_check, "check_shard", lambda path, *_: read.append(path))
     monkeypatch.setattr(shard_check, "_state", lambda path: (1.0,))
     monkeypatch.setattr(shard_check.bucket_file, "crc32c_of", lambda path: answers[path])
-    shard_check.forget()
+    forget_checked_shards()
     for path in answers:
         shard_check.check_shard_once(path, shard, ())
     assert read == ["gs://b/other"]
@@ -183,7 +187,7 @@ def test_in_a_bucket_the_store_is_asked_instead(folder, monkeypatch):
     monkeypatch.setattr(shard_check.bucket_file, "crc32c_of", refused)
     shard_check.check_shard_once("gs://b/third", shard, ())
     assert read[1:] == ["gs://b/third"]
-    shard_check.forget()
+    forget_checked_shards()
 
 
 def test_a_finished_folder_in_a_bucket_is_compared_by_stored_checksums(monkeypatch):

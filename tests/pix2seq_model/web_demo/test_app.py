@@ -9,7 +9,8 @@ import httpx
 import pytest
 from PIL import Image
 
-from pix2seq_model.web_demo.app import Limits, make_app
+from pix2seq_model.web_demo.app import make_app
+from pix2seq_model.web_demo.limits import Limits
 from tests.fixtures.known_model import KnownModel
 
 LIMITS = Limits(max_bytes=40_000, max_pixels=100_000, upload_seconds=0.2)

@@ -8,7 +8,7 @@ import socket
 import pytest
 
 from pix2seq_model.web_demo import server as server_module
-from pix2seq_model.web_demo.app import Limits
+from pix2seq_model.web_demo.limits import Limits
 from pix2seq_model.web_demo.server import DemoServer
 from tests.fixtures.known_model import KnownModel
 

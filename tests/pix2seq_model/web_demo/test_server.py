@@ -8,7 +8,7 @@ import time
 import pytest
 from PIL import Image
 
-from pix2seq_model.web_demo.app import Limits
+from pix2seq_model.web_demo.limits import Limits
 from pix2seq_model.web_demo.server import DemoServer
 from tests.fixtures.browser import needs_browser
 from tests.fixtures.browser_session import browser_page
