@@ -21,7 +21,7 @@ from etils import epath
 
 from pix2seq_model.atomic_write import write_atomically
 from pix2seq_model.data.records import SCHEMA_VERSION
-from pix2seq_model.errors import DataError
+from pix2seq_model.errors import DataError, shown
 from pix2seq_model.json_file import read_json
 
 FILE_NAME = "dataset_info.json"
@@ -185,7 +185,7 @@ def read_dataset_info(directory: str | os.PathLike[str]) -> DatasetInfo:
 def _problem(info: Any) -> str:
     """What no conversion writes into a manifest; "" if all is well."""
     if not (isinstance(info.name, str) and isinstance(info.seed, int)):
-        return f"its name {info.name!r} or seed {info.seed!r} is of a wrong type"
+        return f"its name {shown(info.name)} or seed {shown(info.seed)} is of a wrong type"
     ids = [category["id"] for category in info.categories]
     if any(not _is_count(id_) for id_ in ids) or len(set(ids)) < len(ids):
         return "the ids of its categories are not different whole numbers"
@@ -194,9 +194,9 @@ def _problem(info: Any) -> str:
     files = [shard.file for split in info.splits.values() for shard in split.shards]
     for file in files:
         if not isinstance(file, str) or "\0" in file:
-            return f"{file!r} is no name of a shard"
+            return f"{shown(file)} is no name of a shard"
         if file.startswith("/") or "://" in file or ".." in file.split("/"):
-            return f"the shard {file!r} does not lie in its folder"
+            return f"the shard {shown(file)} does not lie in its folder"
     if twice := [file for file, count in collections.Counter(files).items() if count > 1]:
         return f"it names the shard {twice[0]} twice"
     for name, split in info.splits.items():

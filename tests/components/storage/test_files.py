@@ -1,13 +1,16 @@
+import csv
 import errno
 import io
 import os
+import zipfile
+import zlib
 from pathlib import Path
 
 import pytest
 from apache_beam.io.filesystems import FileSystems
 
-from components.storage.files import write_file
-from pix2seq_model.errors import UnavailableError
+from components.storage.files import refusing, write_file
+from pix2seq_model.errors import ConfigError, DataError, UnavailableError
 
 
 @pytest.mark.parametrize("fails", ["write", "close", "rename"])
@@ -41,3 +44,19 @@ def test_a_full_disk_is_named_and_nothing_is_left(tmp_path, monkeypatch, fails):
         write_file(str(tmp_path), "progress/x.json", b"after")
     assert [path.name for path in (tmp_path / "progress").iterdir()] == ["x.json"]
     assert (tmp_path / "progress/x.json").read_bytes() == b"before"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [csv.Error, RecursionError, OSError, ValueError, EOFError, zlib.error, zipfile.BadZipFile],
+)
+def test_what_a_reader_raises_for_its_content_names_the_file(error):
+    with (
+        pytest.raises(DataError, match=r"^a\.csv cannot be read: why$"),
+        refusing("a.csv cannot be read"),
+    ):
+        raise error("why")
+    with pytest.raises(ConfigError, match=r"^of its own$"), refusing("a.csv cannot be read"):
+        raise ConfigError("of its own")
+    with pytest.raises(ZeroDivisionError), refusing("a.csv cannot be read"):
+        raise ZeroDivisionError
