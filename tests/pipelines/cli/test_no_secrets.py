@@ -166,6 +166,11 @@ def test_a_setting_is_judged_by_its_name_too():
     refuse_in_config({"push": {"api_key": None, "password": "", "token": "a" * 20}})
 
 
+def test_the_documents_number_is_the_number_of_forms():
+    document = (PROJECT / "docs/reliability.md").read_text()
+    assert f"| {len(FORMS)} forms, and {len(HARMLESS)} texts that only look" in document
+
+
 def test_the_name_is_told_and_not_the_value():
     with pytest.raises(ConfigError, match=r"--config\.data\.x holds a signed address") as raised:
         refuse_in_arguments([f"--config.data.x={PLANTED['a signed address']}"])
