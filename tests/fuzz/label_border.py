@@ -50,6 +50,7 @@ def label_files() -> list[bytes]:
 def hostile_label_files() -> list[bytes]:
     """What a parser for people's files was not made for."""
     references = "".join(f"b{n}: &b{n} [*b{n - 1}, *b{n - 1}, *b{n - 1}]\n" for n in range(1, 20))
+    entities = "".join(f"<!ENTITY b{n} '{f'&b{n - 1};' * 10}'>" for n in range(1, 10))
     contents = {
         "yolo/data.yaml": (
             f"{_YAML}b: {'[' * 5000}",
@@ -63,7 +64,7 @@ def hostile_label_files() -> list[bytes]:
         "open_images/class-descriptions.csv": (f'{_CLASSES}"{"x" * 140_000}',),
         "voc/Annotations/one.xml": (
             f"<annotation>{'<object>' * 3000}",
-            "<!DOCTYPE a [<!ENTITY b 'cc'><!ENTITY d '&b;&b;'>]><annotation>&d;</annotation>",
+            f"<!DOCTYPE a [<!ENTITY b0 'b'>{entities}]><annotation>&b9;</annotation>",
         ),
         "yolo/labels/one.txt": ("9" * 5000 + " 0.5" * 4, f"{'1' * 400} 0.5 0.5 0.2 0.4"),
     }
