@@ -4,6 +4,43 @@ The commands in `pipelines/` print a `UserError` without a traceback and exit wi
 any other exception is a bug in this project and keeps its traceback.
 """
 
+import reprlib
+from typing import Any
+
+_DIGITS_OF_A_BIT = 0.30103
+# More than Python writes out at once is 4,300 digits.
+_MOST_BITS = 1000
+
+
+class _Short(reprlib.Repr):
+    """Looks at a few parts of a value, however many there are."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.maxlevel = 3
+        # A text longer than all that is shown is cut there, not in its middle.
+        self.maxstring = self.maxother = 2 * most
+
+    def repr_str(self, x: str, level: int) -> str:
+        return repr(x[: self.maxstring])
+
+    def repr_int(self, x: int, level: int) -> str:
+        if x.bit_length() <= _MOST_BITS:
+            return repr(x)
+        return f"a number of {int(x.bit_length() * _DIGITS_OF_A_BIT):,} digits"
+
+
+def shown(value: Any, most: int = 80) -> str:
+    """How a value of somebody else's file stands in a message: as in Python, and short.
+
+    `f"{value!r:.80}"` writes out all of it first: gigabytes, of what refers to itself many times.
+
+    Args:
+      value: numbers, texts, lists and dictionaries of them, as YAML and JSON have them.
+      most: characters, behind which it is cut.
+    """
+    return _Short(most).repr(value)[:most]
+
 
 class UserError(ValueError):
     """Something outside this code is wrong; the message says what and how to fix it."""

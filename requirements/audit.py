@@ -28,10 +28,11 @@ def audit(python: Path, service: str) -> list[dict] | None:
         command = [str(python), "-m", "pip_audit", "--no-deps", "--disable-pip", *files]
         options = ["-s", service, "-f", "json", "-o", str(output), "--progress-spinner=off"]
         done = subprocess.run([*command, *options], capture_output=True, text=True)
-        if not output.exists():
+        try:
+            return json.loads(output.read_text())["dependencies"]
+        except (OSError, LookupError, TypeError, ValueError):  # Not written, or not to its end.
             print(f"{service}: {done.stderr.strip()[-300:]}", file=sys.stderr)
             return None
-        return json.loads(output.read_text())["dependencies"]
 
 
 def report(packages: list[dict], *, of: int, service: str) -> int:

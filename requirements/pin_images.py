@@ -5,7 +5,9 @@ Nothing is written unless every digest was read. Needs Python's standard library
     python requirements/pin_images.py
 """
 
+import http.client
 import json
+import os
 import re
 import sys
 import urllib.request
@@ -36,6 +38,7 @@ def read_digest(image: str) -> str:
 
     Raises:
       OSError: the registry cannot be reached, or does not know the image.
+      HTTPException, LookupError, TypeError, ValueError: what answers is no registry.
     """
     name, _, tag = image.partition(":")
     name = name if "/" in name else f"library/{name}"
@@ -61,10 +64,13 @@ def main() -> int:
             argument: {"image": image, "digest": read_digest(image)}
             for argument, image in images.items()
         }
-    except OSError as error:
-        print(f"No registry can be reached here ({error}); nothing was changed.", file=sys.stderr)
+    # Where a network has a page of its own in front of all addresses, that is what answers.
+    except (OSError, http.client.HTTPException, LookupError, TypeError, ValueError) as error:
+        print(f"No registry can be reached here ({error!r}); nothing was changed.", file=sys.stderr)
         return 2
-    (_HERE / "images.json").write_text(json.dumps(found, indent=1) + "\n")
+    new = _HERE / "images.json.new"
+    new.write_text(json.dumps(found, indent=1) + "\n")
+    os.replace(new, _HERE / "images.json")
     for row in found.values():
         print(f"{row['image']}@{row['digest']}")
     return 0

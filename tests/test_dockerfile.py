@@ -141,6 +141,22 @@ def test_every_installation_asks_for_the_hashes():
     assert all("--require-hashes" in command for command in commands)
 
 
+def test_the_image_lists_all_that_is_installed_in_it():
+    """The list of components lies in the folder that the image takes over whole."""
+    (install,) = (s.value for s in STEPS if s.keyword == "RUN" and "/opt/venv/bin/pip" in s.value)
+    (listing,) = (s.value for s in STEPS if s.keyword == "RUN" and "cyclonedx-py" in s.value)
+    assert re.search(r"--output-format JSON --output-file /opt/venv/sbom\.cdx\.json ", listing)
+    # The same files, the device's too, and none of the list's own environment.
+    extra = re.compile(r"extra=\S+\$\(case .* esac\)\.txt")
+    assert extra.search(listing)[0] == extra.search(install)[0]
+    joined = re.search(r"&& cat (\S+) \"\$extra\" > (\S+) && (\S+) requirements .* (\S+)$", listing)
+    assert joined[1] in install
+    assert joined[2] == joined[4]
+    assert not joined[3].startswith("/opt/venv")
+    assert re.search(r"(?m)^COPY --from=packages /opt/venv /opt/venv$", DOCKERFILE)
+    assert {"cyclonedx-bom", "pip-audit"} <= pins("audit").keys()
+
+
 def test_a_digest_is_passed_on_only_where_one_was_read(tmp_path, monkeypatch):
     assert not any("DIGEST" in name for name in image_identity.image_digests(tmp_path / "none"))
     read = tmp_path / "images.json"

@@ -81,7 +81,8 @@ class OpenImagesLabels(_Tables):
         if not tables:
             self._leave_out("names of the classes: no class-descriptions.csv, codes are the names")
             return {}
-        return parse_class_names(self._labels.text(tables[0]).splitlines())
+        with refusing(f"{self._labels.root}/{tables[0]} cannot be read as a table"):
+            return parse_class_names(self._labels.text(tables[0]).splitlines())
 
 
 class LabelStudioLabels(_Tables):

@@ -10,7 +10,7 @@ from components.labels.label_sets import SNIFFED_FILES, SPLITS
 from components.storage.image_names import match_name, name_parts, split_role
 from pix2seq_model.data.formats.yolo import parse_data_yaml, parse_name_list
 from pix2seq_model.data.image_check import SUFFIXES
-from pix2seq_model.errors import DataError
+from pix2seq_model.errors import DataError, shown
 
 _KEYS = {"train": ("train",), "val": ("val", "valid"), "test": ("test",)}
 # Of LabelImg and Label Studio; of darknet and CVAT; of Roboflow.
@@ -20,6 +20,8 @@ _SPLIT_LISTS = {f"{key}.txt": split for split, keys in _KEYS.items() for key in 
 _NO_LABELS = (*_NAME_LISTS, *_SPLIT_LISTS, "requirements.txt")
 _SNIFFED_BYTES = 4096
 _LEAST_NUMBERS = 4
+# Of a path, on any system that has a limit.
+_MOST_CHARACTERS = 4096
 
 
 def label_files(folder: LabelFolder) -> list[str]:
@@ -83,7 +85,8 @@ def _names_at(folder: LabelFolder, yaml_path: str, entry: str) -> dict[int, str]
         if place in there:
             return _name_list(folder, place)
     raise DataError(
-        f"{folder.root}/{yaml_path}: names are {entry!r}, and no such file is there: write a list"
+        f"{folder.root}/{yaml_path}: names are {shown(entry)}, and no such file is there: write a "
+        "list"
     )
 
 
@@ -135,6 +138,8 @@ def _places(base: str, entry: str) -> Iterator[str]:
     It is often one of another machine, or, as of Roboflow, lies one folder too high: then its end
     counts, if no more than folders is lost that say no split.
     """
+    if len(base) + len(entry) > _MOST_CHARACTERS:
+        return
     base, entry = (path.replace("\\", "/") for path in (base, entry))
     parts = posixpath.normpath(posixpath.join(base, entry)).split("/")
     own = posixpath.normpath(entry).split("/")
@@ -186,7 +191,7 @@ class NamedSplits:
                 else:
                     found.setdefault(split, set()).update(images)
         if lost:
-            listed = ", ".join(f"{split}: {row}" for split, row in lost.items())
+            listed = ", ".join(f"{split}: {row:.200}" for split, row in lost.items())
             self.note = f"{source} names {listed}, which is not there"
         if not found:
             self.note += "; other lists, or the folders, say the splits" if lost else ""
@@ -195,8 +200,8 @@ class NamedSplits:
         if lost and ("train" in lost or not self._paths <= taken):
             row = next(iter(lost.values()))
             raise DataError(
-                f"{self._labels.root}/{source}: {row} is not in {self._images.root}: correct the "
-                "path, or give the folder in which it lies"
+                f"{self._labels.root}/{source}: {row:.200} is not in {self._images.root}: correct "
+                "the path, or give the folder in which it lies"
             )
         return {split: sorted(images) for split, images in found.items()}
 

@@ -9,6 +9,7 @@ dataset_info.json                               written last
 """
 
 import contextlib
+import csv
 import errno
 import os
 import uuid
@@ -34,6 +35,11 @@ _READ_BYTES = 1 << 20
 _TEMPORARY = "progress/tmp-"
 # How names of shards end, as a pattern of Beam's; what is called otherwise is somebody else's.
 SHARD_NUMBERS = "-of-".join(["[0-9]" * 5] * 2)
+# What the readers of files raise for content that is not what it should be.
+_REFUSED = (
+    *(OSError, ValueError, EOFError, RecursionError),
+    *(zlib.error, zipfile.BadZipFile, csv.Error),
+)
 # What killed workers leave behind.
 TEMPORARY_FILES = (f"{_TEMPORARY}*",)
 
@@ -269,7 +275,7 @@ def refusing(what: str) -> Iterator[None]:
         yield
     except UserError:
         raise
-    except (OSError, ValueError, EOFError, zlib.error, zipfile.BadZipFile) as error:
+    except _REFUSED as error:
         raise DataError(f"{what}: {error}") from None
 
 

@@ -6,20 +6,43 @@ libraries, and data are named by `gs://` addresses, which hold none. Secrets are
 what libraries log.
 """
 
+import base64
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pix2seq_model.errors import ConfigError
 
-# A name that says that its value is secret: `password=…`, `"client_secret": "…"`.
+_BLOT = "[secret]"
+
+# A name that says that its value is secret, with whatever stands before it: `DB_PASSWORD=…`,
+# `"client_secret": "…"`, `aws_secret_access_key = …`.
 _NAMES = (
-    r"\b(?:access_token|refresh_token|id_token|auth_token|session_token|client_secret|api_?key"
-    r"|password|passwd|secret|aws_secret_access_key|aws_session_token|secret_access_key|secret_key"
-    r"|AccountKey|SharedAccessKey|SharedAccessSignature|account_key|hmac_(?:key|secret)"
-    r"|private_key_id)"
+    r"(?i:access_?token|refresh_?token|(?<![a-z0-9])id_?token|auth_?token|session_?token"
+    r"|security_?token|:_auth|api[_-]?key|client_?secret|passw(?:or)?d|secret"
+    r"|secret_?access_?key|secret_?key|account_?key|shared_?access_?(?:key|signature)"
+    r"|hmac_?key|private_?key(?:_?id)?)"
 )
-_VALUE = r"[^\s&'\";,]+"
+_SEPARATOR = r"(?:\\?[\"'])?[ \t]*[=:][ \t]*"
+# What only stands for a value, or is none: a variable or its name, a gap to fill in, a count.
+_NO_VALUE = (
+    r"(?!(?:\\?[\"'])?(?:\$\w+|\$\([^()\n]*\)?|[$%]?[{(][^{}()\s]*[})]s?|<[^<>\n]*>|\*+|\.\.\.|…"
+    rf"|\d{{1,3}}|\d*\.\d+|[A-Z]+(?:_[A-Z]+)+|(?i:none|null|true|false)|{re.escape(_BLOT)})(?:[\s&'\";,)\]}}\\]|$))"
+)
+# No end is asked for, so that a text without one is not searched again from each name on.
+_VALUE = r"(?:\"(?:[^\"\\\n]|\\.)+|'(?:[^'\\\n]|\\.)+|\\[\"'](?:[^\"'\\\n]|\\[^\"'])+|[^\s&'\";,]+)"
+
+
+def _in_base64(text: bytes) -> str:
+    """A pattern of what is the same in base64 wherever in a file the text begins."""
+    found = []
+    for shift, first in enumerate((0, 2, 3)):
+        encoded = base64.b64encode(b"\0" * shift + text).decode()
+        found.append(re.escape(encoded[first : (shift + len(text)) * 8 // 6]))
+    return "|".join(found)
+
+
+_KEY_IN_BASE64 = _in_base64(b'"private_key"')
 
 _KINDS = {
     "a signed address": (
@@ -32,11 +55,16 @@ _KINDS = {
     ),
     "a private key": (
         r"-----BEGIN [A-Z ]*PRIVATE KEY-----[^\"']*"
-        # The same, or a service account's file, in base64; and the contents of a key file, which
-        # begin with a sequence of more than 255 bytes (ASN.1).
+        # The same, or a service account's file, in base64.
         r"|\bLS0tLS1CRUdJTi[A-Za-z0-9+/_-]{8,}=*|\b(?:ey|ew)[A-Za-z0-9+/]{0,12}"
         r"(?:InR5cGUi|J0eXBlI|AidHlwZS|ICJ0eXBl)[A-Za-z0-9+/_-]{20,}=*"
-        r"|\bMII[A-Za-z0-9+/]{200,}=*"
+        rf"|(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_-]*?(?:{_KEY_IN_BASE64})"
+        r"[A-Za-z0-9+/_-]{20,}=*"
+        # The contents of a key file (ASN.1): RSA's begin with a sequence of more than 255 bytes;
+        # then those of elliptic curves of 256, 384 and 521 bits, by themselves and as PKCS #8, and
+        # of Ed25519.
+        r"|\bMII[A-Za-z0-9+/]{200,}=*|\bM(?:H[Qc]CAQEE|IGkAgEB|IHcAgEB|IG[EH2]AgEA|IHuAgEA)"
+        r"[A-Za-z0-9+/]{60,}=*|\bMC4CAQAwBQYDK2Vw[A-Za-z0-9+/]{40,}=*"
     ),
     "an access token": (
         r"\bya29\.[\w.-]+|\b1//0[\w-]{20,}|\bAIza[\w-]{30,}"
@@ -46,13 +74,14 @@ _KINDS = {
         # Slack, the `sk-` of several services, Stripe, PyPI, npm, Azure.
         r"|\bxox[a-z]-[\w-]{10,}|\bxapp-[\w-]{10,}|\bsk-[\w-]{20,}|\b[rs]k_(?:live|test)_\w{16,}"
         r"|\bpypi-AgE[\w-]{16,}|\bnpm_[A-Za-z0-9]{30,}|(?<!\w)[\w.~-]{3}\dQ~[\w.~-]{31,}"
-        r"|\beyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]+"
+        r"|(?<![\w-])eyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]+"
         r"|(?i:\b(?:bearer|basic) )[\w.~+/-]{16,}=*"
-        rf"|(?i:{_NAMES})(?:=|[\"']\s*:\s*)[\"']?{_VALUE}"
+        rf"|{_NAMES}{_SEPARATOR}{_NO_VALUE}{_VALUE}"
+        # Tokens are the project's own word too.
+        rf"|(?<=[A-Z0-9]_)TOKEN{_SEPARATOR}[\"']?[\w.~+/-]{{16,}}=*"
     ),
 }
 _SECRETS = {kind: re.compile(pattern) for kind, pattern in _KINDS.items()}
-_BLOT = "[secret]"
 
 
 def find_secret(text: str) -> str | None:
@@ -81,7 +110,7 @@ def refuse_in_config(section: Mapping[str, Any], name: str = "") -> None:
         inner = f"{name}.{key}" if name else str(key)
         if isinstance(value, Mapping):
             refuse_in_config(value, inner)
-        elif kind := find_secret(str(value)):
+        elif kind := find_secret(f"{key}={value}"):
             _refuse(inner, kind)
 
 

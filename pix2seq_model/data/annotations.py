@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from pix2seq_model.data.categories import id_text
 from pix2seq_model.data.wrong_content import describe_content
-from pix2seq_model.errors import DataError
+from pix2seq_model.errors import DataError, shown
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 IS_CROWD, IS_FAKE, IS_REFLECTED = 1, 2, 4
@@ -102,14 +102,15 @@ class AnnotationRow(NamedTuple):
 
 def no_rows_problem(keys: list[str], array: str, *, path: str) -> str:
     """Says why an array gave no rows, and which of the file's keys may be meant instead."""
+    first = [key[:80] for key in keys[:20]]
     if not keys:
         found = "the file is not an object with named lists"
     elif array in keys:
-        found = f"it is empty or no list; the file has the keys {keys[:20]}"
+        found = f"it is empty or no list; the file has the keys {first}"
     else:
         close = difflib.get_close_matches(array, keys, n=1)
         meant = f"it has {close[0]!r}: rename it to {array!r}; " if close else ""
-        found = f"the file has no such list; {meant}the file has the keys {keys[:20]}"
+        found = f"the file has no such list; {meant}the file has the keys {first}"
     return (
         f"{path}: no rows under {array!r}; {found}, and COCO's format needs the lists 'images', "
         "'annotations' and 'categories'"
@@ -137,7 +138,7 @@ def _pixels(value: Any) -> int:
 def parse_image_row(raw: Any, ordinal: int) -> ImageRow:
     """Reads a row of `images`; what is wrong with it is said in its `problem`."""
     if not isinstance(raw, dict):
-        return ImageRow(ordinal, "", "", 0, 0, f"the row is {raw!r:.80}, not an object")
+        return ImageRow(ordinal, "", "", 0, 0, f"the row is {shown(raw)}, not an object")
     image_id = id_text(raw.get("id"))
     file_name = raw.get("file_name")
     if file_name in (None, ""):  # As in LVIS.
@@ -149,11 +150,11 @@ def parse_image_row(raw: Any, ordinal: int) -> ImageRow:
     if problem:
         problem = str(problem)
     elif not image_id:
-        problem = f"id is {raw.get('id')!r:.80}"
+        problem = f"id is {shown(raw.get('id'))}"
     elif not isinstance(file_name, str) or not file_name:
         close = difflib.get_close_matches("file_name", map(str, raw), n=1)
         meant = f"; the row has {close[0]!r}" if "file_name" not in raw and close else ""
-        problem = f"file_name is {file_name!r:.80}{meant}"
+        problem = f"file_name is {shown(file_name)}{meant}"
     name = file_name if isinstance(file_name, str) else ""
     return ImageRow(ordinal, image_id, name, height, width, problem)
 
@@ -181,7 +182,7 @@ def _number(value: Any) -> float:
 def parse_annotation_row(raw: Any, ordinal: int) -> AnnotationRow:
     """Reads a row of `annotations`; what is wrong with it is said in its `problem`."""
     if not isinstance(raw, dict):
-        problem = f"the row is {raw!r:.80}, not an object"
+        problem = f"the row is {shown(raw)}, not an object"
         return AnnotationRow(ordinal, "", f"row {ordinal}", "", [], None, 0, problem)
     image_id = id_text(raw.get("image_id"))
     annotation_id = id_text(raw.get("id")) or f"row {ordinal}"
@@ -191,9 +192,9 @@ def parse_annotation_row(raw: Any, ordinal: int) -> AnnotationRow:
     if problem:
         pass
     elif not image_id:
-        problem = f"image_id is {raw.get('image_id')!r:.80}"
+        problem = f"image_id is {shown(raw.get('image_id'))}"
     elif not category:
-        problem = f"category_id is {raw.get('category_id')!r:.80}"
+        problem = f"category_id is {shown(raw.get('category_id'))}"
     try:
         bbox = raw["bbox"]
         # Four plain numbers are nearly all there is, and there are millions of them.
@@ -202,7 +203,7 @@ def parse_annotation_row(raw: Any, ordinal: int) -> AnnotationRow:
         if len(bbox) != 4:
             raise TypeError
     except (KeyError, TypeError):
-        problem = problem or f"bbox is {raw.get('bbox')!r:.80}, not [x, y, width, height]"
+        problem = problem or f"bbox is {shown(raw.get('bbox'))}, not [x, y, width, height]"
         bbox = []
     try:
         for name, flag in _FLAGS.items():
@@ -211,7 +212,7 @@ def parse_annotation_row(raw: Any, ordinal: int) -> AnnotationRow:
                 flags |= flag
     except (TypeError, ValueError, OverflowError):
         flags = 0
-        problem = problem or f"iscrowd is {raw.get('iscrowd')!r:.80}, not 0 or 1"
+        problem = problem or f"iscrowd is {shown(raw.get('iscrowd'))}, not 0 or 1"
     given = raw.get("area")
     if type(given) is float:
         area = given

@@ -11,7 +11,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pix2seq_model.errors import DataError
+from pix2seq_model.errors import DataError, shown
 
 _DIGITS_OF_64_BITS = 19
 
@@ -50,13 +50,13 @@ def _names_of_file(rows: Sequence[Any], path: str) -> dict[str, str]:
         name = row.get("name") if isinstance(row, Mapping) else None
         if not key or not isinstance(name, str):
             raise DataError(
-                f"{path}: categories[{position}] is {row!r}; it needs an 'id' (number or text) "
-                "and a 'name' (text)"
+                f"{path}: categories[{position}] is {shown(row)}; it needs an 'id' (number or "
+                "text) and a 'name' (text)"
             )
         if names.setdefault(key, name) != name:
             raise DataError(
-                f"{path}: category id {key} is both {names[key]!r} and {name!r}; give each "
-                "category its own id"
+                f"{path}: category id {key:.80} is both {shown(names[key])} and {shown(name)}; "
+                "give each category its own id"
             )
     return names
 
@@ -83,9 +83,9 @@ def _join_by_name(
     if unknown or len(key_of) < len(reference):
         clash = next(key for key in other if reference.get(key, other[key]) != other[key])
         raise DataError(
-            f"{paths[1]}: category id {clash} is {other[clash]!r}, but {reference[clash]!r} in "
-            f"{paths[0]}, and the files cannot be joined by name"
-            + (f" ({unknown[0]!r} is in the one only)" if unknown else "")
+            f"{paths[1]}: category id {clash:.80} is {shown(other[clash])}, but "
+            f"{shown(reference[clash])} in {paths[0]}, and the files cannot be joined by name"
+            + (f" ({shown(unknown[0])} is in the one only)" if unknown else "")
             + "; give both files the same categories"
         )
     return {key: key_of[name] for key, name in other.items()}

@@ -23,7 +23,7 @@ from etils import epath
 
 from pix2seq_model.data.categories import names_by_id
 from pix2seq_model.data.records import SCHEMA_VERSION
-from pix2seq_model.errors import DataError
+from pix2seq_model.errors import DataError, shown
 from pix2seq_model.json_file import read_json
 
 FILE_NAME = "dataset_info.json"
@@ -189,20 +189,20 @@ def read_dataset_info(directory: str | os.PathLike[str]) -> DatasetInfo:
 def _problem(info: Any) -> str:
     """What no conversion writes into a manifest; "" if all is well."""
     if not isinstance(info.name, str) or type(info.seed) is not int:
-        return f"its name {info.name!r} or seed {info.seed!r} is of a wrong type"
+        return f"its name {shown(info.name)} or seed {shown(info.seed)} is of a wrong type"
     if problem := _problem_of_categories(info.categories):
         return problem
     if wrong := [name for name in info.splits if not name.isidentifier()]:
-        return f"splits: {wrong[0]!r} is no plain word such as 'train'"
+        return f"splits: {shown(wrong[0])} is no plain word such as 'train'"
     files = [shard.file for split in info.splits.values() for shard in split.shards]
     for file in files:
         if not isinstance(file, str) or "\0" in file:
-            return f"{file!r} is no name of a shard"
+            return f"{shown(file)} is no name of a shard"
         if file.startswith("/") or "://" in file or ".." in re.split(r"[/\\]", file):
-            return f"the shard {file!r} does not lie in its folder"
+            return f"the shard {shown(file)} does not lie in its folder"
         # One file by two names would be read twice.
         if not file or "\\" in file or file != posixpath.normpath(file) or file == ".":
-            return f"{file!r} is no plain name of a shard"
+            return f"{shown(file)} is no plain name of a shard"
     if twice := [file for file, count in collections.Counter(files).items() if count > 1]:
         return f"it names the shard {twice[0]} twice"
     problems = (_problem_of_split(name, split) for name, split in info.splits.items())
@@ -237,7 +237,7 @@ def _problem_of_split(name: str, split: Any) -> str:
     for field in ("num_examples", "num_bytes"):
         said, total = getattr(split, field), sum(getattr(shard, field) for shard in split.shards)
         if said != total or not _is_count(said):
-            return f"{field} of split {name!r} is {said!r}, its shards hold {total}"
+            return f"{field} of split {name!r} is {shown(said)}, its shards hold {total}"
     if not (_is_count(split.num_objects) and isinstance(split.counts, dict)):
         return f"num_objects or counts of split {name!r} are none"
     for kind in split.counts.keys() & {"images", "annotations"}:
@@ -249,14 +249,14 @@ def _problem_of_split(name: str, split: Any) -> str:
 def _problem_of_counts(rows: Any) -> str:
     """Of one kind of row; what another program has not counted is left out."""
     if not isinstance(rows, dict):
-        return f"{rows!r} is no object"
+        return f"{shown(rows)} is no object"
     for field in rows.keys() & {"rows_in", "written"}:
         if not _is_count(rows[field]):
-            return f"{field} is {rows[field]!r}, no count"
+            return f"{field} is {shown(rows[field])}, no count"
     for field in rows.keys() & {"dropped", "changed"}:
         rules = rows[field]
         if not (isinstance(rules, dict) and all(map(_is_count, rules.values()))):
-            return f"{field} is {rules!r}, not a count for each rule"
+            return f"{field} is {shown(rules)}, not a count for each rule"
         if rules and "rows_in" not in rows:
             return f"{field} has rules, and there is no rows_in"
     if rows.keys() >= {"rows_in", "written", "dropped"}:

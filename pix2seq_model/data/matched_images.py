@@ -13,7 +13,7 @@ from typing import Any
 
 from pix2seq_model.data.annotation_file import AnnotationFile
 from pix2seq_model.data.categories import id_text
-from pix2seq_model.errors import DataError
+from pix2seq_model.errors import DataError, shown
 
 MATCHES = ("auto", "name", "id")
 _SHOWN = 3
@@ -110,7 +110,7 @@ def _names(results: Sequence[Any], images: Any, *, source: str) -> dict[str, str
             continue
         name, key = row["file_name"], id_text(row.get("image_id"))
         if not isinstance(name, str):
-            raise DataError(f"{source}: row[{index}].file_name is {name!r}, not a text")
+            raise DataError(f"{source}: row[{index}].file_name is {shown(name)}, not a text")
         if names.setdefault(key, name) != name:
             raise DataError(
                 f"{source}: image {key} is both {names[key]!r} and {name!r}; give each image an "

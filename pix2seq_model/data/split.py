@@ -203,7 +203,8 @@ def _groups(content: dict[str, Any], group_by: str, source: str) -> list[str]:
         elif row.get(group_by) is None:
             raise DataError(
                 f"{source}: images[{position}] ({name}) has no {group_by!r} to group by; it has "
-                f"{', '.join(sorted(row))}, and --group_by={FOLDER} takes the folder of file_name"
+                f"{', '.join(sorted(row))[:500]}, and --group_by={FOLDER} takes the folder of "
+                "file_name"
             )
         else:
             group = repr(row[group_by])

@@ -16,7 +16,7 @@ import numpy as np
 from etils import epath
 
 from pix2seq_model import json_file
-from pix2seq_model.errors import DataError
+from pix2seq_model.errors import DataError, shown
 from pix2seq_model.regular_file import irregular_kind
 
 METRICS_FILE = "metrics.json"
@@ -243,7 +243,7 @@ def _check_texts(rows: list, kind: str, key: str, source: str) -> None:
     for index, row in enumerate(rows):
         value = row.get(key, "") if isinstance(row, Mapping) else ""
         if not isinstance(value, str) and not (nothing and value is None):
-            raise DataError(f"{source}: {kind}[{index}].{key} is {value!r}, not a text")
+            raise DataError(f"{source}: {kind}[{index}].{key} is {shown(value)}, not a text")
 
 
 def _unique_ids(rows: list, name: str, source: str) -> set[int]:
@@ -259,11 +259,11 @@ def _check_fields(rows: Sequence, keys: tuple[str, ...], name: str, source: str)
     needed = frozenset(keys)
     for index, row in enumerate(rows):
         if not isinstance(row, Mapping):
-            raise DataError(f"{source}: {name}[{index}] is {row!r}, not an object")
+            raise DataError(f"{source}: {name}[{index}] is {shown(row)}, not an object")
         if not needed <= row.keys():
             missing = next(key for key in keys if key not in row)
             raise DataError(
-                f"{source}: {name}[{index}] has no field {missing!r}; it has {sorted(row)}"
+                f"{source}: {name}[{index}] has no field {missing!r}; it has {shown(sorted(row))}"
             )
 
 
@@ -312,7 +312,7 @@ def _refuse_unless(
 ) -> None:
     for index, value in enumerate(values):
         if not is_right(value):
-            raise DataError(f"{place}[{index}].{key} is {value!r}, not {what}")
+            raise DataError(f"{place}[{index}].{key} is {shown(value)}, not {what}")
 
 
 def _is_whole(value: Any, *, least: int) -> bool:

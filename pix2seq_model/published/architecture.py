@@ -4,7 +4,7 @@ from typing import Any
 
 from etils import epath
 
-from pix2seq_model.errors import CheckpointError, ConfigError
+from pix2seq_model.errors import CheckpointError, ConfigError, shown
 from pix2seq_model.json_file import read_json
 from pix2seq_model.network.config import ModelConfig
 from pix2seq_model.published.locations import CONFIG_FILE
@@ -146,7 +146,7 @@ def _refuse_other_kinds(model, config):
         value = given.get(name, expected)
         if value != expected:
             raise CheckpointError(
-                f"{CONFIG_FILE}: {name}={value!r}, but this network knows only {expected!r}."
+                f"{CONFIG_FILE}: {name}={shown(value)}, but this network knows only {expected!r}."
             )
 
 

@@ -35,6 +35,12 @@ from pix2seq_model.errors import CheckpointError, UserError
 from pix2seq_model.prediction.image_sources import find_images
 from tests.fixtures.small_dataset import SmallDataset
 from tests.fuzz.http_border import answer, http_requests
+from tests.fuzz.label_border import (
+    LABEL_WORDS,
+    hostile_label_files,
+    label_files,
+    read_labels_shortly,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +51,7 @@ class Border:
       wholes: inputs without a fault.
       read: takes an input and an empty folder.
       words: pieces of the format, to be put in elsewhere.
+      hostile: inputs that nobody writes by mistake, to be damaged like the others.
       accepted: what `read` may raise.
     """
 
@@ -52,6 +59,11 @@ class Border:
     read: Callable[[bytes, Path], object]
     words: Sequence[bytes] = ()
     accepted: tuple[type[Exception], ...] = (UserError,)
+    hostile: Sequence[bytes] = ()
+
+    def seeds(self) -> list[bytes]:
+        """What the damaged inputs are made from."""
+        return [*self.wholes(), *self.hostile]
 
 
 def _annotation_files() -> list[bytes]:
@@ -188,6 +200,7 @@ def _read_checkpoint(data: bytes, folder: Path) -> None:
 
 BORDERS = {
     "annotations": Border(_annotation_files, _read_annotations, (b'"images": [', b'"id": 100')),
+    "labels": Border(label_files, read_labels_shortly, LABEL_WORDS, hostile=hostile_label_files()),
     "image": Border(
         _images, _read_image, (b"\xff\xd8", b"\xff\xda", b"IHDR", b"IDAT", b"Exif\0\0")
     ),

@@ -45,7 +45,11 @@ _PIECES = (
 def damaged(draw: st.DrawFn, wholes: Sequence[bytes], words: Sequence[bytes] = ()) -> bytes:
     """One of some whole inputs with up to six changes; `words` are pieces of its own format."""
     data = bytearray(draw(st.sampled_from(wholes)))
-    pieces = st.one_of(st.sampled_from([*_PIECES, *words]), st.binary(max_size=8))
+    # The format's own are few, and lead further in.
+    pieces = st.one_of(
+        *([st.sampled_from(list(words))] if words else []),
+        *(st.sampled_from(_PIECES), st.binary(max_size=8)),
+    )
     for _ in range(draw(st.integers(0, 6))):
         at = draw(st.integers(0, len(data)))
         size = draw(st.sampled_from([0, 1, 1, 2, 4, 8, 30, 500]))

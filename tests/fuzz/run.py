@@ -88,7 +88,7 @@ class Fuzzer:
             phases=(Phase.generate, Phase.target, Phase.shrink),
             suppress_health_check=list(HealthCheck),
         )
-        @given(damaged(self.border.wholes(), self.border.words))
+        @given(damaged(self.border.seeds(), self.border.words))
         def try_one(data: bytes) -> None:
             if time.monotonic() < until:
                 self._try(data)

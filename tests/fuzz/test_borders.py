@@ -24,6 +24,15 @@ def test_whole_inputs_are_taken(name, tmp_path):
             BORDERS[name].read(whole, tmp_path / str(number))
 
 
+def test_hostile_inputs_are_taken_or_named(tmp_path):
+    hostile = [(border, data) for border in BORDERS.values() for data in border.hostile]
+    assert hostile
+    for number, (border, data) in enumerate(hostile):
+        (tmp_path / str(number)).mkdir()
+        with contextlib.suppress(*border.accepted):
+            border.read(data, tmp_path / str(number))
+
+
 @pytest.mark.parametrize("name", BORDERS)
 def test_damaged_inputs_are_taken_or_named(name):
     border = BORDERS[name]
@@ -35,7 +44,7 @@ def test_damaged_inputs_are_taken_or_named(name):
         database=None,
         suppress_health_check=list(HealthCheck),
     )
-    @given(damaged(border.wholes(), border.words))
+    @given(damaged(border.seeds(), border.words))
     def try_one(data):
         with tempfile.TemporaryDirectory() as folder, contextlib.suppress(*border.accepted):
             border.read(data, Path(folder))

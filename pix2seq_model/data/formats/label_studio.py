@@ -11,6 +11,7 @@ from pix2seq_model.data.formats.labelled_image import (
     number,
     pixels,
 )
+from pix2seq_model.errors import shown
 
 _RECTANGLE = ("x", "y", "width", "height")
 _OTHER_THINGS = (
@@ -96,7 +97,7 @@ def _labels(value: Any) -> list[str]:
 
 def _box(result: Mapping[str, Any], value: Any) -> LabelledBox:
     if not isinstance(value, dict):
-        return LabelledBox("", problem=f"value is {value!r:.80}")
+        return LabelledBox("", problem=f"value is {shown(value)}")
     labels = _labels(value)
     if len(labels) != 1:
         return LabelledBox("", problem=f"result {result.get('id', '')} has {len(labels)} labels")

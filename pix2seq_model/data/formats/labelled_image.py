@@ -4,6 +4,8 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+from pix2seq_model.errors import shown
+
 
 class LabelledBox(NamedTuple):
     """An object.
@@ -53,13 +55,13 @@ def number(value: Any) -> float:
       ValueError: it is none.
     """
     if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise ValueError(f"{value!r:.40} is not a number")
+        raise ValueError(f"{shown(value, 40)} is not a number")
     try:
         result = float(value)
     except (ValueError, OverflowError):
-        raise ValueError(f"{value!r:.40} is not a number") from None
+        raise ValueError(f"{shown(value, 40)} is not a number") from None
     if not math.isfinite(result):
-        raise ValueError(f"{value!r:.40} is not a number")
+        raise ValueError(f"{shown(value, 40)} is not a number")
     return result
 
 

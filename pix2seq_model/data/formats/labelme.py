@@ -10,6 +10,7 @@ from pix2seq_model.data.formats.labelled_image import (
     number,
     pixels,
 )
+from pix2seq_model.errors import shown
 
 # The corners of a rectangle may come in any order; a mask's are those of its box.
 _AROUND_POINTS = {"polygon": 3, "rectangle": 2, "mask": 2, "rotation": 4}
@@ -33,12 +34,12 @@ def parse_labelme(content: dict[str, Any]) -> LabelledImage:
 
 def _box(shape: Any) -> LabelledBox:
     if not isinstance(shape, dict) or not isinstance(shape.get("label"), str):
-        return LabelledBox("", problem=f"the shape is {shape!r:.80}, without a label")
+        return LabelledBox("", problem=f"the shape is {shown(shape)}, without a label")
     label, kind = shape["label"].strip(), shape.get("shape_type") or "polygon"
     try:
         points = [(number(x), number(y)) for x, y in shape["points"]]
     except (KeyError, TypeError, ValueError):
-        return LabelledBox(label, problem=f"points are {shape.get('points')!r:.80}")
+        return LabelledBox(label, problem=f"points are {shown(shape.get('points'))}")
     if kind == "circle" and len(points) == 2:
         (x, y), edge = points
         radius = math.dist((x, y), edge)

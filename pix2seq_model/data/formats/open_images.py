@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from pix2seq_model.data.formats.labelled_image import LabelledBox, number
 
@@ -25,8 +26,11 @@ def parse_boxes(
     Args:
       lines: of the CSV file, its header first.
       names: of the classes by their codes (`/m/01yrx`); a code without a name is its own name.
+
+    Raises:
+      ValueError: it is no CSV.
     """
-    for position, row in enumerate(csv.DictReader(lines), start=2):
+    for position, row in enumerate(_rows(csv.DictReader(lines)), start=2):
         if row.get("Confidence") in ("0", "0.0"):
             continue
         code = (row.get("LabelName") or "").strip()
@@ -45,6 +49,20 @@ def parse_boxes(
 
 
 def parse_class_names(lines: Iterable[str]) -> dict[str, str]:
-    """Returns the names by code of `class-descriptions-boxable.csv`."""
-    rows = (row for row in csv.reader(lines) if len(row) == 2)
+    """Returns the names by code of `class-descriptions-boxable.csv`.
+
+    Raises:
+      ValueError: it is no CSV.
+    """
+    rows = (row for row in _rows(csv.reader(lines)) if len(row) == 2)
     return {code.strip(): name.strip() for code, name in rows if code != "LabelName"}
+
+
+def _rows(table: Any) -> Iterator[Any]:
+    """The rows of a reader of the module csv, whose own errors are no ValueErrors."""
+    try:
+        yield from table
+    except csv.Error as error:
+        # What follows a quotation mark that nothing closes is one field, up to the limit.
+        what = f"near line {table.line_num + 1}: {error}; is a quotation mark not closed?"
+        raise ValueError(what) from None

@@ -4,6 +4,7 @@ Numbers are fractions of the image's sides, x and y those of the box's middle. M
 corners of a polygon, of which the box is taken, as ultralytics does.
 """
 
+import collections
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,11 +12,14 @@ from typing import Any
 import yaml
 
 from pix2seq_model.data.formats.labelled_image import LabelledBox, bounds, number
+from pix2seq_model.errors import shown
 
 # Rounding and sloppy labels reach a little over the edge; pixels reach far.
 _FAR_OUTSIDE = 2.0
 _BOX, _DETECTION, _TRIANGLE = 5, 6, 7
-_NAMES = re.compile(r"^\s*names\s*:", re.MULTILINE)
+_NAMES = re.compile(r"^[ \t]*names[ \t]*:", re.MULTILINE)
+# Of what people write: an entry for each class, and `names` is one deep.
+_MOST_CHARACTERS, _MOST_DEPTH = 1 << 20, 20
 
 
 def parse_yolo(text: str, names: Mapping[int, str], *, num_keypoints: int = 0) -> list[LabelledBox]:
@@ -43,7 +47,7 @@ def _box(
         return LabelledBox("", problem=f"{where}: {error}")
     label = names.get(int(index), "") if index == int(index) else ""
     if not label:
-        return LabelledBox("", problem=f"{where}: no class {parts[0]}; there are {len(names)}")
+        return LabelledBox("", problem=f"{where}: no class {parts[0]:.40}; there are {len(names)}")
     if num_keypoints and len(parts) == _BOX + num_keypoints:
         values = values[:4]
     if len(parts) == _DETECTION:
@@ -70,31 +74,64 @@ def parse_data_yaml(text: str) -> dict[str, Any] | None:
       ValueError: it is one, but it is no YAML, or its names cannot be used.
     """
     try:
-        content = yaml.safe_load(text)
-        as_written = yaml.load(text, yaml.BaseLoader)
-    except yaml.YAMLError as error:
+        if len(text) > _MOST_CHARACTERS:
+            raise _RefusedError(f"it has {len(text):,} characters, as no list of classes has")
+        content = yaml.load(text, _PlainLoader)
+        as_written = yaml.load(text, _LoaderAsWritten)
+    # PyYAML's own errors, and what it lets through where a tag does not fit its value: `!!int ""`.
+    except (yaml.YAMLError, ArithmeticError, AttributeError, LookupError, ValueError) as error:
         if not _NAMES.search(text):
             return None
-        reason = " ".join(str(error).split())
-        raise ValueError(f"no YAML that can be read: {reason}; tabs must be spaces") from None
+        reason = " ".join(str(error).split())[:300]
+        hint = "" if isinstance(error, _RefusedError) else "; tabs must be spaces"
+        raise ValueError(f"no YAML that can be read: {reason}{hint}") from None
     if not isinstance(content, dict) or "names" not in content:
         return None
     names = content["names"]
     if isinstance(names, str) and names.strip():
         return content
     if names and not isinstance(names, dict | list):
-        raise ValueError(f"names are {names!r:.80}: write a list, or numbers with names")
+        raise ValueError(f"names are {shown(names)}: write a list, or numbers with names")
     # Classes may be called `no`, `on` or `1.0`: they are no truth values and no numbers.
     names = as_written["names"]
     try:
         rows = names.items() if isinstance(names, dict) else enumerate(names or [])
         named = {int(index): name.strip() for index, name in rows}
     except (AttributeError, TypeError, ValueError):
-        raise ValueError(f"names are {names!r:.80}: write a list, or numbers with names") from None
+        raise ValueError(f"names are {shown(names)}: write a list, or numbers with names") from None
     if not named or not all(named.values()):
         raise ValueError("names are empty: name each class")
     _check_unique(named)
     return {**content, "names": named}
+
+
+class _RefusedError(yaml.YAMLError):
+    """It may be YAML, and nobody writes such for people."""
+
+
+class _Plain(yaml.composer.Composer):
+    """Neither what refers to itself nor what is nested: a few lines may stand for gigabytes."""
+
+    depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise _RefusedError("it has an alias (*name): write out what that stands for")
+        if self.depth == _MOST_DEPTH:
+            raise _RefusedError(f"it is nested more than {_MOST_DEPTH} deep")
+        self.depth += 1
+        try:
+            return super().compose_node(parent, index)
+        finally:
+            self.depth -= 1
+
+
+class _PlainLoader(_Plain, yaml.SafeLoader):
+    pass
+
+
+class _LoaderAsWritten(_Plain, yaml.BaseLoader):
+    pass
 
 
 def parse_name_list(text: str) -> dict[int, str]:
@@ -113,5 +150,6 @@ def parse_name_list(text: str) -> dict[int, str]:
 
 def _check_unique(named: Mapping[int, str]) -> None:
     if len(set(named.values())) < len(named):
-        double = next(n for n in named.values() if [*named.values()].count(n) > 1)
-        raise ValueError(f"names has {double!r} twice: give each class its own name")
+        counts = collections.Counter(named.values())
+        double = next(name for name, count in counts.items() if count > 1)
+        raise ValueError(f"names has {shown(double)} twice: give each class its own name")

@@ -72,6 +72,14 @@ def test_it_holds_the_pinned_packages_and_no_others(image, tmp_path):
     assert ours == wanted
 
 
+def test_it_lists_them(image):
+    """For whoever looks for known faults."""
+    listed = json.loads((image.root / "opt/venv/sbom.cdx.json").read_text())
+    assert listed["bomFormat"] == "CycloneDX"
+    found = {re.sub(r"[-_.]+", "-", c["name"]).lower(): c["version"] for c in listed["components"]}
+    assert found == pinned("runtime", "jax")
+
+
 def test_it_says_what_it_was_built_from(image):
     assert image.labels == {
         image_identity.REQUIREMENTS_LABEL: image_identity.requirements_digest(),

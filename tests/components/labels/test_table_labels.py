@@ -83,3 +83,12 @@ def test_a_byte_order_mark_and_damage(tmp_path):
     write_text(tmp_path / "export.json", text[:-1])
     with pytest.raises(DataError, match=r"export.json: broken JSON after row 1 .*export it again"):
         list(labels_of(LabelStudioLabels, tmp_path).read(""))
+
+
+@pytest.mark.parametrize("name", ["train-annotations-bbox.csv", "class-descriptions-boxable.csv"])
+def test_a_table_with_a_quotation_mark_that_nothing_closes_is_named(name, tmp_path):
+    write_open_images(tmp_path)
+    table = tmp_path / name
+    table.write_text(table.read_text() + '"' + "x" * 140_000)
+    with pytest.raises(DataError, match=rf"{name} cannot be read as a table: near line \d"):
+        list(labels_of(OpenImagesLabels, tmp_path).read("train"))

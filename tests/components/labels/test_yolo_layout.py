@@ -42,6 +42,10 @@ def test_names_in_a_file_of_their_own(tmp_path):
     (tmp_path / "obj.names").unlink()
     with pytest.raises(DataError, match=r"data.yaml: names are 'data/obj.names', and no such"):
         data_yaml(LabelFolder(str(tmp_path)))
+    # Looked for from each of its folders on, this would not end.
+    (tmp_path / "data.yaml").write_text(f"names: {'a/' * 200_000}x")
+    with pytest.raises(DataError, match=r"names are 'a/a/.{1,100}, and no such file is there"):
+        data_yaml(LabelFolder(str(tmp_path)))
 
 
 def test_two_files_that_name_the_classes_differently(tmp_path):

@@ -1,14 +1,17 @@
+import csv
 import errno
 import gzip
 import io
 import os
+import zipfile
+import zlib
 from pathlib import Path
 
 import pytest
 from apache_beam.io.filesystems import FileSystems
 
-from components.storage.files import open_unpacked, write_file
-from pix2seq_model.errors import DataError, UnavailableError
+from components.storage.files import open_unpacked, refusing, write_file
+from pix2seq_model.errors import ConfigError, DataError, UnavailableError
 from tests.fixtures.pipes import named_pipe
 
 
@@ -62,3 +65,19 @@ def test_every_file_of_a_user_is_opened_by_it():
     files = [path for room in ("components", "pipelines") for path in (root / room).rglob("*.py")]
     opening = [path.relative_to(root) for path in files if "FileSystems.open(" in path.read_text()]
     assert opening == [Path("components/storage/files.py")]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [csv.Error, RecursionError, OSError, ValueError, EOFError, zlib.error, zipfile.BadZipFile],
+)
+def test_what_a_reader_raises_for_its_content_names_the_file(error):
+    with (
+        pytest.raises(DataError, match=r"^a\.csv cannot be read: why$"),
+        refusing("a.csv cannot be read"),
+    ):
+        raise error("why")
+    with pytest.raises(ConfigError, match=r"^of its own$"), refusing("a.csv cannot be read"):
+        raise ConfigError("of its own")
+    with pytest.raises(ZeroDivisionError), refusing("a.csv cannot be read"):
+        raise ZeroDivisionError

@@ -3,7 +3,9 @@
 import base64
 import json
 import logging
+import runpy
 import types
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +19,7 @@ from pix2seq_model.training.replicas import Replicas
 from pix2seq_model.training.run_record import run_record
 from tests.fixtures.commands import run_command
 
+PROJECT = Path(__file__).parents[3]
 PLANTED = {
     "a signed address": (
         "https://storage.googleapis.com/b/o.json?X-Goog-Expires=9&X-Goog-Signature=plantedabc"
@@ -33,7 +36,26 @@ FORMS = {
     "AWS id": "AKIA" + _LETTERS[:16],
     "AWS temporary id": "ASIA" + _LETTERS[:16],
     "AWS key": f"aws_secret_access_key={_P}/+abc0123456789",
-    "AWS key in JSON": f'"SecretAccessKey": "{_P}"'.replace("SecretAccessKey", "secret_access_key"),
+    "AWS key in JSON": f'"SecretAccessKey": "{_P}"',
+    "AWS session in JSON": f'"SessionToken": "{_P}"',
+    "AWS key in a credentials file": f"aws_secret_access_key = {_P}",
+    "behind an underscore": f"DB_PASSWORD={_P}",
+    "a name in one word": f"PGPASSWORD={_P}",
+    "key of a service": f"WANDB_API_KEY={_P}",
+    "token of a service": f"CI_JOB_TOKEN={_P}0123456789",
+    "Azure client by name": f"AZURE_CLIENT_SECRET={_P}",
+    "HMAC key by name": f"GOOG_HMAC_SECRET={_P}",
+    "YAML": f"password: {_P}",
+    "client secret in YAML": f"client_secret: {_P}",
+    "Azure storage in YAML": f"AccountKey: {_P}",
+    "HMAC key in YAML": f"hmac_secret: {_P}",
+    "private key by name": f'"private_key": "{_P}"',
+    "header": f'"api-key": "{_P}"',
+    "npm's settings": f"//registry.npmjs.org/:_authToken={_P}",
+    "JSON in JSON": f'{{\\"password\\": \\"{_P}\\"}}',
+    "a phrase": f'password = "correct horse {_P}"',
+    "short": f"password=1234{_P}",
+    "a sign in front": f"password=${_P}!",
     "Slack": f"xoxb-123-456-{_P}",
     "Slack app": f"xapp-1-A0-{_P}",
     "Slack webhook": f"https://hooks.slack.com/services/T0/B0/{_P}",
@@ -57,6 +79,16 @@ FORMS = {
     "service account, indented": base64.b64encode(
         f'{{\n  "type": "service_account",\n  "{_P}'.encode()
     ).decode(),
+    **{
+        f"a key file, {shift} bytes on": base64.b64encode(
+            f'{{{" " * shift}"project_id": "p", "private_key": "{_P}", "x": "{_P}"}}'.encode()
+        ).decode()
+        for shift in range(3)
+    },
+    "EC": "MHcCAQEE" + _P * 10,
+    "EC, PKCS 8": "MIGHAgEAMBMGByqGSM49" + _P * 10,
+    "EC of 384 bits": "MIGkAgEBBD" + _P * 10,
+    "Ed25519": "MC4CAQAwBQYDK2VwBCIEI" + _P * 5,
     "DER": "MIIEvQIBADANBgkqhkiG9w0" + _P * 30,
     "basic": f"Authorization: Basic {_P}0123456789==",
     "password in JSON": f'{{"password": "{_P}"}}',
@@ -82,6 +114,16 @@ HARMLESS = (
     *("ssh://git@example.org/x", "oci://host/image@sha256:01", "mask-of-all-the-photographs-2026"),
     *("/data/task-with-a-long-name-and-more", "pypi-mirror/packages", "--config.seed=3"),
     *("tokens=3", "secretary", "MIIdata", "npm_modules", "basic settings of a network"),
+    # The project's own settings and a person's classes.
+    *("max_tokens=512", "--config.tokens.end_token=3", "BOS_TOKEN = 3", '"end_token": "reserved"'),
+    *("names: [password, secret]", '{"name": "password", "id": 3}', "{'secret': 12, 'key': 3}"),
+    *("secret=0.5123", '"password": 0.41', "--classes=password,secret", "0: password"),
+    # What only stands for a secret, or tells where one is.
+    *("DB_PASSWORD=$DB_PASSWORD", 'password: "${PASSWORD}"', "password={password}", "secret=***"),
+    *("api-key: <your key>", "password=%(password)s", "client_secret=None", '"password": ""'),
+    *("user and password: MLFLOW_TRACKING_USERNAME, …", "API_KEY=$(cat key)"),
+    *("password=...", "password: [secret]", "private_key_path=/a/b"),
+    *("gs://bucket/secret/password/a.json", "/data/api_key/train", "secretName: a", "MHcCAQEEdata"),
     *("https://example.org/a:b@c", "europe-docker.pkg.dev/p/r/i@sha256:0123", "a=b&sign=1"),
 )
 
@@ -97,6 +139,36 @@ def test_secrets_are_known(kind, text):
 def test_other_words_are_not(text):
     assert find_secret(text) is None
     assert blot_out(text) == text
+
+
+@pytest.mark.parametrize("path", sorted((PROJECT / "configs").glob("*.py")), ids=lambda p: p.stem)
+def test_no_setting_of_a_config_is_taken_for_one(path):
+    config = runpy.run_path(str(path)).get("get_config", dict)()
+    refuse_in_config(config)
+    refuse_in_arguments(f"--config.{key}={value}" for key, value in config.items())
+
+
+def test_no_line_of_the_documents_is_taken_for_one():
+    for path in (PROJECT / "README.md", *(PROJECT / "docs").glob("*.md")):
+        for line in path.read_text().splitlines():
+            assert find_secret(line) is None, f"{path.name}: {line}"
+
+
+@pytest.mark.parametrize("piece", ["-eyJab", "password=\n", "a+ey+InByaXZhdGVf", "'://a:\\"])
+def test_a_text_of_a_megabyte_is_searched_once(piece):
+    """Were it searched to its end from each piece on, this would take minutes."""
+    assert find_secret(piece * (1_000_000 // len(piece))) is None
+
+
+def test_a_setting_is_judged_by_its_name_too():
+    with pytest.raises(ConfigError, match=r"^push\.api_key holds"):
+        refuse_in_config({"push": {"api_key": "planted"}})
+    refuse_in_config({"push": {"api_key": None, "password": "", "token": "a" * 20}})
+
+
+def test_the_documents_number_is_the_number_of_forms():
+    document = (PROJECT / "docs/reliability.md").read_text()
+    assert f"| {len(FORMS)} forms, and {len(HARMLESS)} texts that only look" in document
 
 
 def test_the_name_is_told_and_not_the_value():

@@ -169,6 +169,16 @@ def test_long_items_are_bounded(monkeypatch):
         read('{"a": "' + "b" * 500_000)
 
 
+def test_a_long_string_is_read_once(monkeypatch):
+    """Were it looked through again with each piece that comes, this would take minutes."""
+    monkeypatch.setattr(json_arrays, "_CHUNK_BYTES", 1 << 12)
+    row = {"id": 1, "s": 'a\\"]' * 500_000}
+    for content in ({"images": [row, IMAGE]}, {"info": row["s"], "images": [row, IMAGE]}):
+        file = Slow(json.dumps(content), 1 << 16)
+        assert list(read_array(file, "images", path="x")) == [row, IMAGE]
+        assert file.num_read == len(file.getvalue())
+
+
 def test_numbers_stay_exact():
     numbers = [2**63, -(2**63) - 1, -(2**64), 10**30, 12345678901234567890123, 0.1, 1e300]
     assert read(json.dumps({"images": [{"id": n, "text": str(n)} for n in numbers]})) == [

@@ -1,3 +1,5 @@
+import pytest
+
 from pix2seq_model.data.formats.open_images import is_boxes, parse_boxes, parse_class_names
 
 HEADER = "ImageID,Source,LabelName,Confidence,XMin,XMax,YMin,YMax,IsGroupOf"
@@ -29,3 +31,12 @@ def test_names_of_the_classes():
     assert parse_class_names(["LabelName,DisplayName", '/m/1,"Cat, small"']) == {
         "/m/1": "Cat, small"
     }
+
+
+def test_a_quotation_mark_that_nothing_closes():
+    """What follows is one field, and the module csv has an error of its own for its size."""
+    for lines in ([HEADER, "a,xclick,/m/1", '"b' + "x" * 140_000], ['"' + "x" * 140_000]):
+        with pytest.raises(ValueError, match=r"near line \d: field larger .*mark not closed\?"):
+            list(parse_boxes(lines, NAMES))
+        with pytest.raises(ValueError, match=r"mark not closed"):
+            parse_class_names(lines)

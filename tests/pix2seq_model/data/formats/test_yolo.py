@@ -3,6 +3,12 @@ import pytest
 from pix2seq_model.data.formats.yolo import parse_data_yaml, parse_name_list, parse_yolo
 
 NAMES = {0: "cat", 3: "dog"}
+LAUGHS = (
+    "a0: &a0 [x, x]\n"
+    + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 10))
+    + "names: *a9\n"
+)
+NO_VALUES = ('!!int ""', "!!bool x", "!!timestamp x", '!!float ""', "9" * 5000, "2020-99-99")
 
 
 def corners(line, **options):
@@ -57,6 +63,16 @@ def test_data_yaml():
         ("names: 5", "write a list"),
         ("names: {a: cat}", "write a list, or numbers"),
         ("names: [cat, dog, cat]", "'cat' twice"),
+        # What Python cannot hold, and what PyYAML has no error of its own for.
+        ("names: " + "[" * 5000, "nested more than 20 deep"),
+        ("names:\n" + "- " * 5000 + "cat", "nested more than 20 deep"),
+        ("names: " + "[" * 300_000, "nested more than 20 deep"),
+        (LAUGHS, r"an alias \(\*name\): write out"),
+        ("a: &a [*a]\nnames: [cat]", r"an alias \(\*name\): write out"),
+        ("names: [cat]\n" + "x" * (1 << 20), "has 1,048,589 characters"),
+        *((f"nc: {value}\nnames: [cat]", "no YAML") for value in NO_VALUES),
+        (f"names: 0x{'f' * 5000}", "names are a number of 6,020 digits"),
+        (f"names: {{{'x' * 500}: cat}}", "names are {'xxx"),
     ],
 )
 def test_names_that_cannot_be_used(text, reason):
@@ -84,3 +100,6 @@ def test_a_list_of_names_keeps_its_numbers():
     assert parse_name_list("\ufeffcat\r\n\r\nred bus\r\n\r\n") == {0: "cat", 2: "red bus"}
     with pytest.raises(ValueError, match="'cat' twice"):
         parse_name_list("cat\ncat\n")
+    # Counted once, not for each name.
+    with pytest.raises(ValueError, match="'99999' twice"):
+        parse_name_list("\n".join(map(str, range(100_000))) + "\n99999")
