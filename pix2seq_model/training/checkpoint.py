@@ -32,7 +32,7 @@ import numpy as np
 from etils import epath
 
 from pix2seq_model.atomic_write import PARTIAL, atomic_path
-from pix2seq_model.errors import CheckpointError
+from pix2seq_model.errors import CheckpointError, shown
 from pix2seq_model.regular_file import irregular_kind
 from pix2seq_model.training.training_model import TrainingModel
 
@@ -323,13 +323,13 @@ def _problem(meta: Mapping[str, Any], *, step: re.Match[str] | None, names: list
     if type(meta["step"]) is not int or (step and meta["step"] != int(step[1])):
         return f"step {meta['step']!r} is not that of the file's name"
     if not isinstance(meta["record"], dict):
-        return f"record is {meta['record']!r:.40}, no object"
+        return f"record is {shown(meta['record'], 40)}, no object"
     counts = meta["variables"]
     if not isinstance(counts, dict) or any(type(n) is not int or n < 0 for n in counts.values()):
-        return f"variables is {counts!r:.80}, not a count for each group"
+        return f"variables is {shown(counts)}, not a count for each group"
     # Before a place for each is made.
     if sum(counts.values()) != len(names) - 1:
-        return f"variables is {counts!r:.80}, and the file holds {len(names) - 1} arrays"
+        return f"variables is {shown(counts)}, and the file holds {len(names) - 1} arrays"
     return ""
 
 

@@ -7,6 +7,7 @@ sends a byte now and then, or reads none, would hold its connection for good.
 import asyncio
 from typing import Any
 
+from h11 import LocalProtocolError
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 # Of a refused upload, read so that the browser gets to see the refusal.
@@ -55,6 +56,12 @@ class LimitedConnection(H11Protocol):
         super().data_received(data)
         if self._is_answering():
             self._end_waiting()
+
+    def send_400_response(self, msg: str) -> None:
+        try:
+            super().send_400_response(msg)
+        except LocalProtocolError:  # An answer to HEAD has no text; its first line is sent.
+            self.transport.close()
 
     def on_response_complete(self) -> None:
         self._received = 0

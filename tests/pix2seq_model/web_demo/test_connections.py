@@ -1,13 +1,17 @@
 """Connections on which a client lets the server wait, on a real server."""
 
+import asyncio
 import contextlib
 import http.client
 import itertools
 import socket
 
 import pytest
+import uvicorn
+from uvicorn.server import ServerState
 
 from pix2seq_model.web_demo import server as server_module
+from pix2seq_model.web_demo.connections import Room, limited_connections
 from pix2seq_model.web_demo.limits import Limits
 from pix2seq_model.web_demo.server import DemoServer
 from tests.fixtures.known_model import KnownModel
@@ -104,3 +108,34 @@ def test_what_is_no_request(request_, monkeypatch):
     with serving(monkeypatch, seconds=60) as server, connect(server, request_) as connection:
         assert connection.recv(100).startswith(b"HTTP/1.1 400 ")
         assert status(server) == 200
+
+
+def test_data_behind_a_head_request_get_an_answer_without_text():
+    """They come before its own answer: uvicorn's of 400 has a text, and HEAD's may have none."""
+    connection = limited_connections(Room(max_connections=4, seconds=60, max_bytes=5000))
+    loop, sent = asyncio.new_event_loop(), []
+
+    class Transport(asyncio.Transport):
+        def write(self, data):
+            sent.append(data)
+
+        def close(self):
+            sent.append("closed")
+
+        def pause_reading(self): ...
+
+        def resume_reading(self): ...
+
+    config = uvicorn.Config(lambda *_: None, ws="none", lifespan="off", log_config=None)
+    config.load()
+    protocol = connection(config=config, server_state=ServerState(), app_state={}, _loop=loop)
+    transport = Transport({"peername": ("127.0.0.1", 1), "sockname": ("127.0.0.1", 8000)})
+    protocol.connection_made(transport)
+    protocol.data_received(b"HEAD / HTTP/1.0\r\n" + HOST + b"\r\n")
+    protocol.data_received(b"more")
+    assert sent[0].startswith(b"HTTP/1.1 400 ")
+    assert sent[-1] == "closed"
+    for task in asyncio.all_tasks(loop):
+        task.cancel()
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.close()
