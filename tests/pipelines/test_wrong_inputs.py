@@ -113,6 +113,10 @@ WRONG = [
         (*EVALUATE, "--detections={root}/list.json", "--image_ids=7"),
         "are not images of the ground truth",
     ),
+    (
+        (*EVALUATE, "--detections={root}/list.json", "--image_ids=/dev/null"),
+        "--image_ids=/dev/null is a device, not a file",
+    ),
     ((*EVALUATE, "--detections={root}/list.json", "--output={root}/closed/x"), "{root}/closed"),
     # Experiments.
     (("show_config",), "give --config=FILE"),
@@ -120,7 +124,13 @@ WRONG = [
     (("show_config", "--explain=finetune.stepz"), "did you mean finetune.steps?"),
     (("estimate", "--config=configs/demo.py", "--machine=laptop"), "--machine=laptop is none of"),
     (("run_ablation", "--config.finetune.epochs=3"), "a trial's length is given as finetune.steps"),
-    (("estimate", "--config=configs/demo.py", "--config.finetune.epochs=3"), "data.finetune"),
+    (
+        (
+            *("estimate", "--config=configs/demo.py", "--config.finetune.epochs=3"),
+            "--config.data.finetune.annotations.train={root}/none.json",
+        ),
+        "data.finetune",
+    ),
     (("run_ablation", "--output=gs://bucket/x"), "give a folder on this machine"),
     (("generate_demo_data", "--output={root}/closed/x"), "{root}/closed"),
     (("generate_demo_data", "--output={root}/x", "--image_size=3"), "is not two numbers"),

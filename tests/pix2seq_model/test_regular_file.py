@@ -6,7 +6,6 @@ import socket
 import pytest
 from etils import epath
 
-from pipelines.evaluate_detections import read_image_ids
 from pix2seq_model.data.annotation_file import check_file, read_annotation_file, read_rows
 from pix2seq_model.data.manifest import ShardInfo
 from pix2seq_model.data.shard_check import check_shard
@@ -65,7 +64,6 @@ READERS = {
     "rows of annotations": lambda path: next(read_rows(path, "images")),
     "results": coco_files.read_json,
     "shard": _shard,
-    "image ids": lambda path: read_image_ids([path], {"1": 1}),
     "reference": _reference,
 }
 
@@ -79,7 +77,15 @@ def test_no_reader_waits_for_a_pipe(tmp_path, reader):
         READERS[reader](str(path))
 
 
-@pytest.mark.parametrize("reader", ["json", "annotations", "results", "shard", "image ids"])
+@pytest.mark.parametrize(
+    "reader",
+    [
+        "json",
+        "annotations",
+        "results",
+        "shard",
+    ],
+)
 @pytest.mark.parametrize(("place", "kind"), [("/dev/null", "is a device"), ("/", "is a folder")])
 def test_no_reader_reads_a_device_or_a_folder(reader, place, kind):
     with pytest.raises(DataError, match=kind):
