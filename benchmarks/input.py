@@ -10,8 +10,9 @@ corrupted classes, 100 objects. In turns, in the same run:
     float32   the same, images as floats
     before    as it was until November 2026, see `input_before`
     plain     whole images are decoded, resized as floats, cropped, flipped, padded; no sequences
-    decoding  records are read and parsed and the pixels of a crop decoded, and nothing else: what
-              no input of these records can be faster than
+    resizing  records are read and parsed, the pixels of a crop decoded and resized to bytes, and
+              nothing else
+    decoding  the same without resizing: what no input of these records can be faster than
 
 Leave the machine alone meanwhile; every processor core is used.
 """
@@ -42,6 +43,7 @@ from pix2seq_model.input_pipeline.augmentation import (
     PADDING_GREY,
     choose_window,
     decode_window,
+    resize_window,
 )
 from pix2seq_model.input_pipeline.datasets import training_dataset
 from pix2seq_model.input_pipeline.record_stream import num_processors
@@ -118,12 +120,15 @@ def datasets_of(
         folder, vocabulary=vocabulary, shuffle_buffer=_SHUFFLE_BUFFER, **sizes
     )
     ways["plain"] = plain_dataset(folder, image_size, batch_size)
-    ways["decoding"] = decoding_dataset(folder, image_size, batch_size)
+    for name in ("resizing", "decoding"):
+        ways[name] = pixels_dataset(folder, image_size, batch_size, resize=name == "resizing")
     return ways
 
 
-def decoding_dataset(folder: Path, image_size: tuple[int, int], batch_size: int) -> tf.data.Dataset:
-    """Numbers of pixels of crops of the training input, which are decoded and thrown away."""
+def pixels_dataset(
+    folder: Path, image_size: tuple[int, int], batch_size: int, *, resize: bool
+) -> tf.data.Dataset:
+    """A number of each crop of the training input, whose pixels are thrown away."""
     settings = Augmentation()
 
     def decode(index: tf.Tensor, serialized: tf.Tensor) -> tf.Tensor:
@@ -134,7 +139,9 @@ def decoding_dataset(folder: Path, image_size: tuple[int, int], batch_size: int)
         pixels = decode_window(
             example["image_encoded"], window, is_jpeg=example["image_format"] == "jpeg"
         )
-        return tf.size(pixels)
+        if resize:
+            pixels = resize_window(pixels, window, augmentation=settings, dtype=tf.uint8)
+        return tf.cast(pixels[0, 0, 0], tf.int32)  # Of its size alone nothing need be computed.
 
     paths = dataset_info.read_dataset_info(folder).shard_paths(folder, "train")
     dataset = tf.data.TFRecordDataset(paths).shuffle(_SHUFFLE_BUFFER).repeat().enumerate()
