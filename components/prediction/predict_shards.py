@@ -186,8 +186,11 @@ def _images(work: dict[str, Any]) -> Iterator[_Image]:
     # As training and evaluation: records of other categories are not those of this data set.
     labels = frozenset(work["labels"])
     for number, record in enumerate(checked_records(work["records"], shard, open_file=open_file)):
-        example = decode_example(record)
         name = f"{work['records']}, record {number}"
+        try:
+            example = decode_example(record)
+        except DataError as error:
+            raise DataError(f"{name}: {error}; convert the data set again") from None
         check_labels(example["labels"].tolist(), labels, record=name)
         read = functools.partial(bytes, example["image_encoded"])
         yield _Image(example["filename"], example["image_id"], read)

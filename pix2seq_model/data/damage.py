@@ -97,8 +97,8 @@ def damage_of_record(serialized: bytes) -> str | None:
     """What is wrong with a record, which image it is of included; None if all is well."""
     try:
         example = decode_example(serialized)
-    except Exception as error:  # whatever protobuf or a missing feature raises
-        return f"no example of this schema ({type(error).__name__}: {error})"
+    except DataError as error:
+        return str(error)
     name = f"image {example['image_id']} ({example['filename']})"
     try:
         with _pixels_of(example["image_encoded"]):

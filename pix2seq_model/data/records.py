@@ -28,8 +28,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from google.protobuf.message import DecodeError
 
 from pix2seq_model.data.example_proto import Example, encode
+from pix2seq_model.errors import DataError
 
 SCHEMA_VERSION = 1
 IMAGE_FORMATS = ("jpeg", "png")
@@ -124,7 +126,18 @@ def decode_example(serialized: bytes) -> dict[str, Any]:
       `image_encoded` bytes; `image_format`, `image_id`, `filename`, `sha256` str; `height`,
       `width` int; `boxes` float32 (n, 4) yxyx; `labels`, `ids` int64 (n,); `texts` list of n str;
       `area` float32 (n,); `is_crowd`, `is_fake`, `is_reflected` bool (n,).
+
+    Raises:
+      DataError: the bytes are no example of this schema.
     """
+    try:
+        return _decoded(serialized)
+    # Protobuf's own errors, a missing feature, edges of different numbers, names that are no text.
+    except (DecodeError, IndexError, ValueError) as error:
+        raise DataError(f"no example of this schema ({type(error).__name__}: {error})") from None
+
+
+def _decoded(serialized: bytes) -> dict[str, Any]:
     feature = Example.FromString(serialized).features.feature
 
     def values(key: str) -> Any:

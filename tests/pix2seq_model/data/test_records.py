@@ -10,7 +10,9 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pix2seq_model.data.example_proto import Example
 from pix2seq_model.data.records import ObjectRecord, decode_example, encode_example, parse_example
+from pix2seq_model.errors import DataError
 
 BALL = ObjectRecord(
     box_yxyx=(0.25, 0.125, 0.5, 0.75),
@@ -118,3 +120,12 @@ def test_any_objects_round_trip(objects):
     assert [tuple(box) for box in read["boxes"].tolist()] == [o.box_yxyx for o in objects]
     assert read["texts"] == [o.text for o in objects]
     assert read["ids"].tolist() == [o.annotation_id for o in objects]
+
+
+@pytest.mark.parametrize(
+    "serialized",
+    [b"", b"\xff" * 9, b"text", Example().SerializeToString(), example([BALL])[:-40]],
+)
+def test_what_is_no_example_is_said(serialized):
+    with pytest.raises(DataError, match="no example of this schema"):
+        decode_example(serialized)
