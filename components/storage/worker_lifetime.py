@@ -1,7 +1,8 @@
 """Ends a worker process of Beam's local runner when the process that started it is gone.
 
-A launcher that is killed by SIGKILL stops no worker: they would go on writing into the output,
-next to the next run. Beam imports this module as it starts a worker, by the option `BEAM_ARGUMENT`.
+A launcher that is killed by SIGKILL stops no worker: they would go on writing into the output, at
+the same time as the next run. Beam imports this module as it starts a worker, by the option
+`BEAM_ARGUMENT`.
 """
 
 import contextlib

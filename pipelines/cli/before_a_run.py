@@ -1,5 +1,6 @@
 """What a run on this machine would find out late, said before it starts: data, memory."""
 
+import itertools
 import os
 import shutil
 import tempfile
@@ -13,6 +14,7 @@ from pipelines.keras_backend import keras_backend
 from pipelines.request import Request
 from pipelines.vertex.fit import what_fits
 from pix2seq_model.data.dataset_scan import scan_dataset
+from pix2seq_model.data.folder_walk import walk_files
 from pix2seq_model.data.pixel_budget import machine_memory
 from pix2seq_model.data.settings import AUTO, LABEL_FORMATS
 from pix2seq_model.errors import ConfigError, DataError
@@ -27,6 +29,9 @@ from pix2seq_model.store_access import check_reachable
 _MAX_SCANNED_BYTES = 1_500_000_000
 # They are copied from a bucket first.
 _MAX_FETCHED_BYTES = 500_000_000
+# Labels of a labelling tool are files of their own, and some give boxes in parts of an image's
+# size, for which each image is opened.
+_MAX_LABELLED_IMAGES = 20_000
 # Of a pixel of a batch, several times what the largest network keeps: what stays below half of the
 # memory so counted is not traced, which takes ten seconds.
 _BYTES_OF_A_PIXEL = 64_000
@@ -108,6 +113,8 @@ def _coco_file(source: ConfigDict, split: str, scratch: str) -> str:
         return _on_this_machine(annotations, scratch)
     if "://" in images or "://" in annotations:
         raise _NotLookedAtError(f"the labels in {annotations} are many files in a bucket")
+    if next(itertools.islice(walk_files(images), _MAX_LABELLED_IMAGES, None), None) is not None:
+        raise _NotLookedAtError(f"{images} holds more than {_MAX_LABELLED_IMAGES:,} files")
     from components.conversion.options import SplitSource
     from components.labels.layout import coco_file
 

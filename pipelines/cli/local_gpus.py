@@ -5,7 +5,10 @@ import os
 import subprocess
 from collections.abc import Sequence
 
-_QUERY = ("nvidia-smi", "--query-gpu=index,uuid,memory.total,name", "--format=csv,noheader,nounits")
+_QUERY = (
+    *("nvidia-smi", "--query-gpu=index,uuid,memory.total,mig.mode.current,name"),
+    "--format=csv,noheader,nounits",
+)
 # A driver that is being started takes seconds; one that hangs is not waited for.
 _WAIT_S = 20.0
 _MIB = 2**20
@@ -27,7 +30,7 @@ class Gpu:
 def local_gpus() -> tuple[Gpu, ...]:
     """Those that CUDA_VISIBLE_DEVICES leaves; none where their driver does not say what there is.
 
-    A part of a GPU (MIG) is left out, since the driver names the memory of the whole.
+    One that is divided (MIG) is left out, since the driver names the memory of the whole.
     """
     try:
         done = subprocess.run(
@@ -37,9 +40,10 @@ def local_gpus() -> tuple[Gpu, ...]:
         return ()
     found: dict[tuple[str, str], Gpu] = {}
     for line in done.stdout.splitlines() if done.returncode == 0 else ():
-        parts = [part.strip() for part in line.split(",", 3)]
-        if len(parts) == 4 and parts[2].isdecimal():  # Else "[N/A]", where memory is shared.
-            found[parts[0], parts[1]] = Gpu(parts[3], int(parts[2]) * _MIB)
+        parts = [part.strip() for part in line.split(",", 4)]
+        # Memory is "[N/A]" where it is shared.
+        if len(parts) == 5 and parts[2].isdecimal() and parts[3] != "Enabled":
+            found[parts[0], parts[1]] = Gpu(parts[4], int(parts[2]) * _MIB)
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     return tuple(found.values()) if visible is None else _chosen(found, visible.split(","))
 

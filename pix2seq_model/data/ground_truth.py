@@ -56,7 +56,12 @@ def read_split_truth(examples_dir: epath.PathLike, split: str) -> SplitTruth:
     category_ids = category_numbers(info.categories)
     records: dict[str, dict[str, Any]] = {}
     for path, shard in zip(info.shard_paths(examples_dir, split), info.split(split).shards):
-        for record in map(decode_example, checked_records(path, shard)):
+        for number, serialized in enumerate(checked_records(path, shard)):
+            try:
+                record = decode_example(serialized)
+            except DataError as error:
+                name = f"{path}, record {number}"
+                raise DataError(f"{name}: {error}; convert the data set again") from None
             image_id = record["image_id"]
             if image_id in records:
                 raise DataError(f"{path}: image {image_id!r} occurs twice in split {split!r}")

@@ -26,13 +26,17 @@ pytestmark = pytest.mark.cloud
 # Files that say when or where they were made, or how long it took; the names of the functions in
 # saved_model.pb count what its process traced before, which is less in a continued one.
 VARYING = re.compile(
-    r"^evaluation/(report\.html|timing\.json)$|^examples/(data_report\.html|progress/)|^logs/|^model/run\.json$"
+    r"^evaluation/(report\.html|timing\.json)$|^examples/(data_report\.html|progress/)|^logs/"
+    r"|^(model|served/version)/run\.json$"
     r"|/fingerprint\.pb$|/saved_model\.pb$|/pushed\.json$|^work/"
 )
 # Of a Beam job, for the step after it; emptied before each job, so that no other's is taken.
 SUMMARY = "examples/progress/summary.json"
-# Written again and again under one name: the lock, the event files, the run's own notes.
-REWRITTEN = re.compile(rf"^work/|^logs/|^{re.escape(SUMMARY)}$")
+# Written again and again under one name: the lock, the event files, the run's own notes, what was
+# found so far.
+REWRITTEN = re.compile(
+    rf"^work/|^logs/|^{re.escape(SUMMARY)}$|^found/(predict\.json|results\.jsonl)$"
+)
 SHARES = {
     Fault.TOO_MANY_REQUESTS: 0.01,
     Fault.UNAVAILABLE: 0.01,

@@ -119,6 +119,14 @@ def test_labels_of_a_tool_are_looked_at_too(tmp_path):
         said_of_yolo(root)
 
 
+def test_labels_of_a_tool_that_are_many_are_left_to_the_conversion(tmp_path, monkeypatch):
+    root = write_yolo(tmp_path)
+    monkeypatch.setattr(checks, "_MAX_LABELLED_IMAGES", 1)
+    (text,) = said_of_yolo(root)
+    assert "not looked at before the run: " in text
+    assert "holds more than 1 files" in text
+
+
 def test_labels_of_a_tool_in_a_bucket_are_left_to_the_conversion(tmp_path):
     (text,) = said(tmp_path, "data.finetune.format=yolo", place="gs://data/set")
     assert "not looked at before the run: the labels in gs://data/set/train.json" in text

@@ -9,7 +9,7 @@ from pipelines.cli.local_gpus import Gpu, local_gpus
 
 MIB = 2**20
 L4, H100 = Gpu("NVIDIA L4", 23_034 * MIB), Gpu("NVIDIA H100 80GB HBM3", 81_559 * MIB)
-SAID = "0, GPU-1a2b, 23034, NVIDIA L4\n1, GPU-1c3d, 81559, NVIDIA H100 80GB HBM3\n"
+SAID = "0, GPU-1a2b, 23034, [N/A], NVIDIA L4\n1, GPU-1c3d, 81559, Disabled, NVIDIA H100 80GB HBM3\n"
 
 
 def driver(monkeypatch, said, *, status=0):
@@ -43,8 +43,10 @@ def test_those_that_may_be_seen(monkeypatch, visible, gpus):
 
 def test_a_driver_that_does_not_say(monkeypatch):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    driver(monkeypatch, "0, GPU-1a2b, [N/A], NVIDIA GB10\n")
+    driver(monkeypatch, "0, GPU-1a2b, [N/A], [N/A], NVIDIA GB10\n")
     assert local_gpus() == ()
+    driver(monkeypatch, "0, GPU-1a2b, 81559, Enabled, NVIDIA H100 80GB HBM3\n")
+    assert local_gpus() == ()  # Divided: who uses it has a part of that memory.
     driver(monkeypatch, "NVIDIA-SMI has failed, because, it, could not\n", status=9)
     assert local_gpus() == ()
     for error in (FileNotFoundError("nvidia-smi"), subprocess.TimeoutExpired("nvidia-smi", 20)):

@@ -153,6 +153,10 @@ def test_what_was_held_goes_back_to_the_system_before_another_has_it(monkeypatch
     with budget.hold(10**8):
         pass
     assert returned == [10**8]
+    for _ in range(30):  # Of small ones after some, not after each.
+        with budget.hold(10**6):
+            pass
+    assert returned == [10**8, 10**6]
 
 
 def _held_while(monkeypatch, work):
@@ -256,6 +260,12 @@ def test_without_a_file_to_share_nobody_waits(tmp_path, monkeypatch):
 
 
 def test_what_needs_no_room_waits_for_nobody():
-    budget = PixelBudget(total=10, most=100)
-    with budget.hold(100), budget._turn, budget.hold(0):
-        pass
+    budget, done = PixelBudget(total=10, most=100), threading.Event()
+
+    def hold_nothing():
+        with budget.hold(0):
+            done.set()
+
+    with budget.hold(100):
+        threading.Thread(target=hold_nothing, daemon=True).start()
+        assert done.wait(30)
