@@ -25,6 +25,7 @@ from pix2seq_model.errors import ModelError
 from pix2seq_model.model_folder.pushed import find_model_folder
 from pix2seq_model.model_folder.thresholds import default_score
 from tests.fixtures.epath_bucket import epath_bucket
+from tests.fixtures.stored_object import stored_object
 
 
 def write_model(folder: Path, content: str = "a") -> str:
@@ -359,3 +360,19 @@ def test_in_a_bucket_two_pushes_of_one_moment_share_no_version(tmp_path, monkeyp
         assert json.loads((version / "pushed.json").read_text())["by"] == who
         assert {(version / name).read_text() for name in names} == {f'"{who}"'}
     assert not _OnlyOnce.there
+
+
+def test_a_version_in_a_bucket_is_claimed_by_one(monkeypatch):
+    """As Google's own client asks for it."""
+    claim = model_pusher._claim
+    target = epath.Path("gs://data/served")
+    with stored_object(monkeypatch, "data", "served/.7-claim-0.partial/claim") as stored:
+        with claim(target, 7) as first, claim(target, 7) as second:
+            assert (first, second) == (True, False)
+            assert stored.content
+        assert stored.content is None
+        with pytest.raises(OSError, match="refused"), claim(target, 7):
+            raise OSError("refused")
+        assert stored.content is None
+    # What a killed push leaves of it counts among the copies in the making.
+    assert model_pusher._PARTIAL.fullmatch(".7-claim-0.partial")
