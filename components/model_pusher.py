@@ -69,7 +69,8 @@ def push_model(model_folder: str, destination: str) -> dict[str, Any]:
 
     The copy is made under a hidden name and renamed, so that a server never loads half a model. A
     bucket renames file by file: there `model.json` and `saved_model.pb` go last, and then
-    `pushed.json`, without which a version does not count as pushed.
+    `pushed.json`, without which a version does not count as pushed; and of two pushes that find a
+    number free one takes it, by an object that is created only where there is none.
 
     Args:
       model_folder: with `model.json` and `Format-Serving/`; local or gs://.

@@ -261,9 +261,10 @@ def _replace_folder(source: Path, target: epath.Path) -> None:
     # Of this export alone: another one to the same folder has another copy.
     fresh = target.parent / f"{PARTIAL}new-{uuid.uuid4().hex}-{target.name}"
     if not in_bucket:
-        if old.exists() and not target.exists():  # Killed between two names.
+        if target.exists():
+            _remove(old)
+        elif old.exists():  # Killed between two names.
             old.rename(target)
-        _remove(old)
         _remove_left_copies(target)  # Before their room is needed.
     names = [path.relative_to(source).as_posix() for path in source.rglob("*") if path.is_file()]
     # TensorFlow Serving looks for saved_model.pb.
