@@ -22,7 +22,7 @@ import json
 import os
 import platform
 import re
-import time
+import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -37,7 +37,8 @@ from tfx.utils import io_utils
 
 from components import vertex_registry
 from components.blessing import measured
-from pix2seq_model.atomic_write import write_json
+from pix2seq_model.atomic_write import seconds_unchanged, write_json
+from pix2seq_model.bucket_file import BucketFile, ChangedError
 from pix2seq_model.errors import ModelError
 from pix2seq_model.metrics.coco_files import read_metrics
 from pix2seq_model.model_folder.folder import MODEL_FILE, SERVING_FOLDER
@@ -51,10 +52,14 @@ from pix2seq_model.model_folder.pushed import (
 from pix2seq_model.model_folder.thresholds import write_thresholds
 
 _ATTEMPTS = 100
-# A copy in the making: which version, on which machine, by which process. Earlier ones name none.
-_PARTIAL = re.compile(r"\.\d+(?:-(?P<host>.+))?-(?P<process>\d{1,9})\.partial")
+# A copy in the making: which version, on which machine, by which process, and a word of its own.
+# Earlier ones have no word, and the earliest name no machine.
+_PARTIAL = re.compile(r"\.\d+(?:-(?P<host>.+))?-(?P<process>\d{1,9})(?:\.[0-9a-f]{8})?\.partial")
 # No push takes so long: by then one of another machine, of which nothing can be known, is gone.
 _ABANDONED_AFTER_S = 24 * 3600.0
+# Of a process that seems to be gone: containers on one machine's network share its name, machines
+# may all be called localhost, and the numbers of their processes are their own.
+_QUIET_FOR_S = 600.0
 # The copies that this process is making. After a restart another one may have its number.
 _in_the_making: set[str] = set()
 
@@ -64,7 +69,8 @@ def push_model(model_folder: str, destination: str) -> dict[str, Any]:
 
     The copy is made under a hidden name and renamed, so that a server never loads half a model. A
     bucket renames file by file: there `model.json` and `saved_model.pb` go last, and then
-    `pushed.json`, without which a version does not count as pushed.
+    `pushed.json`, without which a version does not count as pushed; and of two pushes that find a
+    number free one takes it, by an object that is created only where there is none.
 
     Args:
       model_folder: with `model.json` and `Format-Serving/`; local or gs://.
@@ -148,22 +154,44 @@ def _take_version(
     for _ in range(_ATTEMPTS):
         record = {"version": version, "path": os.fspath(target / str(version)), **said}
         write_json(hidden / PUSHED_FILE, record, indent=1)
-        if not (target / str(version)).exists():
-            try:
-                _rename(hidden, target / str(version))
-                return record
-            except OSError:
-                # In a bucket some files have had their new name.
-                if _is_in_bucket(target) or not (target / str(version)).exists():
-                    raise
+        with _claim(target, version) as is_ours:
+            if is_ours and not (target / str(version)).exists():
+                try:
+                    _rename(hidden, target / str(version))
+                    return record
+                except OSError:
+                    # In a bucket some files have had their new name.
+                    if _is_in_bucket(target) or not (target / str(version)).exists():
+                        raise
         version += 1  # Another push took this number in the meantime.
     raise ModelError(f"{target}: {_ATTEMPTS} other pushes took every version; push again.")
 
 
 @contextlib.contextmanager
+def _claim(target: epath.Path, version: int) -> Iterator[bool]:
+    """Whether no other push writes this version; in a bucket, where files come one by one."""
+    if not _is_in_bucket(target):
+        yield True
+        return
+    # Named like a copy in the making: what a killed push leaves of it is removed as those are.
+    claim = BucketFile(os.fspath(target / f".{version}-claim-0.partial" / "claim"))
+    try:
+        generation = claim.write(uuid.uuid4().hex, over=0)
+    except ChangedError:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        with contextlib.suppress(OSError):
+            claim.delete(over=generation)
+
+
+@contextlib.contextmanager
 def _hidden_folder(target: epath.Path, version: int) -> Iterator[epath.Path]:
     """A name for a copy in the making; nothing is left of it if the block raises."""
-    hidden = target / f".{version}-{platform.node()}-{os.getpid()}.partial"
+    word = uuid.uuid4().hex[:8]
+    hidden = target / f".{version}-{platform.node()}-{os.getpid()}.{word}.partial"
     _in_the_making.add(hidden.name)
     try:
         yield hidden
@@ -191,13 +219,9 @@ def _remove_abandoned(target: epath.Path) -> None:
 def _is_abandoned(path: epath.Path, name: re.Match[str]) -> bool:
     if path.name in _in_the_making:
         return False
-    in_bucket = _is_in_bucket(path)
-    if not in_bucket and name["host"] == platform.node():
-        return not _lives(int(name["process"]))
-    changes = [file.stat().mtime for file in _files_in(path)]
-    if not in_bucket:  # Which has no folders.
-        changes.append(path.stat().mtime)
-    return time.time() - max(changes, default=0.0) > _ABANDONED_AFTER_S
+    if not _is_in_bucket(path) and name["host"] == platform.node():
+        return not _lives(int(name["process"])) and seconds_unchanged(path) > _QUIET_FOR_S
+    return seconds_unchanged(path) > _ABANDONED_AFTER_S
 
 
 def _lives(process: int) -> bool:

@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,26 @@ def write_json(path: epath.PathLike, value: Any, *, indent: int | None = None) -
     Numbers that are not finite are refused (ValueError): strict readers could not read them.
     """
     write_atomically(path, json.dumps(value, allow_nan=False, indent=indent) + "\n" * bool(indent))
+
+
+def seconds_unchanged(folder: epath.PathLike) -> float:
+    """How long nothing in a folder was written: what tells a copy in the making from one left over.
+
+    The number of a process does not: containers that share a machine's name do not share those.
+
+    Args:
+      folder: local or gs://.
+
+    Raises:
+      OSError: something in it was removed meanwhile, among others.
+    """
+    changes = [0.0]
+    for place, _, names in epath.Path(folder).walk():
+        if os.fspath(place).startswith("gs://"):  # A bucket has no folders.
+            changes += [(epath.Path(place) / name).stat().mtime for name in names]
+        else:  # etils looks up the owner's name too, who in a container may have none.
+            changes += [os.stat(os.path.join(place, name)).st_mtime for name in ("", *names)]
+    return time.time() - max(changes)
 
 
 def _check_room(path: Path, room: int) -> None:

@@ -27,12 +27,14 @@ _KINDS: dict[str, tuple[type, ...]] = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Timing:
-    """Attributes:
-    milliseconds: of the model for an image: median over the batches.
-    images: in these batches.
-    batch_size: images decoded together.
-    backend: Keras', "tensorflow" or "jax".
-    device: in words, such as "1 x NVIDIA L4".
+    """How long a model takes for an image, and where that was measured.
+
+    Attributes:
+      milliseconds: of the model for an image: median over the batches.
+      images: in these batches.
+      batch_size: images decoded together.
+      backend: Keras', "tensorflow" or "jax".
+      device: in words, such as "1 x NVIDIA L4".
 
     Raises:
       ValueError: a number that is not finite and above 0, or a text that is none.

@@ -11,9 +11,11 @@ import dataclasses
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
+import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -22,7 +24,7 @@ import numpy as np
 import tensorflow as tf
 from etils import epath
 
-from pix2seq_model.atomic_write import PARTIAL
+from pix2seq_model.atomic_write import PARTIAL, seconds_unchanged
 from pix2seq_model.boxes import box_yxyx_is_valid
 from pix2seq_model.data.categories import category_numbers
 from pix2seq_model.decoding.generate import decode_images
@@ -44,6 +46,9 @@ _CODE = (
 )
 # Of a disk; others are errors in a graph.
 _REFUSALS = (tf.errors.ResourceExhaustedError, tf.errors.PermissionDeniedError)
+# Nothing is written into the copy of an export for so long: it was killed. An object of a bucket is
+# seen only when all of it has been sent.
+_LEFT_AFTER_S, _LEFT_IN_BUCKET_AFTER_S = 600.0, 24 * 3600.0
 SERVED_FILES, SERVED_IMAGES = "serving_default", "serving_images"  # The signatures.
 
 
@@ -107,14 +112,17 @@ def export_saved_model(
 
     Args:
       network: a Pix2Seq.
-      folder: where to; local or gs://. What is there is replaced once the new one is whole.
+      folder: where to; local or gs://. What is there is replaced once the new one is whole. Two
+        exports to one folder of a bucket at the same time are not kept apart.
       categories: {"id", "name"} of the data set.
       settings: of decoding.
       seed: of the sampled tokens; the same image gives the same objects.
       resize: one of `input_pipeline.settings.RESIZES`.
 
     Raises:
-      ModelError: the backend is not TensorFlow; or a disk is full: nothing is half-written.
+      ModelError: the backend is not TensorFlow; or a disk is full: on this machine nothing is
+        half-written. In a bucket the old files go before the new ones come: if one of these is
+        refused, the new SavedModel is whole under another name, which the message gives.
     """
     if keras.backend.backend() != "tensorflow":
         raise ModelError(
@@ -247,32 +255,35 @@ def _refusals_named(folder: str | os.PathLike) -> Iterator[None]:
 
 
 def _replace_folder(source: Path, target: epath.Path) -> None:
-    """Copies a folder next to `target`, and puts it there when it is whole.
-
-    A bucket renames file by file. TensorFlow Serving looks for saved_model.pb, which is the last.
-    """
-    fresh, old = (target.parent / f"{PARTIAL}{kind}-{target.name}" for kind in ("new", "old"))
-    if old.exists() and not target.exists():  # Killed between two names.
-        old.rename(target)
-    for left in (fresh, old):
-        if left.exists():
-            left.rmtree()
+    """Copies a folder next to `target`, and puts it there when it is whole."""
+    in_bucket = _is_in_bucket(target)
+    old = target.parent / f"{PARTIAL}old-{target.name}"
+    # Of this export alone: another one to the same folder has another copy.
+    fresh = target.parent / f"{PARTIAL}new-{uuid.uuid4().hex}-{target.name}"
+    if not in_bucket:
+        if target.exists():
+            _remove(old)
+        elif old.exists():  # Killed between two names.
+            old.rename(target)
+        _remove_left_copies(target)  # Before their room is needed.
     names = [path.relative_to(source).as_posix() for path in source.rglob("*") if path.is_file()]
+    # TensorFlow Serving looks for saved_model.pb.
     names.sort(key=lambda name: name.endswith(GRAPH_FILE))
     try:
         for name in names:
             (fresh / name).parent.mkdir(parents=True, exist_ok=True)
             epath.Path(source / name).copy(fresh / name)
-        if os.fspath(target).startswith("gs://"):
-            if target.exists():
-                target.rmtree()
-            for name in names:
-                (fresh / name).rename(target / name)
-        else:
+        if not in_bucket:
             _exchange(fresh, target, old)
-    finally:
+    except BaseException:
         with contextlib.suppress(Exception):
             fresh.rmtree()
+        raise
+    if in_bucket:
+        _copy_in_bucket(fresh, target, names)
+        with contextlib.suppress(Exception):  # The new one is there, whole.
+            fresh.rmtree()
+            _remove_left_copies(target)
 
 
 def _exchange(fresh: epath.Path, target: epath.Path, old: epath.Path) -> None:
@@ -285,7 +296,51 @@ def _exchange(fresh: epath.Path, target: epath.Path, old: epath.Path) -> None:
     except BaseException:
         old.rename(target)
         raise
-    old.rmtree()
+    _remove(old)
+
+
+def _copy_in_bucket(fresh: epath.Path, target: epath.Path, names: Sequence[str]) -> None:
+    """In place of a rename, which takes the files of `fresh` away one by one.
+
+    Raises:
+      ModelError: a file cannot be removed or copied. Of `target` some files may be missing then;
+        `fresh` is whole, and stays.
+    """
+    try:
+        if target.exists():
+            target.rmtree()
+        for name in names:
+            (fresh / name).copy(target / name)
+    except (OSError, tf.errors.OpError) as error:
+        said = error.message if isinstance(error, tf.errors.OpError) else error
+        raise ModelError(
+            f"The SavedModel {target} cannot be replaced ({said}), and files of it may be missing. "
+            f"The new one is whole in {fresh}: copy that to {target} and remove it, or run the "
+            "same command again"
+        ) from error
+
+
+def _remove_left_copies(target: epath.Path) -> None:
+    """Removes what killed exports to a folder have left, and what earlier versions named so."""
+    if not target.parent.exists():
+        return
+    in_bucket = _is_in_bucket(target)
+    after = _LEFT_IN_BUCKET_AFTER_S if in_bucket else _LEFT_AFTER_S
+    copy = re.compile(f"{re.escape(PARTIAL)}new-([0-9a-f]{{32}}-)?{re.escape(target.name)}")
+    for path in target.parent.iterdir():
+        # One that is gone meanwhile, or may not be removed, holds up no export.
+        with contextlib.suppress(OSError, tf.errors.OpError):
+            if copy.fullmatch(path.name) and seconds_unchanged(path) > after:
+                path.rmtree()
+
+
+def _remove(folder: epath.Path) -> None:
+    with contextlib.suppress(FileNotFoundError):  # Another export has removed it too.
+        folder.rmtree()
+
+
+def _is_in_bucket(path: epath.Path) -> bool:
+    return os.fspath(path).startswith("gs://")
 
 
 if __name__ == "__main__":

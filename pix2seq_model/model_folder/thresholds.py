@@ -30,10 +30,10 @@ def write_thresholds(version_dir: str | os.PathLike, thresholds: Mapping[str, An
 def default_score(model_dir: str | os.PathLike) -> float:
     """The least score of detections to keep where nobody names one.
 
+    A damaged file of thresholds holds up nobody: it is said, and the default is taken.
+
     Args:
       model_dir: a pushed version, or any model folder, which has no thresholds.
-
-    A damaged file of thresholds holds up nobody: it is said, and the default is taken.
     """
     path = epath.Path(model_dir) / THRESHOLDS_FILE
     if not path.exists():

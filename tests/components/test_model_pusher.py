@@ -1,5 +1,6 @@
 """Versions, identity and half-made copies; the executor with TFX's artifacts."""
 
+import contextlib
 import errno
 import json
 import os
@@ -9,6 +10,7 @@ import shutil
 import subprocess
 import time
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import tensorflow as tf
@@ -17,9 +19,13 @@ from tfx.types import standard_artifacts
 
 from components import model_pusher
 from components.model_pusher import ModelPusher, push_model
+from pix2seq_model.atomic_write import write_json
+from pix2seq_model.bucket_file import ChangedError
 from pix2seq_model.errors import ModelError
 from pix2seq_model.model_folder.pushed import find_model_folder
 from pix2seq_model.model_folder.thresholds import default_score
+from tests.fixtures.epath_bucket import epath_bucket
+from tests.fixtures.stored_object import stored_object
 
 
 def write_model(folder: Path, content: str = "a") -> str:
@@ -196,13 +202,13 @@ def test_a_damaged_record_of_the_newest_version_holds_up_no_push(tmp_path, capsy
     assert "pushed as a new version" in said
 
 
-def _left(served: Path, *, host: str, process: int, hours: float = 0.0) -> Path:
+def _left(served: Path, *, host: str, process: int, word: str = "", hours: float = 0.0) -> Path:
     """What an interrupted push leaves, `hours` old."""
-    folder = served / f".20260314150926535{host}-{process}.partial"
+    folder = served / f".20260314150926535{host}-{process}{word}.partial"
     (folder / "variables").mkdir(parents=True)
     file = folder / "variables" / "variables.index"
     file.write_text("half")
-    for path in (file, folder):
+    for path in (file, file.parent, folder):
         os.utime(path, (time.time() - hours * 3600,) * 2)
     return folder
 
@@ -212,15 +218,18 @@ def test_the_next_push_removes_what_interrupted_ones_left(tmp_path):
     ended = subprocess.Popen(["true"])
     ended.wait()
     gone = [
-        _left(served, host=here, process=ended.pid),
+        _left(served, host=here, process=ended.pid, hours=0.2),
         # As earlier versions of the project named them: of whichever machine.
         _left(served, host="", process=ended.pid, hours=25),
         # A container that is started again has its processes' numbers again.
-        _left(served, host=here, process=os.getpid()),
+        _left(served, host=here, process=os.getpid(), word=".0123abcd", hours=0.2),
         _left(served, host="-another-machine", process=os.getpid(), hours=25),
     ]
     kept = [
-        _left(served, host=here, process=os.getppid()),
+        _left(served, host=here, process=os.getppid(), hours=30),
+        # Processes of another container on this machine's network, which has its name.
+        _left(served, host=here, process=ended.pid, word=".0123abcd", hours=0.1),
+        _left(served, host=here, process=os.getpid(), hours=0.1),
         _left(served, host="-another-machine", process=ended.pid, hours=1),
         _left(served, host="", process=os.getppid()),
     ]
@@ -278,7 +287,8 @@ def test_a_version_of_which_a_file_cannot_be_renamed_is_none(tmp_path, monkeypat
         (folder / "variables").mkdir(parents=True)
     for name in ("model.json", "saved_model.pb", "pushed.json", "variables/variables.index"):
         (hidden / name).write_text(name)
-    rename, order = epath.Path.rename, []
+    kind, order = type(epath.Path("/x")), []
+    rename = kind.rename
 
     def one_is_refused(self, target):
         if len(order) == number:
@@ -286,8 +296,83 @@ def test_a_version_of_which_a_file_cannot_be_renamed_is_none(tmp_path, monkeypat
         order.append(self.name)
         return rename(self, target)
 
-    monkeypatch.setattr(type(epath.Path("/x")), "rename", one_is_refused)
+    monkeypatch.setattr(kind, "rename", one_is_refused)
     with pytest.raises(tf.errors.UnavailableError):
         model_pusher._rename_files(epath.Path(hidden), epath.Path(version))
     assert order == ["variables.index", "model.json", "saved_model.pb"][:number]
     assert not [path for path in version.rglob("*") if path.is_file()]
+
+
+class _OnlyOnce:
+    """An object of a bucket that is written where there is none."""
+
+    there: ClassVar[set[str]] = set()
+
+    def __init__(self, address):
+        self._address = address
+
+    def write(self, text, *, over):
+        assert over == 0
+        if self._address in self.there:
+            raise ChangedError(text)
+        self.there.add(self._address)
+        return 1
+
+    def delete(self, *, over):
+        assert over == 1
+        self.there.remove(self._address)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_in_a_bucket_two_pushes_of_one_moment_share_no_version(tmp_path, monkeypatch, fails):
+    """The second begins when the first has found its version free, before its first file."""
+    monkeypatch.setattr(model_pusher, "BucketFile", _OnlyOnce)
+    target, rename = epath.Path("gs://served"), model_pusher._rename
+    rename_file = type(target).rename
+    names = ("model.json", "saved_model.pb", "variables/variables.index")
+    records = {}
+
+    def push(who):
+        for name in names:
+            write_json(target / who / name, who)
+        records[who] = model_pusher._take_version(target / who, target, version=7, by=who)
+
+    def rename_after_the_other(hidden, version):
+        monkeypatch.setattr(model_pusher, "_rename", rename)
+        push("second")
+        with monkeypatch.context() as patch:
+            if fails:
+                patch.setattr(type(target), "rename", refuse_the_second_file)
+            rename(hidden, version)
+
+    def refuse_the_second_file(self, target, count=iter(range(9))):  # noqa: B008
+        if next(count) == 1:
+            raise tf.errors.UnavailableError(None, None, "the bucket does not answer")
+        return rename_file(self, target)
+
+    with epath_bucket(monkeypatch, tmp_path):
+        monkeypatch.setattr(model_pusher, "_rename", rename_after_the_other)
+        with pytest.raises(tf.errors.UnavailableError) if fails else contextlib.nullcontext():
+            push("first")
+    assert set(records) == ({"second"} if fails else {"first", "second"})
+    for who, record in records.items():
+        version = tmp_path / "served" / str(record["version"])
+        assert json.loads((version / "pushed.json").read_text())["by"] == who
+        assert {(version / name).read_text() for name in names} == {f'"{who}"'}
+    assert not _OnlyOnce.there
+
+
+def test_a_version_in_a_bucket_is_claimed_by_one(monkeypatch):
+    """As Google's own client asks for it."""
+    claim = model_pusher._claim
+    target = epath.Path("gs://data/served")
+    with stored_object(monkeypatch, "data", "served/.7-claim-0.partial/claim") as stored:
+        with claim(target, 7) as first, claim(target, 7) as second:
+            assert (first, second) == (True, False)
+            assert stored.content
+        assert stored.content is None
+        with pytest.raises(OSError, match="refused"), claim(target, 7):
+            raise OSError("refused")
+        assert stored.content is None
+    # What a killed push leaves of it counts among the copies in the making.
+    assert model_pusher._PARTIAL.fullmatch(".7-claim-0.partial")

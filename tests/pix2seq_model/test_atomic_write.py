@@ -1,12 +1,19 @@
 import errno
 import json
 import os
+import time
 from pathlib import Path
 
 import pytest
 from etils import epath
 
-from pix2seq_model.atomic_write import atomic_path, write_atomically, write_json
+from pix2seq_model.atomic_write import (
+    atomic_path,
+    seconds_unchanged,
+    write_atomically,
+    write_json,
+)
+from tests.fixtures.epath_bucket import epath_bucket
 
 
 @pytest.mark.parametrize("content", ["text\n", b"\0bytes"])
@@ -98,3 +105,24 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path, monkeypatch):
         write_json(tmp_path / "x", [2])
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
     assert (tmp_path / "x").read_bytes() == b"[1]"
+
+
+@pytest.mark.parametrize("newest", ["", "a", "a/b", "a/b/file"])
+def test_a_folder_is_as_new_as_the_newest_in_it(tmp_path, newest, monkeypatch):
+    # As in a container whose user has no name.
+    monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "b" / "file").write_text("")
+    for name in ("a/b/file", "a/b", "a", ""):
+        os.utime(tmp_path / name, (time.time() - 7200,) * 2)
+    assert 7000 < seconds_unchanged(tmp_path) < 7900
+    os.utime(tmp_path / newest, (time.time() - 3600,) * 2)
+    assert 3400 < seconds_unchanged(tmp_path) < 4300
+
+
+def test_in_a_bucket_files_alone_have_a_time(tmp_path, monkeypatch):
+    (tmp_path / "data" / "a").mkdir(parents=True)
+    (tmp_path / "data" / "a" / "file").write_text("")
+    os.utime(tmp_path / "data" / "a" / "file", (time.time() - 7200,) * 2)
+    with epath_bucket(monkeypatch, tmp_path):
+        assert 7000 < seconds_unchanged("gs://data/a") < 7900
