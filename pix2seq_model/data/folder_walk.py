@@ -37,6 +37,11 @@ def is_hidden(name: str) -> bool:
     return name.startswith(".") or name.lower() in _HIDDEN
 
 
+def is_hidden_path(path: str) -> bool:
+    """Whether a relative path is that of a hidden file, or of one in a hidden folder."""
+    return any(map(is_hidden, path.split("/")))
+
+
 def walk_files(
     folder: str,
     *,
