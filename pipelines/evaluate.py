@@ -39,6 +39,7 @@ from pipelines.cli.decoding_flags import decoding_settings
 from pipelines.cli.place_flags import define_place
 from pix2seq_model.atomic_write import write_json
 from pix2seq_model.data.defects import counts_table
+from pix2seq_model.data.folder_walk import is_hidden
 from pix2seq_model.data.settings import AUTO, COCO_FORMAT, LABEL_FORMATS, MAX_PIXELS
 from pix2seq_model.decoding.settings import BATCH_SIZE
 from pix2seq_model.errors import ConfigError
@@ -118,7 +119,8 @@ def _refuse_files_of_others(output: str) -> None:
       ConfigError: a folder with files in it that is not this command's: they might be lost.
     """
     folder = epath.Path(output)
-    others = sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+    names = sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+    others = [name for name in names if not is_hidden(name)]
     if others and _MARKER not in others:
         raise ConfigError(
             f"--output={output} holds files that this command did not write "

@@ -18,7 +18,7 @@ from components.storage.files import (
 )
 from components.storage.image_names import NO_PHOTOGRAPHS, NameIndex, split_role
 from components.storage.image_store import ImageStore, open_store
-from pix2seq_model.data.folder_walk import is_hidden
+from pix2seq_model.data.folder_walk import is_hidden_path
 from pix2seq_model.data.image_check import SUFFIXES
 from pix2seq_model.errors import DataError
 
@@ -49,7 +49,7 @@ class LabelFolder:
                 paths = self.store.paths()
             else:
                 paths = list_files(self.root)
-            return sorted(p for p in paths if not any(map(is_hidden, p.split("/"))))
+            return sorted(p for p in paths if not is_hidden_path(p))
 
     @functools.cached_property
     def store(self) -> ImageStore:

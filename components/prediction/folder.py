@@ -23,7 +23,7 @@ from components.storage.files import (
     read_file,
     refusing,
 )
-from pix2seq_model.data.folder_walk import everything_below
+from pix2seq_model.data.folder_walk import everything_below, is_hidden_path
 from pix2seq_model.errors import DataError
 from pix2seq_model.json_file import parse_json
 
@@ -53,6 +53,7 @@ def shard_file(kind: str, shard: int, num_shards: int, *, suffix: str = ".jsonl"
 def check_no_others(output: str) -> None:
     """Refuses a folder with files that a batch prediction did not write.
 
+    Hidden files are what systems and tools leave in any folder: they stay, and hold up nobody.
     Whose the folder is, is said by the manifest or by the list of work, which `claim` makes.
 
     Raises:
@@ -65,12 +66,14 @@ def check_no_others(output: str) -> None:
             name
             for name in _names_below(output)
             if not any(fnmatch.fnmatchcase(name, pattern) for pattern in ours)
+            and not is_hidden_path(name)
         ]
     if others:
         shown = ", ".join(sorted(others)[:_SHOWN])
+        number = f"{len(others):,} file{'s' * (len(others) != 1)}"
         raise DataError(
-            f"output folder {output} holds {len(others):,} files that this command did not write "
-            f"({shown}): give another folder, or --overwrite to write among them"
+            f"output folder {output} holds {number} that this command did not write ({shown}): "
+            "give another folder, or --overwrite to write among them"
         )
 
 

@@ -23,14 +23,34 @@ _NAMES = (
     r"|secret_?access_?key|secret_?key|account_?key|shared_?access_?(?:key|signature)"
     r"|hmac_?key|private_?key(?:_?id)?)"
 )
-_SEPARATOR = r"(?:\\?[\"'])?[ \t]*[=:][ \t]*"
+_END_OF_NAME = r"(?:\\?[\"'])?"
+_SEPARATOR = rf"{_END_OF_NAME}[ \t]*[=:][ \t]*"
+# What messages say of a secret.
+_SAID_OF_IT = (
+    "required|missing|wrong|invalid|incorrect|expired|optional|mandatory|unset|unknown|undefined"
+    "|redacted|removed|hidden|encrypted|generated|provided|given|specified|described|configured"
+)
 # What only stands for a value, or is none: a variable or its name, a gap to fill in, a count.
 _NO_VALUE = (
     r"(?!(?:\\?[\"'])?(?:\$\w+|\$\([^()\n]*\)?|[$%]?[{(][^{}()\s]*[})]s?|<[^<>\n]*>|\*+|\.\.\.|…"
-    rf"|\d{{1,3}}|\d*\.\d+|[A-Z]+(?:_[A-Z]+)+|(?i:none|null|true|false)|{re.escape(_BLOT)})(?:[\s&'\";,)\]}}\\]|$))"
+    rf"|\d{{1,3}}|\d*\.\d+|[A-Z]+(?:_[A-Z]+)+|(?i:none|null|true|false|{_SAID_OF_IT})|{re.escape(_BLOT)})(?:[\s&'\";,)\]}}\\]|$))"
 )
 # No end is asked for, so that a text without one is not searched again from each name on.
-_VALUE = r"(?:\"(?:[^\"\\\n]|\\.)+|'(?:[^'\\\n]|\\.)+|\\[\"'](?:[^\"'\\\n]|\\[^\"'])+|[^\s&'\";,]+)"
+_QUOTED = r"(?:\"(?:[^\"\\\n]|\\.)+|'(?:[^'\\\n]|\\.)+|\\[\"'](?:[^\"'\\\n]|\\[^\"'])+)"
+_BARE = r"[^\s&'\";,]"
+# As base64 is: slashes alone make a path. How far a text is looked through has a limit, so that it
+# is not searched to its end from each name on.
+_MIXED = rf"(?={_BARE}{{0,200}}?\d)(?={_BARE}{{0,200}}?[A-Z])(?={_BARE}{{0,200}}?[a-z])"
+_WITH_SLASHES = rf"(?:{_MIXED}(?:(?!/|\w+://){_BARE}{{16,}}|/[A-Za-z0-9+/]{{39,}}=*))"
+# Behind a colon or between blanks sentences have words, short ones mostly, and counts.
+_IN_A_SENTENCE = (
+    rf"(?:(?!{_BARE}{{0,200}}?/)(?:{_BARE}{{8,}}"
+    rf"|(?={_BARE}{{0,7}}?\d)(?={_BARE}{{0,7}}?[A-Za-z]){_BARE}{{6,}})|{_WITH_SLASHES})"
+)
+_NAMED = (
+    rf"{_NAMES}(?:{_SEPARATOR}{_NO_VALUE}{_QUOTED}|{_END_OF_NAME}=(?![ \t]){_NO_VALUE}{_BARE}+"
+    rf"|{_END_OF_NAME}(?:[ \t]*:[ \t]*|[ \t]+=[ \t]*|=[ \t]+){_NO_VALUE}{_IN_A_SENTENCE})"
+)
 
 
 def _in_base64(text: bytes) -> str:
@@ -71,14 +91,19 @@ _KINDS = {
         # AWS, Google's HMAC keys, GitHub, GitLab, Hugging Face.
         r"|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|\bGOOG1?[0-9A-Z]{20,}"
         r"|\bgh[pousr]_\w{30,}|\bgithub_pat_\w{20,}|\bglpat-[\w-]{20,}|\bhf_[A-Za-z0-9]{30,}"
-        # Slack, the `sk-` of several services, Stripe, PyPI, npm, Azure.
-        r"|\bxox[a-z]-[\w-]{10,}|\bxapp-[\w-]{10,}|\bsk-[\w-]{20,}|\b[rs]k_(?:live|test)_\w{16,}"
+        # Slack, the `sk-` of several services, Stripe, PyPI, npm, Azure. Names such as sk-learn-x
+        # have no long part, nor one with digits and capitals.
+        r"|\bxox[a-z]-[\w-]{10,}|\bxapp-[\w-]{10,}"
+        r"|\bsk-(?=[\w-]{20})(?:[\w-]{0,200}?-)?(?:\w{20,}|(?=\w*\d)(?=\w*[A-Z])\w{8,})[\w-]*"
+        r"|\b[rs]k_(?:live|test)_\w{16,}"
         r"|\bpypi-AgE[\w-]{16,}|\bnpm_[A-Za-z0-9]{30,}|(?<!\w)[\w.~-]{3}\dQ~[\w.~-]{31,}"
         r"|(?<![\w-])eyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]+"
-        r"|(?i:\b(?:bearer|basic) )[\w.~+/-]{16,}=*"
-        rf"|{_NAMES}{_SEPARATOR}{_NO_VALUE}{_VALUE}"
+        # Sentences have long words and words with dashes there.
+        r"|(?i:\b(?:bearer|basic) )(?=[\w.~+/-]*(?:\d|[a-z][A-Z]))[\w.~+/-]{16,}=*"
+        rf"|{_NAMED}"
         # Tokens are the project's own word too.
-        rf"|(?<=[A-Z0-9]_)TOKEN{_SEPARATOR}[\"']?[\w.~+/-]{{16,}}=*"
+        rf"|(?<=[A-Z0-9]_)TOKEN{_SEPARATOR}[\"']?"
+        rf"(?:(?![\w.~+-]*/)[\w.~+-]{{16,}}=*|{_WITH_SLASHES})"
     ),
 }
 _SECRETS = {kind: re.compile(pattern) for kind, pattern in _KINDS.items()}

@@ -37,6 +37,11 @@ def is_hidden(name: str) -> bool:
     return name.startswith(".") or name.lower() in _HIDDEN
 
 
+def is_hidden_path(path: str) -> bool:
+    """Whether a relative path is that of a hidden file, or of one in a hidden folder."""
+    return any(map(is_hidden, path.split("/")))
+
+
 def walk_files(
     folder: str,
     *,
@@ -96,19 +101,37 @@ def listed_files(
         if last in TELLING_NAMES:
             telling["/".join(folders)][last] = name
     of_results = {folder for folder, found in telling.items() if _told_by(found, read)}
+    # Folders of files, and those that are left out, which are counted once.
     looked_into = {"": True}
 
-    def looks_at(parts: list[str], *, is_folder: bool) -> bool:
-        folder, path = "/".join(parts[:-1]), "/".join(parts)
-        if folder not in looked_into:
-            looked_into[folder] = looks_at(parts[:-1], is_folder=True)
-        if not looked_into[folder] or not rules.concern(path, is_folder=is_folder):
+    def looks_at(folder: str, path: str, *, is_folder: bool) -> bool:
+        if not rules.concern(path, is_folder=is_folder):
             return False
         is_output = bool(output) and f"{place}/{folder}".rstrip("/") == output.rstrip("/")
-        return not rules.leave_out(parts[-1], is_of_results=is_output or folder in of_results)
+        return not rules.leave_out(path, is_of_results=is_output or folder in of_results)
+
+    def looks_into(parts: list[str]) -> bool:
+        if (whole := "/".join(parts)) not in looked_into:
+            folder, looks = "", True
+            # From the top on: an archive's names may be deeper than Python's calls.
+            for part in parts:
+                path = f"{folder}/{part}" if folder else part
+                looks = looked_into.get(path, False) or (
+                    path not in looked_into and looks_at(folder, path, is_folder=True)
+                )
+                if not looks:
+                    looked_into[path] = False
+                    break
+                folder = path
+            looked_into[whole] = looks
+        return looked_into[whole]
 
     for name in names:
-        if looks_at(_parts(name), is_folder=False):
+        *folders, last = _parts(name)
+        folder = "/".join(folders)
+        if looks_into(folders) and looks_at(
+            folder, f"{folder}/{last}" if folder else last, is_folder=False
+        ):
             yield name
 
 
@@ -161,9 +184,12 @@ class _Rules:
             return True
         return self._pattern.leads_into(path) if is_folder else self._pattern.fits(path)
 
-    def leave_out(self, name: str, *, is_of_results: bool) -> bool:
-        """Whether a file or folder of that name is left out; counts it then."""
-        why = HIDDEN if is_hidden(name) else WRITTEN * (is_of_results and name in PICTURE_NAMES)
+    def leave_out(self, path: str, *, is_of_results: bool) -> bool:
+        """Whether a file or folder, by its path as above, is left out; counts it then."""
+        name = path.rpartition("/")[2]
+        why = WRITTEN * (is_of_results and name in PICTURE_NAMES)
+        if is_hidden(name) and not (self._pattern and self._pattern.means_hidden(path)):
+            why = HIDDEN
         if why:
             self.left_out[why] += 1
         return bool(why)
@@ -179,7 +205,15 @@ class _Walk:
         self._around = _folders_around(start)
         self._start_length = len(os.path.join(start, ""))
 
-    def files_below(self, folder: str) -> Iterator[str]:
+    def files_below(self, start: str) -> Iterator[str]:
+        folders = [start]  # The next one last; no call for each, as they may be deep.
+        while folders:
+            below: list[str] = []
+            yield from self._files_in(folders.pop(), below)
+            folders += reversed(below)
+
+    def _files_in(self, folder: str, below: list[str]) -> Iterator[str]:
+        """Yields the files in a folder; adds the folders in it to those below."""
         identity = _identity(os.stat(folder))
         if identity in self._seen or identity in self._around:
             self._rules.left_out[TWICE] += 1
@@ -187,13 +221,13 @@ class _Walk:
         self._seen.add(identity)
         with os.scandir(folder) as found:
             entries = sorted(found, key=lambda entry: entry.name)
-        below = []
         is_of_results = self._is_of_results(folder, {entry.name for entry in entries})
         for entry in entries:
             path, is_folder = entry.path, _is_folder(entry)
-            if not self._rules.concern(path[self._start_length :], is_folder=is_folder):
+            relative = path[self._start_length :]
+            if not self._rules.concern(relative, is_folder=is_folder):
                 continue
-            if self._rules.leave_out(entry.name, is_of_results=is_of_results):
+            if self._rules.leave_out(relative, is_of_results=is_of_results):
                 continue
             if not is_folder:
                 yield path
@@ -201,8 +235,6 @@ class _Walk:
                 self.links.append(path)
             else:
                 below.append(path)
-        for path in below:
-            yield from self.files_below(path)
 
     def _is_of_results(self, folder: str, names: set[str]) -> bool:
         output = self._rules.output
@@ -226,7 +258,7 @@ def _bucket_files(folder: epath.Path, start: str, rules: _Rules) -> Iterator[str
         is_folder = entry.is_dir()
         if not rules.concern(path, is_folder=is_folder):
             continue
-        if rules.leave_out(entry.name, is_of_results=is_of_results):
+        if rules.leave_out(path, is_of_results=is_of_results):
             continue
         if is_folder:
             below.append((entry, f"{path}/"))

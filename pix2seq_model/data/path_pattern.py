@@ -72,6 +72,17 @@ class PathPattern:
         """Whether files of the pattern can be below a folder, by its path relative to `root`."""
         return any(place < len(self._parts) for place in self._reached(folder.split("/")))
 
+    def means_hidden(self, path: str) -> bool:
+        """Whether a file or folder is meant though it is hidden, by its path relative to `root`.
+
+        It is where its part of the pattern begins with a dot, as in the shell, or is its name.
+        """
+        *folders, name = path.split("/")
+        return any(
+            part == name or (part.startswith(".") and fnmatch.fnmatchcase(name, part))
+            for part in (self._parts[n] for n in self._reached(folders) if n < len(self._parts))
+        )
+
     def _reached(self, names: Sequence[str]) -> set[int]:
         """The numbers of parts of the pattern that these names can be all of."""
         reached = self._with_no_folders({0})

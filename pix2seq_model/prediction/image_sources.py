@@ -52,13 +52,16 @@ class EndingFilter:
 
     def takes(self, name: str) -> bool:
         """Whether a file is called as images are, and is not hidden; counts it if not."""
-        path = PurePosixPath(name)
-        if is_hidden(path.name):
+        if is_hidden(PurePosixPath(name).name):
             self.left_out[HIDDEN] += 1
             return False
-        if path.suffix.lower() in SUFFIXES:
+        return self._takes_ending(name)
+
+    def _takes_ending(self, name: str) -> bool:
+        ending = PurePosixPath(name).suffix.lower()
+        if ending in SUFFIXES:
             return True
-        self.left_out[path.suffix.lower()] += 1
+        self.left_out[ending] += 1
         return False
 
     def files_below(self, folder: str) -> Iterator[str]:
@@ -93,8 +96,11 @@ class EndingFilter:
         return sorted(found)
 
     def takes_of(self, pattern: PathPattern, path: str) -> bool:
-        """Whether it takes a file of a pattern: an ending that the pattern names is meant so."""
-        return pattern.names_an_ending or self.takes(PurePosixPath(path).name)
+        """Whether it takes a file that `folder_walk` found of a pattern.
+
+        An ending that the pattern names is meant so, and so are hidden files that were found.
+        """
+        return pattern.names_an_ending or self._takes_ending(path)
 
     def refuse(self, place: str) -> DataError:
         """The error for a place where nothing was taken."""

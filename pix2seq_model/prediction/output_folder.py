@@ -30,6 +30,7 @@ from pix2seq_model.data.folder_walk import (
     MADE_BY,
     PREDICT_MARKER,
     everything_below,
+    is_hidden_path,
     predict_marker,
 )
 from pix2seq_model.errors import ConfigError, DataError
@@ -43,6 +44,7 @@ _LISTS = ("detections.json", "images.json", "unreadable.json", "contact_sheet.jp
 _OF_FORMAT = {"yolo": "classes.txt", "csv": "detections.csv"}
 _OF_IMAGE = ("id", "file_name", "width", "height", "video", "frame", "seconds")
 _MOST_NAME_BYTES = 255 - len(PARTIAL)
+_MOST_FOLDERS = 100  # Of an image's name: an archive's may have thousands.
 _SHOWN = 3
 
 
@@ -76,8 +78,8 @@ class OutputFolder:
           inputs: paths of what is to be read.
 
         Raises:
-          DataError: it cannot be written, or holds what this command did not write; or an input is
-            what an earlier run wrote there, which `begin` removes.
+          DataError: it cannot be written, or holds what this command did not write, hidden files
+            aside; or an input is what an earlier run wrote there, which `begin` removes.
         """
         try:
             self.place.mkdir(parents=True, exist_ok=True)
@@ -93,12 +95,17 @@ class OutputFolder:
         self._refuse_inputs(inputs, own)
         if self._overwrite:
             return
-        strangers = [name for name in _files_below(self.place) if name not in own]
+        strangers = [
+            name
+            for name in _files_below(self.place)
+            if name not in own and not is_hidden_path(name)
+        ]
         if strangers:
             shown = ", ".join(sorted(strangers)[:_SHOWN])
+            number = f"{len(strangers):,} file{'s' * (len(strangers) != 1)}"
             raise DataError(
-                f"output folder {self.place} holds {len(strangers):,} files that this command did "
-                f"not write ({shown}): give another folder, or --overwrite to write among them"
+                f"output folder {self.place} holds {number} that this command did not write "
+                f"({shown}): give another folder, or --overwrite to write among them"
             )
 
     def _refuse_inputs(self, inputs: Iterable[str], own: set[str]) -> None:
@@ -148,9 +155,12 @@ class OutputFolder:
     def path_of(self, folder: str, name: str, suffix: str) -> str:
         """Where a file of an image goes, relative to the output folder.
 
-        A name that is too long for a file is shortened, with a digest of the whole in it.
+        A name that is too long for a file is shortened, with a digest of the whole in it, and so
+        are more folders than one path may have.
         """
         parts = [_short(part, "") for part in PurePosixPath(name).parts if part != "/"]
+        if len(parts) > _MOST_FOLDERS:
+            parts = [_digest("/".join(parts[:-1]).encode("utf-8", "surrogateescape")), parts[-1]]
         return str(PurePosixPath(folder, *parts[:-1], _short(PurePosixPath(name).name, suffix)))
 
     def write(self, relative: str, content: bytes | str) -> None:
@@ -270,5 +280,8 @@ def _short(name: str, suffix: str) -> str:
     room = _MOST_NAME_BYTES - len(suffix)
     if len(encoded) <= room:
         return name + suffix
-    digest = hashlib.sha256(encoded).hexdigest()[:12]
-    return f"{encoded[: room - 13].decode('utf-8', 'ignore')}-{digest}{suffix}"
+    return f"{encoded[: room - 13].decode('utf-8', 'ignore')}-{_digest(encoded)}{suffix}"
+
+
+def _digest(name: bytes) -> str:
+    return hashlib.sha256(name).hexdigest()[:12]

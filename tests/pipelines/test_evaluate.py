@@ -10,6 +10,8 @@ from tests.fixtures.records import jpeg
 def test_images_with_other_ids_for_the_model_s_categories(tmp_path):
     photos = tmp_path / "photos"
     photos.mkdir()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/.DS_Store").write_text("")  # Systems leave such in any folder.
     names = ["Wäsche 1.jpg", "b.jpg", "c.jpg"]
     for number, name in enumerate(names):
         (photos / name).write_bytes(jpeg(60, 40, seed=number))

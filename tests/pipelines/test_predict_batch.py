@@ -26,6 +26,6 @@ def test_what_cannot_work_ends_in_one_line(tmp_path):
     (tmp_path / "out/notes.txt").write_text("mine")
     flags = (f"--model={model_dir}", "--images=nowhere", f"--output={tmp_path}/out")
     done = run_command("predict_batch", *flags, status=2)
-    assert "holds 1 files that this command did not write (notes.txt)" in done.stderr
+    assert "holds 1 file that this command did not write (notes.txt)" in done.stderr
     done = run_command("predict_batch", *flags, "--overwrite", status=2)
     assert "nowhere: no such file or folder" in done.stderr

@@ -17,7 +17,8 @@ from pix2seq_model.errors import shown
 # Rounding and sloppy labels reach a little over the edge; pixels reach far.
 _FAR_OUTSIDE = 2.0
 _BOX, _DETECTION, _TRIANGLE = 5, 6, 7
-_NAMES = re.compile(r"^[ \t]*names[ \t]*:", re.MULTILINE)
+_NAMES = re.compile(r"^[ \t]*[\"']?names[\"']?[ \t]*:", re.MULTILINE)
+_NAMES_AT_TOP = re.compile(r"^[\"']?names[\"']?[ \t]*:", re.MULTILINE)
 # Of what people write: an entry for each class, and `names` is one deep.
 _MOST_CHARACTERS, _MOST_DEPTH = 1 << 20, 20
 
@@ -80,7 +81,10 @@ def parse_data_yaml(text: str) -> dict[str, Any] | None:
         as_written = yaml.load(text, _LoaderAsWritten)
     # PyYAML's own errors, and what it lets through where a tag does not fit its value: `!!int ""`.
     except (yaml.YAMLError, ArithmeticError, AttributeError, LookupError, ValueError) as error:
-        if not _NAMES.search(text):
+        # In one that cannot be parsed `names` may be where they should not; elsewhere those of a
+        # class list are at the top, and indented ones are some other program's.
+        is_broken = isinstance(error, yaml.scanner.ScannerError | yaml.parser.ParserError)
+        if not (_NAMES if is_broken else _NAMES_AT_TOP).search(text):
             return None
         reason = " ".join(str(error).split())[:300]
         hint = "" if isinstance(error, _RefusedError) else "; tabs must be spaces"
@@ -110,13 +114,17 @@ class _RefusedError(yaml.YAMLError):
 
 
 class _Plain(yaml.composer.Composer):
-    """Neither what refers to itself nor what is nested: a few lines may stand for gigabytes."""
+    """Neither what refers to itself nor what is nested: a few lines may stand for gigabytes.
+
+    Aliases of single values are read, as long as what they stand for is no longer than a file.
+    """
 
     depth = 0
+    aliased_characters = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
-            raise _RefusedError("it has an alias (*name): write out what that stands for")
+            self._check_alias(self.anchors.get(self.peek_event().anchor))
         if self.depth == _MOST_DEPTH:
             raise _RefusedError(f"it is nested more than {_MOST_DEPTH} deep")
         self.depth += 1
@@ -124,6 +132,15 @@ class _Plain(yaml.composer.Composer):
             return super().compose_node(parent, index)
         finally:
             self.depth -= 1
+
+    def _check_alias(self, node: yaml.Node | None) -> None:
+        if isinstance(node, yaml.CollectionNode):
+            what = "it has an alias (*name) of a list or mapping: write out what that stands for"
+            raise _RefusedError(what)
+        self.aliased_characters += len(node.value) if node else 0
+        if self.aliased_characters > _MOST_CHARACTERS:
+            what = f"its aliases (*name) stand for more than {_MOST_CHARACTERS:,} characters"
+            raise _RefusedError(f"{what}: write them out")
 
 
 class _PlainLoader(_Plain, yaml.SafeLoader):

@@ -39,7 +39,7 @@ def test_a_folder_is_ours_or_refused(output):
     write_file(output, OWN[-1], b"")
     check_no_others(output)  # What a killed worker left.
     write_file(output, OWN[0], b"")
-    with pytest.raises(DataError, match=r"holds 1 files .*\(detections/detections-0.*--overwrite"):
+    with pytest.raises(DataError, match=r"holds 1 file .*\(detections/detections-0.*--overwrite"):
         check_no_others(output)
     for name in OWN:
         write_file(output, name, b"")
@@ -49,6 +49,17 @@ def test_a_folder_is_ours_or_refused(output):
         write_file(output, name, b"")
     with pytest.raises(DataError, match=r"holds 3 files .*\(detections/detections-1-of-2"):
         check_no_others(output)
+
+
+def test_what_systems_leave_in_a_folder(output):
+    names = (".DS_Store", "detections/@eaDir/a.jpg", ".ipynb_checkpoints/x.py", "progress/.nfs01")
+    for name in names:
+        write_file(output, name, b"")
+    check_no_others(output)
+    write_file(output, folder.WORK, b"")
+    check_no_others(output)
+    remove_others(output, folder.OUR_FILES, kept=set())
+    assert sorted(folder._names_below(output)) == sorted(names)
 
 
 def test_a_finished_folder_without_its_notes(output):
@@ -74,7 +85,7 @@ def test_a_link_to_a_folder_is_somebody_elses(tmp_path):
     (tmp_path / "elsewhere/x.jsonl").write_bytes(b"")
     (tmp_path / "out").mkdir()
     (tmp_path / "out/detections").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(DataError, match=r"holds 1 files .*\(detections\)"):
+    with pytest.raises(DataError, match=r"holds 1 file .*\(detections\)"):
         check_no_others(str(tmp_path / "out"))
 
 

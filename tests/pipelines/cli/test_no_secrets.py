@@ -54,6 +54,12 @@ FORMS = {
     "npm's settings": f"//registry.npmjs.org/:_authToken={_P}",
     "JSON in JSON": f'{{\\"password\\": \\"{_P}\\"}}',
     "a phrase": f'password = "correct horse {_P}"',
+    "short, in YAML": "password: planted7",
+    "AWS key with slashes, in YAML": f"aws_secret_access_key: {_P}/K7MDENG/bPxRfiCY",
+    "the same, in a credentials file": f"aws_secret_access_key = /{_P}/K7MDENG{'bPxRfiCY' * 3}",
+    "a token with slashes": f"VAULT_TOKEN={_P}/K7MDENG",
+    "sk, with dashes": f"sk-ant-api03-{_P}-K7MDENGbP-x",
+    "bearer": f"Authorization: Bearer {_P}.PlantedAbc",
     "short": f"password=1234{_P}",
     "a sign in front": f"password=${_P}!",
     "Slack": f"xoxb-123-456-{_P}",
@@ -118,6 +124,12 @@ HARMLESS = (
     *("max_tokens=512", "--config.tokens.end_token=3", "BOS_TOKEN = 3", '"end_token": "reserved"'),
     *("names: [password, secret]", '{"name": "password", "id": 3}', "{'secret': 12, 'key': 3}"),
     *("secret=0.5123", '"password": 0.41', "--classes=password,secret", "0: password"),
+    # Sentences, paths and words.
+    *("NEXT_TOKEN: /models/tokens/vocabulary", "NEXT_TOKEN=gs://b/a_long_name_of_a_folder/x"),
+    *("--images=/data/secret: garden", "the secret = 5000 images", "No PASSWORD: given by user"),
+    *("Secret: see README", "error: password=required", "password: required", "secret: /a/b/c2"),
+    *("gs://b/sk-learn-datasets-2024-06-01", "sk-learn-Datasets-of-the-year-2024"),
+    *("a basic misclassification of objects", "bearer of-this-long-word-with-dashes"),
     # What only stands for a secret, or tells where one is.
     *("DB_PASSWORD=$DB_PASSWORD", 'password: "${PASSWORD}"', "password={password}", "secret=***"),
     *("api-key: <your key>", "password=%(password)s", "client_secret=None", '"password": ""'),
@@ -154,7 +166,9 @@ def test_no_line_of_the_documents_is_taken_for_one():
             assert find_secret(line) is None, f"{path.name}: {line}"
 
 
-@pytest.mark.parametrize("piece", ["-eyJab", "password=\n", "a+ey+InByaXZhdGVf", "'://a:\\"])
+@pytest.mark.parametrize(
+    "piece", ["-eyJab", "password=\n", "secret:/", "sk-a", "a+ey+InByaXZhdGVf", "'://a:\\"]
+)
 def test_a_text_of_a_megabyte_is_searched_once(piece):
     """Were it searched to its end from each piece on, this would take minutes."""
     assert find_secret(piece * (1_000_000 // len(piece))) is None

@@ -2,6 +2,9 @@
 
 import collections
 import os
+import sys
+import tracemalloc
+import zipfile
 
 import pytest
 
@@ -97,8 +100,6 @@ def test_what_was_left_out_is_said(tmp_path):
 
 
 def test_archives_alike(tmp_path):
-    import zipfile
-
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
         for name in ("a.jpg", ".b.jpg", ".d/e.jpg", "__MACOSX/f.jpg"):
             archive.writestr(name, jpeg(8, 8, seed=1))
@@ -106,6 +107,45 @@ def test_archives_alike(tmp_path):
     found = find_images([tmp_path / "x.zip"], endings=endings)
     assert [source.name for source in found] == ["a.jpg"]
     assert +endings.left_out == {folder_walk.HIDDEN: 3}
+
+
+DEEP = "a/" * 1500
+
+
+def test_deep_names_in_an_archive(tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        for name in ("x.jpg", "y.jpg", ".b/z.jpg", ".b/c/z.jpg"):
+            archive.writestr(DEEP + name, b"")
+    endings = EndingFilter()
+    found = find_images([tmp_path / "x.zip"], endings=endings)
+    assert [source.name for source in found] == [f"{DEEP}x.jpg", f"{DEEP}y.jpg"]
+    assert +endings.left_out == {folder_walk.HIDDEN: 1}
+
+
+def test_a_long_name_in_an_archive_takes_no_memory():
+    """The paths of all folders of it would be 64 MB."""
+    name = f"{'a/' * 8_000}x.jpg"
+    tracemalloc.start()
+    found = list(folder_walk.listed_files([name], read=dict.get, place="a.zip"))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found == [name]
+    assert peak < 20_000_000
+
+
+def test_deep_folders(tmp_path):
+    name = f"{'a/' * 300}x.jpg"
+    touch(tmp_path, name)
+    limit, calls, frame = sys.getrecursionlimit(), 0, sys._getframe()
+    while frame := frame.f_back:
+        calls += 1
+    # So many folders that Python's own limit is reached are slow to make.
+    sys.setrecursionlimit(calls + 200)
+    try:
+        found = list(folder_walk.walk_files(str(tmp_path)))
+    finally:
+        sys.setrecursionlimit(limit)
+    assert found == [str(tmp_path / name)]
 
 
 def test_what_an_archive_may_list():

@@ -75,6 +75,18 @@ def test_an_ending_that_all_files_have():
     assert not any(PathPattern(p).names_an_ending for p in ("*", "**", "a*", "*.*", "*.jp*"))
 
 
+def test_hidden_files_that_are_meant():
+    def means(place, path):
+        return PathPattern(place).means_hidden(path)
+
+    for place, path in ((".h*", ".hid"), ("*/.h*/x", "a/.hid"), ("**/.?", "a/b/.c")):
+        assert means(place, path)
+    assert means("**/@eaDir/*", "a/@eaDir")
+    for place, path in (("*", ".hid"), ("[.]h*", ".hid"), (".h*", ".b"), (".*/*", ".a/.b")):
+        assert not means(place, path)
+    assert not means("@ea*", "@eaDir")
+
+
 def test_patterns_that_cannot_be():
     with pytest.raises(ConfigError, match=r"a\*\*\.jpg write \*\*/a\*\.jpg"):
         PathPattern("p/a**.jpg")

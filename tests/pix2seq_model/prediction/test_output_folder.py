@@ -70,7 +70,7 @@ def test_a_damaged_line_is_named_and_drops_no_image(tmp_path, damaged):
     # What the message says works; files of the other lines are known as this command's.
     for image in (1, 2, 3):
         (tmp_path / f"{image}.jpg").write_text("")
-    with pytest.raises(DataError, match=r"1 files .*\(1\.jpg\).*--overwrite"):
+    with pytest.raises(DataError, match=r"1 file .*\(1\.jpg\).*--overwrite"):
         OutputFolder(tmp_path).check()
     _run(tmp_path, overwrite=True)
     assert len(json.loads((tmp_path / "images.json").read_text())["images"]) == 1
@@ -109,7 +109,7 @@ def test_an_earlier_run_is_replaced_and_nothing_else(tmp_path):
     ]
 
 
-@pytest.mark.parametrize("name", ["notes.txt", "pictures/mine.jpg", "detections.json", ".hidden"])
+@pytest.mark.parametrize("name", ["notes.txt", "pictures/mine.jpg", "detections.json"])
 def test_what_the_command_did_not_write_is_refused(tmp_path, name):
     if name != "detections.json":
         _run(tmp_path)
@@ -119,6 +119,16 @@ def test_what_the_command_did_not_write_is_refused(tmp_path, name):
     assert (tmp_path / name).read_text() == "mine"
     _run(tmp_path, overwrite=True)
     assert name == "detections.json" or (tmp_path / name).read_text() == "mine"
+
+
+def test_what_systems_leave_in_a_folder_stays(tmp_path):
+    names = (".DS_Store", "pictures/@eaDir/a.jpg", ".ipynb_checkpoints/x.py")
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("")
+    for _ in range(2):
+        _run(tmp_path)
+    assert all((tmp_path / name).exists() for name in names)
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
@@ -138,7 +148,7 @@ def test_a_link_to_a_folder_is_somebody_elses(tmp_path):
     _run(folder)
     (tmp_path / "elsewhere").mkdir()
     (folder / "more").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(DataError, match=r"holds 1 files .*\(more\)"):
+    with pytest.raises(DataError, match=r"holds 1 file .*\(more\)"):
         OutputFolder(folder).check()
     _run(folder, overwrite=True)
     assert (folder / "more").is_symlink()
@@ -151,7 +161,7 @@ def test_a_folder_in_a_bucket(tmp_path, monkeypatch):
         assert len((tmp_path / "data/out/results.jsonl").read_text().splitlines()) == 2
         assert json.loads((tmp_path / "data/out/detections.json").read_text())
         (tmp_path / "data/out/pictures/mine.txt").write_text("")
-        with pytest.raises(DataError, match=r"holds 1 files .*\(pictures/mine\.txt\)"):
+        with pytest.raises(DataError, match=r"holds 1 file .*\(pictures/mine\.txt\)"):
             OutputFolder("gs://data/out").check()
 
 
@@ -178,6 +188,14 @@ def test_names_that_are_too_long_for_a_file(tmp_path):
     assert first != second
     output.write(first, b"x")
     assert output.path_of("pictures", "a/b.png", ".jpg") == "pictures/a/b.png.jpg"
+
+
+def test_names_with_more_folders_than_a_path_may_have(tmp_path):
+    output = OutputFolder(tmp_path)
+    first, second = (output.path_of("pictures", f"{'a/' * n}x.jpg", ".jpg") for n in (1500, 1501))
+    assert first != second
+    output.write(first, b"x")
+    assert first.endswith("/x.jpg.jpg")
 
 
 def test_files_of_others_are_not_removed(tmp_path):

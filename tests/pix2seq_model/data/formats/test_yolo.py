@@ -67,8 +67,10 @@ def test_data_yaml():
         ("names: " + "[" * 5000, "nested more than 20 deep"),
         ("names:\n" + "- " * 5000 + "cat", "nested more than 20 deep"),
         ("names: " + "[" * 300_000, "nested more than 20 deep"),
-        (LAUGHS, r"an alias \(\*name\): write out"),
-        ("a: &a [*a]\nnames: [cat]", r"an alias \(\*name\): write out"),
+        (LAUGHS, r"an alias \(\*name\) of a list or mapping: write out"),
+        ("a: &a [*a]\nnames: [cat]", r"an alias \(\*name\) of a list or mapping: write out"),
+        ("a: *b\nnames: [cat]", "undefined alias"),
+        (f"a: &a {'x' * 1000}\nnames: [{'*a, ' * 1100}]", "stand for more than 1,048,576 char"),
         ("names: [cat]\n" + "x" * (1 << 20), "has 1,048,589 characters"),
         *((f"nc: {value}\nnames: [cat]", "no YAML") for value in NO_VALUES),
         (f"names: 0x{'f' * 5000}", "names are a number of 6,020 digits"),
@@ -78,6 +80,29 @@ def test_data_yaml():
 def test_names_that_cannot_be_used(text, reason):
     with pytest.raises(ValueError, match=reason):
         parse_data_yaml(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x: &a [1]\ny: *a\n",
+        "x: &a {b: 1}\ny:\n  <<: *a\n",
+        f"x: {'[' * 30}{']' * 30}\n",
+        f"x: {'x' * (1 << 20)}\n",
+        "x: !Ref y\n",
+        "---\nx: 1\n---\n",
+    ],
+)
+def test_files_of_other_programs(text):
+    """Their names are not at the top."""
+    assert parse_data_yaml(f"{text}z:\n  names: [q]\n") is None
+
+
+def test_values_that_are_named_twice():
+    text = "path: &p ../d\ntrain: *p\nval: *p\nnames: {0: &c cat, 1: dog}\nmain: *c\n"
+    names = {0: "cat", 1: "dog"}
+    places = dict.fromkeys(("path", "train", "val"), "../d")
+    assert parse_data_yaml(text) == {**places, "names": names, "main": "cat"}
 
 
 def test_names_that_yaml_would_take_for_other_things():
