@@ -32,10 +32,11 @@ VARYING = re.compile(
 )
 # Of a Beam job, for the step after it; emptied before each job, so that no other's is taken.
 SUMMARY = "examples/progress/summary.json"
-# Written again and again under one name: the lock, the event files, the run's own notes, what was
-# found so far.
+# Written again and again under one name: locks, event files, the run's own notes, what was found so
+# far.
 REWRITTEN = re.compile(
     rf"^work/|^logs/|^{re.escape(SUMMARY)}$|^found/(predict\.json|results\.jsonl)$"
+    r"|^examples/conversion\.lock$"
 )
 SHARES = {
     Fault.TOO_MANY_REQUESTS: 0.01,
