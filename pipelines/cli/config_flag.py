@@ -10,6 +10,9 @@ define_place(
     "",
     "File of the experiment, such as configs/full.py:vit_b,640. It is Python and is run: read one "
     "that others wrote.",
+    # What stands behind the colon is the config's own affair: a job file is written without a
+    # network.
+    asked=False,
 )
 
 

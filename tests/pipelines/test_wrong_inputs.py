@@ -187,3 +187,15 @@ def test_a_bucket_that_cannot_be_reached(places, closed_proxy, arguments, messag
 
 def test_forty_of_them():
     assert len(WRONG) >= 40
+
+
+def test_what_a_config_is_told_is_not_asked_for(closed_proxy):
+    """A job file whose data are in a bucket is written without a network."""
+    done = run_command(
+        "show_config",
+        "--config=configs/none.py:gs://bucket/data",
+        status=2,
+        environment={"https_proxy": closed_proxy},
+    )
+    assert "configs/none.py" in done.stderr
+    assert "no connection" not in done.stderr
