@@ -61,4 +61,5 @@ def check_buckets(names: Iterable[str]) -> None:
         flag = flags.FLAGS[name]
         if isinstance(flag.parser, _Places) and flag.parser.asked:
             for place in [flag.value] if isinstance(flag.value, str) else flag.value or []:
-                check_reachable(place[place.find("gs://") :], f"--{name}")
+                _, scheme, rest = place.partition("gs://")  # Of train=gs://bucket/x what is a place.
+                check_reachable(scheme + rest, f"--{name}")
