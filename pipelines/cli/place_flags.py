@@ -61,5 +61,5 @@ def check_buckets(names: Iterable[str]) -> None:
         flag = flags.FLAGS[name]
         if isinstance(flag.parser, _Places) and flag.parser.asked:
             for place in [flag.value] if isinstance(flag.value, str) else flag.value or []:
-                _, scheme, rest = place.partition("gs://")  # Of train=gs://bucket/x what is a place.
+                _, scheme, rest = place.partition("gs://")  # Of train=gs://bucket/x the place.
                 check_reachable(scheme + rest, f"--{name}")
