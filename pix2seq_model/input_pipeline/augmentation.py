@@ -132,6 +132,8 @@ def resize_window(
     flip_axes = tf.ones([tf.cast(window.flip, tf.int32)], tf.int32)
     pixels = tf.reverse(pixels, flip_axes)
     if augmentation.crop == "anywhere":
+        # As floats: of bytes, the kernel turns four into floats for each number of the result.
+        pixels = tf.cast(pixels, tf.float32)
         resized = tf.image.resize(pixels, window.content_size, method="bilinear")
     else:
         resized = _resize_part(pixels, window)
@@ -141,18 +143,27 @@ def resize_window(
 
 
 def _resize_part(pixels: tf.Tensor, window: Window) -> tf.Tensor:
-    """What is seen of the pixels of a window, whose edges may lie between pixels; 0 to 255."""
+    """What is seen of the pixels of a window, whose edges may lie between pixels; 0 to 255.
+
+    `CropAndResize` takes any edges, as `ScaleAndTranslate` does, in two thirds of its time. It asks
+    where the centres of the first and the last pixel of the result lie.
+    """
     before = window.seen_offset - tf.cast(window.offset, tf.float32)
     after = tf.cast(window.size, tf.float32) - before - window.seen_size
     before = tf.where(tf.logical_and([False, True], window.flip), after, before)
-    stretch = tf.cast(window.content_size, tf.float32) / window.seen_size
-    return tf.raw_ops.ScaleAndTranslate(
-        images=pixels[tf.newaxis],
-        size=window.content_size,
-        scale=stretch,
-        translation=-before * stretch,
-        kernel_type="triangle",
-        antialias=False,
+    content_size = tf.cast(window.content_size, tf.float32)
+    step = window.seen_size / content_size
+    # Outside of the image lies its outermost pixel, of which results at the edge are blended.
+    pixels = tf.concat([pixels[:1], pixels, pixels[-1:]], 0)  # Copies rows: faster than `pad`.
+    pixels = tf.concat([pixels[:, :1], pixels, pixels[:, -1:]], 1)
+    first = 1.0 + before + 0.5 * step - 0.5
+    last = first + (content_size - 1.0) * step
+    places = tf.concat([first, last], 0) / tf.tile(tf.cast(window.size + 1, tf.float32), [2])
+    return tf.raw_ops.CropAndResize(
+        image=tf.cast(pixels, tf.float32)[tf.newaxis],
+        boxes=places[tf.newaxis],
+        box_ind=[0],
+        crop_size=window.content_size,
     )[0]
 
 

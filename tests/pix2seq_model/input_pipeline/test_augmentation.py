@@ -254,6 +254,29 @@ def test_the_published_pixels_and_boxes(case):
     np.testing.assert_allclose(boxes[0], geometry[f"boxes_in_crop_{case}"], atol=1e-6)
 
 
+@settings(deadline=None, max_examples=60)
+@given(
+    source_size=st.tuples(st.integers(1, 60), st.integers(1, 60)),
+    image_size=st.tuples(st.integers(1, 60), st.integers(1, 60)),
+    scale=st.floats(0.1, 3.0),
+    draws=st.tuples(*[unit] * 4),
+)
+def test_a_diagonal_crop_is_that_of_the_resized_image(source_size, image_size, scale, draws):
+    augmentation = Augmentation(scale_min=scale, scale_max=scale, crop="diagonal")
+    whole = np.random.default_rng(0).integers(0, 256, (*source_size, 3), dtype=np.uint8)
+    seen = choose_window(
+        tf.constant(source_size),
+        tf.constant(draws),
+        image_size=image_size,
+        augmentation=augmentation,
+    )
+    (top, left), (height, width) = seen.offset.numpy(), seen.size.numpy()
+    pixels = tf.constant(whole[top : top + height, left : left + width])
+    image = resize_window(pixels, seen, augmentation=augmentation)
+    expected = resized_and_cropped(whole, seen)
+    np.testing.assert_allclose(image, expected[:, ::-1] if seen.flip else expected, atol=1e-4)
+
+
 @needs_shared
 def test_the_published_pixels_of_photographs():
     augmentation = Augmentation(crop="diagonal")
