@@ -6,7 +6,8 @@ For each size: a data set like Objects365's from a seed, converted by the whole 
 DirectRunner with two workers. All its processes are watched: the peak of their sum, and each one's
 own. What grows with the data must be the runner's own shuffle and nothing else. From two sizes
 follow the slope and the seconds per million boxes, and from these what is not run here.
-Leave the machine alone meanwhile.
+`--before=FOLDER` converts the same data by other code too, a checkout of an earlier commit; what
+that imports and this environment lacks is found by PYTHONPATH. Leave the machine alone meanwhile.
 """
 
 import argparse
@@ -90,13 +91,14 @@ class MemoryWatch(threading.Thread):
             return []
 
 
-def measure(folder: Path, num_boxes: int, workers: int) -> Measured:
-    """Converts the data set in `folder` and watches the memory."""
+def measure(folder: Path, num_boxes: int, workers: int, *, code: Path = _ROOT) -> Measured:
+    """Converts the data set in `folder` by the code of a checkout and watches the memory."""
+    paths = (str(code), os.environ.get("PYTHONPATH", ""))
     command = [
-        *(sys.executable, str(_ROOT / "pipelines/convert_dataset.py")),
+        *(sys.executable, str(code / "pipelines/convert_dataset.py")),
         *("--dataset=objects365", f"--images={folder}", f"--annotations={folder}"),
         # As many images in a shard as Objects365 has in one of 128 MB.
-        *(f"--output={folder}/records", "--shard_megabytes=0.5"),
+        *(f"--output={folder}/records-{code.name}", "--shard_megabytes=0.5"),
         *("--runner=DirectRunner", f"--direct_num_workers={workers}"),
     ]
     start = time.perf_counter()
@@ -105,7 +107,8 @@ def measure(folder: Path, num_boxes: int, workers: int) -> Measured:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(_ROOT)},
+        cwd=code,  # Where workers find their code first.
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
     ) as process:
         watch = MemoryWatch(psutil.Process(process.pid))
         watch.start()
@@ -132,6 +135,15 @@ def _print_measured(measured: list[Measured]) -> None:
         numbers = (one.seconds, one.cpu_seconds, one.peak, one.launcher)
         others = ", ".join(f"{peak:.0f}" for peak in one.workers)
         print(f"{one.num_boxes:>11,}", *(f"{number:>11.0f}" for number in numbers), f" {others}")
+
+
+def _print_ratios(measured: list[Measured], before: list[Measured]) -> None:
+    for now, then in zip(measured, before, strict=True):
+        print(
+            f"{now.num_boxes:,} boxes: {now.seconds / then.seconds:.2f} of the seconds before, "
+            f"{now.cpu_seconds / then.cpu_seconds:.2f} of a processor's, "
+            f"{now.peak / then.peak:.2f} of the memory"
+        )
 
 
 def _print_all_of_objects365(first: Measured, last: Measured) -> None:
@@ -171,8 +183,9 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--boxes_per_image", type=float, default=15)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--folder", help="where to work; a temporary folder if not given")
+    parser.add_argument("--before", type=Path, help="a checkout of other code, to compare with")
     given = parser.parse_args(arguments)
-    measured = []
+    measured, before = [], []
     for size in given.images.split(","):
         with tempfile.TemporaryDirectory(dir=given.folder) as folder:
             num_images = int(size)
@@ -183,7 +196,14 @@ def main(arguments: list[str]) -> int:
                 f"{num_images:,} images, {num_boxes:,} boxes, {megabytes:,.0f} MB of JSON",
                 flush=True,
             )
+            if given.before:
+                code = given.before.resolve()
+                before.append(measure(Path(folder), num_boxes, given.workers, code=code))
             measured.append(measure(Path(folder), num_boxes, given.workers))
+    if before:
+        print(f"{given.before.name}:")
+        _print_measured(before)
+        _print_ratios(measured, before)
     _print_measured(measured)
     if len(measured) > 1:
         _print_all_of_objects365(measured[0], measured[-1])
