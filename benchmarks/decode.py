@@ -29,7 +29,7 @@ from keras import ops
 from benchmarks.device import device_name, peak_memory
 from benchmarks.memory_speed import memory_speed
 from configs import own_data
-from pix2seq_model.decoding.generate import decode_images, decode_memory
+from pix2seq_model.decoding.generate import decoder_for, encoder_for
 from pix2seq_model.decoding.jit import compiled
 from pix2seq_model.decoding.settings import DecodeSettings
 from pix2seq_model.network.config import PUBLISHED_NAMES, ModelConfig
@@ -80,21 +80,18 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
     # Greedy decoding looks at no random numbers.
     uniform_BL = np.zeros((given.batch_size, settings.num_tokens), np.float32)
 
-    encode = compiled(network.encode, network)
-    decode = compiled(
-        lambda memory: decode_memory(network, memory, uniform_BL, settings=settings), network
-    )
-    both = compiled(
-        lambda images: decode_images(network, images, uniform_BL, settings=settings), network
-    )
-    decode_half = compiled(
-        lambda memory: decode_memory(network, memory, uniform_BL, settings=halved), network
-    )
+    encode = encoder_for(network)
+    decoders = {each: decoder_for(network, each) for each in (settings, halved)}
+    nothing_B = np.zeros(given.batch_size, bool)
+
+    def decode(memory, settings=settings):
+        return decoders[settings](memory, uniform_BL, nothing_B)
+
     memory = encode(images)
     seconds = {
         "encoder": _median_seconds(lambda: encode(images), given.repeats),
         "decoder": _median_seconds(lambda: decode(memory), given.repeats),
-        "both": _median_seconds(lambda: both(images), given.repeats),
+        "both": _median_seconds(lambda: decode(encode(images)), given.repeats),
     }
     result = {
         "network": given.own_data or given.backbone,
@@ -110,9 +107,9 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
         "peak_memory_gib": peak_memory() / 2**30,
     }
     if given.precision == "float32":
-        seconds["decoder_float16"] = _median_seconds(lambda: decode_half(memory), given.repeats)
+        seconds["decoder_float16"] = _median_seconds(lambda: decode(memory, halved), given.repeats)
         result["float16"] = _float16_beside_float32(
-            network, memory, decode(memory)["tokens"], decode_half(memory)["tokens"]
+            network, memory, decode(memory)["tokens"], decode(memory, halved)["tokens"]
         )
         result["float16"]["times_faster"] = seconds["decoder"] / seconds["decoder_float16"]
         speeds = memory_speed(network)
@@ -126,7 +123,7 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
         }
         result["mb_a_token"] = {storage: size / 1e6 for storage, size in bytes_of.items()}
     if not given.no_uncached:
-        tokens = ops.convert_to_numpy(both(images)["tokens"])
+        tokens = ops.convert_to_numpy(decode(encode(images))["tokens"])
         seconds["decoder_uncached"], uncached = _decode_uncached(
             network, memory, settings.num_tokens
         )

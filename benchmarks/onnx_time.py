@@ -22,8 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import keras
 import numpy as np
 
-from pix2seq_model.decoding.generate import decode_images
-from pix2seq_model.decoding.jit import compiled
+from pix2seq_model.decoding.generate import decoder_for, encoder_for
 from pix2seq_model.decoding.settings import DecodeSettings
 from pix2seq_model.model_folder.folder import ModelInfo, save_model_folder
 from pix2seq_model.model_folder.onnx_export import export_onnx
@@ -68,10 +67,12 @@ def measure(
     size = network.model_config.image_size
     images = np.random.default_rng(0).random((given.batch_size, *size, 3), np.float32)
     uniform_BL = np.zeros((given.batch_size, settings.num_tokens), np.float32)
-    encode = compiled(network.encode, network)
-    both = compiled(
-        lambda images: decode_images(network, images, uniform_BL, settings=settings), network
-    )
+    encode, decoder = encoder_for(network), decoder_for(network, settings)
+    nothing_B = np.zeros(given.batch_size, bool)
+
+    def both(images):
+        return decoder(encode(images), uniform_BL, nothing_B)
+
     seconds: dict[str, Any] = {
         "tensorflow": {
             "encoder": _median_seconds(lambda: encode(images).numpy(), given.repeats),

@@ -14,15 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import keras
 import numpy as np
 
 from benchmarks.device import device_name
 from benchmarks.gpu.attention import compared
 from benchmarks.gpu.sizes import FULL, TINY, Sizes
 from pix2seq_model.atomic_write import write_json
-from pix2seq_model.decoding.generate import decode_images
-from pix2seq_model.decoding.jit import compiled
+from pix2seq_model.decoding.generate import decoder_for, encoder_for
 from pix2seq_model.decoding.settings import DecodeSettings
 from pix2seq_model.network.pix2seq import build_model
 
@@ -45,24 +43,20 @@ def decoding_rows(sizes: Sizes):
     run = sizes.decoder.run()
     network = build_model(run.model, run.vocabulary, precision="bfloat16")
     settings = DecodeSettings(max_objects=sizes.decode_objects, top_k=1, stop_at_end=False)
-    encode = compiled(network.encode, network)
-    # Greedy decoding looks at no random numbers.
-    whole = compiled(
-        lambda images: decode_images(
-            network,
-            images,
-            keras.ops.zeros((images.shape[0], settings.num_tokens)),
-            settings=settings,
-        ),
-        network,
-    )
+    encode, decode = encoder_for(network), decoder_for(network, settings)
+
+    def whole(images):
+        # Greedy decoding looks at no random numbers.
+        uniform_BL = np.zeros((len(images), settings.num_tokens), np.float32)
+        return decode(encode(images), uniform_BL, np.zeros(len(images), bool))
+
     size = run.model.image_size
     batches = {
         number: jax.device_put(np.random.default_rng(0).random((number, *size, 3), np.float32))
         for number in sizes.decode_batches
     }
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        first = [pool.submit(f, images) for images in batches.values() for f in (encode, whole)]
+        first = [pool.submit(whole, images) for images in batches.values()]
         for call in first:
             jax.block_until_ready(call.result())
     for number, images in batches.items():

@@ -25,8 +25,7 @@ from benchmarks.gpu.batches import Batches
 from benchmarks.gpu.real_loop import train_in_loop
 from pix2seq_model.atomic_write import write_json
 from pix2seq_model.decoding.detector import Detector
-from pix2seq_model.decoding.generate import decode_images
-from pix2seq_model.decoding.jit import compiled
+from pix2seq_model.decoding.generate import decoder_for, encoder_for
 from pix2seq_model.decoding.settings import DecodeSettings
 from pix2seq_model.errors import UserError
 from pix2seq_model.metrics.coco_files import checked_detections
@@ -80,14 +79,12 @@ def _finder(network: Pix2Seq, batches: Batches, evaluation: Any):
     """A function that detects the objects of all images with the network's weights of then."""
     settings = DecodeSettings(**evaluation.decoding())
     detector = Detector(network, clip_boxes=evaluation.clip_boxes, **evaluation.decoding())
-    decode = compiled(
-        lambda images, uniform: decode_images(network, images, uniform, settings=settings), network
-    )
+    encode, decode = encoder_for(network), decoder_for(network, settings)
     val = batches.val
 
     def find() -> list[dict[str, Any]]:
         images = val["image"].astype(np.float32) / np.float32(255)
-        found = decode(images, val["uniform"])
+        found = decode(encode(images), val["uniform"], np.zeros(len(images), bool))
         rows = detector.rows(
             {name: keras.ops.convert_to_numpy(array) for name, array in found.items()},
             image_ids=val["image_id"].tolist(),

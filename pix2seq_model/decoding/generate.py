@@ -13,7 +13,7 @@ from keras import ops
 
 from pix2seq_model.accelerators import computes_on_processor
 from pix2seq_model.argument_names import argument, argument_name
-from pix2seq_model.decoding.jit import compiled
+from pix2seq_model.decoding.jit import compiled, compiled_encoder
 from pix2seq_model.decoding.sampling import draw_uniform, sample
 from pix2seq_model.decoding.settings import DecodeSettings
 from pix2seq_model.errors import ConfigError
@@ -65,8 +65,8 @@ def generate(
     if chosen.top_k != 1 and count:  # Greedy decoding asks for none.
         keys_B = np.zeros(count, np.int64) if image_keys is None else np.asarray(image_keys)
         uniform_BL[:count] = draw_uniform(seed, keys_B, chosen.num_tokens).numpy()
-    run = _compiled_for(model, chosen)
-    result = run(images, uniform_BL, np.arange(filled) >= count)
+    encoded_BND = encoder_for(model)(images)
+    result = decoder_for(model, chosen)(encoded_BND, uniform_BL, np.arange(filled) >= count)
     return {name: ops.convert_to_numpy(array)[:count] for name, array in result.items()}
 
 
@@ -220,14 +220,23 @@ def noise_in_a_row(noise_B: Any, logits_BV: Any, vocabulary: Vocabulary) -> Any:
 _compiled_functions: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 
-def _compiled_for(model: Pix2Seq, settings: DecodeSettings) -> Callable[..., dict[str, Any]]:
+def encoder_for(model: Pix2Seq) -> Callable[[Any], Any]:
+    """`model.encode`, compiled once for whatever settings follow."""
+    functions = _compiled_functions.setdefault(model, {})
+    if None not in functions:
+        # A weak reference, so that the cache's value does not keep its own key alive.
+        functions[None] = compiled_encoder(weakref.proxy(model))
+    return functions[None]
+
+
+def decoder_for(model: Pix2Seq, settings: DecodeSettings) -> Callable[..., dict[str, Any]]:
+    """`decode_memory` with these settings, compiled: takes encoded_BND, uniform_BL, finished_B."""
     functions = _compiled_functions.setdefault(model, {})
     if settings not in functions:
-        # A weak reference, so that the cache's value does not keep its own key alive.
         network: Any = weakref.proxy(model)
         functions[settings] = compiled(
-            lambda images, uniform_BL, finished_B: decode_images(
-                network, images, uniform_BL, settings=settings, finished_B=finished_B
+            lambda encoded_BND, uniform_BL, finished_B: decode_memory(
+                network, encoded_BND, uniform_BL, settings=settings, finished_B=finished_B
             ),
             network,
         )
