@@ -116,7 +116,7 @@ def test_more_shards_than_images_gives_empty_shards(tmp_path):
 
 def test_several_images_are_read_at_a_time(tmp_path, monkeypatch):
     """Four reads wait for one another: one after the other they would wait forever."""
-    original, together = image_store.ImageFolder.read, threading.Barrier(4, timeout=20)
+    original, together = image_store.ImageFolder.read, threading.Barrier(4, timeout=60)
 
     def read(self, path):
         together.wait()

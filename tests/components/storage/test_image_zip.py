@@ -39,7 +39,7 @@ def test_in_a_bucket_only_what_is_wanted_is_fetched(tmp_path, monkeypatch):
 def test_several_threads_read_at_a_time(tmp_path, monkeypatch):
     """All wait for one another inside the read: one after the other would never end."""
     files = make_archive(tmp_path / "a.zip")
-    store, together = ImageZip(str(tmp_path / "a.zip")), threading.Barrier(4, timeout=20)
+    store, together = ImageZip(str(tmp_path / "a.zip")), threading.Barrier(4, timeout=60)
     original = ImageZip._read_range
 
     def read_range(self, offset, size):

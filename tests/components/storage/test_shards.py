@@ -18,7 +18,7 @@ def owner(request):
 
 def test_as_many_as_there_are_threads_at_a_time_and_in_order(owner):
     number = owner._num_threads
-    together = threading.Barrier(number, timeout=20)
+    together = threading.Barrier(number, timeout=60)
     found = owner.read_ahead(lambda item: together.wait() and item, range(2 * number), most=64)
     assert [item for item, _ in found] == list(range(2 * number))
 

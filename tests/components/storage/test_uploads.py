@@ -17,7 +17,7 @@ def store(monkeypatch):
 
 
 def test_several_at_a_time(store):
-    together = threading.Barrier(4, timeout=20)
+    together = threading.Barrier(4, timeout=60)
     store.refuses = lambda kind, name: together.wait() * 0 if kind == "write" else 0
     with Uploads("gs://data/out") as target:
         for number in range(4):

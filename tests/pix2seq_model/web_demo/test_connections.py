@@ -29,13 +29,13 @@ def serving(monkeypatch, *, seconds):
 
 
 def connect(server, content=b""):
-    connection = socket.create_connection(server.server_address, timeout=30)
+    connection = socket.create_connection(server.server_address, timeout=120)
     connection.sendall(content)
     return connection
 
 
 def status(server):
-    connection = http.client.HTTPConnection(*server.server_address, timeout=30)
+    connection = http.client.HTTPConnection(*server.server_address, timeout=120)
     try:
         connection.request("GET", "/model")
         return connection.getresponse().status

@@ -34,7 +34,7 @@ def png(width=120, height=80, color="gray"):
 
 def ask(server, method, path, body=None, headers=None):
     """Status, headers, content; the path goes out exactly as it is written here."""
-    connection = http.client.HTTPConnection(*server.server_address[:2], timeout=30)
+    connection = http.client.HTTPConnection(*server.server_address[:2], timeout=120)
     try:
         connection.putrequest(method, path, skip_host=bool(headers and "Host" in headers))
         for name, value in (headers or {}).items():
@@ -213,7 +213,7 @@ def test_picture_and_json_are_downloaded_as_they_are_shown(page, tmp_path):
 
 
 def wait_for(path):
-    end = time.monotonic() + 30
+    end = time.monotonic() + 120
     while not path.exists():
         assert time.monotonic() < end, path
         time.sleep(0.05)
