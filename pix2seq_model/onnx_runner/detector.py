@@ -72,6 +72,8 @@ class OnnxDetector:
         files = self.info.graphs[precision]
         self._encoder = _session(Path(folder) / files["encoder"], num_threads)
         step = _session(Path(folder) / files["decoder_step"], num_threads)
+        for file in files.values():  # What was loaded: a new export may have come meanwhile.
+            self.info.check_graph(Path(folder) / file)
         self.step = StepRunner(step, self.info)
         self._clip_boxes = clip_boxes
         self.batch_size = batch_size
