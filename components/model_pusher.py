@@ -16,7 +16,6 @@ Vertex AI's Model Registry can keep what was pushed to a bucket, and an endpoint
 """
 
 import contextlib
-import errno
 import hashlib
 import json
 import os
@@ -37,7 +36,7 @@ from tfx.utils import io_utils
 
 from components import vertex_registry
 from components.blessing import measured
-from pix2seq_model.atomic_write import seconds_unchanged, write_json
+from pix2seq_model.atomic_write import lives, seconds_unchanged, write_json
 from pix2seq_model.bucket_file import BucketFile, ChangedError
 from pix2seq_model.errors import ModelError
 from pix2seq_model.metrics.coco_files import read_metrics
@@ -220,18 +219,8 @@ def _is_abandoned(path: epath.Path, name: re.Match[str]) -> bool:
     if path.name in _in_the_making:
         return False
     if not _is_in_bucket(path) and name["host"] == platform.node():
-        return not _lives(int(name["process"])) and seconds_unchanged(path) > _QUIET_FOR_S
+        return not lives(int(name["process"])) and seconds_unchanged(path) > _QUIET_FOR_S
     return seconds_unchanged(path) > _ABANDONED_AFTER_S
-
-
-def _lives(process: int) -> bool:
-    if process == os.getpid():
-        return False
-    try:
-        os.kill(process, 0)
-    except OSError as error:
-        return error.errno == errno.EPERM
-    return True
 
 
 def _files_in(folder: epath.Path) -> list[epath.Path]:

@@ -155,7 +155,7 @@ class Model:
     ) -> Iterator[Result]:
         sources = image_inputs(images, max_pixels=max_pixels)
         for source, prepared, result in detect_images(
-            detector, sources, score=score, max_pixels=max_pixels
+            detector, sources, score=score, max_pixels=max_pixels, keep_pixels=False
         ):
             if prepared is None:
                 if raises:

@@ -4,8 +4,12 @@ import contextlib
 import errno
 import json
 import os
+import platform
+import re
 import tempfile
 import time
+import uuid
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,26 +18,93 @@ from etils import epath
 
 # In front of a file's name while it is written; its ending stays, some writers go by it.
 PARTIAL = ".partial-"
+# What follows: on which machine, by which process, and a word of the writer's own.
+_TEMPORARY = re.compile(
+    rf"{re.escape(PARTIAL)}(?P<machine>[0-9a-f]{{8}})-(?P<process>\d{{1,9}})-[0-9a-f]{{8}}-.+",
+    re.DOTALL,
+)
+_MOST_NAME_BYTES = 255
+# Of a writer whose process seems to be gone: containers may share a machine's name, but not the
+# numbers of their processes. Of one on another machine nothing can be known.
+_QUIET_FOR_S, _ABANDONED_AFTER_S = 600.0, 24 * 3600.0
+# What this process is writing, and folders in which it has removed what killed writers left.
+_in_the_making: set[str] = set()
+_cleared: set[str] = set()
 
 
 def write_atomically(path: epath.PathLike, content: str | bytes) -> None:
     """Writes a file under a temporary name, then renames: no reader ever sees half of it.
 
-    Missing folders above it are made.
+    Of several that write it at once, one has the last word. An object of a bucket appears whole,
+    and is written under its own name. Missing folders above it are made.
     """
     path = epath.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / f"{PARTIAL}{path.name}"
-    try:
+    with contextlib.ExitStack() as stack:
+        is_in_bucket = os.fspath(path).startswith("gs://")
+        written = path if is_in_bucket else stack.enter_context(_temporary_name(path))
         if isinstance(content, bytes):
-            temporary.write_bytes(content)
+            written.write_bytes(content)
         else:
-            temporary.write_text(content)
-        temporary.replace(path)
+            written.write_text(content)
+        if not is_in_bucket:
+            written.replace(path)
+
+
+@contextlib.contextmanager
+def _temporary_name(target: epath.Path) -> Iterator[epath.Path]:
+    """A name next to a local file that no other writer has; the block renames what it has there.
+
+    If it raises, nothing is left of it.
+    """
+    folder = os.fspath(target.parent)
+    if folder not in _cleared:  # Once: to list it for each file would take long.
+        _cleared.add(folder)
+        _remove_abandoned(folder)
+    prefix = os.fsencode(f"{PARTIAL}{_machine()}-{os.getpid()}-{uuid.uuid4().hex[:8]}-")
+    rest = os.fsencode(target.name)[len(prefix) - _MOST_NAME_BYTES :]
+    name = os.fsdecode(prefix + rest)
+    _in_the_making.add(name)
+    try:
+        yield target.parent / name
     except BaseException:
         with contextlib.suppress(Exception):  # A full disk leaves half of it.
-            temporary.unlink(missing_ok=True)
+            (target.parent / name).unlink(missing_ok=True)
         raise
+    finally:
+        _in_the_making.discard(name)
+
+
+def _machine() -> str:
+    return f"{zlib.crc32(os.fsencode(platform.node())):08x}"
+
+
+def _remove_abandoned(folder: str) -> None:
+    """Removes what killed writers have left."""
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            name = _TEMPORARY.fullmatch(entry.name)
+            if name is None or entry.name in _in_the_making:
+                continue
+            is_here = name["machine"] == _machine()
+            if is_here and lives(int(name["process"])):
+                continue
+            # One that is gone meanwhile, or may not be removed, holds up nobody.
+            with contextlib.suppress(OSError):
+                quiet = time.time() - entry.stat(follow_symlinks=False).st_mtime
+                if quiet > (_QUIET_FOR_S if is_here else _ABANDONED_AFTER_S):
+                    os.unlink(entry.path)
+
+
+def lives(process: int) -> bool:
+    """Whether there is another process of this number on this machine."""
+    if process == os.getpid():
+        return False
+    try:
+        os.kill(process, 0)
+    except (OSError, OverflowError) as error:
+        return getattr(error, "errno", None) == errno.EPERM
+    return True
 
 
 def write_json(path: epath.PathLike, value: Any, *, indent: int | None = None) -> None:
@@ -102,13 +173,11 @@ def atomic_path(path: epath.PathLike, *, room: int = 0) -> Iterator[Path]:
             # An object of a bucket appears whole.
             epath.Path(local).copy(target, overwrite=True)
         return
-    temporary = Path(target.parent) / f"{PARTIAL}{target.name}"
-    temporary.parent.mkdir(parents=True, exist_ok=True)
-    try:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with _temporary_name(target) as name:
+        temporary = Path(name)
         _check_room(temporary, room)
         yield temporary
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -135,13 +135,13 @@ def _orientation(image: ImageFile.ImageFile) -> int:
     return orientation if orientation in range(1, 9) else _UPRIGHT
 
 
-def upright_size(data: bytes) -> tuple[int, int]:
+def upright_size(data: bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
     """Returns height and width in pixels of an image file, turned as EXIF says.
 
     Raises:
-      ImageDefect: the file is no image that can be read.
+      ImageDefect: the file is no image that can be read, or larger than `max_pixels`.
     """
-    image = _open(data, MAX_PIXELS)
+    image = _open(data, max_pixels)
     width, height = image.size
     return (width, height) if _orientation(image) in _SIDEWAYS else (height, width)
 

@@ -3,7 +3,8 @@
 A file of some kilobytes may hold a hundred million pixels, and several are decoded at a time: by a
 conversion, by prediction, by the page. Each asks here for what it needs and waits until that is
 free; an image that needs more than the budget is decoded alone, by one process of the machine, and
-one that the machine cannot hold is refused before it is.
+one that the machine cannot hold is refused before it is. What stays decoded after that, to be drawn
+for instance, counts until it is let go of.
 """
 
 import contextlib
@@ -30,6 +31,8 @@ _MOST_WAIT, _LOOKS_AGAIN = 600.0, 0.05
 # it: glibc keeps some 60 MB of what is freed in each thread, and eight threads had eight times the
 # budget. To do so after each image would take a tenth of the time that it is decoded in.
 _RETURNED_SHARE = 0.25
+# Of the budget, for what is kept decoded: most of it stays for those who decode.
+_KEPT_SHARE = 0.25
 _CGROUPS = Path("/sys/fs/cgroup")
 _OWN_CGROUP = Path("/proc/self/cgroup")
 
@@ -47,7 +50,7 @@ class PixelBudget:
     def __init__(self, *, total: int, most: int, alone_file: Path | None = None) -> None:
         self.total, self.most = total, most
         self._alone_file = alone_file
-        self._held = self._freed = 0
+        self._held = self._freed = self._kept = 0
         self._of_thread = threading.local()
         self._turn = threading.Lock()
         self._changed = threading.Condition()
@@ -76,7 +79,9 @@ class PixelBudget:
         else:
             # Whoever asks for much is not overtaken for ever by those who ask for little.
             with self._turn, self._changed:
-                self._changed.wait_for(lambda: not self._held or self._held + size <= self.total)
+                self._changed.wait_for(
+                    lambda: not self._held or self._held + self._kept + size <= self.total
+                )
                 self._held += size
         self._of_thread.held = own + size
         try:
@@ -95,6 +100,36 @@ class PixelBudget:
             with self._changed:
                 self._held -= size
                 self._changed.notify_all()
+
+    def keep(self, size: int, *, must: bool = False) -> bool:
+        """Counts `size` bytes that stay in use for longer than a block of `hold`, until `let_go`.
+
+        It never waits, and nobody waits for what is kept alone: a batch is done only when its last
+        image is decoded, which must not wait for those before it.
+
+        Args:
+          size: bytes.
+          must: they are in use in any case.
+
+        Returns:
+          Whether they count; if not, there is no room, and they must not stay in use.
+        """
+        with self._changed:
+            kept = self._kept + size
+            is_kept = must or (kept <= self.total * _KEPT_SHARE and self._held + kept <= self.total)
+            self._kept += size * is_kept
+        return is_kept
+
+    @property
+    def keeps_more(self) -> bool:
+        """Whether less than its share of the budget is kept."""
+        return self._kept < self.total * _KEPT_SHARE
+
+    def let_go(self, size: int) -> None:
+        """Ends what `keep` began."""
+        with self._changed:
+            self._kept -= size
+            self._changed.notify_all()
 
 
 def _return_memory() -> None:

@@ -16,6 +16,7 @@ from pix2seq_model.input_pipeline.preprocessing import decode_image, preprocess_
 
 # At most, while an image is decoded, made floats and resized.
 BYTES_PER_PIXEL = 30
+_NO_PIXELS = np.empty((0, 0, 3), np.uint8)
 _NOT_DECODED = "damaged behind its header: it cannot be decoded"
 
 
@@ -71,7 +72,7 @@ def prepare_image(
         except (tf.errors.InvalidArgumentError, tf.errors.ResourceExhaustedError):
             raise ImageDefect("image_not_decodable", _NOT_DECODED) from None
         prepared = preprocess_image(pixels, image_size, resize=resize)
-        kept = pixels.numpy() if keep_pixels else np.empty((0, 0, 3), np.uint8)
+        kept = pixels.numpy() if keep_pixels else _NO_PIXELS
         del pixels  # Before another image gets its place.
     return dataclasses.replace(
         _prepared(prepared, kept),
@@ -81,7 +82,11 @@ def prepare_image(
 
 
 def prepare_pixels(
-    pixels: np.ndarray, *, image_size: tuple[int, int], resize: str = "antialias"
+    pixels: np.ndarray,
+    *,
+    image_size: tuple[int, int],
+    resize: str = "antialias",
+    keep_pixels: bool = True,
 ) -> PreparedImage:
     """Prepares a decoded image.
 
@@ -89,6 +94,7 @@ def prepare_pixels(
       pixels: uint8 (height, width, 3), RGB, upright.
       image_size: height and width in pixels of the network's input.
       resize: one of `settings.RESIZES`.
+      keep_pixels: also return the decoded image.
 
     Raises:
       ImageDefect: this machine has not the memory for it.
@@ -96,7 +102,7 @@ def prepare_pixels(
     size = pixels.shape[0] * pixels.shape[1] * BYTES_PER_PIXEL
     with pixels_held(size), tf.device("CPU"):
         prepared = preprocess_image(tf.constant(pixels), image_size, resize=resize)
-    return _prepared(prepared, pixels)
+    return _prepared(prepared, pixels if keep_pixels else _NO_PIXELS)
 
 
 def _prepared(prepared: dict[str, tf.Tensor], pixels: np.ndarray) -> PreparedImage:

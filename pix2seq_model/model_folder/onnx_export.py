@@ -16,7 +16,7 @@ from pix2seq_model.atomic_write import atomic_path, write_json
 from pix2seq_model.decoding.settings import DecodeSettings
 from pix2seq_model.errors import ConfigError, ModelError
 from pix2seq_model.model_folder.folder import load_model_folder
-from pix2seq_model.model_folder.onnx_folder import ONNX_FILE, OnnxInfo
+from pix2seq_model.model_folder.onnx_folder import ONNX_FILE, OnnxInfo, sha256_of
 from pix2seq_model.model_folder.onnx_graphs import convert_network
 
 GRAPHS = ("encoder", "decoder_step")
@@ -58,7 +58,7 @@ def export_onnx(
             "with --decoder_storage=float32."
         )
     graphs = convert_network(network, num_tokens=settings.num_tokens)
-    written = _write_graphs(
+    written, sha256 = _write_graphs(
         {name: getattr(graphs, name) for name in GRAPHS},
         epath.Path(folder),
         quantised=INT8_PARTS[int8],
@@ -72,6 +72,7 @@ def export_onnx(
         kv_caches=graphs.kv_caches,
         cross_kv_caches=graphs.cross_kv_caches,
         graphs=written,
+        sha256=sha256,
         source=info.source,
         weights_sha256=info.weights_sha256,
     )
@@ -81,8 +82,9 @@ def export_onnx(
 
 def _write_graphs(
     graphs: Mapping[str, onnx.ModelProto], folder: epath.Path, *, quantised: tuple[str, ...]
-) -> dict[str, dict[str, str]]:
-    """Returns the file names, as `OnnxInfo.graphs`."""
+) -> tuple[dict[str, dict[str, str]], dict[str, str]]:
+    """Returns the file names and their digests, as `OnnxInfo.graphs` and `OnnxInfo.sha256`."""
+    sha256 = {}
     names = {"float32": {name: f"{name}.onnx" for name in graphs}}
     if quantised:
         small = {name: f"{name}_int8.onnx" for name in quantised}
@@ -92,14 +94,16 @@ def _write_graphs(
         for name, graph in graphs.items():
             plain = Path(scratch) / f"{name}.onnx"
             _save(graph, plain)
-            _copy(plain, copies.enter_context(atomic_path(folder / names["float32"][name])))
+            written = [plain]
             if name in quantised:
-                small_file = Path(scratch) / f"{name}_int8.onnx"
-                quantise(plain, small_file)
-                _copy(small_file, copies.enter_context(atomic_path(folder / names["int8"][name])))
+                written.append(Path(scratch) / f"{name}_int8.onnx")
+                quantise(plain, written[1])
+            for file in written:
+                _copy(file, copies.enter_context(atomic_path(folder / file.name)))
+                sha256[file.name] = sha256_of(file)
         # Whoever reads must not take new graphs with an old description.
         (folder / ONNX_FILE).unlink(missing_ok=True)
-    return names
+    return names, sha256
 
 
 def quantise(source: Path, target: Path) -> None:

@@ -1,15 +1,19 @@
 """An exported model on disk: graphs for ONNX Runtime, and what a runner must know besides.
 
-    <folder>/onnx.json                    sizes, vocabulary, categories, decoding, caches; last
+    <folder>/onnx.json                    sizes, vocabulary, categories, decoding, caches, digests
     <folder>/encoder.onnx                 images to keys and values of the image in each layer
     <folder>/decoder_step.onnx            a token and the caches to logits and the caches
     <folder>/encoder_int8.onnx            the same, quantised
     <folder>/decoder_step_int8.onnx
 
+`onnx.json` is removed before the first graph is written over an older one, and written after the
+last: who reads meanwhile, or has read it before, finds by its digests that graphs are not its own.
+
 Reading it needs neither Keras nor TensorFlow: NumPy alone.
 """
 
 import dataclasses
+import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -62,6 +66,7 @@ class OnnxInfo:
         token written at `cache_index`.
       cross_kv_caches: of the image: the encoder returns them, each step takes them.
       graphs: file names {"encoder", "decoder_step"} by precision.
+      sha256: digests of these files, in hexadecimal digits; none of earlier exports.
       source: one line about where the weights come from.
       weights_sha256: digest of the model folder's weights.
     """
@@ -74,12 +79,35 @@ class OnnxInfo:
     kv_caches: tuple[CacheArray, ...]
     cross_kv_caches: tuple[CacheArray, ...]
     graphs: Mapping[str, Mapping[str, str]]
+    sha256: Mapping[str, str] = dataclasses.field(default_factory=dict)
     source: str = ""
     weights_sha256: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """What `read_onnx_info` reads."""
         return {"format_version": _FORMAT_VERSION, **dataclasses.asdict(self)}
+
+    def check_graph(self, path: Path) -> None:
+        """Looks whether a graph is the one that was exported; after it was loaded, not before.
+
+        Raises:
+          ModelError: it is another one.
+        """
+        expected = self.sha256.get(path.name)
+        if expected is None:
+            return
+        if sha256_of(path) != expected:
+            raise ModelError(
+                f"{path} is not the graph that {ONNX_FILE} next to it describes: another export "
+                "was being written there, or was copied in part. Wait for it, or export the model "
+                "again."
+            )
+
+
+def sha256_of(path: Path) -> str:
+    """The digest of a file, as `OnnxInfo.sha256` has it."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_onnx_info(folder: str | os.PathLike) -> OnnxInfo:

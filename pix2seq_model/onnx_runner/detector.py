@@ -38,6 +38,8 @@ class OnnxDetector:
       category_names: names by the annotation file's category ids.
     """
 
+    needs_pixels = False
+
     def __init__(
         self,
         folder: str | os.PathLike,
@@ -70,6 +72,8 @@ class OnnxDetector:
         files = self.info.graphs[precision]
         self._encoder = _session(Path(folder) / files["encoder"], num_threads)
         step = _session(Path(folder) / files["decoder_step"], num_threads)
+        for file in files.values():  # What was loaded: a new export may have come meanwhile.
+            self.info.check_graph(Path(folder) / file)
         self.step = StepRunner(step, self.info)
         self._clip_boxes = clip_boxes
         self.batch_size = batch_size
@@ -78,14 +82,20 @@ class OnnxDetector:
             self._numbers[row["id"]]: row["name"] for row in self.info.categories
         }
 
-    def prepare(self, encoded: bytes, **limits: Any) -> PreparedImage:
+    def prepare(self, encoded: bytes, *, keep_pixels: bool = True, **limits: Any) -> PreparedImage:
         """An image file as this model takes it; see `prepare_image` for errors and limits."""
         size, resize = self.info.image_size, self.info.resize
-        return prepare_image(encoded, image_size=size, resize=resize, **limits)
+        prepared = prepare_image(encoded, image_size=size, resize=resize, **limits)
+        return prepared if keep_pixels else self._without_pixels(prepared)
 
-    def prepare_pixels(self, pixels: np.ndarray) -> PreparedImage:
+    def prepare_pixels(self, pixels: np.ndarray, *, keep_pixels: bool = True) -> PreparedImage:
         """A decoded image as this model takes it: uint8 (height, width, 3), RGB."""
-        return prepare_pixels(pixels, image_size=self.info.image_size, resize=self.info.resize)
+        size, resize = self.info.image_size, self.info.resize
+        prepared = prepare_pixels(pixels, image_size=size, resize=resize)
+        return prepared if keep_pixels else self._without_pixels(prepared)
+
+    def _without_pixels(self, prepared: PreparedImage) -> PreparedImage:
+        return prepared.without_pixels(has_key=self._settings.top_k != 1)
 
     def detect_files(self, files: Sequence[bytes], **limits: Any) -> list[list[dict[str, Any]]]:
         """Objects of some image files, decoded together: see `detect` and `prepare`."""
@@ -115,7 +125,7 @@ class OnnxDetector:
             boxes_BN4=boxes_BN4,
             category_ids_BN=found["category_ids"],
             scores_BN=found["scores"],
-            source_size_B2=np.array([image.pixels.shape[:2] for image in images]),
+            source_size_B2=np.array([(image.height, image.width) for image in images]),
             category_numbers=self._numbers,
             clip=self._clip_boxes,
         )

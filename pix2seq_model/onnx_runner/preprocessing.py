@@ -25,26 +25,27 @@ class PreparedImage:
     Attributes:
       image: float32 (*image_size, 3) in [0, 1], resized and padded.
       content_size: (height, width) in pixels that it takes of `image`.
-      pixels: uint8 (height, width, 3) of the image itself, upright.
+      height, width: of the image itself, upright.
+      pixels: uint8 (height, width, 3); empty if they were not kept.
       is_turned: it was turned, as EXIF says.
     """
 
     image: np.ndarray
     content_size: tuple[int, int]
+    height: int
+    width: int
     pixels: np.ndarray
     is_turned: bool = False
-
-    @property
-    def height(self) -> int:
-        return self.pixels.shape[0]
-
-    @property
-    def width(self) -> int:
-        return self.pixels.shape[1]
+    _key: int | None = None
 
     def key(self) -> int:
-        """See `preprocessing.image_key`. Computed here and now: it takes time."""
-        return fingerprint64(self.pixels.tobytes())
+        """See `preprocessing.image_key`. Of kept pixels computed here and now: it takes time."""
+        return fingerprint64(self.pixels.tobytes()) if self._key is None else self._key
+
+    def without_pixels(self, *, has_key: bool) -> "PreparedImage":
+        """As it is, but for its pixels, which may be large; `has_key` says whether it has a key."""
+        key = self.key() if has_key else None
+        return dataclasses.replace(self, pixels=np.empty((0, 0, 3), np.uint8), _key=key)
 
 
 def prepare_image(
@@ -91,7 +92,8 @@ def _resized(pixels: np.ndarray, *, image_size: tuple[int, int], resize: str) ->
         values = _resize(values, size, axis=axis, antialias=resize != "plain")
     padding = [(0, wanted - size) for wanted, size in zip(image_size, content_size)]
     padded = np.pad(values, [*padding, (0, 0)], constant_values=np.float32(PADDING_GREY))
-    return PreparedImage(image=padded, content_size=content_size, pixels=pixels)
+    height, width = pixels.shape[:2]
+    return PreparedImage(padded, content_size, height, width, pixels)
 
 
 def fitting_size(

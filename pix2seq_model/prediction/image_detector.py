@@ -31,6 +31,8 @@ class ImageDetector:
       category_names: names by the annotation file's category ids.
     """
 
+    needs_pixels = False
+
     def __init__(
         self,
         model_dir: epath.PathLike,
@@ -78,9 +80,11 @@ class ImageDetector:
         """An image file as this model takes it; see `prepare_image` for errors and options."""
         return prepare_image(encoded, image_size=self.image_size, resize=self.resize, **options)
 
-    def prepare_pixels(self, pixels: np.ndarray) -> PreparedImage:
+    def prepare_pixels(self, pixels: np.ndarray, *, keep_pixels: bool = True) -> PreparedImage:
         """A decoded image as this model takes it: uint8 (height, width, 3), RGB."""
-        return prepare_pixels(pixels, image_size=self.image_size, resize=self.resize)
+        return prepare_pixels(
+            pixels, image_size=self.image_size, resize=self.resize, keep_pixels=keep_pixels
+        )
 
     def detect(
         self, images: Sequence[PreparedImage], *, alone: bool = False

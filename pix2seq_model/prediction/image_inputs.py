@@ -82,9 +82,9 @@ def _sources(image: object, number: int, max_pixels: int) -> Iterator[ImageSourc
     elif isinstance(image, np.ndarray) and image.ndim == 4:
         for offset, one in enumerate(image):
             name = f"image {number + offset}"
-            yield ImageSource(name, name, functools.partial(pixels_of_array, one.copy()))
+            yield _of_array(name, one)
     elif isinstance(image, np.ndarray):
-        yield ImageSource(name, name, functools.partial(pixels_of_array, image.copy()))
+        yield _of_array(name, image)
     elif isinstance(image, Image.Image):
         yield ImageSource(name, name, functools.partial(_pixels_of_pillow, image))
     elif hasattr(image, "read"):
@@ -106,6 +106,11 @@ def _of_path(place: str, max_pixels: int) -> Iterator[ImageSource]:
         yield from find_images(others)
     for video in videos:
         yield from video.frames(max_pixels=max_pixels)
+
+
+def _of_array(name: str, image: np.ndarray) -> ImageSource:
+    read = functools.partial(pixels_of_array, image.copy())
+    return ImageSource(name, name, read, num_bytes=image.nbytes)
 
 
 def pixels_of_array(array: np.ndarray) -> np.ndarray:

@@ -30,11 +30,13 @@ class ImageSource:
       location: where it is, for messages.
       read: returns the encoded bytes, or of an image in memory its pixels, uint8 (height, width,
         3), RGB; raises OSError or ValueError where that fails.
+      num_bytes: of the pixels that the source itself holds, decoded.
     """
 
     name: str
     location: str
     read: Callable[[], bytes | np.ndarray]
+    num_bytes: int = dataclasses.field(default=0, kw_only=True)
 
 
 class EndingFilter:

@@ -85,7 +85,7 @@ class OutputFolder:
             self.place.mkdir(parents=True, exist_ok=True)
             probe = self.place / f"{PARTIAL}{PREDICT_MARKER}"
             probe.write_text("")
-            probe.unlink()
+            probe.unlink(missing_ok=True)  # Another run may look at the same moment.
         except OSError as error:
             raise DataError(
                 f"output folder {self.place} cannot be written: {error.strerror or error}; give "
@@ -237,12 +237,7 @@ class OutputFolder:
         lines = self._read_lines(skip_damaged=True)
         files = {name for line in lines for name in line.get("files", ())}
         of_formats = {_OF_FORMAT[name] for name in marker["formats"] if name in _OF_FORMAT}
-        whole = {PREDICT_MARKER, LINES, *_LISTS, *of_formats, *filter(_is_below, files)}
-        partial = {
-            str(PurePosixPath(name).parent / f"{PARTIAL}{PurePosixPath(name).name}")
-            for name in whole
-        }
-        return whole | partial
+        return {PREDICT_MARKER, LINES, *_LISTS, *of_formats, *filter(_is_below, files)}
 
 
 def is_of_predict(folder: epath.Path) -> bool:

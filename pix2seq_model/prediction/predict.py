@@ -1,12 +1,15 @@
 """Detects the objects of a person's own images and shows them; `output_folder` says where."""
 
+import contextlib
 import dataclasses
+import functools
 import itertools
 import statistics
 from collections.abc import Callable, Sequence
 from pathlib import PurePosixPath
 from typing import Any, TextIO
 
+import numpy as np
 from etils import epath
 from PIL import Image
 
@@ -15,7 +18,12 @@ from pix2seq_model.data.settings import MAX_PIXELS
 from pix2seq_model.decoding.attention_maps import ImageAttention
 from pix2seq_model.errors import ConfigError, DataError
 from pix2seq_model.model_folder.thresholds import DEFAULT_SCORE
-from pix2seq_model.prediction.detect_images import ImageModel, PreparedImage, detect_images
+from pix2seq_model.prediction.detect_images import (
+    ImageModel,
+    PreparedImage,
+    detect_images,
+    pixels_of,
+)
 from pix2seq_model.prediction.image_sources import ImageSource
 from pix2seq_model.prediction.output_folder import LINES, OutputFolder
 from pix2seq_model.prediction.results import Result, image_numbers
@@ -107,7 +115,8 @@ def predict(
     looking = TiledModel(model, tile=tile) if tile else model
     reader = _attention_reader(model) if attention else None
     output.begin(score_threshold=score_threshold, **facts)
-    found = _Found(output, sources, videos, draw=draw)
+    read_pixels = functools.partial(pixels_of, model=model, max_pixels=max_pixels)
+    found = _Found(output, sources, videos, draw=draw, read_pixels=read_pixels)
     total = _total(sources, videos)
     progress = DetectionProgress("detecting", total=total, stream=stream)
     frames = all_frames(videos, first_id=len(sources) + 1, max_pixels=max_pixels)
@@ -118,6 +127,7 @@ def predict(
             itertools.chain(sources, frames),
             score=score_threshold,
             max_pixels=max_pixels,
+            keep_pixels=draw or attention,
         )
         for done, (source, prepared, result) in enumerate(results, start=1):
             seen = None
@@ -126,6 +136,7 @@ def predict(
                 seen = reader.read(prepared, image_id=image_id, score_threshold=score_threshold)
             found.add(source, prepared, result, seen)
             progress.update(done)
+            del prepared  # Its pixels do not count any more when the next image comes.
         progress.close()
         found.finish(dict(model.category_names), complete=True)
     except BaseException as error:
@@ -185,6 +196,9 @@ class _Found:
         videos: Sequence[Video],
         *,
         draw: bool,
+        read_pixels: Callable[
+            [ImageSource, PreparedImage], contextlib.AbstractContextManager[np.ndarray]
+        ],
     ) -> None:
         names = [source.name for source in sources]
         # Next to frames, which have no number of their own, images have none either.
@@ -197,7 +211,7 @@ class _Found:
         ) = 0
         self.best_score: float | None = None
         self.unreadable: list[tuple[str, str]] = []
-        self._output, self._draw = output, draw
+        self._output, self._draw, self._read_pixels = output, draw, read_pixels
         self._milliseconds: list[float] = []
         self._label_files: set[str] = set()
         self._sheet: list[tuple[str, Image.Image]] = []
@@ -219,6 +233,23 @@ class _Found:
         if prepared is None:
             self._failed(source, result.error)
             return
+        with contextlib.ExitStack() as stack:
+            picture = None
+            if self._draw or attention is not None:
+                try:
+                    pixels = stack.enter_context(self._read_pixels(source, prepared))
+                    picture = Image.fromarray(pixels)
+                except OSError as error:
+                    self._failed(source, f"cannot be read again to be drawn: {error}")
+            self._add(source, result, picture, attention)
+
+    def _add(
+        self,
+        source: ImageSource,
+        result: Result,
+        picture: Image.Image | None,
+        attention: ImageAttention | None,
+    ) -> None:
         image_id = self.id_of(source)
         frame = source if isinstance(source, FrameSource) else None
         rows = result.to_coco(image_id=image_id)
@@ -239,17 +270,18 @@ class _Found:
             line["csv"] = result.to_csv(image_id=image_id, header=False)
         if "yolo" in self._output.formats:
             files[self._label_file(source)] = result.to_yolo
-        picture = Image.fromarray(prepared.pixels)
+        drawn = picture if self._draw else None
         boxes = drawing.detection_boxes(rows, dict(zip(result.category_ids, result.names)))
-        if self._draw and frame is None:
+        if drawn is not None and frame is None:
             files[path_of("pictures", source.name, ".jpg")] = lambda: self._drawn(
-                source.name, drawing.draw_boxes(picture, boxes)
+                source.name, drawing.draw_boxes(drawn, boxes)
             )
-        if attention is not None and (sheet := attention_sheet(picture, attention)) is not None:
+        sheet = attention_sheet(picture, attention) if attention and picture else None
+        if sheet is not None:
             files[path_of("attention", source.name, ".jpg")] = lambda: drawing.jpeg_bytes(
                 sheet, quality=90
             )
-        begins = [self._videos.path_of(frame)] if frame is not None and self._draw else []
+        begins = [self._videos.path_of(frame)] if frame is not None and drawn is not None else []
         begins = [path for path in begins if path not in self._begun]
         self._begun.update(begins)
         self._output.add({**line, "files": [*files, *begins]})
@@ -261,9 +293,9 @@ class _Found:
             except OSError as error:
                 reason = error.strerror or str(error)
                 self._failed(source, f"{relative} cannot be written: {reason}")
-        if frame is not None and self._draw:
+        if frame is not None and drawn is not None:
             try:
-                self._videos.add(frame, drawing.draw_boxes(picture, boxes))
+                self._videos.add(frame, drawing.draw_boxes(drawn, boxes))
             except (OSError, ValueError) as error:
                 relative = self._videos.path_of(frame)
                 self._failed(source, f"{relative} cannot be written: {reason_of(error)}")

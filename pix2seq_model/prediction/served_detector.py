@@ -38,6 +38,7 @@ class ServedDetector:
     """
 
     batch_size = 1
+    needs_pixels = True
 
     def __init__(self, folder: str | os.PathLike) -> None:
         """
@@ -65,9 +66,9 @@ class ServedDetector:
         """An image file; see `prepare_image` for errors and limits."""
         return prepare_image(encoded, image_size=_ANY_SIZE, **limits)
 
-    def prepare_pixels(self, pixels: np.ndarray) -> PreparedImage:
+    def prepare_pixels(self, pixels: np.ndarray, *, keep_pixels: bool = True) -> PreparedImage:
         """A decoded image: uint8 (height, width, 3), RGB."""
-        return prepare_pixels(pixels, image_size=_ANY_SIZE)
+        return prepare_pixels(pixels, image_size=_ANY_SIZE, keep_pixels=keep_pixels)
 
     def detect(
         self, images: Sequence[PreparedImage], *, alone: bool = False

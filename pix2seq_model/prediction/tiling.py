@@ -54,6 +54,7 @@ class TiledModel:
     """A model that looks at large images in squares too; see `ImageModel`."""
 
     batch_size = 1  # of whole images; their squares fill the model's batches
+    needs_pixels = True
 
     def __init__(self, model: ImageModel, *, tile: int, overlap: float = OVERLAP) -> None:
         """
@@ -81,9 +82,9 @@ class TiledModel:
         """The whole image and its squares."""
         return self._cut(self._model.prepare(encoded, **limits))
 
-    def prepare_pixels(self, pixels: np.ndarray) -> TiledImage:
+    def prepare_pixels(self, pixels: np.ndarray, *, keep_pixels: bool = True) -> TiledImage:
         """The whole image and its squares."""
-        return self._cut(self._model.prepare_pixels(pixels))
+        return self._cut(self._model.prepare_pixels(pixels, keep_pixels=keep_pixels))
 
     def _cut(self, whole: PreparedImage) -> TiledImage:
         corners = [

@@ -127,6 +127,7 @@ class Video:
             self.name,
             number,
             seconds,
+            num_bytes=pixels.nbytes,
             read_again=functools.partial(self._read_again, number, frame.pts),
         )
 

@@ -158,7 +158,7 @@ class CheckpointFolder:
         path = self._path(state.step)
         try:
             # What a killed process left half-written.
-            for unfinished in self._folder.glob(f"{PARTIAL}step-*.npz"):
+            for unfinished in self._folder.glob(f"{PARTIAL}*step-*.npz"):
                 unfinished.unlink(missing_ok=True)
             with atomic_path(path) as local:
                 _write(local, state)

@@ -1,12 +1,14 @@
 import errno
 import json
 import os
+import subprocess
 import time
 from pathlib import Path
 
 import pytest
 from etils import epath
 
+from pix2seq_model import atomic_write
 from pix2seq_model.atomic_write import (
     atomic_path,
     seconds_unchanged,
@@ -91,6 +93,78 @@ def test_room_is_known_before_the_block(tmp_path, monkeypatch):
     assert full.value.filename == str(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
     assert (tmp_path / "x").read_text() == "whole"
+
+
+def test_two_that_write_one_file_at_once(tmp_path, monkeypatch):
+    """Each has a name of its own: none takes half of what the other writes, or all of it."""
+    path, kind = tmp_path / "x.h5", type(epath.Path(tmp_path))
+    with atomic_path(path) as first:
+        first.write_bytes(b"first")
+        with atomic_path(path) as second:
+            second.write_bytes(b"second, longer")
+            assert second.suffix == first.suffix == ".h5"
+        assert path.read_bytes() == b"second, longer"
+    assert path.read_bytes() == b"first"
+    write_bytes = kind.write_bytes
+
+    def write_between(place, content):
+        write_bytes(place, content)
+        if content == b"third":
+            write_atomically(path, b"fourth")
+            assert path.read_bytes() == b"fourth"
+
+    monkeypatch.setattr(kind, "write_bytes", write_between)
+    write_atomically(path, b"third")
+    assert path.read_bytes() == b"third"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_name_as_long_as_names_may_be(tmp_path):
+    path = tmp_path / ("ä" * 125 + ".json")
+    write_atomically(path, "whole")
+    with atomic_path(path) as file:
+        assert file.suffix == ".json"
+        file.write_text("again")
+    assert path.read_text() == "again"
+
+
+def test_what_killed_writers_left_is_removed(tmp_path):
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    here, other, word = atomic_write._machine(), "0" * 8, "01234567"
+    hours = {
+        f".partial-{here}-{ended.pid}-{word}-a": 1,
+        f".partial-{here}-{os.getpid()}-{word}-a": 1,  # Of one with our number, before a restart.
+        f".partial-{other}-{ended.pid}-{word}-a": 25,
+    }
+    kept = {
+        f".partial-{here}-{ended.pid}-{word}-b": 0.1,
+        f".partial-{here}-{os.getppid()}-{word}-a": 30,
+        f".partial-{other}-{ended.pid}-{word}-b": 23,
+        f".partial-new-{word}-a": 30,
+        "partial": 30,
+    }
+    for name, age in (hours | kept).items():
+        (tmp_path / name).write_text("half")
+        os.utime(tmp_path / name, (time.time() - 3600 * age,) * 2)
+    write_atomically(tmp_path / "x", "1")
+    assert {path.name for path in tmp_path.iterdir()} == {"x", *kept}
+
+
+def test_what_is_being_written_here_is_not_taken_for_left(tmp_path):
+    with atomic_path(tmp_path / "x") as file:
+        file.write_text("1")
+        os.utime(file, (time.time() - 7200,) * 2)
+        atomic_write._remove_abandoned(str(tmp_path))
+        assert file.exists()
+
+
+def test_an_object_of_a_bucket_is_written_under_its_own_name(tmp_path, monkeypatch):
+    with epath_bucket(monkeypatch, tmp_path) as asked:
+        write_json("gs://data/folder/x", [1])
+        assert epath.Path("gs://data/folder/x").read_text() == "[1]"
+        assert not {"rename", "replace"} & set(asked)
+    assert [path.name for path in (tmp_path / "data/folder").iterdir()] == ["x"]
 
 
 def test_a_full_disk_leaves_nothing_half_written(tmp_path, monkeypatch):

@@ -259,6 +259,37 @@ def test_without_a_file_to_share_nobody_waits(tmp_path, monkeypatch):
         pass
 
 
+def test_what_is_kept_counts_and_is_waited_for_by_nobody():
+    budget = _Watched(total=100, most=1000)
+    assert budget.keep(20)
+    assert budget.keeps_more
+    assert not budget.keep(6)  # More than its share.
+    assert budget.keep(5)
+    assert not budget.keeps_more
+    budget.let_go(5)
+    with budget.hold(78):
+        assert not budget.keep(5)  # There would be more than the budget in use.
+        assert budget.keep(200, must=True)
+    with budget.hold(90):
+        pass
+    order = []
+
+    def use(size):
+        with budget.hold(size):
+            order.append(size)
+
+    budget.let_go(200)
+    with concurrent.futures.ThreadPoolExecutor(1) as threads, budget.hold(50):
+        threads.submit(use, 40)
+        while not budget._turn.locked():
+            time.sleep(0.001)
+        assert not order  # 20 are kept.
+        budget.let_go(20)
+        while not order:
+            time.sleep(0.001)
+    assert budget._kept == budget._held == 0
+
+
 def test_what_needs_no_room_waits_for_nobody():
     budget, done = PixelBudget(total=10, most=100), threading.Event()
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from pix2seq_model.data.image_check import ImageDefect, check_image
-from pix2seq_model.input_pipeline.image_file import prepare_image
+from pix2seq_model.input_pipeline.image_file import prepare_image, prepare_pixels
 from pix2seq_model.input_pipeline.preprocessing import decode_image
 from tests.fixtures.records import jpeg
 
@@ -98,3 +98,10 @@ def test_the_same_pixels_whatever_the_container():
     for prepared in files:
         np.testing.assert_array_equal(prepared.pixels, pixels)
     np.testing.assert_array_equal(files[0].image, files[1].image)
+
+
+def test_pixels_are_kept_only_where_they_are_wanted():
+    pixels = np.zeros((50, 80, 3), np.uint8)
+    assert prepare_pixels(pixels, image_size=(16, 16)).pixels is pixels
+    prepared = prepare_pixels(pixels, image_size=(16, 16), keep_pixels=False)
+    assert (prepared.height, prepared.width, prepared.pixels.size) == (50, 80, 0)

@@ -1,9 +1,11 @@
 """An exported model finds what the network finds, without Keras and TensorFlow."""
 
+import dataclasses
 import errno
 import io
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,12 +15,14 @@ import onnx
 import onnxruntime
 import pytest
 from etils import epath
+from etils.epath import gpath
 from PIL import Image
 
 from pix2seq_model.api import load
+from pix2seq_model.atomic_write import write_json
 from pix2seq_model.decoding.settings import DecodeSettings
 from pix2seq_model.errors import ConfigError, ModelError
-from pix2seq_model.model_folder import onnx_export
+from pix2seq_model.model_folder import onnx_export, onnx_folder
 from pix2seq_model.model_folder.onnx_export import export_onnx
 from pix2seq_model.model_folder.onnx_graphs import convert_network
 from pix2seq_model.network import blocked_attention
@@ -30,6 +34,7 @@ from pix2seq_model.prediction.image_sources import find_images
 from pix2seq_model.prediction.predict import predict
 from pix2seq_model.tokens.vocabulary import CLASS_SHIFT, NOISE_CLASS
 from tests.fixtures import tiny_model
+from tests.fixtures.epath_bucket import epath_bucket
 from tests.fixtures.evaluated_model import CATEGORIES, write_model
 from tests.fixtures.records import jpeg
 
@@ -246,6 +251,37 @@ def test_an_export_that_fails_leaves_the_old_one(tmp_path, monkeypatch):
     monkeypatch.undo()
     export(b"new")
     assert files() == {f"{name}.onnx": b"new" for name in onnx_export.GRAPHS}
+
+
+def test_in_a_bucket_the_description_goes_first_and_comes_last(folder, tmp_path, monkeypatch):
+    """Graphs are replaced one after the other: who reads in between is told so."""
+    place, seen = tmp_path / "data" / "exported", []
+    shutil.copytree(folder / "exported", place)
+    old = {path.name: path.read_bytes() for path in place.iterdir()}
+    info = onnx_folder.read_onnx_info(place)
+    graphs = {name: _Graph(old[f"{name}_int8.onnx"]) for name in onnx_export.GRAPHS}
+    copy_here = gpath._GPath.copy
+
+    def copy(source, target, **options):
+        copied = copy_here(source, target, **options)
+        if str(target).startswith("gs://"):
+            seen.append((place / "onnx.json").exists())
+            # Who had read the description before.
+            (place / "onnx.json").write_bytes(old["onnx.json"])
+            with pytest.raises(ModelError, match=r"onnx is not the graph that onnx\.json"):
+                OnnxDetector(place)
+            (place / "onnx.json").unlink()
+        return copied
+
+    with epath_bucket(monkeypatch, tmp_path):
+        monkeypatch.setattr(gpath._GPath, "copy", copy)
+        _, sha256 = onnx_export._write_graphs(
+            graphs, epath.Path("gs://data/exported"), quantised=()
+        )
+    assert seen == [False, False]
+    whole = dataclasses.replace(info, graphs={"float32": info.graphs["float32"]}, sha256=sha256)
+    write_json(place / "onnx.json", whole.as_json())
+    OnnxDetector(place)
 
 
 def test_more_objects_than_positions_are_refused(folder, tmp_path):

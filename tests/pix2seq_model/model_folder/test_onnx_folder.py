@@ -1,6 +1,7 @@
 """`onnx.json` says what was written, and a damaged one is named."""
 
 import dataclasses
+import hashlib
 import json
 
 import pytest
@@ -18,6 +19,7 @@ INFO = OnnxInfo(
     kv_caches=(CacheArray(name="kv_cache_0", shape=(2, 8, 25), batch_axis=0),),
     cross_kv_caches=(CacheArray(name="cross_kv_cache_0", shape=(1, 2, 8, 12), batch_axis=0),),
     graphs={"float32": {"encoder": "encoder.onnx", "decoder_step": "decoder_step.onnx"}},
+    sha256={"encoder.onnx": hashlib.sha256(b"a graph").hexdigest()},
     source="a test",
     weights_sha256="0123",
 )
@@ -30,6 +32,19 @@ def _write(folder, content):
 def test_what_was_written_is_read(tmp_path):
     _write(tmp_path, json.dumps(INFO.as_json()))
     assert read_onnx_info(tmp_path) == INFO
+
+
+def test_a_graph_of_another_export_is_named(tmp_path):
+    graph = tmp_path / "encoder.onnx"
+    graph.write_bytes(b"a graph")
+    INFO.check_graph(graph)
+    graph.write_bytes(b"another")
+    with pytest.raises(ModelError, match=r"encoder\.onnx is not the graph that onnx\.json next"):
+        INFO.check_graph(graph)
+    content = INFO.as_json()
+    del content["sha256"]  # As earlier exports are.
+    _write(tmp_path, json.dumps(content))
+    read_onnx_info(tmp_path).check_graph(graph)
 
 
 def test_a_cache_grows_with_the_batch():

@@ -65,3 +65,12 @@ def test_damage_is_named():
     damaged = damaged[:200] + bytes(100) + damaged[300:]
     with pytest.raises(ImageDefect, match="image_not_decodable"):
         prepare_image(damaged, image_size=(64, 64), resize="antialias")
+
+
+def test_without_its_pixels_an_image_keeps_size_and_key():
+    image = prepare_image(jpeg(90, 70, seed=1), image_size=(64, 64), resize="plain")
+    small = image.without_pixels(has_key=True)
+    assert (small.height, small.width, small.pixels.size) == (70, 90, 0)
+    assert small.key() == image.key()
+    assert (small.image == image.image).all()
+    assert image.without_pixels(has_key=False).height == 70

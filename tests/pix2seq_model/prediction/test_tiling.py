@@ -14,13 +14,13 @@ from pix2seq_model.prediction.tiling import TiledModel, merged, starts
 class _Square:
     """Finds each white rectangle that is wholly or partly seen, by its pixels."""
 
-    batch_size = 4
+    batch_size, needs_pixels = 4, False
     category_names = {1: "white", 2: "whole image"}  # noqa: RUF012
 
     def __init__(self):
         self.batches = []
 
-    def prepare_pixels(self, pixels):
+    def prepare_pixels(self, pixels, *, keep_pixels=True):
         return _Prepared(pixels)
 
     def detect(self, images, *, alone=False):

@@ -32,13 +32,13 @@ class _Picture:
 class Boxed:
     """A model that sees one thing, as wide as half of the image, in every image."""
 
-    batch_size = 2
+    batch_size, needs_pixels = 2, False
     category_names = {7: "thing"}  # noqa: RUF012
 
     def prepare(self, encoded, **limits):
         return _Picture(np.asarray(Image.open(io.BytesIO(encoded)).convert("RGB")))
 
-    def prepare_pixels(self, pixels):
+    def prepare_pixels(self, pixels, *, keep_pixels=True):
         return _Picture(pixels)
 
     def detect(self, images, *, alone=False):

@@ -281,10 +281,11 @@ def test_a_pipe_in_place_of_a_checkpoint_is_set_aside(tmp_path):
     assert "is a named pipe" in warnings[0]
 
 
-def test_what_a_killed_process_left_is_ignored_and_removed(tmp_path):
+@pytest.mark.parametrize("word", ["", "0123abcd-77-89abcdef-"])
+def test_what_a_killed_process_left_is_ignored_and_removed(tmp_path, word):
     folder = CheckpointFolder(tmp_path)
     folder.save(_state(1))
-    left = tmp_path / ".partial-step-000000002.npz"
+    left = tmp_path / f".partial-{word}step-000000002.npz"
     left.write_bytes(b"half")
     assert folder.restore(warn=pytest.fail).step == 1
     folder.save(_state(3))
