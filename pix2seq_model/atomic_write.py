@@ -14,6 +14,7 @@ from etils import epath
 
 # In front of a file's name while it is written; its ending stays, some writers go by it.
 PARTIAL = ".partial-"
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def write_atomically(path: epath.PathLike, content: str | bytes) -> None:
@@ -25,10 +26,11 @@ def write_atomically(path: epath.PathLike, content: str | bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.parent / f"{PARTIAL}{path.name}"
     try:
-        if isinstance(content, bytes):
-            temporary.write_bytes(content)
-        else:
-            temporary.write_text(content)
+        with _full_disk_named(path):
+            if isinstance(content, bytes):
+                temporary.write_bytes(content)
+            else:
+                temporary.write_text(content)
         temporary.replace(path)
     except BaseException:
         with contextlib.suppress(Exception):  # A full disk leaves half of it.
@@ -64,6 +66,17 @@ def seconds_unchanged(folder: epath.PathLike) -> float:
     return time.time() - max(changes)
 
 
+@contextlib.contextmanager
+def _full_disk_named(path: epath.PathLike) -> Iterator[None]:
+    """Adds the file to an error of a full disk: only a failed opening names it, no failed write."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL and error.filename is None:
+            error.filename = os.fspath(path)
+        raise
+
+
 def _check_room(path: Path, room: int) -> None:
     """Takes the room for a moment: quotas count, and what a disk says is free may not be."""
     if not room or not hasattr(os, "posix_fallocate"):
@@ -72,7 +85,7 @@ def _check_room(path: Path, room: int) -> None:
         with path.open("wb") as file:
             os.posix_fallocate(file.fileno(), 0, room)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if error.errno in _FULL:
             raise OSError(error.errno, os.strerror(error.errno), os.fspath(path.parent)) from None
     finally:
         path.unlink(missing_ok=True)
@@ -97,18 +110,20 @@ def atomic_path(path: epath.PathLike, *, room: int = 0) -> Iterator[Path]:
     if os.fspath(target).startswith("gs://"):
         with tempfile.TemporaryDirectory() as scratch:
             local = Path(scratch) / target.name
-            _check_room(local, room)
-            yield local
+            with _full_disk_named(local):
+                _check_room(local, room)
+                yield local
             # An object of a bucket appears whole.
             epath.Path(local).copy(target, overwrite=True)
         return
     temporary = Path(target.parent) / f"{PARTIAL}{target.name}"
     temporary.parent.mkdir(parents=True, exist_ok=True)
     try:
-        _check_room(temporary, room)
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
+        with _full_disk_named(target):
+            _check_room(temporary, room)
+            yield temporary
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
