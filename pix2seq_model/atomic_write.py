@@ -17,6 +17,20 @@ PARTIAL = ".partial-"
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
+@contextlib.contextmanager
+def full_disk_named(path: epath.PathLike) -> Iterator[None]:
+    """Adds a file to an error of a full disk in the block, unless that names one already.
+
+    Only a failed opening names its file, no failed write.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL and error.filename is None:
+            error.filename = os.fspath(path)
+        raise
+
+
 def write_atomically(path: epath.PathLike, content: str | bytes) -> None:
     """Writes a file under a temporary name, then renames: no reader ever sees half of it.
 
@@ -26,7 +40,7 @@ def write_atomically(path: epath.PathLike, content: str | bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.parent / f"{PARTIAL}{path.name}"
     try:
-        with _full_disk_named(path):
+        with full_disk_named(path):
             if isinstance(content, bytes):
                 temporary.write_bytes(content)
             else:
@@ -66,19 +80,18 @@ def seconds_unchanged(folder: epath.PathLike) -> float:
     return time.time() - max(changes)
 
 
-@contextlib.contextmanager
-def _full_disk_named(path: epath.PathLike) -> Iterator[None]:
-    """Adds the file to an error of a full disk: only a failed opening names it, no failed write."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in _FULL and error.filename is None:
-            error.filename = os.fspath(path)
-        raise
+def check_room(path: Path, room: int) -> None:
+    """Takes the room for a moment: quotas count, and what a disk says is free may not be.
 
+    For writers that do not say that a disk is full: HDF5 ends the process, ONNX Runtime goes on.
 
-def _check_room(path: Path, room: int) -> None:
-    """Takes the room for a moment: quotas count, and what a disk says is free may not be."""
+    Args:
+      path: a local file that will be written, in a folder that is there; removed.
+      room: bytes.
+
+    Raises:
+      OSError: there is no such room; names the folder. What else is wrong the writer will find.
+    """
     if not room or not hasattr(os, "posix_fallocate"):
         return
     try:
@@ -110,8 +123,8 @@ def atomic_path(path: epath.PathLike, *, room: int = 0) -> Iterator[Path]:
     if os.fspath(target).startswith("gs://"):
         with tempfile.TemporaryDirectory() as scratch:
             local = Path(scratch) / target.name
-            with _full_disk_named(local):
-                _check_room(local, room)
+            with full_disk_named(local):
+                check_room(local, room)
                 yield local
             # An object of a bucket appears whole.
             epath.Path(local).copy(target, overwrite=True)
@@ -119,8 +132,8 @@ def atomic_path(path: epath.PathLike, *, room: int = 0) -> Iterator[Path]:
     temporary = Path(target.parent) / f"{PARTIAL}{target.name}"
     temporary.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with _full_disk_named(target):
-            _check_room(temporary, room)
+        with full_disk_named(target):
+            check_room(temporary, room)
             yield temporary
             with temporary.open("rb") as file:
                 os.fsync(file.fileno())

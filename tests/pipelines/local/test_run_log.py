@@ -77,8 +77,12 @@ def test_a_full_disk_is_said_once_and_stops_nothing(tmp_path, capfd):
 
 
 def test_on_a_full_disk_the_error_of_the_run_is_the_one_that_is_said(tmp_path, capfd):
-    with pytest.raises(ConfigError, match="of the run"), run_log(tmp_path):
-        fill_the_disk_of_the_log()
-        logging.getLogger().error("lost")
-        raise ConfigError("of the run")
+    def fails():
+        with run_log(tmp_path):
+            fill_the_disk_of_the_log()
+            logging.getLogger().error("lost")
+            raise ConfigError("of the run")
+
+    with pytest.raises(ConfigError, match="of the run"):
+        fails()
     assert capfd.readouterr().err == ""
