@@ -95,7 +95,7 @@ def run_whole(root: Path, config: Path, folder: Path, **environment: str) -> sub
 
 def announced(folder: Path) -> list[str]:
     """The stages that have begun, as the command says."""
-    return re.findall(r"^\[\d/9\] (.*[^.:])$", (folder / "out").read_text(), re.MULTILINE)
+    return re.findall(r"^\[\d/9\] (.*[^.:\n])$", (folder / "out").read_text(), re.MULTILINE)
 
 
 def fill_at(
