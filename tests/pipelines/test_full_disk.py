@@ -184,7 +184,7 @@ def test_a_disk_that_is_full_in_every_stage(config, undisturbed, tmp_path):
             reached = (announced(tmp_path) or [""])[-1]
             assert reached == (filled.last or filled.stage), name
             assert unfinished(root) == []
-            given_up = (tmp_path / "out").read_text().count("cannot be written any more (No space")
+            given_up = (tmp_path / "err").read_text().count("cannot be written any more (")
             assert given_up == 1 if name == "the evaluation" else given_up <= 1, name
         disk.resize(ENOUGH)
         assert run_whole(root, config, tmp_path).wait() == 0, (tmp_path / "err").read_text()
