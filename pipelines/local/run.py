@@ -165,7 +165,8 @@ def _clear(execution: Any, store: Any) -> None:
     give_back(execution.output_dict, execution.exec_properties)
     for artifacts in execution.output_dict.values():
         for artifact in artifacts:
-            shutil.rmtree(artifact.uri, ignore_errors=True)  # TFX may have removed it.
+            if not artifact.is_external:  # What TFX did not make is not its own.
+                shutil.rmtree(artifact.uri, ignore_errors=True)  # It may be gone already.
 
 
 def _is_noted(execution: Any, store: Any) -> bool:
