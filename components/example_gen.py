@@ -1,7 +1,9 @@
 """Converts a data set to an examples folder: TFX's ExampleGen for Objects365 and COCO."""
 
+import contextlib
 import json
 import os
+from collections.abc import Mapping
 from typing import Any
 
 from apache_beam.io.filesystems import FileSystems
@@ -95,6 +97,22 @@ def _counts(info: dataset_info.DatasetInfo) -> dict[str, int]:
         for *rule, number in split.applied_rules():
             counts["_".join([name, *rule])] = number
     return counts
+
+
+def give_back(output_dict: Artifacts, exec_properties: Mapping[str, Any]) -> None:
+    """Moves records that became no output back to where their conversion continues.
+
+    After an interruption, or where TFX could not note them: to convert them again may take hours.
+
+    Args:
+      output_dict: of any component; of others nothing is moved.
+      exec_properties: of the same.
+    """
+    work_dir = exec_properties.get("work_dir", "")
+    for artifact in output_dict.get("examples", ()):
+        if work_dir and os.path.exists(f"{artifact.uri}/{dataset_info.FILE_NAME}"):
+            with contextlib.suppress(OSError):  # Another conversion has begun there, for one.
+                os.rename(artifact.uri, work_dir)
 
 
 def _move_folder(source: str, target: str) -> None:

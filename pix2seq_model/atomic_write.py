@@ -30,6 +30,21 @@ _QUIET_FOR_S, _ABANDONED_AFTER_S = 600.0, 24 * 3600.0
 # What this process is writing, and folders in which it has removed what killed writers left.
 _in_the_making: set[str] = set()
 _cleared: set[str] = set()
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@contextlib.contextmanager
+def full_disk_named(path: epath.PathLike) -> Iterator[None]:
+    """Adds a file to an error of a full disk in the block, unless that names one already.
+
+    Only a failed opening names its file, no failed write.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL and error.filename is None:
+            error.filename = os.fspath(path)
+        raise
 
 
 def write_atomically(path: epath.PathLike, content: str | bytes) -> None:
@@ -43,10 +58,11 @@ def write_atomically(path: epath.PathLike, content: str | bytes) -> None:
     with contextlib.ExitStack() as stack:
         is_in_bucket = os.fspath(path).startswith("gs://")
         written = path if is_in_bucket else stack.enter_context(_temporary_name(path))
-        if isinstance(content, bytes):
-            written.write_bytes(content)
-        else:
-            written.write_text(content)
+        with full_disk_named(path):
+            if isinstance(content, bytes):
+                written.write_bytes(content)
+            else:
+                written.write_text(content)
         if not is_in_bucket:
             written.replace(path)
 
@@ -135,15 +151,25 @@ def seconds_unchanged(folder: epath.PathLike) -> float:
     return time.time() - max(changes)
 
 
-def _check_room(path: Path, room: int) -> None:
-    """Takes the room for a moment: quotas count, and what a disk says is free may not be."""
+def check_room(path: Path, room: int) -> None:
+    """Takes the room for a moment: quotas count, and what a disk says is free may not be.
+
+    For writers that do not say that a disk is full: HDF5 ends the process, ONNX Runtime goes on.
+
+    Args:
+      path: a local file that will be written, in a folder that is there; removed.
+      room: bytes.
+
+    Raises:
+      OSError: there is no such room; names the folder. What else is wrong the writer will find.
+    """
     if not room or not hasattr(os, "posix_fallocate"):
         return
     try:
         with path.open("wb") as file:
             os.posix_fallocate(file.fileno(), 0, room)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if error.errno in _FULL:
             raise OSError(error.errno, os.strerror(error.errno), os.fspath(path.parent)) from None
     finally:
         path.unlink(missing_ok=True)
@@ -168,16 +194,18 @@ def atomic_path(path: epath.PathLike, *, room: int = 0) -> Iterator[Path]:
     if os.fspath(target).startswith("gs://"):
         with tempfile.TemporaryDirectory() as scratch:
             local = Path(scratch) / target.name
-            _check_room(local, room)
-            yield local
+            with full_disk_named(local):
+                check_room(local, room)
+                yield local
             # An object of a bucket appears whole.
             epath.Path(local).copy(target, overwrite=True)
         return
     target.parent.mkdir(parents=True, exist_ok=True)
     with _temporary_name(target) as name:
         temporary = Path(name)
-        _check_room(temporary, room)
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
+        with full_disk_named(target):
+            check_room(temporary, room)
+            yield temporary
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
         temporary.replace(target)

@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import tempfile
 from collections.abc import Iterator
 
 from pipelines.pix2seq import EXTRAS
@@ -68,13 +69,23 @@ def outside_error(error: BaseException) -> str | None:
             # Of two the second is written to.
             name = (link.errno in _FULL_DISK and link.filename2) or link.filename
             place = f"{os.fspath(name)}: " if name else ""
-            return f"{place}{os.strerror(link.errno)}; {_REMEDIES[link.errno]}"
+            remedy = _REMEDIES[link.errno]
+            if link.errno in _FULL_DISK and name and _is_temporary(name):
+                remedy = "free some space there, or name another temporary folder in TMPDIR"
+            return f"{place}{os.strerror(link.errno)}; {remedy}"
         if full := next((line for line in str(link).splitlines() if _FULL.search(line)), ""):
             # TensorFlow and SQLite have errors of their own for it.
             return f"a disk is full ({full.strip():.300}); {_REMEDIES[errno.ENOSPC]}"
         if isinstance(link, MemoryError):
             return "out of memory: close other programs, or give a smaller batch"
     return None
+
+
+def _is_temporary(name: str | bytes | int) -> bool:
+    folder = tempfile.tempdir  # None: nobody has asked for it yet.
+    if isinstance(name, int) or folder is None:
+        return False
+    return os.fsdecode(name).startswith(os.path.join(os.fsdecode(folder), tempfile.gettempprefix()))
 
 
 def missing_package(package: str) -> str:

@@ -7,6 +7,7 @@ here too.
 
 import dataclasses
 import logging
+import shutil
 import time
 from collections.abc import Callable, Collection
 from datetime import datetime
@@ -17,11 +18,12 @@ from tfx.dsl.compiler import compiler, constants
 from tfx.orchestration import metadata
 from tfx.orchestration.local import runner_utils
 from tfx.orchestration.pipeline import Pipeline
-from tfx.orchestration.portable import launcher, outputs_utils, runtime_parameter_utils
+from tfx.orchestration.portable import launcher, runtime_parameter_utils
 from tfx.orchestration.portable.mlmd import execution_lib
 
+from components.example_gen import give_back
 from pipelines.local.metadata_file import check_metadata_file
-from pipelines.local.stage_errors import StageError, find_user_error
+from pipelines.local.stage_errors import StageError, find_user_error, unwritten_metadata
 from pix2seq_model.errors import ConfigError
 
 
@@ -70,7 +72,8 @@ def run_locally(
     deployment = runner_utils.extract_local_deployment_config(compiled)
     connection = deployment.metadata_connection_config
     store = getattr(connection, connection.WhichOneof("connection_config"))
-    if file := getattr(store.sqlite, "filename_uri", ""):
+    file = getattr(store.sqlite, "filename_uri", "")
+    if file:
         check_metadata_file(file)
     runs = []
     for node in (element.pipeline_node for element in compiled.nodes):
@@ -88,6 +91,8 @@ def run_locally(
                 custom_executor_operators=watch.operators(),
             ),
             watch,
+            store,
+            file,
         )
         if node_id not in deployment.executor_specs:
             continue
@@ -133,14 +138,42 @@ class _Watch:
         return Watched
 
 
-def _launch(node_launcher: launcher.Launcher, watch: _Watch) -> Any:
+def _launch(node_launcher: launcher.Launcher, watch: _Watch, store: Any, metadata_file: str) -> Any:
     try:
         return node_launcher.launch()
     except KeyboardInterrupt:
-        # TFX removes what a failed execution wrote, but not what an interrupted one wrote.
-        if watch.execution is not None:
-            outputs_utils.remove_output_dirs(watch.execution.output_dict)
+        _clear(watch.execution, store)
         raise
     except Exception as error:
         logging.getLogger(__name__).exception("%s failed", watch.node_id)
-        raise (find_user_error(error) or StageError(watch.node_id, error)) from error
+        _clear(watch.execution, store)
+        raise (
+            find_user_error(error)
+            or unwritten_metadata(error, metadata_file)
+            or StageError(watch.node_id, error)
+        ) from error
+
+
+def _clear(execution: Any, store: Any) -> None:
+    """Removes outputs that no metadata know of: nobody would read them, nor remove them.
+
+    TFX removes what a failed execution wrote, but not what an interrupted one wrote, nor that of
+    one that succeeded and could not be noted.
+    """
+    if execution is None or _is_noted(execution, store):
+        return
+    give_back(execution.output_dict, execution.exec_properties)
+    for artifacts in execution.output_dict.values():
+        for artifact in artifacts:
+            if not artifact.is_external:  # What TFX did not make is not its own.
+                shutil.rmtree(artifact.uri, ignore_errors=True)  # It may be gone already.
+
+
+def _is_noted(execution: Any, store: Any) -> bool:
+    """Whether the metadata say that an execution is complete, or do not answer."""
+    try:
+        with metadata.Metadata(store) as handle:
+            (found,) = handle.store.get_executions_by_id([execution.execution_id])
+    except Exception:  # Of MLMD's own kinds. What may be noted is not removed.
+        return True
+    return execution_lib.is_execution_successful(found)

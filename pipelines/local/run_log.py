@@ -5,11 +5,11 @@ descriptor 2. So the descriptor itself is redirected to the log file, and `sys.s
 progress and messages go, stays on the terminal.
 """
 
+import contextlib
 import logging
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
@@ -20,6 +20,23 @@ from pix2seq_model.terminal import printable, printable_stream
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
+class _LogFile(logging.StreamHandler):
+    """A log on a full disk lacks lines; Python's handler would show a traceback for each of them.
+
+    Attributes:
+      lost: why lines are missing; None: none is.
+    """
+
+    lost: str | None = None
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        error = sys.exception()
+        if isinstance(error, OSError):
+            self.lost = error.strerror or str(error)
+        else:
+            super().handleError(record)
+
+
 class _Formatter(logging.Formatter):
     """Writes neither secrets nor what a terminal obeys, even if a library logs one."""
 
@@ -27,7 +44,7 @@ class _Formatter(logging.Formatter):
         return printable(blot_out(super().format(record)))
 
 
-@contextmanager
+@contextlib.contextmanager
 def run_log(folder: Path, *, verbose: bool = False) -> Iterator[Path]:
     """Sends the libraries' output to a new file in `folder` while the context lasts.
 
@@ -53,7 +70,7 @@ def run_log(folder: Path, *, verbose: bool = False) -> Iterator[Path]:
             "that can, with --pipeline_root=…"
         ) from error
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0" if verbose else "2")
-    handler = logging.StreamHandler(file)
+    handler = _LogFile(file)
     handler.setFormatter(_Formatter(_FORMAT))
     root = logging.getLogger()
     level, handlers = root.level, root.handlers[:]
@@ -73,6 +90,8 @@ def run_log(folder: Path, *, verbose: bool = False) -> Iterator[Path]:
         os.dup2(file.fileno(), 2)
     try:
         yield path
+        if handler.lost:  # An error of the run says the same, and more.
+            print(f"warning: {path} lacks lines ({handler.lost})", file=sys.stderr)
     finally:
         logging.captureWarnings(False)
         root.handlers[:] = handlers
@@ -82,7 +101,8 @@ def run_log(folder: Path, *, verbose: bool = False) -> Iterator[Path]:
             sys.stderr = terminal
             os.dup2(descriptor, 2)
             os.close(descriptor)
-        file.close()
+        with contextlib.suppress(OSError):  # What a full disk did not take is tried again.
+            file.close()
 
 
 def _quieten_absl() -> None:

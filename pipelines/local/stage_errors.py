@@ -3,8 +3,9 @@
 import builtins
 import re
 
+from pipelines.cli.outside_errors import outside_error
 from pix2seq_model import errors
-from pix2seq_model.errors import UserError
+from pix2seq_model.errors import UnavailableError, UserError
 
 _KINDS = {
     name: kind
@@ -15,6 +16,10 @@ _KINDS = {
 # the step's name, and possibly more tracebacks.
 _AS_TEXT = re.compile(rf"^(?:pix2seq_model\.errors\.)?({'|'.join(_KINDS)}): ", re.MULTILINE)
 _END_OF_MESSAGE = re.compile(r" \[while running |\n\n(?:During|The above|Traceback)|\nTraceback ")
+# What SQLite says of a disk that takes no more; the last is what follows once it has given up.
+_UNWRITTEN = re.compile(
+    "database or disk is full|disk I/O error|cannot commit - no transaction is active"
+)
 
 
 def find_user_error(error: BaseException) -> UserError | None:
@@ -27,17 +32,26 @@ def find_user_error(error: BaseException) -> UserError | None:
     return next(iter(found or filter(None, map(_in_text, map(str, chain)))), None)
 
 
+def unwritten_metadata(error: BaseException, file: str) -> UserError | None:
+    """The same for the file in which TFX remembers what ran, which its errors do not name."""
+    for link in _chain(error):
+        if file and (said := _UNWRITTEN.search(str(link))):
+            return UnavailableError(
+                f"{file} cannot be written ({said[0]}): free some space there if its disk is full, "
+                "and run the same command again; what is done is kept"
+            )
+    return None
+
+
 class StageError(Exception):
     """A stage stopped for a reason that is no fault of the user's, as far as we can tell."""
 
     def __init__(self, stage: str, error: BaseException) -> None:
-        super().__init__(f"{stage} failed: {_one_line(error)}")
+        super().__init__(f"{stage} failed: {outside_error(error) or _one_line(error)}")
 
 
 def _one_line(error: BaseException) -> str:
     last = str(error).strip().splitlines()[-1:] or [""]
-    if isinstance(error, OSError) and error.filename:
-        return f"{error.strerror}: {error.filename}"
     name = type(error).__name__
     plain = getattr(builtins, name, None) is type(error)
     return f"{name if plain else f'{type(error).__module__}.{name}'}: {last[0]}"

@@ -215,8 +215,9 @@ def load_weights(network: Any, folder: str) -> None:
             source.copy(local)
         except OSError as error:
             raise ModelError(
-                f"{source} cannot be copied to the temporary folder {scratch} ({error}): free some "
-                "space there if it is full, or name another folder in TMPDIR."
+                f"{source} cannot be copied to the temporary folder {scratch} "
+                f"({error.strerror or error}): free some space there if it is full, or name "
+                "another folder in TMPDIR."
             ) from error
         try:
             _rename_layers(local)

@@ -12,7 +12,7 @@ import onnx
 from etils import epath
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
-from pix2seq_model.atomic_write import atomic_path, write_json
+from pix2seq_model.atomic_write import atomic_path, check_room, full_disk_named, write_json
 from pix2seq_model.decoding.settings import DecodeSettings
 from pix2seq_model.errors import ConfigError, ModelError
 from pix2seq_model.model_folder.folder import load_model_folder
@@ -22,6 +22,7 @@ from pix2seq_model.model_folder.onnx_graphs import convert_network
 GRAPHS = ("encoder", "decoder_step")
 # What of the network "int8" quantises.
 INT8_PARTS = {"both": GRAPHS, "decoder": GRAPHS[1:], "none": ()}
+_SHAPES_BYTES = 1 << 20  # Of a graph's shapes, at most.
 
 
 def export_onnx(
@@ -114,19 +115,24 @@ def quantise(source: Path, target: Path) -> None:
     the 8 bits: on processors without VNNI instructions sums of full ones would overflow, and a
     model must not find other objects on another machine.
     """
-    quantize_dynamic(
-        source,
-        target,
-        op_types_to_quantize=["MatMul", "Gemm"],
-        per_channel=True,
-        reduce_range=True,
-        weight_type=QuantType.QInt8,
-    )
+    # ONNX Runtime writes a copy with shapes next to the source first, and on a full disk half of it
+    # without a word.
+    check_room(target, 2 * source.stat().st_size + _SHAPES_BYTES)
+    with full_disk_named(target):
+        quantize_dynamic(
+            source,
+            target,
+            op_types_to_quantize=["MatMul", "Gemm"],
+            per_channel=True,
+            reduce_range=True,
+            weight_type=QuantType.QInt8,
+        )
 
 
 def _save(graph: onnx.ModelProto, path: Path) -> None:
     try:
-        path.write_bytes(graph.SerializeToString())
+        with full_disk_named(path):
+            path.write_bytes(graph.SerializeToString())
     except ValueError as error:  # protobuf's limit of 2 GiB
         raise ModelError(f"The network is too large for one ONNX file: {error}") from None
 

@@ -154,7 +154,8 @@ def predict(
         if isinstance(error, OSError):
             raise DataError(
                 f"{output.place} cannot be written any more ({error.strerror or error}): "
-                f"{done_so_far} its {LINES}"
+                f"{done_so_far} its {LINES}; free some space there if it is full, and run the same "
+                "command again, which starts from the beginning"
             ) from error
         raise
     return found.summary()

@@ -164,9 +164,9 @@ class CheckpointFolder:
                 _write(local, state)
         except OSError as error:
             raise CheckpointError(
-                f"The checkpoint {path} could not be written ({error}). The earlier ones "
-                f"({', '.join(map(str, self.steps())) or 'none'}) are intact: free some space or "
-                "fix the folder and run the same command to continue."
+                f"The checkpoint {path} could not be written ({error.strerror or error}). The "
+                f"earlier ones ({', '.join(map(str, self.steps())) or 'none'}) are intact: free "
+                "some space or fix the folder and run the same command to continue."
             ) from error
         for step in self.steps()[: -self._keep]:
             self._path(step).unlink(missing_ok=True)

@@ -31,8 +31,8 @@ class Summaries:
     ) -> None:
         self.is_new = False
         self._folder, self._say = folder, say
+        self._writer: tf.summary.SummaryWriter | None = None
         if folder is None:
-            self._writer = tf.summary.create_noop_writer()
             return
         try:
             place = epath.Path(folder)
@@ -46,7 +46,9 @@ class Summaries:
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Writes the values that have a place in TensorBoard."""
-        with self._written(step):
+        if self._writer is None:
+            return
+        with self._written(self._writer, step):
             for name, value in named_scalars(values).items():
                 tf.summary.scalar(name, value)
 
@@ -58,16 +60,22 @@ class Summaries:
           name: their heading.
           images: (B, height, width, 3), uint8 or float in [0, 1].
         """
-        with self._written(step):
+        if self._writer is None:
+            return
+        with self._written(self._writer, step):
             tf.summary.image(name, images, max_outputs=len(images))
 
     @contextlib.contextmanager
-    def _written(self, step: int) -> Iterator[None]:
-        """Gives up the logs if what is made in the block cannot be written."""
+    def _written(self, writer: tf.summary.SummaryWriter, step: int) -> Iterator[None]:
+        """Gives up the logs if what is made in the block cannot be written.
+
+        TensorFlow keeps a writer whose last flush has failed as its default: from then on nothing
+        may be handed to `tf.summary` here, not even with a writer that does nothing.
+        """
         try:
-            with self._writer.as_default(step=step):
+            with writer.as_default(step=step):
                 yield
-            self._writer.flush()
+            writer.flush()
         except tf.errors.InvalidArgumentError:  # What was to be written, not where to.
             raise
         except (OSError, tf.errors.OpError) as error:
@@ -76,16 +84,14 @@ class Summaries:
                 f"({_last_line(error)}): training goes on without. Its numbers are kept with "
                 "its checkpoints and its model."
             )
-            self._close()
-            self._writer = tf.summary.create_noop_writer()
-
-    def _close(self) -> None:
-        with contextlib.suppress(OSError, tf.errors.OpError):
-            self._writer.close()
+            self.close()
 
     def close(self) -> None:
         """Ends the file."""
-        self._close()
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            with contextlib.suppress(OSError, tf.errors.OpError):
+                writer.close()
 
 
 def _last_line(error: Exception) -> str:

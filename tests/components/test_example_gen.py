@@ -11,7 +11,7 @@ from tfx.orchestration.kubeflow.v2.container.kubeflow_v2_entrypoint_utils import
 )
 from tfx.types import artifact_utils, standard_artifacts
 
-from components.example_gen import Executor, conversion_options
+from components.example_gen import Executor, conversion_options, give_back
 from components.example_gen import _move_folder as move_folder
 from pix2seq_model.data.manifest import check_shards, read_dataset_info
 from pix2seq_model.errors import DataError
@@ -175,3 +175,26 @@ def test_on_an_object_store_the_manifest_is_moved_last(monkeypatch):
     for name in names:
         with FileSystems.open(f"{target}/{name}") as file:
             assert file.read() == name.encode()
+
+
+def test_records_that_became_no_output_are_given_back(tmp_path):
+    examples = standard_artifacts.Examples()
+    examples.uri, work_dir = str(tmp_path / "artifact"), tmp_path / "work"
+    (tmp_path / "artifact").mkdir()
+    (tmp_path / "artifact/dataset_info.json").write_text("{}")
+    give_back({"examples": [examples]}, {"work_dir": str(work_dir)})
+    assert [path.name for path in tmp_path.iterdir()] == ["work"]
+    assert (work_dir / "dataset_info.json").exists()
+    # And where another conversion has begun there meanwhile, that one is left alone.
+    (tmp_path / "artifact").mkdir()
+    (tmp_path / "artifact/dataset_info.json").write_text("other")
+    give_back({"examples": [examples]}, {"work_dir": str(work_dir)})
+    assert (work_dir / "dataset_info.json").read_text() == "{}"
+
+
+def test_what_is_no_records_is_not_given_back(tmp_path):
+    model = standard_artifacts.Model()
+    model.uri = str(tmp_path)
+    give_back({"model": [model]}, {"work_dir": str(tmp_path / "work")})
+    give_back({"examples": [model]}, {"work_dir": str(tmp_path / "work")})
+    assert tmp_path.is_dir()

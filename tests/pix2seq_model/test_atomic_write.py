@@ -10,6 +10,7 @@ from etils import epath
 
 from pix2seq_model import atomic_write
 from pix2seq_model.atomic_write import (
+    PARTIAL,
     atomic_path,
     seconds_unchanged,
     write_atomically,
@@ -200,3 +201,17 @@ def test_in_a_bucket_files_alone_have_a_time(tmp_path, monkeypatch):
     os.utime(tmp_path / "data" / "a" / "file", (time.time() - 7200,) * 2)
     with epath_bucket(monkeypatch, tmp_path):
         assert 7000 < seconds_unchanged("gs://data/a") < 7900
+
+
+def write_in_block(path):
+    with atomic_path(path) as file, file.open("wb") as written:
+        written.write(b"some")
+
+
+@pytest.mark.parametrize("write", [lambda path: write_atomically(path, "some"), write_in_block])
+def test_a_full_disk_is_named(tmp_path, write):
+    """The system tells of a failed write that the disk is full, but not which file it was."""
+    (tmp_path / f"{PARTIAL}report.html").symlink_to("/dev/full")
+    with pytest.raises(OSError, match=r"No space left on device: '.*/report\.html'"):
+        write(tmp_path / "report.html")
+    assert list(tmp_path.iterdir()) == []

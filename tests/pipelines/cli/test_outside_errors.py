@@ -6,6 +6,7 @@ import logging
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,12 @@ def caused(error, cause):
 )
 def test_what_happened_and_what_to_do(error, message):
     assert message in outside_error(error)
+
+
+def test_a_full_temporary_folder_is_told_how_to_name_another():
+    with tempfile.TemporaryDirectory() as scratch:
+        full = OSError(errno.ENOSPC, "full", f"{scratch}/graph")
+        assert "name another temporary folder in TMPDIR" in outside_error(full)
 
 
 @pytest.mark.parametrize(

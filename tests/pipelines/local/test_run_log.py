@@ -1,5 +1,7 @@
 """What the libraries say goes to the file, what we say to the terminal."""
 
+import logging
+import os
 import subprocess
 import sys
 import textwrap
@@ -59,3 +61,28 @@ def test_folder_that_cannot_be_made(tmp_path):
         run_log(tmp_path / "file" / "logs"),
     ):
         pass
+
+
+def fill_the_disk_of_the_log():
+    with open("/dev/full", "w") as full:
+        os.dup2(full.fileno(), logging.getLogger().handlers[0].stream.fileno())
+
+
+def test_a_full_disk_is_said_once_and_stops_nothing(tmp_path, capfd):
+    with run_log(tmp_path) as log:
+        fill_the_disk_of_the_log()
+        logging.getLogger().error("lost")
+        logging.getLogger().error("lost too")
+    assert capfd.readouterr().err == f"warning: {log} lacks lines (No space left on device)\n"
+
+
+def test_on_a_full_disk_the_error_of_the_run_is_the_one_that_is_said(tmp_path, capfd):
+    def fails():
+        with run_log(tmp_path):
+            fill_the_disk_of_the_log()
+            logging.getLogger().error("lost")
+            raise ConfigError("of the run")
+
+    with pytest.raises(ConfigError, match="of the run"):
+        fails()
+    assert capfd.readouterr().err == ""

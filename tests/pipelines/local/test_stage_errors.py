@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipelines.local.stage_errors import StageError, find_user_error
+from pipelines.local.stage_errors import StageError, find_user_error, unwritten_metadata
 from pix2seq_model.errors import ConfigError, DataError
 
 BEAM_TEXT = """Traceback (most recent call last):
@@ -59,9 +59,28 @@ def test_a_loop_of_contexts_ends():
     assert find_user_error(first) is None
 
 
-def test_stage_error_names_the_stage_and_the_file():
+def test_stage_error_names_the_stage_the_file_and_what_to_do():
     error = OSError(28, "No space left on device", "/data/shard")
     assert str(StageError("Pretrain", error)) == (
-        "Pretrain failed: No space left on device: /data/shard"
+        "Pretrain failed: /data/shard: No space left on device; free some space there, or name "
+        "another folder"
     )
     assert str(StageError("Push", ZeroDivisionError("1\n2"))) == "Push failed: ZeroDivisionError: 2"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Error when executing query: database or disk is full query: COMMIT;",
+        "Error when executing query: cannot commit - no transaction is active query: COMMIT;",
+        "Error when executing query: disk I/O error query: INSERT INTO `Type` VALUES(1)",
+    ],
+)
+def test_metadata_that_cannot_be_written_are_named(said):
+    error = raised(RuntimeError("in a stage"), context=RuntimeError(said))
+    found = unwritten_metadata(error, "/root/metadata.sqlite")
+    assert str(found).startswith("/root/metadata.sqlite cannot be written (")
+    assert "free some space there" in str(found)
+    assert "query" not in str(found)
+    assert unwritten_metadata(error, "") is None
+    assert unwritten_metadata(RuntimeError("database is locked"), "/x") is None

@@ -284,6 +284,38 @@ def test_in_a_bucket_the_description_goes_first_and_comes_last(folder, tmp_path,
     OnnxDetector(place)
 
 
+def test_the_file_that_a_full_disk_did_not_take_is_named(tmp_path, monkeypatch):
+    """Not the one that is written to another disk around it: graphs go to the temporary folder."""
+    graphs = {name: _Graph(b"some") for name in onnx_export.GRAPHS}
+    save = onnx_export._save
+
+    def full_for_the_second(graph, path):
+        if path.stem == onnx_export.GRAPHS[1]:
+            path.symlink_to("/dev/full")
+        save(graph, path)
+
+    monkeypatch.setattr(onnx_export, "_save", full_for_the_second)
+    with pytest.raises(OSError, match="No space left") as full:
+        onnx_export._write_graphs(graphs, epath.Path(tmp_path), quantised=())
+    assert Path(full.value.filename).parent != tmp_path
+    assert Path(full.value.filename).name == f"{onnx_export.GRAPHS[1]}.onnx"
+
+
+def test_room_for_quantising_is_known_before(tmp_path, monkeypatch):
+    """ONNX Runtime writes half a graph on a full disk, and then cannot read it."""
+
+    def full(file, start, length):
+        assert length > 2 * len(b"graph")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    (tmp_path / "plain.onnx").write_bytes(b"graph")
+    monkeypatch.setattr("os.posix_fallocate", full)
+    monkeypatch.setattr(onnx_export, "quantize_dynamic", lambda *_, **named: pytest.fail("begun"))
+    with pytest.raises(OSError, match=f"No space left on device: '{tmp_path}'"):
+        onnx_export.quantise(tmp_path / "plain.onnx", tmp_path / "int8.onnx")
+    assert [path.name for path in tmp_path.iterdir()] == ["plain.onnx"]
+
+
 def test_more_objects_than_positions_are_refused(folder, tmp_path):
     with pytest.raises(ConfigError, match="max_objects=60"):
         export_onnx(folder / "model", tmp_path, max_objects=60)

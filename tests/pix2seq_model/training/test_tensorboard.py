@@ -1,4 +1,6 @@
 import contextlib
+import os
+from pathlib import Path
 
 import pytest
 import tensorflow as tf
@@ -50,3 +52,18 @@ def test_logs_that_cannot_be_written_are_given_up_with_one_message(error, reason
     assert f"{tmp_path}/logs cannot be written any more ({reason}" in text
     assert "training goes on" in text
     assert full.closed == 1
+
+
+def test_a_full_disk_is_said_once_by_tensorflows_own_writer(tmp_path):
+    """It stays TensorFlow's default once it could not flush."""
+    said = []
+    with contextlib.closing(Summaries(tmp_path / "logs", say=said.append)) as summaries:
+        (events,) = (tmp_path / "logs").iterdir()
+        opened = [fd for fd in Path("/proc/self/fd").iterdir() if fd.exists()]
+        (file,) = [int(fd.name) for fd in opened if fd.resolve() == events.resolve()]
+        with open("/dev/full", "wb") as full:
+            os.dup2(full.fileno(), file)
+        for step in range(3):
+            summaries.scalars(step, {"loss": 1.0})
+    (text,) = said
+    assert "cannot be written any more (No space left on device)" in text
