@@ -3,6 +3,7 @@ import json
 import os
 import subprocess
 import time
+import uuid
 from pathlib import Path
 
 import pytest
@@ -209,9 +210,15 @@ def write_in_block(path):
 
 
 @pytest.mark.parametrize("write", [lambda path: write_atomically(path, "some"), write_in_block])
-def test_a_full_disk_is_named(tmp_path, write):
+def test_a_full_disk_is_named(tmp_path, write, monkeypatch):
     """The system tells of a failed write that the disk is full, but not which file it was."""
-    (tmp_path / f"{PARTIAL}report.html").symlink_to("/dev/full")
+    word = uuid.uuid4()
+    monkeypatch.setattr(uuid, "uuid4", lambda: word)
+    with atomic_path(tmp_path / "report.html") as file:
+        file.write_text("")
+        temporary = file
+    (tmp_path / "report.html").unlink()
+    temporary.symlink_to("/dev/full")
     with pytest.raises(OSError, match=r"No space left on device: '.*/report\.html'"):
         write(tmp_path / "report.html")
     assert list(tmp_path.iterdir()) == []
