@@ -11,7 +11,6 @@ from etils import epath
 
 from pix2seq_model import atomic_write
 from pix2seq_model.atomic_write import (
-    PARTIAL,
     atomic_path,
     seconds_unchanged,
     write_atomically,
