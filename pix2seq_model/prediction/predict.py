@@ -129,13 +129,14 @@ def predict(
             max_pixels=max_pixels,
             keep_pixels=draw or attention,
         )
-        for done, (source, prepared, result) in enumerate(results, start=1):
+        done = 0
+        for source, prepared, result in results:  # `enumerate` would keep one longer.
             seen = None
             if reader is not None and prepared is not None:
                 image_id = found.id_of(source)
                 seen = reader.read(prepared, image_id=image_id, score_threshold=score_threshold)
             found.add(source, prepared, result, seen)
-            progress.update(done)
+            progress.update(done := done + 1)
             del prepared  # Its pixels do not count any more when the next image comes.
         progress.close()
         found.finish(dict(model.category_names), complete=True)

@@ -1,9 +1,11 @@
 """How many pixels are in memory while images are looked at, batch by batch."""
 
 import contextlib
+import dataclasses
 import functools
 import io
 import threading
+import time
 import weakref
 
 import numpy as np
@@ -117,6 +119,24 @@ def test_files_whose_pictures_are_drawn(use_budget, tmp_path):
     assert model.most <= budget.total
     assert len(list((tmp_path / "out" / "pictures").iterdir())) == 40
     assert budget._held == budget._kept == 0
+
+
+def test_what_was_drawn_is_gone_when_the_next_image_is_decoded(use_budget, tmp_path):
+    use_budget(1)
+    model = _Model(batch_size=1, needs_pixels=True)
+
+    def read(content):
+        # The thread that has prepared the image before may be about to let go of it.
+        deadline = time.monotonic() + _LIMIT_S / 4
+        while any(image.pixels.size for image in list(model.alive)):
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+        return content
+
+    sources = [
+        dataclasses.replace(file, read=functools.partial(read, file.read())) for file in _files(3)
+    ]
+    predicting.predict(lambda: model, sources, output_dir=tmp_path / "out", stream=io.StringIO())
 
 
 @pytest.mark.parametrize("total", [1, 2 * _PIXELS, 2 * _DECODING])
