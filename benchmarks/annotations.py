@@ -91,14 +91,22 @@ class MemoryWatch(threading.Thread):
             return []
 
 
-def measure(folder: Path, num_boxes: int, workers: int, *, code: Path = _ROOT) -> Measured:
-    """Converts the data set in `folder` by the code of a checkout and watches the memory."""
+def measure(folder: Path, num_boxes: int, workers: int, *, code: Path, records: str) -> Measured:
+    """Converts the data set in `folder` by the code of a checkout and watches the memory.
+
+    Args:
+      folder: of the data; absolute, for the conversion runs in the folder of its code.
+      num_boxes: rows of annotations.
+      workers: of the runner.
+      code: the checkout.
+      records: name of a folder in `folder` that only this conversion writes.
+    """
     paths = (str(code), os.environ.get("PYTHONPATH", ""))
     command = [
         *(sys.executable, str(code / "pipelines/convert_dataset.py")),
         *("--dataset=objects365", f"--images={folder}", f"--annotations={folder}"),
         # As many images in a shard as Objects365 has in one of 128 MB.
-        *(f"--output={folder}/records-{code.name}", "--shard_megabytes=0.5"),
+        *(f"--output={folder}/{records}", "--shard_megabytes=0.5"),
         *("--runner=DirectRunner", f"--direct_num_workers={workers}"),
     ]
     start = time.perf_counter()
@@ -188,18 +196,21 @@ def main(arguments: list[str]) -> int:
     measured, before = [], []
     for size in given.images.split(","):
         with tempfile.TemporaryDirectory(dir=given.folder) as folder:
+            place = Path(folder).resolve()
             num_images = int(size)
             num_boxes = round(num_images * given.boxes_per_image)
-            write_dataset(Path(folder), num_images=num_images, num_boxes=num_boxes)
-            megabytes = (Path(folder) / "zhiyuan_objv2_train.json").stat().st_size / _MEGABYTE
+            write_dataset(place, num_images=num_images, num_boxes=num_boxes)
+            megabytes = (place / "zhiyuan_objv2_train.json").stat().st_size / _MEGABYTE
             print(
                 f"{num_images:,} images, {num_boxes:,} boxes, {megabytes:,.0f} MB of JSON",
                 flush=True,
             )
+            sizes = (place, num_boxes, given.workers)
             if given.before:
+                # By no name of a checkout: two may be called alike.
                 code = given.before.resolve()
-                before.append(measure(Path(folder), num_boxes, given.workers, code=code))
-            measured.append(measure(Path(folder), num_boxes, given.workers))
+                before.append(measure(*sizes, code=code, records="records-before"))
+            measured.append(measure(*sizes, code=_ROOT, records="records"))
     if before:
         print(f"{given.before.name}:")
         _print_measured(before)
