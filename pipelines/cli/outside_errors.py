@@ -46,38 +46,45 @@ OURS = ("components", "configs", "pipelines", "pix2seq_model", "tests")
 
 
 def outside_error(error: BaseException) -> str | None:
-    """A message with what happened, where, and what to do; None: it may be a defect of ours."""
-    for link in _chain(error):
-        kind = type(link).__name__
-        if isinstance(link, ModuleNotFoundError):
-            package = (link.name or "").partition(".")[0]
-            if package and package not in OURS:
-                return missing_package(package)
-        if kind in _LOGIN:
-            return (
-                f"Google Cloud takes no login from here ({_short(link)}): run `gcloud auth "
-                "application-default login`, or give local places"
-            )
-        if kind in _REFUSED:
-            return f"Google Cloud refuses it ({_short(link)}): ask for the role, or name another"
-        if kind in _NETWORK or (kind in _OF_TENSORFLOW and _NO_ANSWER.search(str(link))):
-            return (
-                f"the network cannot be reached ({_short(link)}): connect, or copy what lies at "
-                "gs:// here and name the copy"
-            )
-        if isinstance(link, OSError) and link.errno in _REMEDIES:
-            # Of two the second is written to.
-            name = (link.errno in _FULL_DISK and link.filename2) or link.filename
-            place = f"{os.fspath(name)}: " if name else ""
-            remedy = _REMEDIES[link.errno]
-            if link.errno in _FULL_DISK and name and _is_temporary(name):
-                remedy = "free some space there, or name another temporary folder in TMPDIR"
-            return f"{place}{os.strerror(link.errno)}; {remedy}"
-        if full := next((line for line in str(link).splitlines() if _FULL.search(line)), ""):
-            # TensorFlow and SQLite have errors of their own for it.
-            return f"a disk is full ({full.strip():.300}); {_REMEDIES[errno.ENOSPC]}"
-        if isinstance(link, MemoryError):
-            return "out of memory: close other programs, or give a smaller batch"
+    """A message with what happened, where, and what to do; None: it may be a defect of ours.
+
+    Of the first error of a chain that has one.
+    """
+    return next(filter(None, map(outside_error_alone, _chain(error))), None)
+
+
+def outside_error_alone(error: BaseException) -> str | None:
+    """The same of this error, whatever it came from."""
+    kind = type(error).__name__
+    if isinstance(error, ModuleNotFoundError):
+        package = (error.name or "").partition(".")[0]
+        if package and package not in OURS:
+            return missing_package(package)
+    if kind in _LOGIN:
+        return (
+            f"Google Cloud takes no login from here ({_short(error)}): run `gcloud auth "
+            "application-default login`, or give local places"
+        )
+    if kind in _REFUSED:
+        return f"Google Cloud refuses it ({_short(error)}): ask for the role, or name another"
+    if kind in _NETWORK or (kind in _OF_TENSORFLOW and _NO_ANSWER.search(str(error))):
+        return (
+            f"the network cannot be reached ({_short(error)}): connect, or copy what lies at "
+            "gs:// here and name the copy"
+        )
+    if isinstance(error, OSError) and error.errno in _REMEDIES:
+        # Of two the second is written to.
+        name = (error.errno in _FULL_DISK and error.filename2) or error.filename
+        place = f"{os.fspath(name)}: " if name else ""
+        remedy = _REMEDIES[error.errno]
+        if error.errno in _FULL_DISK and name and _is_temporary(name):
+            remedy = "free some space there, or name another temporary folder in TMPDIR"
+        return f"{place}{os.strerror(error.errno)}; {remedy}"
+    if full := next((line for line in str(error).splitlines() if _FULL.search(line)), ""):
+        # TensorFlow and SQLite have errors of their own for it.
+        return f"a disk is full ({full.strip():.300}); {_REMEDIES[errno.ENOSPC]}"
+    if isinstance(error, MemoryError):
+        return "out of memory: close other programs, or give a smaller batch"
     return None
 
 
@@ -100,7 +107,9 @@ def missing_package(package: str) -> str:
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
     link: BaseException | None = error
-    while link is not None:
+    seen: list[BaseException] = []
+    while link is not None and not any(link is each for each in seen):  # It may go in a circle.
+        seen.append(link)
         yield link
         link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
 

@@ -3,7 +3,7 @@
 import builtins
 import re
 
-from pipelines.cli.outside_errors import outside_error
+from pipelines.cli.outside_errors import outside_error, outside_error_alone
 from pix2seq_model import errors
 from pix2seq_model.errors import UnavailableError, UserError
 
@@ -47,7 +47,10 @@ class StageError(Exception):
     """A stage stopped for a reason that is no fault of the user's, as far as we can tell."""
 
     def __init__(self, stage: str, error: BaseException) -> None:
-        super().__init__(f"{stage} failed: {outside_error(error) or _one_line(error)}")
+        said, from_outside = outside_error_alone(error) or _one_line(error), outside_error(error)
+        if from_outside not in (None, said):  # What it came from may have been dealt with.
+            said = f"{said} ({from_outside})"
+        super().__init__(f"{stage} failed: {said}")
 
 
 def _one_line(error: BaseException) -> str:

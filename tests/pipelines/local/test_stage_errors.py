@@ -84,3 +84,19 @@ def test_metadata_that_cannot_be_written_are_named(said):
     assert "query" not in str(found)
     assert unwritten_metadata(error, "") is None
     assert unwritten_metadata(RuntimeError("database is locked"), "/x") is None
+
+
+def test_a_stage_error_does_not_hide_an_error_behind_what_it_came_from():
+    absent = FileNotFoundError(2, "No such file or directory", "/optional")
+    error = ZeroDivisionError("of ours")
+    error.__context__ = absent  # By `raised` it would be suppressed.
+    assert str(StageError("Push", error)) == (
+        "Push failed: ZeroDivisionError: of ours (/optional: No such file or directory; name one "
+        "that is there)"
+    )
+
+
+def test_a_stage_error_of_a_loop_of_causes():
+    first, second = ValueError("a"), ValueError("b")
+    first.__cause__, second.__cause__ = second, first
+    assert str(StageError("Push", first)) == "Push failed: ValueError: a"
