@@ -137,6 +137,11 @@ def read_onnx_info(folder: str | os.PathLike) -> OnnxInfo:
         content["image_size"] = tuple(content["image_size"])
         content["vocabulary"] = Vocabulary(**content["vocabulary"])
         content["categories"] = tuple(content["categories"])
+        content["graphs"] = {
+            precision: {name: files[name] for name in ("encoder", "decoder_step")}
+            for precision, files in content["graphs"].items()
+        }
+        content["sha256"] = {**content.get("sha256", {})}
         return OnnxInfo(**content)
     except (ConfigError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(f"{path} is damaged ({error}): export the model again.") from error

@@ -60,6 +60,9 @@ def test_a_cache_grows_with_the_batch():
         ("[]", "is damaged"),
         (json.dumps({**INFO.as_json(), "format_version": 9}), "format_version 9"),
         (json.dumps({**INFO.as_json(), "vocabulary": {"num_bins": 1}}), "is damaged"),
+        (json.dumps({**INFO.as_json(), "sha256": None}), "is damaged"),
+        (json.dumps({**INFO.as_json(), "graphs": None}), "is damaged"),
+        (json.dumps({**INFO.as_json(), "graphs": {"float32": {"encoder": "a"}}}), "is damaged"),
     ],
 )
 def test_a_damaged_file_is_named(tmp_path, content, message):
