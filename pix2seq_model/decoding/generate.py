@@ -76,7 +76,6 @@ def decode_images(
     uniform_BL: Any,
     *,
     settings: DecodeSettings,
-    finished_B: Any = None,
 ) -> dict[str, Any]:
     """As `generate`, on tensors: to be traced inside a compiled function.
 
@@ -85,11 +84,8 @@ def decode_images(
       images: (B, height, width, 3) float.
       uniform_BL: (B, 5 * max_objects) float32 in [0, 1), from `sampling.draw_uniform`.
       settings: how tokens are chosen.
-      finished_B: (B,) bool, True for rows that only fill the batch; all False if None.
     """
-    return decode_memory(
-        model, model.encode(images), uniform_BL, settings=settings, finished_B=finished_B
-    )
+    return decode_memory(model, model.encode(images), uniform_BL, settings=settings)
 
 
 def decode_memory(
@@ -100,7 +96,14 @@ def decode_memory(
     settings: DecodeSettings,
     finished_B: Any = None,
 ) -> dict[str, Any]:
-    """As `decode_images`, of images that are encoded already: what `Pix2Seq.encode` returned.
+    """As `decode_images`, of images that are encoded already.
+
+    Args:
+      model: the network.
+      encoded_BND: what `Pix2Seq.encode` returned.
+      uniform_BL: see `decode_images`.
+      settings: how tokens are chosen.
+      finished_B: (B,) bool, True for rows that only fill the batch; all False if None.
 
     Raises:
       ConfigError: storage as float16 of a network that computes in another precision than float32.
