@@ -193,8 +193,11 @@ def test_records_that_became_no_output_are_given_back(tmp_path):
 
 
 def test_what_is_no_records_is_not_given_back(tmp_path):
-    model = standard_artifacts.Model()
-    model.uri = str(tmp_path)
-    give_back({"model": [model]}, {"work_dir": str(tmp_path / "work")})
-    give_back({"examples": [model]}, {"work_dir": str(tmp_path / "work")})
-    assert tmp_path.is_dir()
+    model, properties = standard_artifacts.Model(), {"work_dir": str(tmp_path / "work")}
+    model.uri = str(tmp_path / "artifact")
+    (tmp_path / "artifact").mkdir()
+    give_back({"examples": [model]}, properties)
+    (tmp_path / "artifact/dataset_info.json").write_text("{}")
+    give_back({"model": [model]}, properties)
+    give_back({"examples": [model]}, {})
+    assert [path.name for path in tmp_path.iterdir()] == ["artifact"]
