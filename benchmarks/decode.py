@@ -108,6 +108,9 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
     }
     if given.precision == "float32":
         seconds["decoder_float16"] = _median_seconds(lambda: decode(memory, halved), given.repeats)
+        seconds["both_float16"] = _median_seconds(
+            lambda: decode(encode(images), halved), given.repeats
+        )
         result["float16"] = _float16_beside_float32(
             network, memory, decode(memory)["tokens"], decode(memory, halved)["tokens"]
         )

@@ -1,17 +1,19 @@
 """The training input as it was until November 2026, to measure today's against.
 
 Every host read all records, 16 shards in turn and then through one shuffle buffer; images travelled
-as float32; one thread put batches together. What is done to an example is the same code.
+as float32; one thread put batches together; crops were resized as bytes. What else is done to an
+example is the same code.
 """
 
 import functools
 from pathlib import Path
+from unittest import mock
 
 import tensorflow as tf
 
 from pix2seq_model.data.manifest import read_dataset_info
 from pix2seq_model.input_pipeline import datasets
-from pix2seq_model.input_pipeline.augmentation import PADDING_GREY
+from pix2seq_model.input_pipeline.augmentation import PADDING_GREY, Window
 from pix2seq_model.input_pipeline.record_stream import num_processors
 from pix2seq_model.input_pipeline.settings import Augmentation
 from pix2seq_model.tokens.settings import SequenceSettings
@@ -40,7 +42,8 @@ def training_dataset_before(
         damaged=(),
     )
     dataset = _stream(folder, shuffle_buffer)
-    dataset = dataset.map(prepare_example, num_parallel_calls=num_processors())
+    with mock.patch.object(datasets.augment, "resize_window", _resize_bytes):
+        dataset = dataset.map(prepare_example, num_parallel_calls=num_processors())
     dataset = _padded_batch(dataset, batch_size, image_size=image_size)
     build_batch = functools.partial(
         datasets._build_training_batch,
@@ -50,6 +53,15 @@ def training_dataset_before(
     )
     dataset = dataset.map(build_batch, num_parallel_calls=_BATCHES_AHEAD)
     return dataset.prefetch(_BATCHES_AHEAD).with_options(datasets.dataset_options())
+
+
+def _resize_bytes(
+    pixels: tf.Tensor, window: Window, *, augmentation: Augmentation, dtype: tf.DType
+) -> tf.Tensor:
+    """Without `tf.cast` in front."""
+    del augmentation, dtype  # Crops lie anywhere, and images are floats.
+    pixels = tf.reverse(pixels, tf.ones([tf.cast(window.flip, tf.int32)], tf.int32))
+    return tf.image.resize(pixels, window.content_size, method="bilinear") / 255.0
 
 
 def _stream(folder: Path, shuffle_buffer: int) -> tf.data.Dataset:

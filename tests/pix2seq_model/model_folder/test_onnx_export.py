@@ -339,6 +339,7 @@ def test_every_kind_of_network_is_converted(fields, monkeypatch):
     fields = dict(fields)
     if in_blocks := fields.pop("in_blocks", False):  # As of large images.
         monkeypatch.setattr(blocked_attention, "LARGE", 0)
+        monkeypatch.setattr(blocked_attention, "AT_ONCE", 0)
         monkeypatch.setattr(blocked_attention, "OF_A_BLOCK", 64)
     network = tiny_model.network(**fields)
     rng = np.random.default_rng(0)

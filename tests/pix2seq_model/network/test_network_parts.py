@@ -7,6 +7,8 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from unittest import mock
 
 import pytest
 
@@ -63,6 +65,15 @@ def test_small_attention_stays_as_it_is():
     small, large = (network_parts.normal(1, length, 2, 4) for length in (1400, 1500))
     assert not blocked_attention.in_blocks(small, small)
     assert blocked_attention.in_blocks(large, large)
+
+
+@pytest.mark.parametrize(("images", "in_blocks"), [(1, False), (2, True), (None, True)])
+def test_without_a_gradient_a_batch_of_a_few_is_taken_at_once(images, in_blocks):
+    # A ViT-B at 640 px, which while training is always in blocks.
+    query = SimpleNamespace(shape=(images, 1600, 12, 64))
+    with mock.patch.object(blocked_attention, "has_kernel", return_value=False):
+        assert blocked_attention.in_blocks(query, query, training=False) == in_blocks
+        assert blocked_attention.in_blocks(query, query)
 
 
 def test_a_small_middle_of_an_mlp_stays_as_it_is():
