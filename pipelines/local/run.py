@@ -5,8 +5,10 @@ refuse a stage; its parts (the compiler, the launcher, the executor operators) d
 here too.
 """
 
+import contextlib
 import dataclasses
 import logging
+import os
 import shutil
 import time
 from collections.abc import Callable, Collection
@@ -165,8 +167,13 @@ def _clear(execution: Any, store: Any) -> None:
     give_back(execution.output_dict, execution.exec_properties)
     for artifacts in execution.output_dict.values():
         for artifact in artifacts:
-            if not artifact.is_external:  # What TFX did not make is not its own.
-                shutil.rmtree(artifact.uri, ignore_errors=True)  # It may be gone already.
+            if artifact.is_external:  # What TFX did not make is not its own.
+                continue
+            with contextlib.suppress(OSError):  # It may be gone already.
+                if os.path.isdir(artifact.uri):
+                    shutil.rmtree(artifact.uri)
+                else:
+                    os.remove(artifact.uri)  # A value.
 
 
 def _is_noted(execution: Any, store: Any) -> bool:

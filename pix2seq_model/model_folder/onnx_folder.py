@@ -28,7 +28,8 @@ ONNX_FILE = "onnx.json"
 IMAGES, TOKENS, CACHE_INDEX, LOGITS = "images", "tokens", "cache_index", "logits"
 # In front of a cache's name where it leaves the step: no graph gives one name to two arrays.
 UPDATED = "updated_"
-_FORMAT_VERSION = 1
+# Before 2 it had no digests.
+_FORMAT_VERSION = 2
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -125,9 +126,9 @@ def read_onnx_info(folder: str | os.PathLike) -> OnnxInfo:
     try:
         content = read_json(path, fix="export the model again", error=ModelError, kind=dict)
         version = content.pop("format_version")
-        if version != _FORMAT_VERSION:
+        if version not in range(1, _FORMAT_VERSION + 1):
             raise ModelError(
-                f"{path} has format_version {version}, this version of the project reads "
+                f"{path} has format_version {version}, this version of the project reads up to "
                 f"{_FORMAT_VERSION}: export the model again."
             )
         for caches in ("kv_caches", "cross_kv_caches"):

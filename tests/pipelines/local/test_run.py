@@ -2,6 +2,7 @@
 
 import errno
 import os
+from types import SimpleNamespace
 
 import pytest
 from ml_metadata.errors import InternalError
@@ -12,6 +13,7 @@ from tfx.orchestration.pipeline import Pipeline
 from tfx.orchestration.portable import launcher
 from tfx.types.standard_artifacts import Model
 
+from pipelines.local import run as local_run
 from pipelines.local.run import run_locally
 from pipelines.local.stage_errors import StageError
 from pix2seq_model.errors import UnavailableError
@@ -74,3 +76,18 @@ def test_outputs_that_are_noted_stay(tmp_path, monkeypatch):
     with pytest.raises(StageError, match=r"Writer failed: /logs/x: No space left .*free some"):
         run(tmp_path)
     assert written(tmp_path) == ["Writer/model/1/written"]
+
+
+def test_an_output_that_is_a_file_is_removed_too(tmp_path, monkeypatch):
+    """As TFX's values are."""
+    monkeypatch.setattr(local_run, "_is_noted", lambda *_: False)
+    (tmp_path / "value").write_text("1")
+    (tmp_path / "users").write_text("2")
+    outputs = [
+        SimpleNamespace(uri=str(tmp_path / "value"), is_external=False),
+        SimpleNamespace(uri=str(tmp_path / "gone"), is_external=False),
+        SimpleNamespace(uri=str(tmp_path / "users"), is_external=True),
+    ]
+    execution = SimpleNamespace(output_dict={"version": outputs}, exec_properties={})
+    local_run._clear(execution, None)
+    assert [path.name for path in tmp_path.iterdir()] == ["users"]
