@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pix2seq_model.data.settings import ALL_SPLITS, AUTO, LABEL_FORMATS
-from pix2seq_model.errors import ConfigError
+from pix2seq_model.errors import ConfigError, DataError
 from pix2seq_model.experiment.loading import read_config
 from pix2seq_model.experiment.own_data import STAGE as SCANNED_STAGE
 from pix2seq_model.experiment.submission import Submission, load_for_submission
+from pix2seq_model.experiment.validation import enabled_stages
 from pix2seq_model.store_access import check_reachable
 from pix2seq_model.training.settings import STAGES
 
@@ -79,7 +80,7 @@ def settle_data(name: str, overrides: Sequence[str]) -> SettledData:
 
     Raises:
       ConfigError: no place is given.
-      DataError: a place is not there, or nobody can tell what is in it.
+      DataError: a place is not there, nobody can tell what is in it, or it has no splits.
       UnavailableError: a place is in a bucket, and there is no network.
     """
     config = read_config(name, overrides)
@@ -104,6 +105,8 @@ def settle_data(name: str, overrides: Sequence[str]) -> SettledData:
 
         wanted = source.format if source.format != AUTO else ""
         layout = recognise_splits(images, annotations, wanted=wanted)
+        if not layout.names_splits and stage == enabled_stages(config)[-1]:
+            _need_split(config.evaluation.split, layout, annotations.get("") or images[""], stage)
         notes += [f"data.{stage}: {line}" for line in layout.lines]
         layouts[stage] = layout
         found = {f"data.{stage}.format": layout.format}
@@ -115,6 +118,20 @@ def settle_data(name: str, overrides: Sequence[str]) -> SettledData:
         settled += [f"{key}={value}" for key, value in found.items()]
         keys |= found.keys()
     return SettledData(settled, frozenset(keys), notes, layouts)
+
+
+def _need_split(split: str, layout: "Layout", folder: str, stage: str) -> None:
+    """
+    Raises:
+      DataError: a run measures on this split, and the data set has none at all.
+    """
+    if split not in layout.splits:
+        raise DataError(
+            f"{folder} has no splits, and a run measures on {split!r}, which training does not "
+            f"see: make them, `python pipelines/split_dataset.py --images={folder} "
+            f"--output=splits`, and give --config.data.{stage}.annotations.{ALL_SPLITS}=splits "
+            "as well"
+        )
 
 
 def _places(given: Mapping[str, str]) -> dict[str, str]:

@@ -35,8 +35,9 @@ class StageSource:
 
     Attributes:
       enabled: it is part of the experiment.
-      start_from: model folder, or checkpoint in the published layout, to take the weights from;
-        empty: the stage before, or random weights.
+      start_from: model folder, pushed version, or checkpoint in the published layout, to take the
+        weights from; of a folder of pushed versions on this machine the newest. Empty: the stage
+        before, or random weights.
       recipe: whose length, batch, learning rate, schedule, warm-up, jitter and what else its
         `config.json` names the stage takes, see `recipes`: "published", which is the published
         checkpoint of this architecture at this size; or a folder, that of a checkpoint in the

@@ -2,10 +2,25 @@
 
 from pix2seq_model.errors import UserError
 from pix2seq_model.model_folder.folder import read_model_info
+from pix2seq_model.model_folder.pushed import find_model_folder, find_pushed_version
 from pix2seq_model.network.config import ModelConfig
 from pix2seq_model.published.locations import PUBLISHED_CHECKPOINTS, is_checkpoint
 from pix2seq_model.store_access import check_reachable
 from pix2seq_model.tokens.vocabulary import Vocabulary
+
+
+def pushed_start(place: str) -> str:
+    """The newest model in a folder that models are pushed to; empty for any other place.
+
+    Places in a bucket are not looked at: a job is written without a network too.
+
+    Raises:
+      ModelError: the newest version is damaged, or is of an older kind whose origin is gone.
+    """
+    if not place or "://" in place or find_pushed_version(place) is None:
+        return ""
+    found = find_model_folder(place)
+    return "" if found == place.rstrip("/") else found
 
 
 def read_start(place: str, setting: str) -> tuple[ModelConfig, Vocabulary]:

@@ -1,7 +1,7 @@
 """A config as a command is given it: what stands elsewhere is looked up once, here.
 
-The recipe of a checkpoint, and what follows from the annotation files, become overrides; a remote
-step is handed these and looks up nothing.
+The recipe of a checkpoint, the newest version in a folder of pushed models, and what follows from
+the annotation files, become overrides; a remote step is handed these and looks up nothing.
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ from pix2seq_model.experiment.data_warnings import check_boxes, class_warnings, 
 from pix2seq_model.experiment.loading import load_config, read_config
 from pix2seq_model.experiment.own_data import SCAN, STAGE, Choice, choose_settings, steps_of
 from pix2seq_model.experiment.recipes import load_with_recipes
-from pix2seq_model.experiment.start_model import read_start
+from pix2seq_model.experiment.start_model import pushed_start, read_start
 from pix2seq_model.experiment.validation import (
     enabled_stages,
     own_data_settings,
@@ -87,6 +87,9 @@ def load_for_submission(
       CheckpointError, ModelError: a recipe or a model to start from cannot be used.
     """
     config = read_config(name, overrides)
+    starts = [*_pushed_starts(config)]
+    overrides = [*overrides, *(override for override, _ in starts)]
+    config = read_config(name, overrides) if starts else config
     files = annotation_files or {}
     scan, choices, warnings = None, [], []
     if "own_data" in config and config.own_data.scan:
@@ -98,6 +101,7 @@ def load_for_submission(
         warnings = [*_warnings(config, scan, choices)]
     settled = [f"{choice.key}={choice.value}" for choice in choices if choice.source == SCAN]
     config, all_overrides, notes = load_with_recipes(name, overrides, below=settled)
+    notes = [*(note for _, note in starts), *notes]
     counted = [*_steps_of_epochs(config, overrides, settled, files)]
     if counted:
         all_overrides += [override for override, _ in counted]
@@ -114,6 +118,14 @@ def load_for_submission(
         scan=scan,
         recognised=frozenset(recognised),
     )
+
+
+def _pushed_starts(config: ConfigDict) -> Iterator[tuple[str, str]]:
+    """Overrides of starts that are folders of pushed models, each with a note."""
+    for stage in enabled_stages(config):
+        key, place = f"{stage}.start_from", config[stage].start_from
+        if version := pushed_start(place):
+            yield f"{key}={version}", f"{key}={place}: the newest version there, {version}"
 
 
 def _steps_of_epochs(

@@ -15,23 +15,6 @@ from pix2seq_model.training.settings import StageSettings
 SCHEDULES = ("linear", "cosine", "exponential", "constant")
 
 
-def scaled_learning_rate(rate: float, *, batch_size: int, rule: str) -> float:
-    """The base rate for a batch size.
-
-    Args:
-      rate: as the recipe gives it.
-      batch_size: images of a step.
-      rule: "none", "linear" (rate * batch_size / 256) or "sqrt" (rate * sqrt(batch_size)).
-
-    Raises:
-      ConfigError: the rule is unknown.
-    """
-    factors = {"none": 1.0, "linear": batch_size / 256, "sqrt": math.sqrt(batch_size)}
-    if rule not in factors:
-        raise ConfigError(f"learning rate scaling {rule!r} is none of {', '.join(factors)}.")
-    return rate * factors[rule]
-
-
 @keras.saving.register_keras_serializable(package="pix2seq")
 class WarmUpAndDecay(keras.optimizers.schedules.LearningRateSchedule):
     """Linear warm-up from 0 to the base rate, then a decay over the remaining steps.

@@ -59,6 +59,7 @@ from pix2seq_model.training.settings import StageSettings, TrainingRun, check_fr
 from pix2seq_model.training.skipped_batches import SkippedBatches
 from pix2seq_model.training.stall_watch import StallWatch
 from pix2seq_model.training.start_report import say_what_runs
+from pix2seq_model.training.tracker import TrackedRun
 from pix2seq_model.training.training_model import TrainingModel, frozen_layers
 from pix2seq_model.training.training_step import TrainingStep, fresh_step
 
@@ -105,12 +106,7 @@ def train(
     base_info = read_model_info(os.fspath(base_model_dir)) if base_model_dir else None
     with contextlib.ExitStack() as stack:
         stop = stack.enter_context(StopRequest())
-        progress = ProgressLine(
-            run.stage,
-            total_steps=run.settings.steps,
-            batch_size=run.settings.batch_size,
-            messages_only=not replicas.is_chief,
-        )
+        progress = _progress_line(run, replicas)
         lock = FolderLock(work_dir)
         identity, tracked = None, None
         if replicas.is_chief:
@@ -119,13 +115,6 @@ def train(
             check_same_run(work_dir, identity)
             tracked = tracked_run(run, identity, work_dir=work_dir)
             make_model_folder(model_dir)
-        loggers = Loggers(
-            run.logging,
-            tracked,
-            logs_dir=epath.Path(logs_dir) / run.stage,
-            work_dir=work_dir,
-            warn=progress.message,
-        )
         job = TrainingJob(
             run=run,
             replicas=replicas,
@@ -137,7 +126,9 @@ def train(
             model_dir=model_dir,
             work_dir=work_dir,
             progress=stack.enter_context(progress),
-            loggers=stack.enter_context(loggers),
+            loggers=stack.enter_context(
+                _loggers(run, tracked, logs_dir=logs_dir, work_dir=work_dir, progress=progress)
+            ),
         )
         checkpoints = CheckpointFolder(checkpoints_of(work_dir), keep=run.settings.keep_checkpoints)
         if identity is not None:
@@ -148,11 +139,7 @@ def train(
             note_unfinished(work_dir, check=lock.check)
         batch = _train_steps(job, step, span, record, checkpoints, stop, check=lock.check)
         if not span.is_last(batch) and stopped_at(record) is None:
-            raise TrainingInterruptedError(
-                f"{run.stage} was stopped by {stop.received or 'another worker'} at step "
-                f"{span.step(batch)} of {span.steps}; its state is in {work_dir}. "
-                "Run the same command to continue."
-            )
+            raise _interrupted(job, stop, span, batch)
         lock.check()
         if replicas.is_chief:
             note_finished(run, work_dir, batches=batch)
@@ -194,6 +181,27 @@ def _join(run: TrainingRun, accelerators: int | None) -> Replicas:
         name=f"{run.stage}.batch_size",
     )
     return replicas
+
+
+def _progress_line(run: TrainingRun, replicas: Replicas) -> ProgressLine:
+    return ProgressLine(
+        run.stage,
+        total_steps=run.settings.steps,
+        batch_size=run.settings.batch_size,
+        messages_only=not replicas.is_chief,
+    )
+
+
+def _loggers(
+    run: TrainingRun,
+    tracked: TrackedRun | None,
+    *,
+    logs_dir: str | os.PathLike,
+    work_dir: str | os.PathLike,
+    progress: ProgressLine,
+) -> Loggers:
+    logs = epath.Path(logs_dir) / run.stage
+    return Loggers(run.logging, tracked, logs_dir=logs, work_dir=work_dir, warn=progress.message)
 
 
 def _say_what_starts(
@@ -313,6 +321,17 @@ def _show_examples(job: TrainingJob, batch: Any) -> None:
 
 
 # ---- Training. -----------------------------------------------------------------------------------
+
+
+def _interrupted(
+    job: TrainingJob, stop: StopRequest, span: RunSpan, batch: int
+) -> TrainingInterruptedError:
+    """What a run that was stopped before its end says."""
+    return TrainingInterruptedError(
+        f"{job.run.stage} was stopped by {stop.received or 'another worker'} at step "
+        f"{span.step(batch)} of {span.steps}; its state is in {job.work_dir}. "
+        "Run the same command to continue."
+    )
 
 
 def _train_steps(

@@ -84,6 +84,10 @@ WRONG = [
         ("evaluate", "--model={root}/model", "--images={root}/photos", "--output={root}/photos"),
         "{root}/photos holds files that this command did not write (1.jpg)",
     ),
+    (
+        ("evaluate", "--model=nowhere", "--images={root}/photos", "--output={root}/out"),
+        "nowhere is not a model folder",
+    ),
     # Data.
     ((*CHECK, "--annotations=train={root}/none.json"), "{root}/none.json"),
     ((*CHECK, "--annotations=train={root}/text.json"), "{root}/text.json"),

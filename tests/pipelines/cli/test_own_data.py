@@ -39,6 +39,18 @@ def test_a_length_in_epochs_is_counted_in_labels_of_a_tool(tmp_path, write):
     assert "finetune.steps=10: 5 epochs of 2 images, 1 a step" in submission.notes
 
 
+def test_a_folder_without_splits_names_the_command_that_makes_them(tmp_path):
+    flat = write_roboflow_coco(tmp_path) / "train"
+    (flat / "_annotations.coco.json").rename(flat / "labels.json")
+    flat = flat.rename(tmp_path / "flat")
+    given = [f"data.finetune.images.all={flat}", AUTO]
+    command = rf"`python pipelines/split_dataset\.py --images={flat} --output=splits`"
+    with pytest.raises(DataError, match=rf"{command}, and give --config\.data\.finetune\."):
+        settle_data("configs/own_data.py:tiny", given)
+    # Who measures on what is trained on needs none.
+    assert settle_data(CONFIG, [*given, "evaluation.split=train"]).layouts
+
+
 def test_other_configs_stay_as_they_are():
     found = settle_data(CONFIG, ["seed=3"])
     assert (found.overrides, found.notes, found.layouts) == (["seed=3"], [], {})

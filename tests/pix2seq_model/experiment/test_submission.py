@@ -57,6 +57,27 @@ def test_what_follows_from_the_data_becomes_overrides(data):
     assert by_key["finetune.steps"]["reason"].startswith("given by you; the scan says 1,000")
 
 
+def test_a_start_may_be_a_folder_of_pushed_versions(tmp_path):
+    served = tmp_path / "serving_model"
+    for version in ("20260101000000000", "20260201000000000"):
+        (served / version).mkdir(parents=True)
+        (served / version / "pushed.json").write_text('{"model_folder": "/gone"}')
+        (served / version / "model.json").write_text("{}")
+    submission = load_for_submission(
+        "configs/demo.py", ["pretrain.enabled=False", f"finetune.start_from={served}/"]
+    )
+    newest = f"{served}/20260201000000000"
+    assert submission.config.finetune.start_from == newest
+    assert f"finetune.start_from={newest}" in submission.overrides
+    (note,) = submission.notes
+    assert note.endswith(f"the newest version there, {newest}")
+    # A version stays what it is, and so does a place that nobody has looked at.
+    for place in (f"{served}/20260101000000000", "gs://bucket/serving_model", "/nowhere"):
+        given = ["pretrain.enabled=False", f"finetune.start_from={place}"]
+        submission = load_for_submission("configs/demo.py", given)
+        assert (submission.config.finetune.start_from, submission.notes) == (place, ())
+
+
 def test_a_recipe_stands_above_the_scan(data, tmp_path, monkeypatch):
     recipe = {
         "optimization": {"learning_rate": 7e-3},

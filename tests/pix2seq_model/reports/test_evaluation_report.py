@@ -192,6 +192,9 @@ def test_it_fits_the_screen_and_shows_its_pictures(page, width, tmp_path):
           width: window.innerWidth, needed: document.documentElement.scrollWidth,
           pictures: [...document.images].map((image) => image.naturalWidth),
           charts: [...document.querySelectorAll("svg")].map((svg) => svg.clientWidth),
+          hint: getComputedStyle(document.querySelector(".gallery > h3"), "::after").content,
+          shadows: [...document.querySelectorAll(".scroll.sideways")]
+            .map((box) => getComputedStyle(box).backgroundImage.includes("gradient")),
         })""",
         width=width,
         folder=tmp_path,
@@ -203,6 +206,11 @@ def test_it_fits_the_screen_and_shows_its_pictures(page, width, tmp_path):
     assert min(answer["pictures"]) > 0
     assert len(answer["charts"]) == 8
     assert min(answer["charts"]) > 250
+    # A phone shows that there is more beside what is seen.
+    is_narrow = width == 400
+    assert ("swipe" in answer["hint"]) == is_narrow
+    assert answer["shadows"]
+    assert set(answer["shadows"]) == {is_narrow}
 
 
 @needs_browser

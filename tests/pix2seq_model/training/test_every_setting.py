@@ -37,6 +37,15 @@ _NUMBERS = {
     "finetune.accumulation_steps": (1, 2),
     "finetune.max_skipped_batches": (20, 0),
     "finetune.checkpoint_every_minutes": (0.0, 1e-9),
+    "finetune.early_stopping_patience": (0, 1),
+    "finetune.repeat_threshold": (0.0, 0.9),
+    "finetune.augmentation.brightness": (0.0, 0.3),
+    "finetune.augmentation.contrast": (0.0, 0.3),
+    "finetune.augmentation.saturation": (0.0, 0.3),
+    "finetune.augmentation.hue": (0.0, 0.1),
+    "finetune.augmentation.grey": (0.0, 0.5),
+    "finetune.augmentation.blur": (0.0, 0.5),
+    "finetune.augmentation.cutout": (0.0, 0.5),
     "finetune.sequence.near_duplicate_std": (0.05, 0.0),
     "finetune.sequence.padding_weight": (0.1, 0.0),
     "model.drop_path": (0.0, 0.1),
@@ -48,6 +57,13 @@ _NUMBERS = {
     "evaluation.end_token_offset": (0.0, -5.0),
     "evaluation.stop_after_noise": (0, 1),
     "evaluation.num_attention_pictures": (2, 0),
+}
+# Numbers whose 0 is no "off", and those of the runs themselves.
+_NO_SWITCHES = {
+    "finetune.warmup_steps",
+    "finetune.evaluate_every_steps",
+    "finetune.early_stopping_min_delta",
+    "evaluation.seed",
 }
 # Settings of a kind of network, which is chosen in every other run: their values take turns there.
 _EVERY_OTHER = ("model.resnet_", "model.use_class_token", "evaluation.decoder_storage")
@@ -78,6 +94,16 @@ def settings_of(number: int) -> dict[str, Any]:
     return chosen
 
 
+def test_every_number_that_is_off_by_default_is_switched_on():
+    off = {
+        prefix + field.name
+        for prefix, kind in _ROOMS.items()
+        for field in dataclasses.fields(kind)
+        if field.type in (int, float) and field.default == 0
+    }
+    assert off - _NUMBERS.keys() == _NO_SWITCHES
+
+
 def test_every_value_has_its_run():
     seen = [settings_of(number) for number in range(RUNS)]
     for name, values in choices().items():
@@ -97,11 +123,13 @@ def _train(config, examples, folder, **arguments):
 @pytest.mark.parametrize("number", range(RUNS))
 def test_it_trains_is_evaluated_and_exported(number, tmp_path):
     examples = tiny_run.write_examples(tmp_path / "examples", splits=("train", "val"))
-    # A conversion counts; drop_empty_images reads it.
-    (examples / "statistics.json").write_text(json.dumps({"train": {"empty": 0}}))
+    # A conversion counts; drop_empty_images and repeat_threshold read it.
+    counts = {"empty": 0, "images_with_class": {"2": 8, "7": 9}}
+    (examples / "statistics.json").write_text(json.dumps({"train": counts}))
     config = tiny_run.config(
         image_size=(64, 64), steps=2, steps_per_log=1, evaluate_every_steps=1, evaluate_images=3
     )
+    config.finetune.shuffle_buffer = 64  # Fewer are too few to choose from by class.
     config.model.update(resnet_width_multiplier=0.125)
     for name, value in settings_of(number).items():
         config.update_from_flattened_dict({name: value})

@@ -10,7 +10,6 @@ from pix2seq_model.training.optimizer import (
     WarmUpAndDecay,
     make_optimizer,
     make_schedule,
-    scaled_learning_rate,
 )
 from tests.fixtures import reference, tiny_run
 
@@ -141,7 +140,7 @@ PUBLISHED = {
         "schedule": "linear",
         "end_factor": 0.01,
         "tail_steps": 20,
-        "base_rate": scaled_learning_rate(1e-3, batch_size=32, rule="linear"),
+        "base_rate": 1e-3 * 32 / 256,
     },
 }
 
