@@ -295,7 +295,7 @@ def test_what_cannot_work_is_said_before_the_job(model_dir, photos, tmp_path):
     with pytest.raises(DataError, match="cannot be an output folder"):
         run(model_dir, "out*", photos)
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="file/out cannot be written .*name another one"):
+    with pytest.raises(UserError, match=r"file/out cannot be written .*name another one"):
         run(model_dir, tmp_path / "file/out", photos)
     options = PredictionOptions(
         model_dir=str(model_dir), images=(str(photos),), decoding={"max_objects": 500}
