@@ -24,6 +24,7 @@ from components.conversion.unpack_archives import (
 from pipelines.cli.command_line import local_pipeline, run_command
 from pipelines.cli.place_flags import define_place
 from pix2seq_model.errors import ConfigError
+from pix2seq_model.folder_lock import FolderLock
 
 FLAGS = flags.FLAGS
 
@@ -38,9 +39,14 @@ def main(beam_arguments: list[str]) -> None:
     archives = find_archives(FLAGS.archives)
     print(f"unpacking {len(archives)} archives into {FLAGS.output}")
     max_bytes = round(FLAGS.max_member_megabytes * 1_000_000)
-    with local_pipeline(beam_arguments) as pipeline:
-        _ = pipeline | UnpackArchives(archives, output=FLAGS.output, max_member_bytes=max_bytes)
-    print(f"{FLAGS.output}: {check_unpacked(FLAGS.output):,} files")
+    # The report that is read at the end is one file, and what a killed worker left is removed then.
+    lock = FolderLock(FLAGS.output, holder="unpacking", otherwise="name another output folder")
+    with lock:
+        with local_pipeline(beam_arguments) as pipeline:
+            _ = pipeline | UnpackArchives(archives, output=FLAGS.output, max_member_bytes=max_bytes)
+        lock.check()
+        num_files = check_unpacked(FLAGS.output)
+    print(f"{FLAGS.output}: {num_files:,} files")
     if number := operations(FLAGS.output):
         print(f"Cloud Storage bills them as {number:,} operations of class A")
 

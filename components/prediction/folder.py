@@ -30,6 +30,9 @@ from pix2seq_model.json_file import parse_json
 KIND = "detections"
 WORK = "progress/work.jsonl"
 MANIFEST = "predictions.json"
+# Of the process that writes the folder; one that was killed leaves it.
+LOCK_HOLDER = "prediction"
+_LOCK = f"{LOCK_HOLDER}.lock"
 # All that a run may write but the manifest; a file called otherwise is somebody else's.
 OUR_FILES = (
     f"detections/detections-{SHARD_NUMBERS}.jsonl",
@@ -62,6 +65,7 @@ def check_no_others(output: str) -> None:
     with refusing(f"{output} cannot be read; give another output folder"):
         # A worker that was killed may leave one before anything else is there.
         ours: Iterable[str] = (*OUR_FILES, MANIFEST) if _is_ours(output) else TEMPORARY_FILES
+        ours = (*ours, _LOCK)
         others = [
             name
             for name in _names_below(output)

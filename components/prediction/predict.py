@@ -14,7 +14,14 @@ import apache_beam as beam
 import orjson
 
 from components.prediction.find_work import find_work
-from components.prediction.folder import KIND, MANIFEST, OUR_FILES, WORK, check_no_others
+from components.prediction.folder import (
+    KIND,
+    LOCK_HOLDER,
+    MANIFEST,
+    OUR_FILES,
+    WORK,
+    check_no_others,
+)
 from components.prediction.options import PredictionOptions
 from components.prediction.predict_shards import PredictShard
 from components.storage.files import (
@@ -32,6 +39,7 @@ from components.storage.files import (
 from components.storage.shards import Once
 from pix2seq_model.decoding.settings import DecodeSettings
 from pix2seq_model.errors import DataError
+from pix2seq_model.folder_lock import FolderLock
 from pix2seq_model.model_folder.folder import ModelInfo, read_model_info
 from pix2seq_model.prediction.image_sources import EndingFilter
 
@@ -71,8 +79,10 @@ def predict_images(
     Raises:
       ModelError: the model folder cannot be used.
       ConfigError: more objects are wanted than the model has positions for.
-      DataError: the images cannot be found, none of them can be read, or `output` not be written,
-        or it holds files of others.
+      DataError: the images cannot be found, none of them can be read, or `output` holds files of
+        others.
+      FolderInUseError: another prediction writes `output`.
+      UserError: `output` cannot be written.
     """
     output = output.rstrip("/")
     check_output_name(output)
@@ -86,19 +96,23 @@ def predict_images(
     _check_decoding(options, info)
     if not overwrite:
         check_no_others(output)
-    endings = EndingFilter(output=output)
-    shards = _prepare(options, output, endings)
-    owner = PredictShard(options, output=output, model_identity=info.weights_sha256)
-    with make_pipeline() as pipeline:
-        reports = (
-            pipeline
-            | "Shards" >> beam.Create(shards)
-            # Otherwise one worker would own them all.
-            | "Spread" >> beam.Reshuffle()
-            | "Predict" >> beam.ParDo(owner)
-        )
-        _ = pipeline | "WriteSummary" >> Once(_write_summary, output, reports=reports)
-    return _finish(options, output, info=info, num_shards=len(shards), left_out=+endings.left_out)
+    lock = FolderLock(output, holder=LOCK_HOLDER, otherwise="name another output folder")
+    with lock:
+        endings = EndingFilter(output=output)
+        shards = _prepare(options, output, endings)
+        owner = PredictShard(options, output=output, model_identity=info.weights_sha256)
+        with make_pipeline() as pipeline:
+            reports = (
+                pipeline
+                | "Shards" >> beam.Create(shards)
+                # Otherwise one worker would own them all.
+                | "Spread" >> beam.Reshuffle()
+                | "Predict" >> beam.ParDo(owner)
+            )
+            _ = pipeline | "WriteSummary" >> Once(_write_summary, output, reports=reports)
+        lock.check()
+        left_out = +endings.left_out
+        return _finish(options, output, info=info, num_shards=len(shards), left_out=left_out)
 
 
 def _check_decoding(options: PredictionOptions, info: ModelInfo) -> None:

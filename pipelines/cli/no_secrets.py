@@ -63,6 +63,9 @@ def _in_base64(text: bytes) -> str:
 
 
 _KEY_IN_BASE64 = _in_base64(b'"private_key"')
+# `base64` breaks its lines after 76 letters; the last one has what is left.
+_BREAK = r"(?:\\n|\r?\n)"
+_MORE_LINES = rf"(?:{_BREAK}[A-Za-z0-9+/]{{60,76}})*(?:{_BREAK}[A-Za-z0-9+/]+=*(?![^\s\\\"']))?"
 
 _KINDS = {
     "a signed address": (
@@ -71,15 +74,15 @@ _KINDS = {
     ),
     # A name alone before a host is a secret where the web is meant, and a log-in elsewhere.
     "a password in an address": (
-        r"(?<=://)[^\s/:@]*:[^\s/@]+(?=@)|(?i:(?<=http://)|(?<=https://))[^\s/@]+(?=@)"
+        r"(?<=://)[^\s/:@]*:[^\s/]+(?=@)|(?i:(?<=http://)|(?<=https://))[^\s/]+(?=@)"
     ),
     "a private key": (
         r"-----BEGIN [A-Z ]*PRIVATE KEY-----[^\"']*"
         # The same, or a service account's file, in base64.
-        r"|\bLS0tLS1CRUdJTi[A-Za-z0-9+/_-]{8,}=*|\b(?:ey|ew)[A-Za-z0-9+/]{0,12}"
+        r"|(?:\bLS0tLS1CRUdJTi[A-Za-z0-9+/_-]{8,}=*|\b(?:ey|ew)[A-Za-z0-9+/]{0,12}"
         r"(?:InR5cGUi|J0eXBlI|AidHlwZS|ICJ0eXBl)[A-Za-z0-9+/_-]{20,}=*"
         rf"|(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_-]*?(?:{_KEY_IN_BASE64})"
-        r"[A-Za-z0-9+/_-]{20,}=*"
+        rf"[A-Za-z0-9+/_-]{{20,}}=*){_MORE_LINES}"
         # The contents of a key file (ASN.1): RSA's begin with a sequence of more than 255 bytes;
         # then those of elliptic curves of 256, 384 and 521 bits, by themselves and as PKCS #8, and
         # of Ed25519.

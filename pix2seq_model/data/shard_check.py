@@ -3,7 +3,7 @@
 A record has a checksum of its own, which every reader compares. It says nothing of a shard that was
 replaced by another, or of a record that another program wrote. So a shard is read once more when a
 process first needs it, and what comes of that is remembered as long as the file stays the same. Of
-one in a bucket the store is asked for its checksum instead.
+one in a bucket the store is asked for its checksum instead, if the labels were counted.
 """
 
 import base64
@@ -193,8 +193,15 @@ _remembered: dict[str, _Remembered] = {}
 _lock = threading.Lock()
 
 
-def check_shard_once(path: str, shard: ShardInfo, labels: Collection[int]) -> None:
-    """`check_shard`, the first time that this process is asked of the file as it is now."""
+def check_shard_once(
+    path: str, shard: ShardInfo, labels: Collection[int], *, is_counted: bool = False
+) -> None:
+    """`check_shard`, the first time that this process is asked of the file as it is now.
+
+    Args:
+      path, shard, labels: see `check_shard`.
+      is_counted: `check_counted_labels` has compared the labels, so that the checksum is enough.
+    """
     with _lock:
         known = _remembered.setdefault(path, _Remembered())
     with known.lock:
@@ -202,7 +209,7 @@ def check_shard_once(path: str, shard: ShardInfo, labels: Collection[int]) -> No
         if known.state != state:
             known.problem = ""
             try:
-                if not _is_stored_so(path, shard):
+                if not (is_counted and _is_stored_so(path, shard)):
                     check_shard(path, shard, labels)
             except DataError as error:
                 known.problem = str(error)
@@ -261,11 +268,14 @@ def check_stored(directory: str | os.PathLike[str], info: DatasetInfo) -> None:
             )
 
 
-def check_counted_labels(directory: str | os.PathLike[str], info: DatasetInfo, split: str) -> None:
+def check_counted_labels(directory: str | os.PathLike[str], info: DatasetInfo, split: str) -> bool:
     """Compares the classes that the conversion counted with the categories of the manifest.
 
     Of a shard in a bucket whose checksum is right no record is looked at, so that categories which
-    were taken out of the manifest would not be missed. What no conversion counted is not compared.
+    were taken out of the manifest would not be missed.
+
+    Returns:
+      Whether they were compared; not if no conversion has counted them.
 
     Raises:
       DataError: a class was counted that is no category.
@@ -274,12 +284,13 @@ def check_counted_labels(directory: str | os.PathLike[str], info: DatasetInfo, s
         counted = read_statistics(directory)[split]["images_with_class"]
         labels = {int(label) for label in counted}
     except (DataError, KeyError, TypeError, ValueError):
-        return
+        return False
     if unlisted := sorted(labels - set(info.category_names())):
         raise DataError(
             f"{os.fspath(directory)}: split {split!r} has objects of the label {unlisted[0]}, "
             f"which is none of the categories of {FILE_NAME}; {_FIX}"
         )
+    return True
 
 
 def known_problem(paths: Collection[str]) -> str:

@@ -13,6 +13,8 @@ import google_crc32c
 from pix2seq_model.errors import DataError
 
 _MASK_DELTA = 0xA282EAD8
+# Protobuf reads no longer message. A place for all of it is made before it is read.
+_MOST_BYTES = (1 << 31) - 1
 
 
 def _masked_crc(data: bytes) -> int:
@@ -43,7 +45,7 @@ def read_records(file: Readable, *, name: str) -> Iterator[bytes]:
     """Yields the data of every record of an open TFRecord file; `name` is for messages.
 
     Raises:
-      DataError: a record is cut off or its checksum is wrong.
+      DataError: a record is cut off, its checksum is wrong, or it is longer than 2 GB.
     """
     offset = 0
 
@@ -57,5 +59,10 @@ def read_records(file: Readable, *, name: str) -> Iterator[bytes]:
 
     while header := file.read(12):
         (length,) = struct.unpack("<Q", checked(header, 8))
+        if length > _MOST_BYTES:
+            raise DataError(
+                f"{name}: a record of {length:,} bytes at byte {offset}, of which no message can "
+                "be; convert the data set again"
+            )
         yield checked(file.read(length + 4), length)
         offset += 16 + length

@@ -85,12 +85,12 @@ def training_stream(
     if not sum(counts):
         raise DataError(f"{examples_dir}: split {split!r} is empty; there is nothing to train on.")
     check_shards(examples_dir, info, splits=[split])
-    check_counted_labels(examples_dir, info, split)
+    is_counted = check_counted_labels(examples_dir, info, split)
     plan = ReadPlan(counts=tuple(counts), batch_size=batch_size, seed=seed)
     lane_records = _LaneRecords(
         plan,
         info.shard_paths(examples_dir, split),
-        check=_ShardCheck(examples_dir, info, split),
+        check=_ShardCheck(examples_dir, info, split, is_counted=is_counted),
         first_batch=first_batch,
         shuffle_buffer=shuffle_buffer,
         drop_empty=drop_empty,
@@ -135,13 +135,17 @@ class _ShardCheck:
     traceback, and `known_problem` has what it would say.
     """
 
-    def __init__(self, directory: str | os.PathLike[str], info: DatasetInfo, split: str) -> None:
+    def __init__(
+        self, directory: str | os.PathLike[str], info: DatasetInfo, split: str, *, is_counted: bool
+    ) -> None:
+        self._is_counted = is_counted
         self._shards = dict(zip(info.shard_paths(directory, split), info.split(split).shards))
         self._labels = frozenset(info.category_names())
 
     def __call__(self, path: bytes) -> bytes:
+        name = path.decode()
         try:
-            check_shard_once(path.decode(), self._shards[path.decode()], self._labels)
+            check_shard_once(name, self._shards[name], self._labels, is_counted=self._is_counted)
         except DataError:
             return path + b" (refused)"
         return path

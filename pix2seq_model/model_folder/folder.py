@@ -25,7 +25,7 @@ from etils import epath
 
 from pix2seq_model.atomic_write import atomic_path, write_json
 from pix2seq_model.data.categories import names_by_id
-from pix2seq_model.errors import ConfigError, ModelError
+from pix2seq_model.errors import ConfigError, ModelError, shown
 from pix2seq_model.json_file import read_json
 from pix2seq_model.network.config import ModelConfig
 from pix2seq_model.regular_file import irregular_kind
@@ -128,11 +128,27 @@ def read_model_info(folder: str) -> ModelInfo:
         content["model"] = ModelConfig(**content["model"])
         content["vocabulary"] = Vocabulary(**content["vocabulary"])
         content["categories"] = tuple(content["categories"])
-        return ModelInfo(**content)
+        info = ModelInfo(**content)
+        if problem := _problem(info):
+            raise ModelError(f"{path} is damaged ({problem}): {fix}.")
+        return info
     except ConfigError as error:
         raise ModelError(f"{path}: {error}") from error
     except (KeyError, TypeError, AttributeError) as error:
         raise ModelError(f"{path} is damaged ({error!r}): {fix}.") from error
+
+
+def _problem(info: Any) -> str:
+    """What is of no kind that is ever written; "" if all is well."""
+    for row in info.categories:
+        if type(row["id"]) is not int or not isinstance(row["name"], str):
+            return f"categories has {shown(row)}"
+    if type(info.max_objects) is not int or info.max_objects < 1:
+        return f"max_objects is {shown(info.max_objects)}"
+    for field in ("source", "weights_sha256", "resize"):
+        if not isinstance(getattr(info, field), str):
+            return f"{field} is {shown(getattr(info, field))}"
+    return "" if isinstance(info.decoding, dict) else f"decoding is {shown(info.decoding)}"
 
 
 def wait_for_model(folder: str | os.PathLike, *, marker: str, seconds: float = 3600.0) -> ModelInfo:

@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pix2seq_model.errors import ConfigError, ModelError
+from pix2seq_model.errors import ConfigError, ModelError, shown
 from pix2seq_model.json_file import read_json
 from pix2seq_model.tokens.vocabulary import Vocabulary
 
@@ -138,6 +138,11 @@ def read_onnx_info(folder: str | os.PathLike) -> OnnxInfo:
         content["image_size"] = tuple(content["image_size"])
         content["vocabulary"] = Vocabulary(**content["vocabulary"])
         content["categories"] = tuple(content["categories"])
+        for row in content["categories"]:
+            if type(row["id"]) is not int or not isinstance(row["name"], str):
+                raise TypeError(f"categories has {shown(row)}")
+        if not isinstance(content["decoding"], dict):
+            raise TypeError(f"decoding is {shown(content['decoding'])}")
         content["graphs"] = {
             precision: {name: files[name] for name in ("encoder", "decoder_step")}
             for precision, files in content["graphs"].items()

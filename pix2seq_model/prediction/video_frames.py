@@ -29,6 +29,7 @@ from pix2seq_model.prediction.image_sources import (
     is_pattern,
     unique_name,
 )
+from pix2seq_model.regular_file import irregular_kind
 
 VIDEO_SUFFIXES = (
     *(".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".wmv", ".flv"),
@@ -275,6 +276,8 @@ def ffmpeg_errors() -> Iterator[None]:
 
 def open_file(location: str) -> AbstractContextManager[Any]:
     """A video file, open for decoding; raises OSError or ValueError."""
+    if kind := irregular_kind(location):  # FFmpeg would wait for whoever writes a pipe.
+        raise ValueError(kind)
     return pyav().open(location)
 
 

@@ -152,6 +152,9 @@ class CheckpointFolder:
     def save(self, state: TrainingState) -> epath.Path:
         """Writes a checkpoint, then removes the oldest beyond `keep`.
 
+        Those of later steps neither count nor are removed: `restore` has gone on from an earlier
+        one, so they are damaged, and could not be renamed.
+
         Raises:
           CheckpointError: it could not be written; the ones before it are untouched.
         """
@@ -168,7 +171,7 @@ class CheckpointFolder:
                 f"earlier ones ({', '.join(map(str, self.steps())) or 'none'}) are intact: free "
                 "some space or fix the folder and run the same command to continue."
             ) from error
-        for step in self.steps()[: -self._keep]:
+        for step in [step for step in self.steps() if step <= state.step][: -self._keep]:
             self._path(step).unlink(missing_ok=True)
         return path
 

@@ -46,7 +46,7 @@ class DamagedImages:
         Raises:
           DataError: more damaged images than the limit.
         """
-        keys = ("batch", "image_id")
+        keys = {"batch": int, "image_id": str}
         rows = read_rows(self._path, keys=keys, say=self.job.progress.message)
         self._rows = [row for row in rows if row["batch"] < first_batch]
         number, batches = first_batch, self._open(first_batch)

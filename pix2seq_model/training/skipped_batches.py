@@ -42,7 +42,7 @@ class SkippedBatches:
     def __post_init__(self) -> None:
         self._path = None if self.folder is None else epath.Path(self.folder) / FILE_NAME
         self._seen = int(self.step.model.count.skipped.value)
-        rows = read_rows(self._path, keys=("batch",), say=self.progress.message)
+        rows = read_rows(self._path, keys={"batch": int}, say=self.progress.message)
         self._rows = [row for row in rows if row["batch"] < self.first_batch]
 
     def check(self, batch: int) -> None:

@@ -1,5 +1,7 @@
 """The commands on data: generate_demo_data, check_dataset, convert_dataset, unpack_archives."""
 
+import tarfile
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,7 @@ from pix2seq_model.data.annotated_split import with_annotations
 from pix2seq_model.data.annotation_file import read_annotation_file
 from pix2seq_model.data.ground_truth import read_split_truth
 from pix2seq_model.data.manifest import read_dataset_info
+from pix2seq_model.folder_lock import FolderLock
 from pix2seq_model.metrics.coco_metrics import evaluate_detections
 from tests.fixtures.commands import run_command as run
 from tests.fixtures.shared_material import SHARED, needs_shared
@@ -202,3 +205,16 @@ def test_wrong_flags_are_explained(tmp_path, change, message):
     done = run("convert_dataset", *(f"{k}={v}" for k, v in arguments.items()), status=2)
     assert message in done.stderr
     assert done.stderr.splitlines()[-1].startswith("error: ")
+
+
+def test_a_second_unpacking_into_one_folder_is_refused(tmp_path):
+    """It would read the report of the first at its end, and remove the files in the making."""
+    (tmp_path / "a.jpg").write_bytes(b"abc")
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        archive.add(tmp_path / "a.jpg", "a.jpg")
+    flags = f"--archives={tmp_path}/*.tar", f"--output={tmp_path}/out"
+    with FolderLock(tmp_path / "out", holder="unpacking"):
+        done = run("unpack_archives", *flags, status=2)
+    assert "is in use by another unpacking" in done.stderr
+    assert "name another output folder" in done.stderr
+    assert list((tmp_path / "out").iterdir()) == []

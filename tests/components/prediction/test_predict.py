@@ -15,7 +15,8 @@ from components.prediction.options import PredictionOptions
 from components.prediction.predict import predict_images
 from components.storage import image_store
 from pix2seq_model.data.tfrecord import read_records
-from pix2seq_model.errors import ConfigError, DataError, ModelError
+from pix2seq_model.errors import ConfigError, DataError, FolderInUseError, ModelError, UserError
+from pix2seq_model.folder_lock import FolderLock
 from pix2seq_model.input_pipeline.image_file import prepare_image
 from pix2seq_model.prediction import image_detector
 from pix2seq_model.prediction.image_detector import ImageDetector
@@ -269,6 +270,19 @@ def test_records_are_read_too(model_dir, tmp_path):
         run(model_dir, tmp_path / "other", records)
 
 
+def test_a_second_prediction_into_one_output_is_refused(model_dir, photos, tmp_path):
+    output = tmp_path / "out"
+    refused = pytest.raises(FolderInUseError, match=r"another prediction .*name another output")
+    with FolderLock(output, holder="prediction"):
+        with refused:
+            run(model_dir, output, photos)
+        left = [path.name for path in output.iterdir()]
+        assert left == ["prediction.lock"]
+    (output / left[0]).write_text("left by one that was killed")
+    run(model_dir, output, photos, images_per_shard=100)
+    assert not (output / left[0]).exists()
+
+
 def test_one_model_for_all_shards_of_a_process(model_dir, photos, tmp_path, loaded):
     loaded.clear()
     run(model_dir, tmp_path / "out", photos, images_per_shard=1)
@@ -281,7 +295,7 @@ def test_what_cannot_work_is_said_before_the_job(model_dir, photos, tmp_path):
     with pytest.raises(DataError, match="cannot be an output folder"):
         run(model_dir, "out*", photos)
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match="cannot be written"):
+    with pytest.raises(UserError, match=r"file/out cannot be written .*name another one"):
         run(model_dir, tmp_path / "file/out", photos)
     options = PredictionOptions(
         model_dir=str(model_dir), images=(str(photos),), decoding={"max_objects": 500}

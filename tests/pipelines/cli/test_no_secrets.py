@@ -115,6 +115,30 @@ def test_every_form_is_refused_in_flags_and_configs_and_removed_from_logs(text):
     assert shown.endswith(" now")
 
 
+@pytest.mark.parametrize("line_break", ["\n", "\r\n", "\\n"])
+def test_every_line_of_a_key_in_base64_is_removed(line_break):
+    """`base64` breaks its lines unless it is told otherwise."""
+    letters = "".join(map(str, range(100, 400)))
+    for text in (
+        f'{{\n  "type": "service_account",\n  "private_key": "{letters}"\n}}',
+        f"-----BEGIN PRIVATE KEY-----\n{letters}",
+        f'{{ "project": "p", "private_key": "{letters}"}}',
+    ):
+        encoded = base64.encodebytes(text.encode()).decode().split()
+        assert len(encoded) > 10
+        shown = blot_out(f"asking {line_break.join(encoded)}{line_break}and again")
+        assert shown == f"asking [secret]{line_break}and again"
+
+
+def test_a_password_with_an_at_sign_is_removed_whole():
+    for text in ("https://me:planted@bc@example.org/x", "postgres://me:planted@bc@host:80/x@y"):
+        with pytest.raises(ConfigError):
+            refuse_in_arguments([text])
+        shown = blot_out(text)
+        assert "bc" not in shown
+        assert "[secret]@" in shown
+
+
 HARMLESS = (
     *("gs://bucket/a?b=c", "--config.evaluation.end_token_offset=0.1", "/data/train2017"),
     *("ssh://git@example.org/x", "oci://host/image@sha256:01", "mask-of-all-the-photographs-2026"),

@@ -178,14 +178,18 @@ def test_in_a_bucket_the_store_is_asked_instead(folder, monkeypatch):
     monkeypatch.setattr(shard_check.bucket_file, "crc32c_of", lambda path: answers[path])
     forget_checked_shards()
     for path in answers:
-        shard_check.check_shard_once(path, shard, ())
+        shard_check.check_shard_once(path, shard, (), is_counted=True)
     assert read == ["gs://b/other"]
+    # The checksum says nothing of categories that were taken out of the manifest.
+    forget_checked_shards()
+    shard_check.check_shard_once("gs://b/same", shard, ())
+    assert read.pop() == "gs://b/same"
 
     def refused(path):
         raise OSError("no answer")
 
     monkeypatch.setattr(shard_check.bucket_file, "crc32c_of", refused)
-    shard_check.check_shard_once("gs://b/third", shard, ())
+    shard_check.check_shard_once("gs://b/third", shard, (), is_counted=True)
     assert read[1:] == ["gs://b/third"]
     forget_checked_shards()
 
@@ -231,10 +235,10 @@ def test_a_finished_folder_in_a_bucket_is_compared_by_stored_checksums(monkeypat
 def test_counted_classes_that_are_no_categories_are_refused(tmp_path):
     categories = ({"id": 1, "name": "a"}, {"id": 2, "name": "b"})
     info = DatasetInfo(name="x", seed=0, categories=categories, splits={})
-    shard_check.check_counted_labels(tmp_path, info, "train")  # Nobody has counted.
+    assert not shard_check.check_counted_labels(tmp_path, info, "train")  # Nobody has counted.
     path = tmp_path / "statistics.json"
     path.write_text('{"train": {"images_with_class": {"1": 3, "2": 1}}}')
-    shard_check.check_counted_labels(tmp_path, info, "train")
+    assert shard_check.check_counted_labels(tmp_path, info, "train")
     path.write_text('{"train": {"images_with_class": {"1": 3, "7": 1}}}')
     with pytest.raises(DataError, match=r"'train' has objects of the label 7, which is none of"):
         shard_check.check_counted_labels(tmp_path, info, "train")

@@ -1,6 +1,7 @@
 """The TFRecord container against TensorFlow's own reader and writer."""
 
 import io
+import struct
 
 import pytest
 import tensorflow as tf
@@ -40,3 +41,15 @@ def test_damaged_file_is_refused(position):
     damaged[position] ^= 1
     with pytest.raises(DataError, match="damaged at byte 0"):
         list(read_records(io.BytesIO(bytes(damaged)), name="some.tfrecord"))
+
+
+@pytest.mark.parametrize("length", [1 << 31, 1 << 50, (1 << 64) - 1])
+def test_a_forged_length_is_refused_before_room_is_made_for_it(tmp_path, length):
+    path = tmp_path / "x.tfrecord"
+    header = frame_record(struct.pack("<Q", length))[12:]  # Its checksum is right.
+    path.write_bytes(frame_record(b"a") + header + b"bcd")
+    with path.open("rb") as file:
+        records = read_records(file, name="some.tfrecord")
+        assert next(records) == b"a"
+        with pytest.raises(DataError, match=r"some.tfrecord: a record of [\d,]+ bytes at byte 17"):
+            next(records)

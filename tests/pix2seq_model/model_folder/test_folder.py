@@ -1,3 +1,4 @@
+import dataclasses
 import errno
 import json
 
@@ -6,6 +7,7 @@ import numpy as np
 import pytest
 from etils import epath
 
+from pix2seq_model.atomic_write import write_json
 from pix2seq_model.errors import ModelError
 from pix2seq_model.model_folder import folder
 from pix2seq_model.model_folder.folder import (
@@ -67,6 +69,24 @@ def test_a_folder_of_an_unknown_format_is_refused(tmp_path):
     _set_version(tmp_path, 3)
     with pytest.raises(ModelError, match=r"model\.json has format_version 3, .* reads 1 to 2"):
         read_model_info(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        *({"categories": [1]}, {"categories": [{"id": 1}]}, {"categories": 3}),
+        *({"categories": [{"id": "1", "name": "a"}]}, {"categories": [{"id": 1, "name": None}]}),
+        *({"max_objects": "4"}, {"max_objects": True}, {"max_objects": 0}, {"decoding": 5}),
+        *({"resize": None}, {"source": 1}, {"weights_sha256": []}),
+    ],
+    ids=str,
+)
+def test_a_changed_description_is_refused(tmp_path, changed):
+    write_json(tmp_path / MODEL_FILE, {"format_version": 2, **dataclasses.asdict(INFO)})
+    assert read_model_info(tmp_path) == INFO
+    write_json(tmp_path / MODEL_FILE, {"format_version": 2, **dataclasses.asdict(INFO), **changed})
+    with pytest.raises(ModelError, match=r"model\.json is damaged .*write the model folder again"):
+        read_model_info(tmp_path)
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path):

@@ -63,6 +63,9 @@ def test_a_cache_grows_with_the_batch():
         (json.dumps({**INFO.as_json(), "vocabulary": {"num_bins": 1}}), "is damaged"),
         (json.dumps({**INFO.as_json(), "sha256": None}), "is damaged"),
         (json.dumps({**INFO.as_json(), "graphs": None}), "is damaged"),
+        (json.dumps({**INFO.as_json(), "categories": [1]}), "is damaged"),
+        (json.dumps({**INFO.as_json(), "categories": [{"id": "1", "name": "a"}]}), "is damaged"),
+        (json.dumps({**INFO.as_json(), "decoding": 5}), "is damaged"),
         (json.dumps({**INFO.as_json(), "graphs": {"float32": {"encoder": "a"}}}), "is damaged"),
     ],
 )

@@ -11,6 +11,7 @@ import pytest
 from pix2seq_model.errors import ConfigError, DataError
 from pix2seq_model.prediction import video_frames
 from pix2seq_model.prediction.video_frames import all_frames, find_videos
+from tests.fixtures.pipes import named_pipe
 from tests.fixtures.records import jpeg
 from tests.fixtures.videos import cut_video, fake_camera, of_unknown_codec, write_video
 
@@ -123,6 +124,14 @@ def test_what_is_no_video_is_one_source_that_says_so(tmp_path, content):
     assert source.location == str(path)
     with pytest.raises(ValueError, match=r"not a video that can be read: \w+"):
         source.read()
+
+
+def test_a_pipe_that_is_called_like_a_video_is_not_waited_for(tmp_path):
+    with named_pipe(tmp_path / "x.mp4"):
+        _, (video,) = find_videos([f"{tmp_path}/*.mp4"])
+        (source,) = video.frames()
+        with pytest.raises(ValueError, match="is a named pipe, not a file"):
+            source.read()
 
 
 def test_a_video_that_breaks_off_keeps_its_frames(clip):

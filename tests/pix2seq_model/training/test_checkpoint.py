@@ -13,6 +13,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from etils import epath
 
 from pix2seq_model.errors import CheckpointError
 from pix2seq_model.training import checkpoint
@@ -238,6 +239,26 @@ def test_after_damage_to_all_of_them_progress_is_saved_again(tmp_path):
     aside = sorted(path.name for path in tmp_path.glob("damaged-*"))
     assert aside == ["damaged-step-000000700.npz", "damaged-step-000000800.npz"]
     assert folder.restore(warn=pytest.fail).step == 15
+
+
+def test_progress_is_saved_where_damaged_ones_cannot_be_renamed(tmp_path, monkeypatch):
+    """As those of another user in a folder whose sticky bit is set, or where nothing may go."""
+    folder = CheckpointFolder(tmp_path, keep=2)
+    for step in (700, 800, 900):
+        folder.save(_state(step))
+    for step in folder.steps():
+        (tmp_path / f"step-{step:09d}.npz").write_bytes(b"no zip file")
+
+    def refused(*_):
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(epath.Path(tmp_path)), "replace", refused)
+        assert folder.restore(warn=lambda text: None) is None
+    for step in (5, 10, 15):
+        folder.save(_state(step))
+    assert folder.steps() == [10, 15, 800, 900]
+    assert folder.restore(warn=lambda text: None).step == 15
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.ESTALE])

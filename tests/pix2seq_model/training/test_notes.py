@@ -11,22 +11,26 @@ from pix2seq_model.training.run_record import check_same_run
 
 
 @pytest.mark.parametrize(
-    "content", ["", "{", "[1]", "7", '[{"image": 1}]', "[" * 100_000, '{"batch": 1}']
+    "content",
+    [
+        *("", "{", "[1]", "7", '[{"image": 1}]', "[" * 100_000, '{"batch": 1}'),
+        *('[{"batch": "3"}]', '[{"batch": null}]', '[{"batch": [3]}]', '[{"batch": true}]'),
+    ],
 )
 def test_a_damaged_list_is_set_aside(tmp_path, content):
     path, said = epath.Path(tmp_path) / "rows.json", []
     path.write_text(content)
-    assert read_rows(path, keys=("batch",), say=said.append) == []
+    assert read_rows(path, keys={"batch": int}, say=said.append) == []
     assert "rows.json is damaged" in said[0]
     assert [file.name for file in tmp_path.iterdir()] == ["rows.json.damaged"]
 
 
 def test_a_whole_list_is_read(tmp_path):
     path = epath.Path(tmp_path) / "rows.json"
-    assert read_rows(path, keys=("batch",), say=print) == []
+    assert read_rows(path, keys={"batch": int}, say=print) == []
     path.write_text(json.dumps([{"batch": 3, "step": 1}]))
-    assert read_rows(path, keys=("batch",), say=print) == [{"batch": 3, "step": 1}]
-    assert read_rows(None, keys=("batch",), say=print) == []
+    assert read_rows(path, keys={"batch": int}, say=print) == [{"batch": 3, "step": 1}]
+    assert read_rows(None, keys={"batch": int}, say=print) == []
 
 
 @pytest.mark.parametrize("content", ["", "{", "[1]", "7"])
