@@ -139,7 +139,7 @@ def train(
             note_unfinished(work_dir, check=lock.check)
         batch = _train_steps(job, step, span, record, checkpoints, stop, check=lock.check)
         if not span.is_last(batch) and stopped_at(record) is None:
-            raise _interrupted(job, stop, span, batch)
+            raise _interrupted(job, stop, step=span.step(batch))
         lock.check()
         if replicas.is_chief:
             note_finished(run, work_dir, batches=batch)
@@ -323,13 +323,11 @@ def _show_examples(job: TrainingJob, batch: Any) -> None:
 # ---- Training. -----------------------------------------------------------------------------------
 
 
-def _interrupted(
-    job: TrainingJob, stop: StopRequest, span: RunSpan, batch: int
-) -> TrainingInterruptedError:
+def _interrupted(job: TrainingJob, stop: StopRequest, *, step: int) -> TrainingInterruptedError:
     """What a run that was stopped before its end says."""
     return TrainingInterruptedError(
         f"{job.run.stage} was stopped by {stop.received or 'another worker'} at step "
-        f"{span.step(batch)} of {span.steps}; its state is in {job.work_dir}. "
+        f"{step} of {job.run.settings.steps}; its state is in {job.work_dir}. "
         "Run the same command to continue."
     )
 
